@@ -1,0 +1,42 @@
+# onelane: two commands matter, `make dev` and `make test`. Everything else is listed by `make help`.
+PYTHON ?= python3
+BIN    := .venv/bin
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
+
+.PHONY: help dev test lint types clean lock
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dev: .venv/run.stamp  ## run everything on this machine: no account, no Docker; Ctrl-C stops it
+	@exec $(BIN)/onelane dev
+
+test: .venv/dev.stamp  ## every test, real Valkey and PostgreSQL included
+	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+
+lint: .venv/dev.stamp  ## ruff, formatting and import directions
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+types: .venv/dev.stamp  ## mypy, strict
+	@$(BIN)/mypy
+
+lock:  ## pin the dependencies anew (needs uv; writes hashes, never an index address)
+	$(COMPILE) --extra build --upgrade -o requirements.lock
+	$(COMPILE) --extra build --extra dev --upgrade -c requirements.lock -o requirements-dev.lock
+
+clean:  ## remove the environment and the local data
+	rm -rf .venv var build *.egg-info
+
+# A stamp is newer than what it was made from, so a second start installs nothing.
+.venv/run.stamp: requirements.lock pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.lock .venv/run.stamp
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
