@@ -1,0 +1,130 @@
+"""The catalog: one product (its key is the tag) and its plans, read from `catalog.toml`.
+
+A client names a plan; what it costs, which coupon it carries and when billing starts is decided here.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from billing.errors import ConfigurationError
+
+# What we set ourselves on every session: a pass-through parameter must not override the protocol.
+OWN_PARAMETERS = frozenset(
+    ["mode", "customer", "customer_email", "line_items", "metadata", "subscription_data", "expires_at", "success_url", "cancel_url", "return_url", "client_reference_id", "discounts", "allow_promotion_codes", "ui_mode"]
+)
+
+
+class Plan(BaseModel):
+    """One thing a buyer can subscribe to. Amounts in the currency's smallest unit, for display only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    name: str = Field(min_length=1, max_length=100)
+    description: str = ""
+    price: str = Field(pattern=r"^(price|plan)_[A-Za-z0-9_]{1,250}$")
+    interval: Literal["day", "week", "month", "year"]
+    interval_count: int = Field(1, ge=1, le=36)
+    amount: int | None = Field(None, ge=0)
+    currency: str | None = Field(None, pattern=r"^[a-z]{3}$")
+    min_quantity: int = Field(1, ge=1)
+    max_quantity: int = Field(1, ge=1, le=999_999)
+    coupon: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,200}$")
+    coupon_for: Literal["first_time", "everyone"] = "first_time"
+    coupon_text: str | None = None
+    coupon_amount_off: int | None = Field(None, gt=0)
+    allow_promotion_codes: bool = False
+    trial_end: int | None = None  # epoch seconds: no charge before
+    billing_starts_at: int | None = None  # epoch seconds: free until then, then the billing cycle begins
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "Plan":
+        if self.min_quantity > self.max_quantity:
+            raise ValueError("min_quantity is above max_quantity")
+        if self.coupon and self.allow_promotion_codes:
+            raise ValueError("coupon and allow_promotion_codes exclude each other at Stripe")
+        if self.trial_end and self.billing_starts_at:
+            raise ValueError("trial_end and billing_starts_at say the same thing; set one")
+        return self
+
+
+class Catalog(BaseModel):
+    """A product and its plans, by key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    product: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
+    name: str
+    plans: Mapping[str, Plan]
+    session: Mapping[str, Any] = {}
+
+    def plan_of_price(self, price_id: str | None) -> Plan | None:
+        """The plan that sells this price, if one does."""
+        return next((plan for plan in self.plans.values() if plan.price == price_id), None)
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Catalog":
+        if not self.plans:
+            raise ValueError("there is no plan; add [plans.NAME]")
+        prices = [plan.price for plan in self.plans.values()]
+        if len(set(prices)) != len(prices):
+            raise ValueError("two plans name the same price")
+        if own := OWN_PARAMETERS & set(self.session):
+            raise ValueError(f"[session] may not set {', '.join(sorted(own))}: onelane sets it")
+        return self
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Read and check the catalog. Raises ConfigurationError with one line that says what to mend."""
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(f"CATALOG: there is no file {path}. Set CATALOG to your catalog's path.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"CATALOG: {path} cannot be read as TOML ({error}). Mend that line.") from None
+    return parse_catalog(raw, name=str(path))
+
+
+def parse_catalog(raw: Mapping[str, Any], *, name: str = "the catalog") -> Catalog:
+    """Check a catalog's data. Raises ConfigurationError."""
+    raw = _resolve(raw)
+    product, plans = raw.get("product"), raw.get("plans")
+    if not isinstance(product, dict) or not isinstance(plans, dict):
+        raise ConfigurationError(f"CATALOG: {name} needs a [product] and at least one [plans.NAME]. Add them.")
+    if unknown := set(raw) - {"product", "plans", "session"}:
+        raise ConfigurationError(f"CATALOG: {name} has an unknown table [{sorted(unknown)[0]}]. Remove it.")
+    try:
+        return Catalog.model_validate(
+            {
+                "product": product.get("key"),
+                "name": product.get("name", product.get("key")),
+                "plans": {key: {**plan, "key": key} if isinstance(plan, dict) else plan for key, plan in plans.items()},
+                "session": raw.get("session", {}),
+            }
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise ConfigurationError(
+            f"CATALOG: {name}, {where}: {first['msg'].removeprefix('Value error, ')}. Mend that line."
+        ) from None
+
+
+def _resolve(value: Any) -> Any:
+    """Replace "env:NAME[:default]" anywhere in the catalog by the environment's value."""
+    if isinstance(value, Mapping):
+        return {key: _resolve(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolve(item) for item in value]
+    if isinstance(value, str) and value.startswith("env:"):
+        name, _, default = value.removeprefix("env:").partition(":")
+        found = os.environ.get(name) or default
+        if not found:
+            raise ConfigurationError(f"CATALOG reads {name}, which is not set. Set {name} in the environment.")
+        return found
+    return value

@@ -1,0 +1,19 @@
+"""The time, handed in so that tests can move it. Always aware UTC."""
+
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What flows ask for the time."""
+
+    def now(self) -> datetime:
+        """Give the current time, aware, in UTC."""
+
+
+class SystemClock:
+    """This machine's clock."""
+
+    def now(self) -> datetime:
+        """Give the current time, aware, in UTC."""
+        return datetime.now(UTC)

@@ -1,0 +1,88 @@
+"""The doorbell: a worker that answered a checkout wakes the web request that waits for it.
+
+A push and a blocking pop, kept for a minute, so that ringing first and waiting second works too. It says
+only "look at the row now": a lost ring costs the waiter one poll interval, never an answer.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+import redis
+import structlog
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+KEEP_SECONDS = 60  # longer than any wait (20 s), short enough that nothing piles up
+POLL_SECONDS = 1.0  # how late a waiter may be when its ring was lost
+
+
+class Doorbell(Protocol):
+    """Wakes whoever waits for an id."""
+
+    def ring(self, ids: Iterable[str]) -> None:
+        """Wake the waiters of these ids, now or when they come."""
+
+    def wait(self, id_: str, seconds: float) -> None:
+        """Return when the id was rung, or after that many seconds."""
+
+
+def wait_until(look: Callable[[], T | None], id_: str, *, doorbell: Doorbell, seconds: float) -> T | None:
+    """Look until there is something or the time is up: at once, on every ring, and every POLL_SECONDS."""
+    deadline = time.monotonic() + seconds
+    while (found := look()) is None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return None
+        doorbell.wait(id_, min(left, POLL_SECONDS))
+    return found
+
+
+class RedisDoorbell:
+    """The doorbell between processes."""
+
+    def __init__(self, client: "redis.Redis", *, prefix: str = "onelane:bell:") -> None:
+        self._client = client
+        self._prefix = prefix
+
+    def ring(self, ids: Iterable[str]) -> None:
+        """Push one token for each id, all in one round trip."""
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                for id_ in ids:
+                    pipe.rpush(self._prefix + id_, "1")
+                    pipe.expire(self._prefix + id_, KEEP_SECONDS)
+                pipe.execute()
+        except RedisError as error:
+            log.warning("doorbell.unavailable", error=type(error).__name__)
+
+    def wait(self, id_: str, seconds: float) -> None:
+        """Pop a token, blocking; with Redis down, sleep a moment instead, so that the caller polls."""
+        started = time.monotonic()
+        try:
+            self._client.blpop([self._prefix + id_], timeout=max(seconds, 0.01))
+        except RedisError:
+            time.sleep(max(0.0, min(seconds, 0.25 - (time.monotonic() - started))))
+
+
+class LocalDoorbell:
+    """The twin for one process."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._rung: set[str] = set()
+
+    def ring(self, ids: Iterable[str]) -> None:
+        """Wake the waiters of this process."""
+        with self._changed:
+            self._rung.update(ids)
+            self._changed.notify_all()
+
+    def wait(self, id_: str, seconds: float) -> None:
+        """Wait for a ring."""
+        with self._changed:
+            self._changed.wait_for(lambda: id_ in self._rung, timeout=seconds)
+            self._rung.discard(id_)

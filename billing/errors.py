@@ -1,0 +1,139 @@
+"""Every error that onelane raises on purpose, each with the sentence a person reads.
+
+Two families decide what happens next: a `TransientError` is worth trying again, a
+`PermanentError` is not. HTTP statuses are not here: `app/errors.py` gives each `code` its status.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class OnelaneError(Exception):
+    """What happened, whose fault it is and what to do next, in one sentence."""
+
+    code = "internal"
+
+    def __init__(self, sentence: str, **details: Any) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.details: Mapping[str, Any] = details
+
+
+class TransientError(OnelaneError):
+    """Trying again later may well succeed; nothing has to be mended first."""
+
+    code = "try_again"
+
+
+class PermanentError(OnelaneError):
+    """Trying again changes nothing."""
+
+
+class ConfigurationError(PermanentError):
+    """A setting makes no sense. The sentence names it and says what to set."""
+
+    code = "configuration"
+
+
+class LedgerUnavailable(TransientError):
+    """The database did not answer, or could not commit."""
+
+    code = "ledger_unavailable"
+
+
+# --- Stripe's answers, translated once, in stripe_gateway.py
+
+
+class StripeUnclear(TransientError):
+    """No answer, or one that does not say whether the request ran: timeout, reset, 409, 429, 502, 503, 504, no JSON."""
+
+    code = "stripe_unavailable"
+
+    def __init__(self, sentence: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class StripeSavedFailure(TransientError):
+    """The key can give no session any more, or may have given one: 500, `expires_at` too soon, `idempotency_error`.
+
+    `replayed` is true when Stripe marked the answer `Idempotent-Replayed`: this key's result is settled for good.
+    """
+
+    code = "stripe_unavailable"
+
+    def __init__(self, sentence: str, *, replayed: bool) -> None:
+        super().__init__(sentence)
+        self.replayed = replayed
+
+
+class StripeRefused(PermanentError):
+    """Stripe understood and said no (a 4xx): no such price, coupon or customer, say."""
+
+    code = "stripe_refused"
+
+    def __init__(self, sentence: str, *, status: int, stripe_code: str | None, param: str | None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.stripe_code = stripe_code
+        self.param = param
+
+
+class StripeMissing(StripeRefused):
+    """The thing named by an id does not exist at Stripe (404)."""
+
+
+class StripeMisconfigured(PermanentError):
+    """Stripe does not accept our API key, or the key may not do this (401, 403)."""
+
+    code = "misconfigured"
+
+
+# --- What a buyer can be told
+
+
+class InvalidRequest(PermanentError):
+    """The body, query or a header is wrong. `errors` is a list of {pointer, detail}."""
+
+    code = "invalid_request"
+
+    def __init__(self, sentence: str, *errors: tuple[str, str]) -> None:
+        super().__init__(sentence)
+        self.errors = [{"pointer": pointer, "detail": detail} for pointer, detail in errors]
+
+
+class NotFound(PermanentError):
+    """No such thing, or it is another user's: both read the same."""
+
+    code = "not_found"
+
+    def __init__(self, what: str = "resource") -> None:
+        super().__init__(f"There is no such {what} for this user.")
+
+
+class Unauthorized(PermanentError):
+    """No bearer token, or one that does not check out. Which of the checks failed is logged, not told."""
+
+    code = "unauthorized"
+
+
+class IdempotencyMismatch(PermanentError):
+    """The same Idempotency-Key came with another body."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used with a different body. Send a new key for a new request.")
+
+
+class CustomerTaken(PermanentError):
+    """The user already has a Stripe customer, or the Stripe customer already belongs to a user."""
+
+    code = "customer_taken"
+
+
+class StaleWrite(TransientError):
+    """Somebody else changed the row between our read and our compare-and-set. Read again."""
+
+    code = "stale_write"

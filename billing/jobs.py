@@ -1,0 +1,39 @@
+"""Jobs: what travels through the queue. A job carries a row id and nothing else (LED-4).
+
+A message is a wake-up. Losing one costs a delay until the sweep, never a result; forging one can
+at worst make a worker look at a row again.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One wake-up: `kind` names the task, `queue` the Celery queue, `row_id` the row to look at."""
+
+    row_id: int
+    kind: ClassVar[str]
+    queue: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLane(Job):
+    """Bring a lane to rest: answer its pending checkouts."""
+
+    kind = "lane.work"
+    queue = "checkout"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEvent(Job):
+    """Work the pending events of this event's customer."""
+
+    kind = "event.process"
+    queue = "webhooks"
+
+
+JOB_KINDS: tuple[type[Job], ...] = (WorkLane, ProcessEvent)
+SWEEP_KIND = "ledger.sweep"
+MAINTENANCE_QUEUE = "maintenance"
+QUEUES = ("checkout", "webhooks", MAINTENANCE_QUEUE)

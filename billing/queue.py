@@ -1,0 +1,122 @@
+"""The queue, from the sending side: jobs go out as Celery messages, by kind and with a row id only.
+
+A message is a wake-up. The ledger row was committed before it is sent, so one that cannot be sent is
+logged and left to the sweep. At most one message per row waits at a time (`once`): a storm of
+requests on one lane is one wake-up, not a thousand.
+"""
+
+from typing import Any, Protocol
+
+import redis
+import structlog
+from celery import Celery
+from kombu import Queue as KombuQueue
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from billing.jobs import JOB_KINDS, MAINTENANCE_QUEUE, QUEUES, SWEEP_KIND, Job
+from billing.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+# 5 s: after that a lost message no longer keeps the next one from being sent.
+ONCE_MILLISECONDS = 5000
+
+
+class Queue(Protocol):
+    """Where flows send jobs."""
+
+    def send(self, job: Job, *, delay_seconds: float = 0) -> None:
+        """Wake a worker, now or a little later. Never raises: the sweep finds what was not sent."""
+
+    def taken(self, job: Job) -> None:
+        """Note that a worker has begun with this job: the next `send` sends again."""
+
+
+def create_producer(settings: Settings) -> Celery:
+    """The Celery application with its transport settled; `worker/celery.py` adds the tasks."""
+    celery = Celery("onelane", broker=settings.broker_url, set_as_current=False)
+    celery.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_create_missing_queues=False,
+        task_queues=[KombuQueue(name) for name in QUEUES],
+        task_default_queue=MAINTENANCE_QUEUE,
+        task_routes={
+            **{kind.kind: {"queue": kind.queue} for kind in JOB_KINDS},
+            SWEEP_KIND: {"queue": MAINTENANCE_QUEUE},
+        },
+        broker_connection_retry_on_startup=True,
+        broker_transport_options=_transport_options(settings.broker_url),
+        # Short: a publisher is a web request; what is not sent within 0.2 s is the sweep's.
+        task_publish_retry_policy={
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.1,
+            "interval_max": 0.1,
+        },
+    )
+    return celery
+
+
+def _transport_options(broker_url: str) -> dict[str, Any]:
+    if not broker_url.startswith(("redis", "valkey", "sentinel", "unix")):
+        return {}
+    return {
+        "visibility_timeout": 120,  # above the longest task (a lane pass, under 60 s) and every countdown
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,  # a killed worker's message is back after 127 s, not after ten minutes
+        "socket_timeout": 10,  # a half-open connection is noticed
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+        "global_keyprefix": "onelane:",
+    }
+
+
+class CeleryQueue:
+    """Sends jobs through Celery; `once` keys in Redis keep one message per row."""
+
+    def __init__(self, celery: Celery, client: "redis.Redis") -> None:
+        self._celery = celery
+        self._client = client
+
+    def send(self, job: Job, *, delay_seconds: float = 0) -> None:
+        """Send the job unless one for the same row is already on its way."""
+        try:
+            if not self._first(job, delay_seconds):
+                return
+            self._celery.send_task(job.kind, args=[job.row_id], countdown=delay_seconds or None)
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("job.not_sent", kind=job.kind, row_id=job.row_id, error=type(error).__name__)
+
+    def taken(self, job: Job) -> None:
+        """Forget that the job is on its way. Called before reading the row: a later change sends anew."""
+        try:
+            self._client.delete(self._key(job))
+        except RedisError as error:
+            log.warning("job.mark_unavailable", kind=job.kind, row_id=job.row_id, error=type(error).__name__)
+
+    def _first(self, job: Job, delay_seconds: float) -> bool:
+        lifetime = ONCE_MILLISECONDS + int(delay_seconds * 1000)
+        return bool(self._client.set(self._key(job), "1", nx=True, px=lifetime))
+
+    @staticmethod
+    def _key(job: Job) -> str:
+        return f"onelane:once:{job.kind}:{job.row_id}"
+
+
+class InlineQueue:
+    """The twin for tests: keeps what was sent; the test (or `run`) decides when it is worked."""
+
+    def __init__(self) -> None:
+        self.sent: list[Job] = []
+
+    def send(self, job: Job, *, delay_seconds: float = 0) -> None:
+        """Keep the job."""
+        if job not in self.sent:
+            self.sent.append(job)
+
+    def taken(self, job: Job) -> None:
+        """Nothing to forget: `send` looks at what waits."""

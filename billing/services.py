@@ -1,0 +1,59 @@
+"""Services: everything that flows are handed, built once per process. The only place that chooses.
+
+The web runs without a Stripe key (`stripe` is None there): it records, wakes and reads.
+"""
+
+from dataclasses import dataclass, field
+
+import redis
+
+from billing.catalog import Catalog, load_catalog
+from billing.clock import Clock, SystemClock
+from billing.database import Database
+from billing.doorbell import Doorbell, RedisDoorbell
+from billing.locks import Locks, RedisLocks
+from billing.queue import CeleryQueue, Queue, create_producer
+from billing.settings import Settings
+from billing.stripe_gateway import LiveStripe, StripeGateway
+
+
+@dataclass(frozen=True)
+class Services:
+    """The collaborators of every flow."""
+
+    settings: Settings
+    catalog: Catalog
+    database: Database
+    queue: Queue
+    doorbell: Doorbell
+    locks: Locks
+    stripe: StripeGateway | None
+    clock: Clock = field(default_factory=SystemClock)
+
+
+def build_services(settings: Settings) -> Services:
+    """Wire the real things. Opens no connection yet. Raises ConfigurationError."""
+    clock = SystemClock()
+    # decode_responses stays off: only tokens travel here. Timeouts: a hung Redis must not hang a request.
+    client = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=1, health_check_interval=5)
+    return Services(
+        settings=settings,
+        catalog=load_catalog(settings.catalog),
+        database=Database(settings.database_url),
+        queue=CeleryQueue(create_producer(settings), client),
+        doorbell=RedisDoorbell(client),
+        locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds),
+        stripe=_stripe(settings, clock),
+        clock=clock,
+    )
+
+
+def _stripe(settings: Settings, clock: Clock) -> StripeGateway | None:
+    if settings.stripe_api_key is None:
+        return None
+    return LiveStripe(
+        settings.stripe_api_key.get_secret_value(),
+        api_base=settings.stripe_api_base,
+        timeout_seconds=settings.stripe_timeout_seconds,
+        clock=clock,
+    )

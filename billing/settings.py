@@ -1,0 +1,187 @@
+"""Settings: read once from the environment, `*_FILE` secrets, `.env` and a running `onelane dev`.
+
+Nonsense stops the start with one line that says what to set (OPS-1). Secrets are `SecretStr`, so that
+printing a `Settings` shows none of them.
+"""
+
+import json
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from billing.errors import ConfigurationError
+
+DEV_STATE = Path("var/dev.json")  # what a running `onelane dev` tells the commands beside it
+Origins = Annotated[tuple[str, ...], NoDecode]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Every setting, named as in the environment but in lower case."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    port: int = Field(8000, ge=1, le=65535)
+    bind: str = "127.0.0.1"
+    database_url: str = "sqlite:///var/ledger.sqlite3"
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    celery_broker_url: str | None = None
+
+    stripe_api_key: SecretStr | None = None
+    stripe_api_base: str | None = None
+    stripe_webhook_secrets: Secrets = ()
+    stripe_timeout_seconds: float = Field(10, gt=0, le=60)
+    stripe_max_per_second: float = Field(20, gt=0, le=100)
+    stripe_account: str | None = Field(None, pattern=r"^acct_[A-Za-z0-9_]{1,250}$")
+    stripe_livemode: bool | None = None
+
+    auth_jwt_secret: SecretStr | None = None
+    auth_jwks_url: str | None = None
+    auth_issuer: str | None = None
+    auth_audience: str | None = None
+    auth_api_keys: Secrets = ()
+    console_password: SecretStr | None = None
+
+    catalog: Path = Path("catalog.toml")
+    redirect_origins: Origins = ()
+    checkout_wait_seconds: float = Field(3, ge=0, le=20)
+    checkout_reuse_seconds: int = Field(900, ge=0, le=86_400)
+    customer_lock_seconds: int = Field(30, ge=5, le=300)
+    rate_limit_checkouts: str = "30/minute"
+    rate_limit_reads: str = "300/minute"
+    trusted_proxies: int = Field(0, ge=0, le=10)
+    webhook_max_bytes: int = Field(1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    retention_days: int = Field(30, ge=1, le=3650)
+
+    app_webhook_url: str | None = None
+    app_webhook_secret: SecretStr | None = None
+    duplicate_policy: Literal["alert", "cancel_newest"] = "alert"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order: arguments, environment, `NAME_FILE`, `.env`, then what a running `onelane dev` uses."""
+        return (init_settings, env_settings, _Files(settings_cls), dotenv_settings, _RunningDev(settings_cls))
+
+    @field_validator("stripe_webhook_secrets", "auth_api_keys", mode="before")
+    @classmethod
+    def _secrets(cls, value: Any) -> Any:
+        return _split(value)
+
+    @field_validator("redirect_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: Any) -> Any:
+        return tuple(_origin(part) for part in _split(value))
+
+    @field_validator("stripe_api_base", "auth_jwks_url", "app_webhook_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http:// or https:// address")
+        return value.rstrip("/")
+
+    @field_validator("rate_limit_checkouts", "rate_limit_reads")
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        if not re.fullmatch(r"[1-9][0-9]{0,8}\s*(/|per)\s*([1-9][0-9]{0,4}\s*)?(second|minute|hour|day)s?", value):
+            raise ValueError("must read like 30/minute")
+        return value
+
+    @field_validator("auth_jwt_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        # 32 bytes: what HS256 asks for (RFC 7518, 3.2); PyJWT warns below that.
+        if value is not None and len(value.get_secret_value().encode()) < 32:
+            raise ValueError("must have at least 32 bytes")
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> "Settings":
+        if self.auth_jwt_secret and self.auth_jwks_url:
+            raise ValueError("AUTH_JWT_SECRET and AUTH_JWKS_URL exclude each other; set one of them")
+        if self.app_webhook_url and not self.app_webhook_secret:
+            raise ValueError("APP_WEBHOOK_URL needs APP_WEBHOOK_SECRET; set it to the signing secret")
+        return self
+
+    @cached_property
+    def broker_url(self) -> str:
+        """Where Celery's messages go."""
+        return self.celery_broker_url or self.redis_url
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings. Raises ConfigurationError with one line for the first thing that is wrong."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else ""
+        problem = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(
+            f"{name}: {problem}. Set {name} as README.md lists it." if name else f"{problem}."
+        ) from None
+
+
+class _Files(PydanticBaseSettingsSource):
+    """`NAME_FILE=/run/secrets/name` stands for the first line of that file."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{field_name.upper()}_FILE")
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text("utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError):
+            raise ConfigurationError(
+                f"{field_name.upper()}_FILE cannot be read. Set it to the path of a readable text file."
+            ) from None
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class _RunningDev(PydanticBaseSettingsSource):
+    """What the `onelane dev` that runs in this folder uses: its ledger, its Valkey, its sandbox."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        try:
+            state = json.loads(DEV_STATE.read_text("utf-8"))
+            os.kill(int(state["pid"]), 0)  # signal 0: is it still there?
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return {name.lower(): value for name, value in state["settings"].items()}
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        raise ValueError(f"{value!r} is no origin; write it like https://app.example.com")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError(f"{value!r} is more than an origin; write it like https://app.example.com")
+    port = f":{parts.port}" if parts.port and parts.port != {"http": 80, "https": 443}[parts.scheme] else ""
+    return f"{parts.scheme}://{parts.hostname}{port}"

@@ -1,0 +1,239 @@
+"""The gateway: the only place that talks to Stripe, by Stripe's own SDK over any base address.
+
+Answers leave as plain dicts (an SDK object costs 25 times a plain parse), errors as our own, translated
+once in `_translate`. Reads are tried twice; writes once, because the protocols decide what to repeat.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+
+import requests
+import stripe
+from prometheus_client import Counter
+from requests.adapters import HTTPAdapter
+
+from billing.clock import Clock
+from billing.errors import (
+    OnelaneError,
+    StripeMisconfigured,
+    StripeMissing,
+    StripeRefused,
+    StripeSavedFailure,
+    StripeUnclear,
+)
+
+Json = dict[str, Any]
+
+# What the code was written against; the account's default version must not change under us.
+API_VERSION = "2026-10-28.endive"
+PAGE = 100  # Stripe's largest
+REQUESTS = Counter("onelane_stripe_requests_total", "Requests to Stripe.", ["route", "status"])
+
+
+class StripeGateway(Protocol):
+    """What flows may ask of Stripe. Ids are Stripe's; every call can raise the errors of `billing.errors`."""
+
+    def now(self) -> datetime:
+        """Stripe's own time, by the `Date` of its last answer."""
+
+    def together(self, *calls: Callable[[], Any]) -> list[Any]:
+        """Run independent reads side by side; results in order. The first error is raised."""
+
+    def account(self) -> Json:
+        """The account that the key belongs to, with `livemode`."""
+
+    def list_sessions(self, customer_id: str, *, created_since: datetime) -> list[Json]:
+        """Every checkout session of the customer since then, any status, all pages."""
+
+    def get_session(self, session_id: str) -> Json:
+        """One checkout session."""
+
+    def create_session(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
+        """Create a checkout session; only its id is told: the body may be a replay of an old answer."""
+
+    def expire_session(self, session_id: str) -> None:
+        """Expire an open checkout session. StripeRefused when it is not open."""
+
+    def list_subscriptions(self, customer_id: str) -> list[Json]:
+        """Every subscription of the customer, every status, all pages."""
+
+    def get_subscription(self, subscription_id: str) -> Json:
+        """One subscription."""
+
+    def create_customer(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
+        """Create a customer; its id."""
+
+    def list_customers(self, *, created_since: datetime) -> list[Json]:
+        """Every customer created since then, all pages."""
+
+    def get_customer(self, customer_id: str) -> Json:
+        """One customer (`deleted: true` when it is gone)."""
+
+    def get_charge(self, charge_id: str) -> Json:
+        """One charge."""
+
+
+class LiveStripe:
+    """Stripe (or anything that speaks its API) by HTTP."""
+
+    def __init__(self, api_key: str, *, api_base: str | None, timeout_seconds: float, clock: Clock) -> None:
+        session = requests.Session()
+        session.max_redirects = 0  # an API does not redirect; whoever does is not Stripe
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, HTTPAdapter(pool_maxsize=32))
+        self._client = stripe.StripeClient(
+            api_key,
+            stripe_version=API_VERSION,
+            base_addresses={"api": api_base} if api_base else {},
+            http_client=stripe.RequestsClient(timeout=timeout_seconds, session=session),
+        )
+        self._clock = clock
+        self._ahead = 0.0  # seconds that Stripe's clock is ahead of ours
+        # 8: a look reads two lists and the few sessions of the last 25 h.
+        self._readers = ThreadPoolExecutor(8, thread_name_prefix="stripe")
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now().timestamp() + self._ahead, UTC)
+
+    def together(self, *calls: Callable[[], Any]) -> list[Any]:
+        others = [self._readers.submit(call) for call in calls[1:]]
+        first = [call() for call in calls[:1]]
+        return first + [other.result() for other in others]
+
+    def account(self) -> Json:
+        return self._get("/v1/account")
+
+    def list_sessions(self, customer_id: str, *, created_since: datetime) -> list[Json]:
+        since = int(created_since.timestamp())
+        return self._all("/v1/checkout/sessions", customer=customer_id, created={"gte": since})
+
+    def get_session(self, session_id: str) -> Json:
+        return self._get(f"/v1/checkout/sessions/{session_id}", route="/v1/checkout/sessions/{id}")
+
+    def create_session(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
+        try:
+            made = self._post("/v1/checkout/sessions", parameters, idempotency_key=idempotency_key)
+        except StripeRefused as refused:
+            if refused.param == "expires_at" or refused.stripe_code == "idempotency_error":
+                raise StripeSavedFailure(refused.sentence, replayed=False) from refused
+            raise
+        return _id_of(made)
+
+    def expire_session(self, session_id: str) -> None:
+        self._post(f"/v1/checkout/sessions/{session_id}/expire", {}, route="/v1/checkout/sessions/{id}/expire")
+
+    def list_subscriptions(self, customer_id: str) -> list[Json]:
+        return self._all("/v1/subscriptions", customer=customer_id, status="all")
+
+    def get_subscription(self, subscription_id: str) -> Json:
+        return self._get(f"/v1/subscriptions/{subscription_id}", route="/v1/subscriptions/{id}")
+
+    def create_customer(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
+        return _id_of(self._post("/v1/customers", parameters, idempotency_key=idempotency_key))
+
+    def list_customers(self, *, created_since: datetime) -> list[Json]:
+        return self._all("/v1/customers", created={"gte": int(created_since.timestamp())})
+
+    def get_customer(self, customer_id: str) -> Json:
+        return self._get(f"/v1/customers/{customer_id}", route="/v1/customers/{id}")
+
+    def get_charge(self, charge_id: str) -> Json:
+        return self._get(f"/v1/charges/{charge_id}", route="/v1/charges/{id}")
+
+    def _all(self, path: str, **filters: Any) -> list[Json]:
+        found: list[Json] = []
+        page: dict[str, Any] = {"limit": PAGE, **filters}
+        while True:
+            answer = self._get(path, **page)
+            items = answer.get("data")
+            if not isinstance(items, list):
+                raise StripeUnclear("Stripe answered a list request with something that is no list.")
+            found += items
+            if not answer.get("has_more") or not items:
+                return found
+            page["starting_after"] = items[-1]["id"]
+
+    def _get(self, path: str, *, route: str | None = None, **query: Any) -> Json:
+        return self._request("get", path, route=route or path, max_network_retries=1, **query)
+
+    def _post(
+        self,
+        path: str,
+        parameters: Mapping[str, Any],
+        *,
+        route: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        options = {"idempotency_key": idempotency_key} if idempotency_key else {}
+        return self._request("post", path, route=route or path, max_network_retries=0, **options, **parameters)
+
+    def _request(self, method: str, path: str, *, route: str, **arguments: Any) -> Json:
+        label = f"{method.upper()} {route}"
+        try:
+            answer = self._client.raw_request(method, path, **arguments)
+        except stripe.StripeError as error:
+            REQUESTS.labels(label, str(error.http_status or "none")).inc()
+            self._note_date(error.headers)
+            raise _translate(error, writing=method == "post") from error
+        REQUESTS.labels(label, str(answer.code)).inc()
+        self._note_date(answer.headers)
+        if not isinstance(answer.data, dict):
+            raise StripeUnclear("Stripe's answer is no JSON object.", status=answer.code)
+        return answer.data
+
+    def _note_date(self, headers: Mapping[str, str] | None) -> None:
+        date = (headers or {}).get("Date") or (headers or {}).get("date")
+        if date:
+            try:
+                self._ahead = parsedate_to_datetime(date).timestamp() - self._clock.now().timestamp()
+            except ValueError:
+                return  # a date that is none tells nothing
+
+
+def _translate(error: stripe.StripeError, *, writing: bool) -> OnelaneError:
+    """Say in our words what an SDK error means. Never by its message; Stripe's texts change."""
+    status, headers = error.http_status, error.headers or {}
+    body = error.json_body if isinstance(error.json_body, Mapping) else {}
+    raw = body.get("error")
+    details: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
+    request = f" (request {error.request_id})" if error.request_id else ""
+    if status in (401, 403):
+        return StripeMisconfigured(
+            f"Stripe does not accept this API key for that{request}. The operator must set STRIPE_API_KEY."
+        )
+    if status is None or status in (409, 429) or not details or status in (502, 503, 504):
+        return StripeUnclear(
+            f"Stripe gave no clear answer (status {status}){request}.",
+            status=status,
+            retry_after=_seconds(headers),
+        )
+    if status >= 500:
+        if not writing:
+            return StripeUnclear(f"Stripe failed to answer a read (status {status}){request}.", status=status)
+        replayed = str(headers.get("Idempotent-Replayed", headers.get("idempotent-replayed", ""))).lower() == "true"
+        return StripeSavedFailure(f"Stripe failed with {status}{request}.", replayed=replayed)
+    if status < 400:
+        return StripeUnclear(f"Stripe's answer could not be read (status {status}){request}.", status=status)
+    code = details.get("code")
+    if isinstance(error, stripe.IdempotencyError):
+        code = "idempotency_error"
+    elif code in ("rate_limit", "lock_timeout", "idempotency_key_in_use"):
+        return StripeUnclear(f"Stripe asks to slow down{request}.", status=status, retry_after=_seconds(headers))
+    param = details.get("param")
+    kind = StripeMissing if status == 404 else StripeRefused
+    sentence = f"Stripe refused the request: {code or details.get('type')}, parameter {param}{request}."
+    return kind(sentence, status=status, stripe_code=code, param=param)
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("Retry-After") or headers.get("retry-after") or ""
+    return float(value) if value.isdigit() else None
+
+
+def _id_of(made: Json) -> str:
+    if not isinstance(made.get("id"), str):
+        raise StripeUnclear("Stripe's answer to a creation names no id.")
+    return str(made["id"])
