@@ -155,6 +155,8 @@ lanes = sa.Table(
     sa.Column("nonce", sa.String(36)),
     sa.Column("session_id", ShortText),
     sa.Column("last_number", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
+    sa.Column("last_error", ShortText),  # the code of the last of them
     _time("next_attempt_at"),  # "again later": not before this; NULL is now
     sa.UniqueConstraint("user_id", "product"),
     sa.Index("ix_lanes_state", "state"),

@@ -136,6 +136,8 @@ def upgrade() -> None:
         sa.Column("nonce", sa.String(length=36), nullable=True),
         sa.Column("session_id", sa.String(length=255), nullable=True),
         sa.Column("last_number", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("last_error", sa.String(length=255), nullable=True),
         sa.Column("next_attempt_at", UtcTime(), nullable=True),
         sa.ForeignKeyConstraint(["user_id"], ["customers.user_id"], name=op.f("fk_lanes_user_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lanes")),

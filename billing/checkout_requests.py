@@ -1,0 +1,157 @@
+"""The web's half of a checkout: record it (step 0), wait for the answer, read it.
+
+What arrives is a checked body and a user; what leaves is a row that a worker will answer. Reading gives a URL
+only through the lane: `state = open AND nonce = the checkout's`, at the moment of the SELECT (CHK-6).
+"""
+
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from billing import customer_ledger, lane_ledger
+from billing.catalog import Catalog
+from billing.checkout_view import CheckoutView, read_view
+from billing.clock import Clock
+from billing.database import Database
+from billing.doorbell import Doorbell, wait_until
+from billing.errors import IdempotencyMismatch, InvalidRequest, LedgerUnavailable, NotFound
+from billing.jobs import WorkLane
+from billing.lanes import fingerprint
+from billing.models import CheckoutStatus
+from billing.queue import Queue
+from billing.redirects import refusal
+
+# Stripe's own limits are 50 keys of 40 characters with values of 500; 20 leaves room for ours.
+MOST_METADATA, LONGEST_KEY, LONGEST_VALUE = 20, 40, 500
+KEY_LIFETIME = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutRequest:
+    """The body of POST /v1/checkouts, its types already checked."""
+
+    plan: str
+    success_url: str
+    cancel_url: str
+    quantity: int = 1
+    client_reference_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A checkout that is in the ledger; `replayed` when an earlier call with the same key made it."""
+
+    checkout_id: str
+    replayed: bool
+
+
+def record_checkout(
+    request: CheckoutRequest,
+    *,
+    user_id: str,
+    email: str | None,
+    idempotency_key: str | None,
+    database: Database,
+    queue: Queue,
+    clock: Clock,
+    catalog: Catalog,
+    redirect_origins: Collection[str],
+) -> Recorded:
+    """Record a checkout and wake a worker (step 0). Raises InvalidRequest, IdempotencyMismatch, LedgerUnavailable."""
+    check_request(request, catalog=catalog, redirect_origins=redirect_origins)
+    body = asdict(request)
+    price_id = catalog.plans[request.plan].price
+    values = {
+        "id": f"chk_{uuid.uuid4().hex}",
+        "user_id": user_id,
+        "plan": request.plan,
+        "price_id": price_id,
+        "request": body,
+        "fingerprint": fingerprint(body, price_id),
+        "body_hash": fingerprint(body),
+        "status": CheckoutStatus.PENDING,
+        "idempotency_key": idempotency_key,
+        "arrived_at": clock.now(),
+    }
+    with database.write() as connection:
+        customer_ledger.open_customer(connection, user_id=user_id, email=email, now=values["arrived_at"])
+        lane_id = lane_ledger.open_lane(connection, user_id=user_id, product=catalog.product)
+        # Numbering locks the lane row: what follows sees every earlier checkout of this user.
+        values |= {"lane_id": lane_id, "number": lane_ledger.next_number(connection, lane_id)}
+        earlier = _earlier(connection, values)
+        if earlier is None and not lane_ledger.insert_checkout(connection, values):
+            raise LedgerUnavailable("This Idempotency-Key is just being used by another request. Try again.")
+    queue.send(WorkLane(lane_id))
+    return Recorded(earlier or values["id"], replayed=earlier is not None)
+
+
+def await_checkout(
+    checkout_id: str, *, user_id: str, seconds: float, database: Database, doorbell: Doorbell
+) -> CheckoutView:
+    """The checkout as soon as it is answered, or as it is after that many seconds. Raises NotFound."""
+
+    def answered() -> CheckoutView | None:
+        view = read_checkout(checkout_id, user_id=user_id, database=database)
+        return None if view.status is CheckoutStatus.PENDING else view
+
+    view = wait_until(answered, checkout_id, doorbell=doorbell, seconds=seconds)
+    return view or read_checkout(checkout_id, user_id=user_id, database=database)
+
+
+def read_checkout(checkout_id: str, *, user_id: str, database: Database) -> CheckoutView:
+    """The checkout as it is now. Raises NotFound, also for another user's."""
+    with database.read() as connection:
+        view = read_view(connection, checkout_id)
+    if view is None or view.user_id != user_id:
+        raise NotFound("checkout")
+    return view
+
+
+def check_request(request: CheckoutRequest, *, catalog: Catalog, redirect_origins: Collection[str]) -> None:
+    """Refuse what the catalog does not sell or the operator does not allow. Raises InvalidRequest with pointers."""
+    wrong: list[tuple[str, str]] = []
+    plan = catalog.plans.get(request.plan)
+    if plan is None:
+        wrong.append(("/plan", f"is not sold here; the plans are {', '.join(catalog.plans)}"))
+    elif not plan.min_quantity <= request.quantity <= plan.max_quantity:
+        wrong.append(("/quantity", f"must be from {plan.min_quantity} to {plan.max_quantity} for this plan"))
+    for name, address in (("success_url", request.success_url), ("cancel_url", request.cancel_url)):
+        if reason := refusal(address, origins=redirect_origins):
+            wrong.append((f"/{name}", reason))
+    wrong += _wrong_metadata(request.metadata)
+    if wrong:
+        raise InvalidRequest("The checkout request is not valid; see errors.", *wrong)
+
+
+def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
+    if len(metadata) > MOST_METADATA:
+        return [("/metadata", f"has more than {MOST_METADATA} keys")]
+    wrong: list[tuple[str, str]] = []
+    for key, value in metadata.items():
+        pointer = "/metadata/" + key[:LONGEST_KEY].replace("~", "~0").replace("/", "~1")
+        if key in ("type", "nonce") or key.startswith("onelane_"):
+            wrong.append((pointer, "is a name that onelane uses itself"))
+        elif not key or len(key) > LONGEST_KEY or "[" in key or "]" in key:
+            wrong.append((pointer, f"must be 1 to {LONGEST_KEY} characters without square brackets"))
+        elif not value or len(value) > LONGEST_VALUE:
+            wrong.append((pointer, f"must have a value of 1 to {LONGEST_VALUE} characters"))
+    return wrong
+
+
+def _earlier(connection: Any, values: Mapping[str, Any]) -> str | None:
+    """The checkout that this user's Idempotency-Key made in the last 24 h."""
+    if values["idempotency_key"] is None:
+        return None
+    found = lane_ledger.find_by_key(connection, values["user_id"], values["idempotency_key"])
+    if found is None:
+        return None
+    now: datetime = values["arrived_at"]
+    if found.arrived_at < now - KEY_LIFETIME:
+        lane_ledger.forget_key(connection, found.id)
+        return None
+    if found.body_hash != values["body_hash"]:
+        raise IdempotencyMismatch
+    return found.id

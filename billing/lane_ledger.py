@@ -1,0 +1,278 @@
+"""The ledger of lanes: every SQL statement of the checkout protocol.
+
+Functions take a connection with an open transaction; the flow decides where it begins and ends. Each change
+of a lane is one UPDATE that says what it expects and reports whether it hit (LAN-2).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing.database import insert_new
+from billing.lanes import LOOK_BACK, Attempt, Checkout, Lane
+from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, customers, lanes
+
+_LANE = [lanes.c[name] for name in Lane.__slots__]
+_ATTEMPT = [attempts.c[name] for name in Attempt.__slots__]
+_CHECKOUT = [checkouts.c[name] for name in Checkout.__slots__]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A lane as one transaction saw it: the row first, then who waits in it (LAN-3)."""
+
+    lane: Lane
+    customer_id: str | None
+    waiting: Sequence[Checkout]  # pending, by number
+    attempt: Attempt | None  # the lane's own, while it has a nonce
+    recorded: Sequence[str]  # session ids that attempts of the last 25 h made
+
+    @property
+    def newest(self) -> Checkout | None:
+        """The only checkout that may supersede others and have a session made."""
+        return self.waiting[-1] if self.waiting else None
+
+
+# --- reading
+
+
+def read_lane(connection: sa.Connection, lane_id: int) -> Lane | None:
+    """One lane row."""
+    row = connection.execute(sa.select(*_LANE).where(lanes.c.id == lane_id)).first()
+    return None if row is None else _lane(row)
+
+
+def has_waiting(connection: sa.Connection, lane_id: int) -> bool:
+    """Whether any checkout of the lane is pending."""
+    waits = sa.and_(checkouts.c.lane_id == lane_id, checkouts.c.status == CheckoutStatus.PENDING)
+    return bool(connection.scalar(sa.select(sa.exists().where(waits))))
+
+
+def read_snapshot(connection: sa.Connection, lane_id: int, *, now: datetime) -> Snapshot:
+    """Read the lane row first, then its pending checkouts: in the other order an older one could win."""
+    lane = _lane(connection.execute(sa.select(*_LANE).where(lanes.c.id == lane_id)).one())
+    pending = sa.select(*_CHECKOUT).where(checkouts.c.lane_id == lane_id, checkouts.c.status == CheckoutStatus.PENDING)
+    waiting = [_checkout(row) for row in connection.execute(pending.order_by(checkouts.c.number))]
+    recent = sa.select(attempts.c.session_id).where(
+        attempts.c.lane_id == lane_id,
+        attempts.c.created_at > now - LOOK_BACK,
+        attempts.c.session_id.is_not(None),
+    )
+    owner = sa.select(customers.c.customer_id).where(customers.c.user_id == lane.user_id)
+    return Snapshot(
+        lane=lane,
+        customer_id=connection.scalar(owner),
+        waiting=waiting,
+        attempt=_read_attempt(connection, lane.nonce),
+        recorded=list(connection.scalars(recent)),
+    )
+
+
+def _read_attempt(connection: sa.Connection, nonce: str | None) -> Attempt | None:
+    if nonce is None:
+        return None
+    row = connection.execute(sa.select(*_ATTEMPT).where(attempts.c.nonce == nonce)).one()
+    values = dict(row._mapping)
+    return Attempt(**values | {"outcome": AttemptOutcome(values["outcome"]) if values["outcome"] else None})
+
+
+# --- step 0: a checkout arrives
+
+
+def open_lane(connection: sa.Connection, *, user_id: str, product: str) -> int:
+    """The id of the user's lane, made when it is not there yet."""
+    insert_new(connection, lanes, {"user_id": user_id, "product": product})
+    own = sa.select(lanes.c.id).where(lanes.c.user_id == user_id, lanes.c.product == product)
+    return int(connection.execute(own).scalar_one())
+
+
+def next_number(connection: sa.Connection, lane_id: int) -> int:
+    """Number an arriving checkout. The version stays: an arrival must not void a worker's compare-and-set."""
+    statement = (
+        sa.update(lanes)
+        .where(lanes.c.id == lane_id)
+        .values(last_number=lanes.c.last_number + 1)
+        .returning(lanes.c.last_number)
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
+def insert_checkout(connection: sa.Connection, values: dict[str, Any]) -> bool:
+    """Insert a checkout; False when its user has used this Idempotency-Key already."""
+    return insert_new(connection, checkouts, values)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """The checkout that an Idempotency-Key made."""
+
+    id: str
+    body_hash: str
+    arrived_at: datetime
+
+
+def find_by_key(connection: sa.Connection, user_id: str, key: str) -> KeyUse | None:
+    """What this user's Idempotency-Key was used for."""
+    columns = [checkouts.c[name] for name in KeyUse.__slots__]
+    used = sa.select(*columns).where(checkouts.c.user_id == user_id, checkouts.c.idempotency_key == key)
+    row = connection.execute(used).first()
+    return None if row is None else KeyUse(**row._mapping)
+
+
+def forget_key(connection: sa.Connection, checkout_id: str) -> None:
+    """Free one Idempotency-Key."""
+    connection.execute(sa.update(checkouts).where(checkouts.c.id == checkout_id).values(idempotency_key=None))
+
+
+# --- steps 2 to 11: every change of a lane
+
+
+def supersede_older(connection: sa.Connection, newest: Checkout) -> list[str]:
+    """Older pending checkouts with other parameters will not be served any more; their ids."""
+    statement = (
+        sa.update(checkouts)
+        .where(
+            checkouts.c.lane_id == newest.lane_id,
+            checkouts.c.status == CheckoutStatus.PENDING,
+            checkouts.c.number < newest.number,
+            checkouts.c.fingerprint != newest.fingerprint,
+        )
+        .values(status=CheckoutStatus.SUPERSEDED)
+        .returning(checkouts.c.id)
+    )
+    return list(connection.scalars(statement))
+
+
+def move(connection: sa.Connection, lane: Lane, state: LaneState, **values: Any) -> bool:
+    """Compare-and-set the lane from what was read to `state`; whether it was still as read."""
+    statement = (
+        sa.update(lanes)
+        .where(
+            lanes.c.id == lane.id,
+            lanes.c.state == lane.state,
+            lanes.c.version == lane.version,
+            lanes.c.nonce.is_not_distinct_from(lane.nonce),
+        )
+        .values(state=state, version=lanes.c.version + 1, **values)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def close(connection: sa.Connection, lane: Lane, outcome: AttemptOutcome | None) -> bool:
+    """Move the lane to closed and note what became of its session."""
+    if not move(connection, lane, LaneState.CLOSED, nonce=None, session_id=None):
+        return False
+    if outcome is not None:
+        ended = sa.update(attempts).where(attempts.c.nonce == lane.nonce, attempts.c.outcome.is_(None))
+        connection.execute(ended.values(outcome=outcome))
+    return True
+
+
+def insert_attempt(connection: sa.Connection, values: dict[str, Any]) -> None:
+    """Keep an attempt before it is sent."""
+    connection.execute(sa.insert(attempts).values(values))
+
+
+def name_session(connection: sa.Connection, nonce: str, session_id: str) -> None:
+    """Note which session an attempt made."""
+    connection.execute(sa.update(attempts).where(attempts.c.nonce == nonce).values(session_id=session_id))
+
+
+def doubt(connection: sa.Connection, nonce: str, *, now: datetime) -> None:
+    """Note when the attempt's session was first looked for and not found."""
+    first = sa.update(attempts).where(attempts.c.nonce == nonce, attempts.c.doubted_at.is_(None))
+    connection.execute(first.values(doubted_at=now))
+
+
+def answer(connection: sa.Connection, lane: Lane, mine: Checkout, *, url: str, now: datetime) -> list[str]:
+    """Step 8: give the lane's session to `mine` and its older equals; the ids, none when the lane moved on.
+
+    The version rises, so that a worker that still holds an older view loses its compare-and-set; newer equals
+    are left to a pass of their own.
+    """
+    hit = connection.execute(
+        sa.update(lanes)
+        .where(lanes.c.id == lane.id, lanes.c.state == LaneState.OPEN, lanes.c.nonce == lane.nonce)
+        .values(version=lanes.c.version + 1, failures=0, last_error=None, next_attempt_at=None)
+    )
+    if hit.rowcount != 1:
+        return []
+    connection.execute(sa.update(attempts).where(attempts.c.nonce == lane.nonce).values(url=url))
+    made_for = sa.select(attempts.c.checkout_id).where(attempts.c.nonce == lane.nonce).scalar_subquery()
+    statement = (
+        sa.update(checkouts)
+        .where(
+            checkouts.c.lane_id == lane.id,
+            checkouts.c.status == CheckoutStatus.PENDING,
+            checkouts.c.number <= mine.number,
+            checkouts.c.fingerprint == mine.fingerprint,
+        )
+        .values(status=CheckoutStatus.OPEN, nonce=lane.nonce, reused=checkouts.c.id != made_for, answered_at=now)
+        .returning(checkouts.c.id)
+    )
+    return list(connection.scalars(statement))
+
+
+def turn_down(
+    connection: sa.Connection,
+    lane_id: int,
+    *,
+    status: CheckoutStatus,
+    error: dict[str, Any],
+    now: datetime,
+    fingerprint: str | None = None,
+    up_to: int | None = None,
+) -> list[str]:
+    """Refuse or fail pending checkouts: those equal to `fingerprint`, or those numbered up to `up_to`; the ids."""
+    where = [checkouts.c.lane_id == lane_id, checkouts.c.status == CheckoutStatus.PENDING]
+    if fingerprint is not None:
+        where.append(checkouts.c.fingerprint == fingerprint)
+    if up_to is not None:
+        where.append(checkouts.c.number <= up_to)
+    statement = sa.update(checkouts).where(*where).values(status=status, error=error, answered_at=now)
+    return list(connection.scalars(statement.returning(checkouts.c.id)))
+
+
+def postpone(connection: sa.Connection, lane_id: int, *, code: str, until: datetime) -> None:
+    """Note a transient failure: nobody works this lane before `until`."""
+    connection.execute(
+        sa.update(lanes)
+        .where(lanes.c.id == lane_id)
+        .values(failures=lanes.c.failures + 1, last_error=code, next_attempt_at=until)
+    )
+
+
+def rested(connection: sa.Connection, lane_id: int) -> None:
+    """Forget past failures."""
+    calm = sa.update(lanes).where(lanes.c.id == lane_id, lanes.c.failures > 0)
+    connection.execute(calm.values(failures=0, last_error=None, next_attempt_at=None))
+
+
+def lanes_to_wake(connection: sa.Connection, *, now: datetime, limit: int) -> list[int]:
+    """Lanes that the sweep has to wake: a checkout waits, or a creation or an expiry is unfinished."""
+    waits = sa.exists().where(checkouts.c.lane_id == lanes.c.id, checkouts.c.status == CheckoutStatus.PENDING)
+    unfinished = lanes.c.state.in_([LaneState.CREATING, LaneState.CLOSING])
+    due = sa.or_(lanes.c.next_attempt_at.is_(None), lanes.c.next_attempt_at <= now)
+    statement = sa.select(lanes.c.id).where(sa.or_(unfinished, waits), due).order_by(lanes.c.id).limit(limit)
+    return list(connection.scalars(statement))
+
+
+def forget_keys(connection: sa.Connection, *, now: datetime) -> int:
+    """Free the clients' Idempotency-Keys after 24 h; how many."""
+    old = sa.update(checkouts).where(
+        checkouts.c.idempotency_key.is_not(None), checkouts.c.arrived_at < now - timedelta(hours=24)
+    )
+    return connection.execute(old.values(idempotency_key=None)).rowcount
+
+
+def _lane(row: sa.Row[Any]) -> Lane:
+    values = dict(row._mapping)
+    return Lane(**values | {"state": LaneState(values["state"])})
+
+
+def _checkout(row: sa.Row[Any]) -> Checkout:
+    values = dict(row._mapping)
+    return Checkout(**values | {"status": CheckoutStatus(values["status"])})

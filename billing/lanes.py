@@ -1,0 +1,119 @@
+"""The rules of a lane: pure functions over frozen rows. What is stale, what is equal, what is a stray.
+
+They decide; `checkout.py` does. See specs/lanes.md.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from billing.models import AttemptOutcome, CheckoutStatus, LaneState
+
+Json = Mapping[str, Any]
+
+# Older sessions cannot be open: Stripe ends them after 24 h at the latest. One hour for clocks and rounding.
+LOOK_BACK = timedelta(hours=25)
+# Absolute, and under Stripe's 24 h by an hour: an attempt sent late by a frozen worker is refused by
+# Stripe ("expires_at too soon") before its idempotency key can have been pruned (LAN-6).
+SESSION_LIFETIME = timedelta(hours=23)
+# A buyer needs a few minutes to pay: with less to live a session is not worth handing out again.
+LEAST_LIFE = timedelta(minutes=5)
+# Stripe takes no expires_at sooner than 30 min from now; 5 min for clocks: past that the key is dead.
+LEAST_EXPIRY, CLOCK_MARGIN = timedelta(minutes=30), timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One customer and one product. Every change is a compare-and-set on (version, nonce)."""
+
+    id: int
+    user_id: str
+    product: str
+    state: LaneState
+    version: int
+    nonce: str | None
+    session_id: str | None
+    failures: int
+    next_attempt_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One creation of a session, written before it is sent."""
+
+    nonce: str
+    lane_id: int
+    checkout_id: str
+    idempotency_key: str
+    parameters: Json
+    fingerprint: str
+    session_id: str | None
+    outcome: AttemptOutcome | None
+    created_at: datetime
+    expires_at: datetime
+    doubted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A buyer's request."""
+
+    id: str
+    lane_id: int
+    number: int
+    plan: str
+    price_id: str
+    request: Json
+    fingerprint: str
+    status: CheckoutStatus
+    arrived_at: datetime
+
+
+def fingerprint(request: Json, price_id: str | None = None) -> str:
+    """What makes two requests equal: the whole body and the price it resolves to, never a time."""
+    text = json.dumps({"request": request, "price": price_id}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_stale(attempt: Attempt, checkout: Checkout, *, reuse_seconds: int) -> bool:
+    """Whether this checkout needs a session of its own (LAN-4).
+
+    Judged against the checkout's arrival and our own attempt row, never against now: judged against now,
+    two checkouts expire each other's sessions without end.
+    """
+    return (
+        attempt.fingerprint != checkout.fingerprint
+        or attempt.created_at < checkout.arrived_at - timedelta(seconds=reuse_seconds)
+        or attempt.expires_at < checkout.arrived_at + LEAST_LIFE
+    )
+
+
+def is_tagged(session: Json, product: str) -> bool:
+    """Whether a checkout session is our product's, whoever made it (CHK-4)."""
+    return bool(_metadata(session).get("type") == product)
+
+
+def nonce_of(session: Json) -> str | None:
+    """The attempt that made a session, if one of ours did."""
+    return _metadata(session).get("nonce")
+
+
+def strays(sessions: Iterable[Json], *, live_nonce: str | None) -> list[Json]:
+    """The open ones among tagged sessions that no live attempt owns (LAN-5)."""
+    return [
+        session
+        for session in sessions
+        if session["status"] == "open" and (live_nonce is None or nonce_of(session) != live_nonce)
+    ]
+
+
+def key_is_dead(attempt: Attempt, *, stripe_now: datetime) -> bool:
+    """Whether Stripe would refuse the attempt by its `expires_at`, so that it can make no session any more."""
+    return stripe_now > attempt.expires_at - LEAST_EXPIRY + CLOCK_MARGIN
+
+
+def _metadata(session: Json) -> Json:
+    return session.get("metadata") or {}
