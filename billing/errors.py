@@ -103,6 +103,27 @@ class InvalidRequest(PermanentError):
         self.errors = [{"pointer": pointer, "detail": detail} for pointer, detail in errors]
 
 
+class InvalidSignature(InvalidRequest):
+    """A delivery that none of our signing secrets vouches for. Nothing of it is stored."""
+
+    code = "invalid_signature"
+
+
+class InvalidEvent(InvalidRequest):
+    """A signed body that is no event: not JSON, or without what every event has."""
+
+    code = "invalid_event"
+
+
+class PayloadTooLarge(PermanentError):
+    """The body is longer than what this route takes."""
+
+    code = "payload_too_large"
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"The body is longer than {max_bytes} bytes. WEBHOOK_MAX_BYTES sets that limit.")
+
+
 class NotFound(PermanentError):
     """No such thing, or it is another user's: both read the same."""
 
