@@ -26,7 +26,8 @@ def verify(body: bytes, header: str | None, secrets: Sequence[str], *, now: floa
         raise InvalidSignature("The signature's time is more than 300 s away from ours. Check this machine's clock.")
     expected = [_mac(secret, timestamp, body) for secret in secrets]
     # The list is built whole: which secret or which signature matched does not show in the time taken.
-    if not any([hmac.compare_digest(ours, theirs) for ours in expected for theirs in signatures]):
+    matches = [hmac.compare_digest(ours, theirs) for ours in expected for theirs in signatures]
+    if not any(matches):
         raise InvalidSignature("No configured signing secret made this signature. Check STRIPE_WEBHOOK_SECRETS.")
 
 

@@ -1,0 +1,154 @@
+"""The envelope of an event: what every event has, and hints about whose it is. Pure.
+
+Strict about the envelope and nothing more: a signed event that we refuse is lost, so nothing inside its data is
+a reason to refuse, as long as it is JSON. The payload is kept as the bytes that came; of the data only ids that
+look like Stripe's ever become columns, because a NUL or half a character there would fail the INSERT.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import msgspec
+
+from billing.errors import InvalidEvent
+from billing.event_ledger import NewEvent
+from billing.event_types import asks
+from billing.models import EventStatus
+
+MAX_DEPTH = 100
+MAX_ID = 255  # the width of the column
+THIN = "v2.core.event"
+
+_EVENT_ID = re.compile(r"[a-z0-9_]+_[A-Za-z0-9_]{1,250}")
+_TYPE = re.compile(r"[\x21-\x7e]{1,255}")  # v2 types have brackets in them
+_ACCOUNT = re.compile(r"acct_[A-Za-z0-9_]{1,250}")
+_CUSTOMER = re.compile(r"cus_[A-Za-z0-9_]{1,250}")
+_OBJECT = re.compile(r"[a-z]{1,20}_[A-Za-z0-9_]{1,250}")
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
+
+
+class Envelope(msgspec.Struct):
+    """What is required of every event. `data` is read whole: skipped parts would not be checked to be JSON."""
+
+    id: str
+    type: str
+    created: int | str
+    livemode: bool
+    object: Any = None
+    account: str | None = None
+    data: Any = None
+    related_object: Any = None
+
+
+_decode = msgspec.json.Decoder(Envelope).decode
+
+
+def read_event(body: bytes, *, now: datetime) -> NewEvent:
+    """Read the envelope of a signed body. Raises InvalidEvent."""
+    envelope = _parse(body)
+    if len(envelope.id) > MAX_ID or not _EVENT_ID.fullmatch(envelope.id):
+        raise InvalidEvent("The event's id is not one of Stripe's.")
+    if not _TYPE.fullmatch(envelope.type):
+        raise InvalidEvent("The event's type is not one of Stripe's.")
+    if envelope.account is not None and not _ACCOUNT.fullmatch(envelope.account):
+        raise InvalidEvent("The event's account is not one of Stripe's.")
+    thin = envelope.object == THIN
+    hints = _subject(envelope, thin)
+    return NewEvent(
+        account=envelope.account or "",
+        livemode=envelope.livemode,
+        event_id=envelope.id,
+        type=envelope.type,
+        customer_id=_customer_of(hints),
+        object_id=_id_like(_OBJECT, hints.get("id")),
+        # A thin notification tells no more than an id; those that we follow come as snapshots too.
+        status=EventStatus.IGNORED if thin or asks(envelope.type) is None else EventStatus.PENDING,
+        created_at=_time(envelope.created),
+        received_at=now,
+        next_attempt_at=now,
+        payload=body,
+    )
+
+
+def read_data(payload: bytes) -> Mapping[str, Any]:
+    """`data.object` of a stored payload."""
+    return _subject(_parse(payload), thin=False)
+
+
+def _parse(body: bytes) -> Envelope:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise InvalidEvent("The body is not UTF-8.") from None
+    if _too_deep(body):
+        raise InvalidEvent(f"The body is nested deeper than {MAX_DEPTH}.")
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return _parse_slowly(text)
+
+
+def _parse_slowly(text: str) -> Envelope:
+    """A second look by the standard library: msgspec refuses lone surrogates, which we keep as they came."""
+    try:
+        raw = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return msgspec.convert(raw, Envelope)
+    except (msgspec.ValidationError, RecursionError, ValueError):
+        raise InvalidEvent("The body is not a JSON object with id, type, created and livemode.") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)  # NaN and Infinity are no JSON
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError("out of range")
+    return value
+
+
+def _too_deep(body: bytes) -> bool:
+    # Cheap first: with a hundred openings or fewer it cannot be deeper. Strings may hold brackets: cut them out.
+    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", body)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
+def _subject(envelope: Envelope, thin: bool) -> Mapping[str, Any]:
+    """The object that the event is about."""
+    if thin:
+        return envelope.related_object if isinstance(envelope.related_object, dict) else {}
+    found = envelope.data.get("object") if isinstance(envelope.data, dict) else None
+    if not isinstance(found, dict):
+        raise InvalidEvent("The event has no data.object.")
+    return found
+
+
+def _customer_of(subject: Mapping[str, Any]) -> str | None:
+    customer = subject if subject.get("object") == "customer" else subject.get("customer")
+    return _id_like(_CUSTOMER, customer.get("id") if isinstance(customer, dict) else customer)
+
+
+def _id_like(pattern: re.Pattern[str], value: object) -> str | None:
+    return value if isinstance(value, str) and len(value) <= MAX_ID and pattern.fullmatch(value) else None
+
+
+def _time(created: int | str) -> datetime:
+    """Seconds in snapshots, ISO 8601 in thin notifications."""
+    try:
+        if isinstance(created, str):
+            return msgspec.convert(created, datetime).astimezone(UTC)
+        return datetime.fromtimestamp(created, UTC)
+    except (msgspec.ValidationError, ValueError, OverflowError, OSError):
+        raise InvalidEvent("The event's created is no time.") from None
