@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
+
 from billing import customer_ledger, lane_ledger
 from billing.catalog import Catalog
 from billing.checkout_view import CheckoutView, read_view
-from billing.clock import Clock
+from billing.clock import SYSTEM_CLOCK, Clock
 from billing.database import Database
 from billing.doorbell import Doorbell, wait_until
 from billing.errors import IdempotencyMismatch, InvalidRequest, LedgerUnavailable, NotFound
@@ -64,8 +66,10 @@ def record_checkout(
     check_request(request, catalog=catalog, redirect_origins=redirect_origins)
     body = asdict(request)
     price_id = catalog.plans[request.plan].price
-    values = {
-        "id": f"chk_{uuid.uuid4().hex}",
+    now = clock.now()
+    checkout_id = f"chk_{uuid.uuid4().hex}"
+    values: dict[str, Any] = {
+        "id": checkout_id,
         "user_id": user_id,
         "plan": request.plan,
         "price_id": price_id,
@@ -74,10 +78,10 @@ def record_checkout(
         "body_hash": fingerprint(body),
         "status": CheckoutStatus.PENDING,
         "idempotency_key": idempotency_key,
-        "arrived_at": clock.now(),
+        "arrived_at": now,
     }
     with database.write() as connection:
-        customer_ledger.open_customer(connection, user_id=user_id, email=email, now=values["arrived_at"])
+        customer_ledger.open_customer(connection, user_id=user_id, email=email, now=now)
         lane_id = lane_ledger.open_lane(connection, user_id=user_id, product=catalog.product)
         # Numbering locks the lane row: what follows sees every earlier checkout of this user.
         values |= {"lane_id": lane_id, "number": lane_ledger.next_number(connection, lane_id)}
@@ -85,26 +89,32 @@ def record_checkout(
         if earlier is None and not lane_ledger.insert_checkout(connection, values):
             raise LedgerUnavailable("This Idempotency-Key is just being used by another request. Try again.")
     queue.send(WorkLane(lane_id))
-    return Recorded(earlier or values["id"], replayed=earlier is not None)
+    return Recorded(earlier or checkout_id, replayed=earlier is not None)
 
 
 def await_checkout(
-    checkout_id: str, *, user_id: str, seconds: float, database: Database, doorbell: Doorbell
+    checkout_id: str,
+    *,
+    user_id: str,
+    seconds: float,
+    database: Database,
+    doorbell: Doorbell,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> CheckoutView:
     """The checkout as soon as it is answered, or as it is after that many seconds. Raises NotFound."""
 
     def answered() -> CheckoutView | None:
-        view = read_checkout(checkout_id, user_id=user_id, database=database)
+        view = read_checkout(checkout_id, user_id=user_id, database=database, clock=clock)
         return None if view.status is CheckoutStatus.PENDING else view
 
     view = wait_until(answered, checkout_id, doorbell=doorbell, seconds=seconds)
-    return view or read_checkout(checkout_id, user_id=user_id, database=database)
+    return view or read_checkout(checkout_id, user_id=user_id, database=database, clock=clock)
 
 
-def read_checkout(checkout_id: str, *, user_id: str, database: Database) -> CheckoutView:
+def read_checkout(checkout_id: str, *, user_id: str, database: Database, clock: Clock = SYSTEM_CLOCK) -> CheckoutView:
     """The checkout as it is now. Raises NotFound, also for another user's."""
     with database.read() as connection:
-        view = read_view(connection, checkout_id)
+        view = read_view(connection, checkout_id, now=clock.now())
     if view is None or view.user_id != user_id:
         raise NotFound("checkout")
     return view
@@ -141,7 +151,7 @@ def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
     return wrong
 
 
-def _earlier(connection: Any, values: Mapping[str, Any]) -> str | None:
+def _earlier(connection: sa.Connection, values: Mapping[str, Any]) -> str | None:
     """The checkout that this user's Idempotency-Key made in the last 24 h."""
     if values["idempotency_key"] is None:
         return None

@@ -48,7 +48,7 @@ def iso(time: datetime | None) -> str | None:
     return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def read_view(connection: sa.Connection, checkout_id: str) -> CheckoutView | None:
+def read_view(connection: sa.Connection, checkout_id: str, *, now: datetime) -> CheckoutView | None:
     """Read a checkout together with its lane and attempt, in one statement."""
     statement = (
         sa.select(
@@ -74,7 +74,7 @@ def read_view(connection: sa.Connection, checkout_id: str) -> CheckoutView | Non
     row = connection.execute(statement).first()
     if row is None:
         return None
-    status = _shown(row)
+    status = _shown(row, now)
     return CheckoutView(
         id=row.id,
         user_id=row.user_id,
@@ -89,14 +89,14 @@ def read_view(connection: sa.Connection, checkout_id: str) -> CheckoutView | Non
     )
 
 
-def _shown(row: sa.Row[Any]) -> CheckoutStatus:
+def _shown(row: Any, now: datetime) -> CheckoutStatus:
     """What an answered checkout is by now."""
     status = CheckoutStatus(row.status)
     if status is not CheckoutStatus.OPEN:
         return status
     if row.outcome == AttemptOutcome.COMPLETED:
         return CheckoutStatus.COMPLETED
-    if row.outcome == AttemptOutcome.EXPIRED or row.expires_at <= datetime.now(UTC):
+    if row.outcome == AttemptOutcome.EXPIRED or row.expires_at <= now:
         return CheckoutStatus.EXPIRED
     if row.state == LaneState.OPEN and row.nonce == row.lane_nonce and row.outcome is None:
         return CheckoutStatus.OPEN

@@ -101,13 +101,13 @@ def nonce_of(session: Json) -> str | None:
     return _metadata(session).get("nonce")
 
 
-def strays(sessions: Iterable[Json], *, live_nonce: str | None) -> list[Json]:
-    """The open ones among tagged sessions that no live attempt owns (LAN-5)."""
-    return [
-        session
-        for session in sessions
-        if session["status"] == "open" and (live_nonce is None or nonce_of(session) != live_nonce)
-    ]
+def strays(sessions: Iterable[Json], *, live_nonce: str | None, live_session_id: str | None) -> list[Json]:
+    """The open ones among our product's sessions that no live attempt owns (LAN-5)."""
+
+    def is_owned(session: Json) -> bool:
+        return live_nonce is not None and (nonce_of(session) == live_nonce or session["id"] == live_session_id)
+
+    return [session for session in sessions if session["status"] == "open" and not is_owned(session)]
 
 
 def key_is_dead(attempt: Attempt, *, stripe_now: datetime) -> bool:

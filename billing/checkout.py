@@ -1,0 +1,143 @@
+"""The checkout protocol, the worker's half: bring one lane to rest (specs/lanes.md).
+
+The numbers are the protocol's steps; each is a crash point. Whoever runs `work_lane` again, here or on another
+machine, with or without the lock, goes on from the lane row: that row is the truth, the lock is a hint,
+Stripe is the source. No transaction is open across a call to Stripe or while waiting for the lock.
+"""
+
+import random
+from datetime import timedelta
+
+import structlog
+
+from billing import lane_ledger
+from billing.catalog import Catalog
+from billing.checkout_steps import Hands, answer, begin, close_session, create
+from billing.clock import Clock
+from billing.database import Database
+from billing.doorbell import Doorbell
+from billing.errors import LedgerUnavailable, StripeMisconfigured, StripeRefused, StripeUnclear, TransientError
+from billing.jobs import WorkLane
+from billing.lanes import Lane
+from billing.locks import Locks
+from billing.models import CheckoutStatus, LaneState
+from billing.queue import Queue
+from billing.stripe_gateway import StripeGateway
+
+log = structlog.get_logger(__name__)
+
+# A lane comes to rest in at most nine rounds (closing, closed, creating, open, for a checkout and one that
+# supersedes it, and one to see that nothing waits); more means a hot lane: let others have the slot.
+MOST_ROUNDS = 25
+# A lock is given back within seconds; what has to wait longer waits in SQL for the sweep (every 30 s).
+LOCK_JITTER_SECONDS = (0.1, 0.4)
+LONGEST_DELAY_SECONDS = 10.0
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.5, 60.0
+
+
+def work_lane(
+    lane_id: int,
+    *,
+    database: Database,
+    stripe: StripeGateway,
+    locks: Locks,
+    queue: Queue,
+    doorbell: Doorbell,
+    clock: Clock,
+    catalog: Catalog,
+    reuse_seconds: int,
+) -> None:
+    """Answer the pending checkouts of a lane and finish what a crashed worker began.
+
+    1 take the lock; 2 read; closed: 3, 4; creating: 5, 6; open: 7, 8, 9; closing: 10, 11; and again until at rest.
+    Nothing of Stripe's is raised: a failure is noted on the lane and tried again later. Raises LedgerUnavailable.
+    """
+    at = Hands(database, stripe, doorbell, clock, catalog, reuse_seconds)
+    job = WorkLane(lane_id)
+    with database.read() as connection:
+        lane = lane_ledger.read_lane(connection, lane_id)
+        idle = lane is None or (_is_settled(lane) and not lane_ledger.has_waiting(connection, lane_id))
+    if lane is None or idle:
+        return
+    if lane.next_attempt_at and lane.next_attempt_at > clock.now():
+        _send_later(job, (lane.next_attempt_at - clock.now()).total_seconds(), queue)
+        return
+    with locks.hold(f"lane:{lane_id}") as lease:  # 1
+        if lease is None:
+            queue.send(job, delay_seconds=random.uniform(*LOCK_JITTER_SECONDS))  # noqa: S311 (jitter)
+            return
+        try:
+            for _ in range(MOST_ROUNDS):
+                if lease.lapsed:
+                    break
+                if not _round(lane_id, at):
+                    return
+        except LedgerUnavailable:
+            raise
+        except TransientError as error:
+            _send_later(job, _postpone(lane_id, error, at), queue)
+            return
+        except (StripeRefused, StripeMisconfigured) as error:
+            _give_up(lane_id, error, at)
+            return
+    queue.send(job)
+
+
+def _round(lane_id: int, at: Hands) -> bool:
+    """Read the lane and take the steps of its state; whether to go again."""
+    with at.database.write() as connection:  # 2
+        seen = lane_ledger.read_snapshot(connection, lane_id, now=at.clock.now())
+        mine = seen.newest
+        superseded = lane_ledger.supersede_older(connection, mine) if mine else []
+        if mine is None and _is_settled(seen.lane):
+            lane_ledger.rested(connection, lane_id)
+    at.doorbell.ring(superseded)
+    match seen.lane.state:
+        case LaneState.CREATING:
+            return create(seen, at)
+        case LaneState.CLOSING:
+            return close_session(seen, at)
+        case LaneState.CLOSED:
+            return mine is not None and begin(seen, mine, at)
+        case LaneState.OPEN:
+            return mine is not None and answer(seen, mine, at)
+
+
+def _is_settled(lane: Lane) -> bool:
+    """Whether the lane can stay as it is when nobody waits."""
+    return lane.state in (LaneState.CLOSED, LaneState.OPEN)
+
+
+def _postpone(lane_id: int, error: TransientError, at: Hands) -> float:
+    """Note the failure; the seconds until the next try: doubling, jittered, at least what Stripe asked for."""
+    with at.database.write() as connection:
+        lane = lane_ledger.read_lane(connection, lane_id)
+        doubled = FIRST_BACKOFF_SECONDS * 2 ** min(lane.failures if lane else 0, 10)
+        wait = min(LONGEST_BACKOFF_SECONDS, doubled) * random.uniform(0.5, 1)  # noqa: S311 (jitter)
+        if isinstance(error, StripeUnclear) and error.retry_after:
+            wait = max(wait, min(error.retry_after, LONGEST_BACKOFF_SECONDS))
+        until = at.clock.now() + timedelta(seconds=wait)
+        lane_ledger.postpone(connection, lane_id, code=error.code, until=until)
+    log.warning("lane.postponed", lane_id=lane_id, code=error.code, seconds=round(wait, 2), reason=error.sentence)
+    return wait
+
+
+def _give_up(lane_id: int, error: StripeRefused | StripeMisconfigured, at: Hands) -> None:
+    """Stripe refuses to be read or to expire: fail who waits; an unfinished lane is left to the sweep."""
+    reason = {"code": error.code, "detail": error.sentence}
+    with at.database.write() as connection:
+        lane = lane_ledger.read_lane(connection, lane_id)
+        failed = lane_ledger.turn_down(
+            connection, lane_id, status=CheckoutStatus.FAILED, error=reason, now=at.clock.now()
+        )
+        if lane and not _is_settled(lane):
+            until = at.clock.now() + timedelta(seconds=LONGEST_BACKOFF_SECONDS)
+            lane_ledger.postpone(connection, lane_id, code=error.code, until=until)
+    log.error("lane.refused", lane_id=lane_id, code=error.code, reason=error.sentence, checkouts=len(failed))
+    at.doorbell.ring(failed)
+
+
+def _send_later(job: WorkLane, seconds: float, queue: Queue) -> None:
+    """A short wait is the queue's, a long one the sweep's."""
+    if seconds <= LONGEST_DELAY_SECONDS:
+        queue.send(job, delay_seconds=seconds)
