@@ -112,7 +112,7 @@ def _postpone(lane_id: int, error: TransientError, at: Hands) -> float:
     """Note the failure; the seconds until the next try: doubling, jittered, at least what Stripe asked for."""
     with at.database.write() as connection:
         lane = lane_ledger.read_lane(connection, lane_id)
-        doubled = FIRST_BACKOFF_SECONDS * 2 ** min(lane.failures if lane else 0, 10)
+        doubled = FIRST_BACKOFF_SECONDS * 2.0 ** min(lane.failures if lane else 0, 10)
         wait = min(LONGEST_BACKOFF_SECONDS, doubled) * random.uniform(0.5, 1)  # noqa: S311 (jitter)
         if isinstance(error, StripeUnclear) and error.retry_after:
             wait = max(wait, min(error.retry_after, LONGEST_BACKOFF_SECONDS))

@@ -79,16 +79,20 @@ class StripeGateway(Protocol):
 class LiveStripe:
     """Stripe (or anything that speaks its API) by HTTP."""
 
-    def __init__(self, api_key: str, *, api_base: str | None, timeout_seconds: float, clock: Clock) -> None:
-        session = requests.Session()
-        session.max_redirects = 0  # an API does not redirect; whoever does is not Stripe
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, HTTPAdapter(pool_maxsize=32))
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        api_base: str | None,
+        timeout_seconds: float,
+        clock: Clock,
+        http_client: stripe.HTTPClient | None = None,
+    ) -> None:
         self._client = stripe.StripeClient(
             api_key,
             stripe_version=API_VERSION,
             base_addresses={"api": api_base} if api_base else {},
-            http_client=stripe.RequestsClient(timeout=timeout_seconds, session=session),
+            http_client=http_client or _http_client(timeout_seconds),
         )
         self._clock = clock
         self._ahead = 0.0  # seconds that Stripe's clock is ahead of ours
@@ -191,6 +195,14 @@ class LiveStripe:
                 self._ahead = parsedate_to_datetime(date).timestamp() - self._clock.now().timestamp()
             except ValueError:
                 return  # a date that is none tells nothing
+
+
+def _http_client(timeout_seconds: float) -> stripe.HTTPClient:
+    session = requests.Session()
+    session.max_redirects = 0  # an API does not redirect; whoever does is not Stripe
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=32))
+    return stripe.RequestsClient(timeout=timeout_seconds, session=session)
 
 
 def _translate(error: stripe.StripeError, *, writing: bool) -> OnelaneError:
