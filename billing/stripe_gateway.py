@@ -63,6 +63,9 @@ class StripeGateway(Protocol):
     def get_subscription(self, subscription_id: str) -> Json:
         """One subscription."""
 
+    def get_schedule(self, schedule_id: str) -> Json:
+        """One subscription schedule."""
+
     def create_customer(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
         """Create a customer; its id."""
 
@@ -134,6 +137,9 @@ class LiveStripe:
 
     def get_subscription(self, subscription_id: str) -> Json:
         return self._get(f"/v1/subscriptions/{subscription_id}", route="/v1/subscriptions/{id}")
+
+    def get_schedule(self, schedule_id: str) -> Json:
+        return self._get(f"/v1/subscription_schedules/{schedule_id}", route="/v1/subscription_schedules/{id}")
 
     def create_customer(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
         return _id_of(self._post("/v1/customers", parameters, idempotency_key=idempotency_key))
