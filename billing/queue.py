@@ -32,6 +32,9 @@ class Queue(Protocol):
     def taken(self, job: Job) -> None:
         """Note that a worker has begun with this job: the next `send` sends again."""
 
+    def reachable(self) -> bool:
+        """Whether the broker answers just now, asked anew (for /readyz)."""
+
 
 def create_producer(settings: Settings) -> Celery:
     """The Celery application with its transport settled; `worker/celery.py` adds the tasks."""
@@ -98,6 +101,17 @@ class CeleryQueue:
         except RedisError as error:
             log.warning("job.mark_unavailable", kind=job.kind, row_id=job.row_id, error=type(error).__name__)
 
+    def reachable(self) -> bool:
+        """Open a channel, which with Redis as the broker sends a PING; 1 s is enough for that."""
+        quick = {"socket_timeout": 1, "socket_connect_timeout": 1} if self._celery.conf.broker_transport_options else {}
+        try:
+            with self._celery.connection_for_write(connect_timeout=1, transport_options=quick) as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0, timeout=1)
+                connection.channel()
+        except (OperationalError, RedisError, OSError):
+            return False
+        return True
+
     def _first(self, job: Job, delay_seconds: float) -> bool:
         lifetime = ONCE_MILLISECONDS + int(delay_seconds * 1000)
         return bool(self._client.set(self._key(job), "1", nx=True, px=lifetime))
@@ -120,3 +134,7 @@ class InlineQueue:
 
     def taken(self, job: Job) -> None:
         """Nothing to forget: `send` looks at what waits."""
+
+    def reachable(self) -> bool:
+        """Always: it is here."""
+        return True
