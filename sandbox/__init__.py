@@ -1,0 +1,16 @@
+"""onelane's sandbox: a Stripe that keeps state, reachable by any Stripe SDK. It shares no code with the product.
+
+core.py       Sandbox: request in, answer out, without HTTP
+routes.py     every address; each resource has its own file
+paying.py     what a buyer does; cycle.py what passing time does
+events.py     what happened; webhooks.py and delivery.py who hears of it
+http.py       the same over HTTP, with control.py, pages.py and server.py
+"""
+
+from .answers import Answer
+from .core import Sandbox
+from .errors import ApiError
+from .faults import Fault
+from .webhooks import Endpoint
+
+__all__ = ["Answer", "ApiError", "Endpoint", "Fault", "Sandbox"]

@@ -1,0 +1,53 @@
+"""One call: what every operation of the sandbox is handed, whoever caused it (an API request, a page, time passing).
+
+`find` and `named` see only the objects of the call's mode, as keys of one mode see nothing of the other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ApiError, Json, missing_object
+from .forms import Table
+from .store import Store
+
+API_VERSION = "2026-10-28.endive"
+
+
+@dataclass
+class Call:
+    store: Store
+    time: float
+    livemode: bool = False
+    request_id: str | None = None
+    idempotency_key: str | None = None
+    base_url: str = "http://127.0.0.1:12111"
+    account: str = "acct_sandbox"
+    on_event: Callable[[Json], None] = field(default=lambda event: None)
+
+    @property
+    def now(self) -> int:
+        return int(self.time)
+
+    def find(self, kind: str, id: Any) -> Json | None:
+        one = self.store.get(kind, id) if isinstance(id, str) else None
+        return one if one is not None and one.get("livemode", self.livemode) == self.livemode else None
+
+    def named(self, kind: str, id: str, *, noun: str | None = None, param: str = "id") -> Json:
+        """The object that a path (`param` is `id`) or a parameter names."""
+        one = self.find(kind, id)
+        if one is None:
+            raise missing_object(noun or kind, id, param=param, status=404 if param == "id" else 400)
+        return one
+
+
+Handler = Callable[[Call, Json], Json]
+Route = tuple[str, str, Table, Handler]
+
+
+def not_found(method: str, path: str) -> ApiError:
+    return ApiError(
+        404,
+        f"Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs or we can help at"
+        " https://support.stripe.com/.",
+    )

@@ -1,0 +1,187 @@
+"""The control plane under /_sandbox/: JSON in and out, no key.
+
+Whoever can reach it can break everything; that is its use.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from . import webhooks
+from .core import Sandbox
+from .errors import ApiError, Json
+from .events import visible
+
+
+def blueprint(sandbox: Sandbox) -> Blueprint:
+    pages = Blueprint("control", __name__, url_prefix="/_sandbox")
+
+    @pages.errorhandler(ApiError)
+    def refused(error: ApiError) -> tuple[Response, int]:
+        return jsonify(error={"message": error.message}), error.status
+
+    @pages.errorhandler(ValueError)
+    def nonsense(error: ValueError) -> tuple[Response, int]:
+        return jsonify(error={"message": str(error)}), 400
+
+    @pages.get("/state")
+    def state() -> Response:
+        with sandbox.calling():
+            return jsonify(
+                account=sandbox.account,
+                now=sandbox.clock.now(),
+                counts=sandbox.store.counts(),
+                pending_deliveries=sum(one["status"] == "pending" for one in sandbox.store.all("delivery")),
+            )
+
+    @pages.post("/seed")
+    def seed() -> Response:
+        body = _body()
+        objects = body if isinstance(body, list) else body.get("objects", [])
+        return jsonify(seeded=sandbox.seed(objects))
+
+    @pages.post("/reset")
+    def reset() -> Response:
+        sandbox.reset()
+        return jsonify(reset=True)
+
+    _faults_and_clock(pages, sandbox)
+    _requests(pages, sandbox)
+    _deliveries(pages, sandbox)
+    _buyers(pages, sandbox)
+    return pages
+
+
+def _faults_and_clock(pages: Blueprint, sandbox: Sandbox) -> None:
+    @pages.get("/faults")
+    def faults() -> Response:
+        with sandbox.lock:
+            return jsonify(faults=sandbox.faults.shown())
+
+    @pages.post("/faults")
+    def add_fault() -> tuple[Response, int]:
+        fields = dict(_table())
+        kind = str(fields.pop("kind", ""))
+        with sandbox.lock:
+            fault = sandbox.faults.add(kind, **fields)
+        return jsonify(id=fault.id, kind=fault.kind), 201
+
+    @pages.delete("/faults")
+    def clear_faults() -> Response:
+        with sandbox.lock:
+            sandbox.faults.clear()
+        return jsonify(faults=[])
+
+    @pages.get("/clock")
+    def clock() -> Response:
+        return jsonify(now=sandbox.clock.now(), offset_seconds=sandbox.clock.offset)
+
+    @pages.post("/clock")
+    def move_clock() -> Response:
+        body = _table()
+        if "now" in body:
+            sandbox.set_clock(_number(body["now"], "now"))
+        else:
+            sandbox.advance(_number(body.get("advance_seconds"), "advance_seconds"))
+        return clock()
+
+
+def _requests(pages: Blueprint, sandbox: Sandbox) -> None:
+    @pages.get("/requests")
+    def requests() -> Response:
+        with sandbox.lock:
+            found = list(_matching(sandbox.log, request.args.get("method"), request.args.get("path")))
+        return jsonify(count=len(found), requests=found)
+
+    @pages.delete("/requests")
+    def forget_requests() -> Response:
+        with sandbox.lock:
+            sandbox.log.clear()
+        return jsonify(count=0)
+
+
+def _deliveries(pages: Blueprint, sandbox: Sandbox) -> None:
+    @pages.get("/deliveries")
+    def deliveries() -> Response:
+        status, event = request.args.get("status"), request.args.get("event")
+        with sandbox.lock:
+            found = [
+                one
+                for one in sandbox.store.newest_first("delivery")
+                if status in (None, one["status"]) and event in (None, one["event"])
+            ]
+        return jsonify(count=len(found), settings=sandbox.deliveries.settings.shown(), deliveries=found[:1000])
+
+    @pages.post("/deliveries")
+    def change_deliveries() -> Response:
+        """`event` (or `events`) is delivered again; everything else is a setting."""
+        body = dict(_table())
+        events = [*body.pop("events", []), *([body.pop("event")] if "event" in body else [])]
+        count = 0
+        with sandbox.lock:
+            sandbox.deliveries.settings.update(body)
+            for id in events:
+                try:
+                    count += sandbox.deliveries.again(id)
+                except KeyError:
+                    raise ApiError(404, f"No such event: '{id}'") from None
+            sandbox.store.commit()
+        sandbox.deliveries.nudge()
+        return jsonify(redelivered=count, settings=sandbox.deliveries.settings.shown())
+
+    @pages.post("/webhook_endpoints")
+    def configure_endpoint() -> tuple[Response, int]:
+        """`url` with `secret` or `secrets`: both old and new sign while a secret is rolled."""
+        body = _table()
+        secrets = body.get("secrets") or [body.get("secret")]
+        if not isinstance(body.get("url"), str) or not all(isinstance(one, str) and one for one in secrets):
+            raise ApiError(400, "url and secret (or secrets) are required.")
+        with sandbox.calling() as call:
+            one = webhooks.configured(call, body["url"], list(secrets), body.get("enabled_events"))
+        return jsonify(visible(one)), 201
+
+
+def _buyers(pages: Blueprint, sandbox: Sandbox) -> None:
+    @pages.post("/checkout_sessions/<id>/pay")
+    def pay(id: str) -> Response:
+        body = _table()
+        return jsonify(sandbox.pay(id, delayed=bool(body.get("delayed")), wait=float(body.get("wait_seconds", 0))))
+
+    @pages.post("/checkout_sessions/<id>/decline")
+    def decline(id: str) -> Response:
+        return jsonify(sandbox.decline(id))
+
+    @pages.post("/checkout_sessions/<id>/settle")
+    def settle(id: str) -> Response:
+        return jsonify(sandbox.settle(id, succeeds=_table().get("succeeds", True) is not False))
+
+    @pages.post("/subscriptions/<id>/status")
+    def status(id: str) -> Response:
+        return jsonify(sandbox.force_status(id, str(_table().get("status"))))
+
+
+def _matching(log: Any, method: str | None, path: str | None) -> Iterator[Json]:
+    for one in log:
+        if method in (None, one["method"]) and (path is None or one["path"].startswith(path)):
+            yield one
+
+
+def _body() -> Any:
+    body = request.get_json(force=True, silent=True)
+    if body is None and request.get_data():
+        raise ApiError(400, "The body is no JSON.")
+    return {} if body is None else body
+
+
+def _table() -> Json:
+    body = _body()
+    if not isinstance(body, dict):
+        raise ApiError(400, "The body must be a JSON object.")
+    return body
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ApiError(400, f"{name} must be a number.")
+    return float(value)

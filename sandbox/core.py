@@ -1,0 +1,284 @@
+"""The sandbox itself, usable without HTTP: `Sandbox().request("POST", "/v1/customers", {...})`.
+
+A request meets, in this order: a fault, the key, the address, the idempotency key, the parameters, the handler.
+One lock guards the state and is never held while somebody waits.
+"""
+
+import copy
+import gzip
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+from . import idempotency, lifecycle, paying, routes, seeds, webhooks
+from .answers import Answer, instead, mode_of, run
+from .calls import API_VERSION, Call
+from .clock import Clock
+from .cycle import tick
+from .delivery import Deliveries
+from .errors import ApiError, Json
+from .events import visible
+from .faults import Fault, Faults
+from .store import Store
+from .webhooks import Endpoint
+
+ACCOUNT = "acct_1SandboxSandboxSan"
+
+
+class Sandbox:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] | None = None,
+        seed: int | str | None = None,
+        state_path: str | Path | None = None,
+        endpoints: Iterable[Endpoint] = (),
+        public_url: str | None = None,
+        account: str = ACCOUNT,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.store = Store(state_path, seed)
+        self.clock = Clock(clock or time.time)
+        self.faults = Faults()
+        self.public_url = public_url.rstrip("/") if public_url else None
+        self.account = account
+        self.log: deque[Json] = deque(maxlen=10_000)
+        self._sleep = sleep
+        self._endpoints = tuple(endpoints)
+        idempotency.forget_running(self.store)
+        if (offset := self.store.get("setting", "clock")) is not None:
+            self.clock.offset = offset["offset"]
+        self.deliveries = Deliveries(self.store, self.lock)
+        self._configure()
+
+    def _configure(self) -> None:
+        with self.calling() as call:
+            for one in self._endpoints:
+                webhooks.configured(call, one.url, [one.secret], list(one.types) or None)
+
+    # The API --------------------------------------------------------------------------------------------------------
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        params: Json | None = None,
+        *,
+        idempotency_key: str | None = None,
+        api_key: str | None = "sk_test_sandbox",
+        base_url: str | None = None,
+    ) -> Answer:
+        """What Stripe would answer. `params` are nested dicts and lists; numbers may be numbers or text."""
+        started = time.perf_counter()
+        params = params or {}
+        with self.lock:
+            request_id = self.store.new_id("req_", 14)
+            fault = self.faults.take(method, path)
+        kind = fault.kind if fault else None
+        if fault and kind == "delay_before":
+            self._sleep(fault.seconds)
+        spoiled = instead(fault, request_id) if fault else None
+        answer = spoiled or self._answer(method, path, params, idempotency_key, api_key, request_id, base_url, fault)
+        if fault and kind == "delay_after":
+            self._sleep(fault.seconds)
+        if kind == "drop_after":
+            answer = Answer(0, b"", dropped=True)
+        elif kind == "truncated":
+            answer = Answer(answer.status, answer.data[: len(answer.data) // 2], answer.headers)
+        elif kind == "gzip_bomb":
+            headers = {**answer.headers, "Content-Encoding": "gzip"}
+            answer = Answer(answer.status, gzip.compress(b" " * 100_000_000, 9), headers)
+        self.log.append(
+            {
+                "request_id": request_id,
+                "at": round(self.clock.now(), 3),
+                "method": method,
+                "path": path,
+                "status": answer.status,
+                "idempotency_key": idempotency_key,
+                "replayed": answer.replayed,
+                "fault": kind,
+                "seconds": round(time.perf_counter() - started, 6),
+            }
+        )
+        return answer
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        params: Json,
+        key: str | None,
+        api_key: str | None,
+        request_id: str,
+        base_url: str | None,
+        fault: Fault | None,
+    ) -> Answer:
+        kind = fault.kind if fault else None
+        slot: str | None = None
+        headers = {"Request-Id": request_id, "Stripe-Version": API_VERSION, "Content-Type": "application/json"}
+        try:
+            with self.lock:
+                livemode = mode_of(api_key)
+                now = self._tick()
+                headers["Date"] = formatdate(now, usegmt=True)
+                table, handler, path_id = routes.find(method, path)
+                if method == "POST" and key:
+                    headers["Idempotency-Key"] = key
+                    idempotency.check_key(key)
+                    wanted = idempotency.record_id(livemode, key)
+                    print_ = idempotency.fingerprint(method, path, params)
+                    saved = idempotency.begin(self.store, wanted, print_, path, now)
+                    if saved is not None:
+                        headers["Idempotent-Replayed"] = "true"
+                        headers["Original-Request"] = saved.get("request_id", request_id)
+                        return Answer(saved["status"], saved["text"].encode(), headers)
+                    slot = wanted
+            if fault and kind == "delay":
+                self._sleep(fault.seconds)
+            with self.lock:
+                call = self._call(self._tick(), livemode, request_id, key, base_url)
+                status, text = run(call, table, handler, path_id, params, kind)
+                if slot is not None:
+                    idempotency.save(self.store, slot, status, text)
+                self.store.commit()
+                return Answer(status, text.encode(), headers)
+        except ApiError as error:
+            text = json.dumps(error.body(request_id))
+            with self.lock:
+                if slot is not None and error.saved:
+                    idempotency.save(self.store, slot, error.status, text)
+                elif slot is not None:
+                    idempotency.forget(self.store, slot)
+                self.store.commit()
+            headers.setdefault("Date", formatdate(self.clock.now(), usegmt=True))
+            return Answer(error.status, text.encode(), headers)
+
+    # What others do -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def calling(self, *, base_url: str | None = None, livemode: bool = False) -> Iterator[Call]:
+        """A call that no API request caused: a page, the control plane, a test."""
+        with self.lock:
+            yield self._call(self._tick(), livemode, None, None, base_url)
+            self.store.commit()
+
+    def session(self, id: str) -> Json | None:
+        """A checkout session of either mode, with the time that has passed applied to it."""
+        with self.calling():
+            return self.store.get("checkout_session", id)
+
+    def pay(self, session_id: str, *, delayed: bool = False, wait: float = 0.0) -> Json:
+        """The buyer pays. `wait`: so long for the first answer to checkout.session.completed, as Checkout does."""
+        session = self._session(session_id)
+        with self.calling(livemode=session["livemode"]) as call:
+            done = paying.pay(call, self._session(session_id), delayed=delayed)
+            told = next(
+                one
+                for one in self.store.newest_first("event")
+                if one["type"] == "checkout.session.completed" and one["data"]["object"]["id"] == session_id
+            )
+        if wait:
+            self.deliveries.wait_for_answer(told["id"], wait)
+        return visible(done)
+
+    def decline(self, session_id: str) -> Json:
+        """The buyer's card is refused."""
+        session = self._session(session_id)
+        with self.calling(livemode=session["livemode"]) as call:
+            return visible(paying.decline(call, self._session(session_id)))
+
+    def settle(self, session_id: str, *, succeeds: bool = True) -> Json:
+        """A delayed payment arrives, or fails."""
+        session = self._session(session_id)
+        with self.calling(livemode=session["livemode"]) as call:
+            return visible(paying.settle_late(call, self._session(session_id), succeeds=succeeds))
+
+    def force_status(self, subscription_id: str, status: str) -> Json:
+        """Puts a subscription into a status, with the events that would have told of it."""
+        if status not in lifecycle.STATUSES:
+            raise ApiError(400, f"status must be one of {', '.join(lifecycle.STATUSES)}", param="status")
+        with self.calling() as call:
+            return visible(lifecycle.force_status(call, call.named("subscription", subscription_id), status))
+
+    def seed(self, objects: Iterable[Json]) -> int:
+        """Objects with the ids that a catalog names. What exists is brought up to date; nothing is announced."""
+        with self.calling() as call:
+            return seeds.plant(call, objects)
+
+    def advance(self, seconds: float) -> None:
+        self._move(lambda: self.clock.advance(seconds))
+
+    def set_clock(self, now: float) -> None:
+        self._move(lambda: self.clock.set(now))
+
+    def _move(self, move: Callable[[], None]) -> None:
+        with self.lock:
+            move()
+            self.store.put("setting", {"id": "clock", "offset": self.clock.offset})
+        self.tick()
+
+    def tick(self) -> None:
+        """Lets time do its work: nothing else does while no request comes."""
+        with self.calling():
+            pass
+
+    def reset(self) -> None:
+        """An empty sandbox with the same settings: the endpoints that it was started with come back."""
+        with self.lock:
+            self.store.clear()
+            self.faults.clear()
+            self.clock.offset = 0.0
+            self.log.clear()
+            self.deliveries.settings = type(self.deliveries.settings)()
+            self.deliveries.reload()
+            self._configure()
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """The whole state, to `restore` later. Cheap: objects are shared, as they are never changed in place."""
+        with self.lock:
+            return self.store.snapshot(), self.clock.offset, copy.deepcopy(self.faults), list(self.log)
+
+    def restore(self, moment: tuple[Any, ...]) -> None:
+        with self.lock:
+            state, self.clock.offset, faults, log = moment
+            self.store.restore(state)
+            self.faults = copy.deepcopy(faults)
+            self.log = deque(log, maxlen=self.log.maxlen)
+            self.deliveries.reload()
+
+    def start(self) -> None:
+        """Webhooks are delivered from here on."""
+        self.deliveries.start()
+
+    def stop(self) -> None:
+        self.deliveries.stop()
+
+    def close(self) -> None:
+        self.stop()
+        with self.lock:
+            self.store.close()
+
+    # Inside ---------------------------------------------------------------------------------------------------------
+
+    def _call(self, now: float, livemode: bool, request_id: str | None, key: str | None, base_url: str | None) -> Call:
+        base = self.public_url or base_url or "http://127.0.0.1:12111"
+        return Call(self.store, now, livemode, request_id, key, base, self.account, on_event=self.deliveries.enqueue)
+
+    def _tick(self) -> float:
+        now = self.clock.now()
+        tick(self.store, now, lambda at, livemode: self._call(at, livemode, None, None, None))
+        return now
+
+    def _session(self, id: str) -> Json:
+        found = self.session(id)
+        if found is None:
+            raise ApiError(404, f"No such checkout.session: '{id}'", code="resource_missing", param="id")
+        return found

@@ -1,0 +1,33 @@
+"""The events of one invoice, in the order in which Stripe was seen to send them after a subscription Checkout."""
+
+from .calls import Call
+from .errors import Json
+from .events import emit
+from .invoices import Billed
+
+
+def announce(call: Call, billed: Billed, *, charged: bool = False) -> None:
+    """All events of an invoice; `charged` when the caller already announced the charge, as Checkout does first."""
+    if billed.charge is not None and not charged:
+        announce_charge(call, billed.charge)
+    if billed.intent is not None and billed.intent["status"] != "requires_payment_method":
+        succeeded = billed.intent["status"] == "succeeded"
+        emit(call, f"payment_intent.{'succeeded' if succeeded else 'processing'}", billed.intent)
+    if billed.intent_created is not None:
+        emit(call, "payment_intent.created", billed.intent_created)
+    if billed.intent is not None and billed.intent["last_payment_error"] is not None:
+        emit(call, "payment_intent.payment_failed", billed.intent)
+    if billed.draft["status"] == "draft":
+        emit(call, "invoice.created", billed.draft)
+        emit(call, "invoice.finalized", billed.open)
+    if billed.last["status"] == "paid":
+        emit(call, "invoice.paid", billed.last)
+        emit(call, "invoice.payment_succeeded", billed.last)
+        if billed.payment is not None:
+            emit(call, "invoice_payment.paid", billed.payment)
+    elif billed.charge is not None:
+        emit(call, "invoice.payment_failed", billed.last)
+
+
+def announce_charge(call: Call, made: Json) -> None:
+    emit(call, f"charge.{made['status']}", made)

@@ -1,0 +1,35 @@
+"""Billing periods in whole calendar steps, kept on the anchor's day where the month has it."""
+
+import calendar
+from datetime import UTC, datetime, timedelta
+
+from .errors import Json
+
+
+def step(start: int, recurring: Json, times: int = 1) -> int:
+    """The moment `times` intervals after `start`, itself taken as the anchor: 31 January is followed by 28 February."""
+    count = recurring["interval_count"] * times
+    moment = datetime.fromtimestamp(start, UTC)
+    match recurring["interval"]:
+        case "day":
+            return int((moment + timedelta(days=count)).timestamp())
+        case "week":
+            return int((moment + timedelta(weeks=count)).timestamp())
+        case "year":
+            months = 12 * count
+        case _:
+            months = count
+    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
+    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
+    return int(moment.replace(year=year, month=month + 1, day=day).timestamp())
+
+
+def next_end(anchor: int, start: int, recurring: Json) -> int:
+    """The end of the period that begins at `start`: the first step from the anchor that lies after it."""
+    times = 1
+    if start > anchor:  # begin near the answer: a step is never shorter than this estimate
+        longest = {"day": 86400, "week": 604800, "month": 31 * 86400, "year": 366 * 86400}[recurring["interval"]]
+        times = max(1, (start - anchor) // (longest * recurring["interval_count"]))
+    while (end := step(anchor, recurring, times)) <= start:
+        times += 1
+    return end

@@ -1,0 +1,188 @@
+"""All that the sandbox knows: objects by kind and id, in the order in which they came.
+
+An object is never changed in place: `put` and `change` set a new dict, so events and snapshots may share the old one.
+Fields that begin with an underscore are the sandbox's own and never leave it; `_due` is the time at which an object
+has to be looked at again. With a path, every commit also writes what changed to a SQLite file.
+"""
+
+import hashlib
+import heapq
+import json
+import secrets
+import sqlite3
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import Json
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+class Store:
+    def __init__(self, path: str | Path | None = None, seed: int | str | None = None) -> None:
+        self._seed = secrets.token_hex(16) if seed is None else str(seed)
+        self._counter = 0
+        self._next = 1
+        self._kinds: dict[str, dict[str, Json]] = {}
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._order: dict[tuple[str, str | None], list[tuple[int, str]]] = {}
+        self._due: list[tuple[float, str, str]] = []
+        self._dirty: set[tuple[str, str]] = set()
+        self._file: sqlite3.Connection | None = None
+        if path is not None:
+            self._open(Path(path))
+
+    # Reading ------------------------------------------------------------------------------------------------------
+
+    def get(self, kind: str, id: str) -> Json | None:
+        return self._kinds.get(kind, {}).get(id)
+
+    def all(self, kind: str) -> list[Json]:
+        return list(self._kinds.get(kind, {}).values())
+
+    def counts(self) -> dict[str, int]:
+        return {kind: len(found) for kind, found in sorted(self._kinds.items()) if found}
+
+    def newest_first(
+        self, kind: str, *, customer: str | None = None, after: str | None = None, before: str | None = None
+    ) -> Iterator[Json]:
+        """From the newest, or from just past `after`; with `before` from just past it towards the newest."""
+        order = self._order.get((kind, customer), [])
+        found = self._kinds.get(kind, {})
+        if before is not None:
+            start = bisect_right(order, (self._numbers[kind, before], "\uffff"))
+            positions = range(start, len(order))
+        else:
+            end = len(order) if after is None else bisect_left(order, (self._numbers[kind, after], ""))
+            positions = range(end - 1, -1, -1)
+        for position in positions:
+            one = found.get(order[position][1])
+            if one is not None:
+                yield one
+
+    def next_due(self, now: float) -> tuple[float, str, Json] | None:
+        """Takes the earliest object whose time has come; entries that a later change made stale are skipped."""
+        while self._due and self._due[0][0] <= now:
+            at, kind, id = heapq.heappop(self._due)
+            one = self.get(kind, id)
+            if one is not None and one.get("_due") == at:
+                return at, kind, one
+        return None
+
+    # Writing ------------------------------------------------------------------------------------------------------
+
+    def new_id(self, prefix: str, length: int = 24) -> str:
+        """Unguessable without a seed, the same sequence with one."""
+        self._counter += 1
+        number = int.from_bytes(hashlib.sha512(f"{self._seed}/{self._counter}".encode()).digest())
+        letters = []
+        for _ in range(length):
+            number, index = divmod(number, len(_ALPHABET))
+            letters.append(_ALPHABET[index])
+        return prefix + "".join(letters)
+
+    def put(self, kind: str, one: Json) -> Json:
+        id = one["id"]
+        self._kinds.setdefault(kind, {})[id] = one
+        if (kind, id) not in self._numbers:
+            self._index(kind, one, self._next)
+        if (at := one.get("_due")) is not None:
+            heapq.heappush(self._due, (at, kind, id))
+        if self._file is not None:
+            self._dirty.add((kind, id))
+        return one
+
+    def change(self, kind: str, id: str, **fields: Any) -> Json:
+        return self.put(kind, {**self._kinds[kind][id], **fields})
+
+    def remove(self, kind: str, id: str) -> None:
+        self._kinds.get(kind, {}).pop(id, None)
+        if self._file is not None:
+            self._dirty.add((kind, id))
+
+    def clear(self) -> None:
+        for kind, found in self._kinds.items():
+            self._dirty.update((kind, id) for id in found)
+        self._kinds, self._numbers, self._order, self._due = {}, {}, {}, []
+        self.commit()
+
+    def _index(self, kind: str, one: Json, number: int) -> None:
+        self._numbers[kind, one["id"]] = number
+        self._next = max(self._next, number + 1)
+        self._order.setdefault((kind, None), []).append((number, one["id"]))
+        customer = one.get("customer")
+        if isinstance(customer, str):
+            self._order.setdefault((kind, customer), []).append((number, one["id"]))
+
+    # Moments that can be returned to ------------------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return (
+            {kind: dict(found) for kind, found in self._kinds.items()},
+            dict(self._numbers),
+            {scope: list(ids) for scope, ids in self._order.items()},
+            list(self._due),
+            self._counter,
+            self._next,
+        )
+
+    def restore(self, moment: tuple[Any, ...]) -> None:
+        before = {(kind, id) for kind, found in self._kinds.items() for id in found}
+        kinds, numbers, order, due, self._counter, self._next = moment
+        self._kinds = {kind: dict(found) for kind, found in kinds.items()}
+        self._numbers = dict(numbers)
+        self._order = {scope: list(ids) for scope, ids in order.items()}
+        self._due = list(due)
+        if self._file is not None:
+            self._dirty |= before | {(kind, id) for kind, found in self._kinds.items() for id in found}
+            self.commit()
+
+    # The file -----------------------------------------------------------------------------------------------------
+
+    def _open(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._file.execute("PRAGMA journal_mode=WAL")
+        self._file.execute("PRAGMA synchronous=NORMAL")
+        self._file.execute(
+            "CREATE TABLE IF NOT EXISTS records"
+            " (kind TEXT, id TEXT, number INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, id))"
+        )
+        rows = self._file.execute("SELECT kind, id, number, body FROM records ORDER BY number").fetchall()
+        for kind, id, number, body in rows:
+            if kind == "_counter":
+                self._counter = number
+                if body:
+                    self._seed = body
+                continue
+            one = json.loads(body)
+            self._kinds.setdefault(kind, {})[id] = one
+            self._index(kind, one, number)
+            if (at := one.get("_due")) is not None:
+                heapq.heappush(self._due, (at, kind, id))
+
+    def commit(self) -> None:
+        """Writes what changed since the last commit, in one transaction."""
+        if self._file is None or not self._dirty:
+            return
+        kept: list[tuple[str, str, int, str]] = [("_counter", "", self._counter, self._seed)]
+        gone: list[tuple[str, str]] = []
+        for kind, id in self._dirty:
+            one = self.get(kind, id)
+            if one is None:
+                gone.append((kind, id))
+            else:
+                kept.append((kind, id, self._numbers[kind, id], json.dumps(one, separators=(",", ":"))))
+        self._dirty.clear()
+        self._file.execute("BEGIN")
+        self._file.executemany("DELETE FROM records WHERE kind = ? AND id = ?", gone)
+        self._file.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", kept)
+        self._file.execute("COMMIT")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self.commit()
+            self._file.close()
+            self._file = None

@@ -1,0 +1,321 @@
+"""Subscriptions: made by a Checkout or directly, changed, cancelled, listed. `cycle.py` has what time does to them.
+
+Periods live on `items.data[]`. The default list leaves out canceled ones. The sandbox makes no prorations: a change of
+price within the same interval bills nothing, another interval starts a new period and bills it in full.
+"""
+
+from typing import Any
+
+from . import coupons, customers, forms, lifecycle, prices
+from .calls import Call, Route
+from .errors import Json, bad_parameter, missing_object, refused
+from .events import emit
+from .lists import PAGING, page, whole
+from .paid_events import announce
+from .payments import new_card
+from .periods import next_end
+
+# The API ----------------------------------------------------------------------------------------------------------
+
+
+def create(call: Call, params: Json) -> Json:
+    """A subscription made without Checkout. A customer without a card is given one, so that it can be paid."""
+    forms.require(params, "customer", "items")
+    customer = customers.alive(call, params["customer"])
+    wanted = wanted_items(call, params["items"], "items")
+    coupon = _coupon(call, params.get("discounts"))
+    trial_end = _trial_end(call, params)
+    free = trial_end is not None or (params.get("billing_cycle_anchor") or 0) > call.now
+    waits = params.get("payment_behavior") == "default_incomplete" and not free
+    method = _card_of(call, customer) or new_card(call, customer)
+    one = lifecycle.new(
+        call,
+        customer,
+        wanted,
+        metadata=params.get("metadata"),
+        description=params.get("description"),
+        trial_end=trial_end,
+        anchor=params.get("billing_cycle_anchor"),
+        coupon=coupon,
+        method=method,
+        status="incomplete" if waits else None,
+        automatic_tax=bool((params.get("automatic_tax") or {}).get("enabled")),
+    )
+    if params.get("cancel_at_period_end") or params.get("cancel_at"):
+        one = lifecycle.save(call, one, **_ending(call, one, params))
+    one, billed = lifecycle.charge_period(
+        call,
+        one,
+        reason="subscription_create",
+        method=method,
+        outcome="open" if waits else "paid",
+        free=free,
+    )
+    emit(call, "customer.subscription.created", one)
+    announce(call, billed)
+    return one
+
+
+def update(call: Call, params: Json) -> Json:
+    old = call.named("subscription", params["id"])
+    if old["status"] in lifecycle.ENDED and set(params) - {"id", "metadata", "cancellation_details", "expand"}:
+        raise refused("A canceled subscription can only update its cancellation_details and metadata.")
+    fields: Json = {
+        name: params[name]
+        for name in ("description", "default_payment_method", "pause_collection", "collection_method")
+        if name in params
+    }
+    if "metadata" in params:
+        fields["metadata"] = forms.merge_metadata(old["metadata"], params["metadata"])
+    if "cancellation_details" in params:
+        fields["cancellation_details"] = {
+            **old["cancellation_details"],
+            **(params["cancellation_details"] or {}),
+        }
+    if "discounts" in params:
+        coupon = _coupon(call, params["discounts"])
+        fields["discounts"] = [lifecycle.new_discount(call, coupon, old["customer"], old["id"])["id"]] if coupon else []
+    if "cancel_at_period_end" in params or "cancel_at" in params:
+        fields.update(_ending(call, old, params))
+    if "automatic_tax" in params:
+        fields["automatic_tax"] = {**old["automatic_tax"], **(params["automatic_tax"] or {})}
+    rebill = False
+    if "trial_end" in params and params["trial_end"] is not None:
+        fields.update(_new_trial(call, old, params["trial_end"]))
+        rebill = fields["status"] == "active" and old["status"] == "trialing"
+    if params.get("items"):
+        fields["items"], restarted = _new_items(call, old, params["items"])
+        if restarted and old["status"] != "trialing":
+            rebill = True
+            fields["billing_cycle_anchor"] = call.now
+    one = lifecycle.save(call, old, **fields)
+    billed = None
+    if rebill:
+        method = call.find("payment_method", one["default_payment_method"])
+        one, billed = lifecycle.charge_period(call, one, reason="subscription_update", method=method)
+    if any(old.get(name) != one.get(name) for name in one if not name.startswith("_")):
+        emit(call, "customer.subscription.updated", one, previous=old)
+    if billed is not None:
+        announce(call, billed)
+    return one
+
+
+def cancel(call: Call, params: Json) -> Json:
+    old = call.named("subscription", params["id"])
+    if old["status"] in lifecycle.ENDED:
+        raise missing_object("subscription", old["id"])
+    details = {**(params.get("cancellation_details") or {}), "reason": "cancellation_requested"}
+    return lifecycle.end(call, old, **details)
+
+
+def list_subscriptions(call: Call, params: Json) -> Json:
+    status, price = params.get("status"), params.get("price")
+
+    def keep(one: Json) -> Any:
+        if price is not None and all(item["price"]["id"] != price for item in one["items"]["data"]):
+            return False
+        match status:
+            case None:
+                return one["status"] != "canceled"
+            case "all":
+                return True
+            case "ended":
+                return one["status"] in lifecycle.ENDED
+            case _:
+                return one["status"] == status
+
+    return page(call, "subscription", params, "/v1/subscriptions", customer=params.get("customer"), keep=keep)
+
+
+# Their parts ------------------------------------------------------------------------------------------------------
+
+
+def wanted_items(call: Call, sent: list[Json], name: str) -> list[Json]:
+    """[{price, quantity}] with the price objects, each of them recurring and for sale."""
+    wanted: list[Json] = []
+    for index, each in enumerate(sent):
+        param = f"{name}[{index}][price]"
+        if not each.get("price"):
+            raise bad_parameter(f"Missing required param: {param}.", param, code="parameter_missing")
+        price = call.named("price", each["price"], param=param)
+        if not price["active"]:
+            raise refused(
+                f"The price specified is inactive. This field only accepts active prices: {price['id']}", param=param
+            )
+        quantity = each.get("quantity")
+        wanted.append({"price": price, "quantity": 1 if quantity is None else quantity})
+    if name == "items" and any(each["price"]["recurring"] is None for each in wanted):
+        raise refused("The price specified is set to `type=one_time` but this field only accepts prices with"
+                      " `type=recurring`.", param="items[0][price]")  # fmt: skip
+    return wanted
+
+
+def _coupon(call: Call, discounts: list[Json] | None) -> Json | None:
+    for index, each in enumerate(discounts or []):
+        if each.get("coupon"):
+            return coupons.redeemable(call, each["coupon"], f"discounts[{index}][coupon]")
+    return None
+
+
+def _card_of(call: Call, customer: Json) -> Json | None:
+    return next(call.store.newest_first("payment_method", customer=customer["id"]), None)
+
+
+def _trial_end(call: Call, params: Json) -> int | None:
+    if params.get("trial_end") == "now":
+        return None
+    if params.get("trial_end"):
+        return int(params["trial_end"])
+    days = params.get("trial_period_days")
+    return call.now + days * 86400 if days else None
+
+
+def _ending(call: Call, old: Json, params: Json) -> Json:
+    """`cancel_at_period_end` and `cancel_at` say the same in two ways; unsetting either takes the cancellation back."""
+    if params.get("cancel_at_period_end") and params.get("cancel_at"):
+        raise bad_parameter(
+            "You may only specify one of these parameters: cancel_at, cancel_at_period_end.", "cancel_at"
+        )
+    period_end = max(item["current_period_end"] for item in old["items"]["data"])
+    if params.get("cancel_at_period_end"):
+        at: int | None = period_end
+    elif params.get("cancel_at"):
+        at = params["cancel_at"]
+        if at <= call.now:
+            raise bad_parameter("The `cancel_at` timestamp must be in the future.", "cancel_at")
+    else:
+        at = None
+    return {
+        "cancel_at": at,
+        "cancel_at_period_end": bool(params.get("cancel_at_period_end")),
+        "canceled_at": call.now if at else None,
+        "cancellation_details": {
+            **old["cancellation_details"],
+            "reason": "cancellation_requested" if at else None,
+        },
+    }
+
+
+def _new_trial(call: Call, old: Json, trial_end: Any) -> Json:
+    if trial_end == "now" or trial_end <= call.now:
+        ends = {"trial_end": call.now} if old["status"] == "trialing" else {}
+        return {**lifecycle.period(old, call.now, call.now), **ends, "status": "active"}
+    fields = lifecycle.period(old, call.now, trial_end, end=trial_end)
+    return {**fields, "trial_start": old["trial_start"] or call.now, "trial_end": trial_end, "status": "trialing"}
+
+
+def _new_items(call: Call, old: Json, sent: list[Json]) -> tuple[Json, bool]:
+    """The items after the change, and whether another interval starts a new period."""
+    data = {item["id"]: item for item in old["items"]["data"]}
+    first = old["items"]["data"][0]
+    restarted = False
+    for index, each in enumerate(sent):
+        item = data.get(each.get("id", ""))
+        if each.get("id") and item is None:
+            raise missing_object("subscription item", each["id"], param=f"items[{index}][id]", status=400)
+        if each.get("deleted"):
+            data.pop(each.get("id", ""), None)
+            continue
+        sent_one = {"price": each.get("price") or (item or {}).get("price", {}).get("id")}
+        price = wanted_items(call, [sent_one], "items")[0]["price"]
+        start, end = first["current_period_start"], first["current_period_end"]
+        if _rhythm(price) != _rhythm(first["price"]) and old["status"] != "trialing":
+            start, end, restarted = call.now, next_end(call.now, call.now, price["recurring"]), True
+        quantity = each.get("quantity")
+        if item is None:
+            item = lifecycle.item(call, old["id"], price, 1 if quantity is None else quantity, start, end)
+        data[item["id"]] = {
+            **item,
+            "price": price,
+            "plan": prices.plan_of(price),
+            "quantity": item["quantity"] if quantity is None else quantity,
+            "current_period_start": start,
+            "current_period_end": end,
+        }
+    if not data:
+        raise refused("A subscription must have at least one active plan.", param="items")
+    return whole(list(data.values()), old["items"]["url"]), restarted
+
+
+def _rhythm(price: Json) -> tuple[str, int]:
+    return price["recurring"]["interval"], price["recurring"]["interval_count"]
+
+
+_DISCOUNTS = forms.items(forms.table({"coupon": forms.identifier}))
+_DETAILS = forms.table({"comment": forms.text(), "feedback": forms.text()})
+_SHARED: forms.Table = {
+    "automatic_tax": forms.table({"enabled": forms.boolean, "liability": forms.anything}),
+    "billing_mode": forms.anything,
+    "cancel_at": forms.integer(0),
+    "cancel_at_period_end": forms.boolean,
+    "collection_method": forms.one_of("charge_automatically", "send_invoice"),
+    "days_until_due": forms.integer(0),
+    "default_payment_method": forms.text(),
+    "description": forms.text(500),
+    "discounts": _DISCOUNTS,
+    "expand": forms.items(forms.identifier, 20),
+    "invoice_settings": forms.anything,
+    "metadata": forms.metadata,
+    "off_session": forms.boolean,
+    "payment_behavior": forms.one_of(
+        "allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"
+    ),
+    "payment_settings": forms.anything,
+    "proration_behavior": forms.one_of("create_prorations", "none", "always_invoice"),
+    "trial_end": forms.either("now", forms.moment),
+    "trial_settings": forms.anything,
+}
+_ITEM: forms.Table = {"price": forms.identifier, "quantity": forms.integer(0), "metadata": forms.metadata}
+
+ROUTES: list[Route] = [
+    (
+        "POST",
+        "/v1/subscriptions",
+        {
+            **_SHARED,
+            "billing_cycle_anchor": forms.moment,
+            "currency": forms.text(3),
+            "customer": forms.identifier,
+            "items": forms.items(forms.table(_ITEM), 20),
+            "trial_period_days": forms.integer(0, 730),
+        },
+        create,
+    ),
+    (
+        "GET",
+        "/v1/subscriptions",
+        {
+            **PAGING,
+            "created": forms.created,
+            "customer": forms.text(),
+            "price": forms.text(),
+            "status": forms.one_of(*lifecycle.STATUSES, "all", "ended"),
+        },
+        list_subscriptions,
+    ),
+    ("GET", "/v1/subscriptions/{id}", {}, lambda call, params: call.named("subscription", params["id"])),
+    (
+        "POST",
+        "/v1/subscriptions/{id}",
+        {
+            **_SHARED,
+            "billing_cycle_anchor": forms.one_of("now", "unchanged"),
+            "cancellation_details": _DETAILS,
+            "items": forms.items(forms.table({**_ITEM, "id": forms.identifier, "deleted": forms.boolean}), 20),
+            "pause_collection": forms.table(
+                {
+                    "behavior": forms.one_of("keep_as_draft", "mark_uncollectible", "void"),
+                    "resumes_at": forms.moment,
+                }
+            ),
+            "proration_date": forms.moment,
+        },
+        update,
+    ),
+    (
+        "DELETE",
+        "/v1/subscriptions/{id}",
+        {"cancellation_details": _DETAILS, "invoice_now": forms.boolean, "prorate": forms.boolean},
+        cancel,
+    ),
+]

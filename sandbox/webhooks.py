@@ -1,0 +1,131 @@
+"""Webhook endpoints: who is told what. The signing secret is shown once, in the answer that creates the endpoint."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from . import forms
+from .calls import API_VERSION, Call, Route
+from .errors import Json
+from .events import matches
+from .lists import PAGING, page
+from .store import Store
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A webhook endpoint that is there from the start. No types: all of them."""
+
+    url: str
+    secret: str
+    types: tuple[str, ...] = ()
+
+
+_ADDRESS = forms.text(5000, pattern=r"https?://.+")
+
+
+def create(call: Call, params: Json) -> Json:
+    forms.require(params, "url", "enabled_events")
+    one = made(
+        call,
+        params["url"],
+        types=params["enabled_events"],
+        description=params.get("description"),
+        metadata=params.get("metadata"),
+        api_version=params.get("api_version"),
+    )
+    return {**one, "secret": one["_secrets"][0]}
+
+
+def made(
+    call: Call,
+    url: str,
+    *,
+    secrets: list[str] | None = None,
+    types: list[str] | None = None,
+    description: str | None = None,
+    metadata: dict[str, str] | None = None,
+    api_version: str | None = None,
+) -> Json:
+    return call.store.put(
+        "webhook_endpoint",
+        {
+            "id": call.store.new_id("we_1"),
+            "object": "webhook_endpoint",
+            "api_version": api_version,
+            "application": None,
+            "created": call.now,
+            "description": description,
+            "enabled_events": types or ["*"],
+            "livemode": call.livemode,
+            "metadata": forms.merge_metadata({}, metadata),
+            "status": "enabled",
+            "url": url,
+            "_secrets": secrets or [call.store.new_id("whsec_", 32)],
+        },
+    )
+
+
+def configured(call: Call, url: str, secrets: list[str], types: list[str] | None = None) -> Json:
+    """The endpoint with this address, made or brought up to date: what a restart with the same settings needs."""
+    for one in call.store.all("webhook_endpoint"):
+        if one["url"] == url:
+            return call.store.change(
+                "webhook_endpoint", one["id"], _secrets=secrets, enabled_events=types or ["*"], status="enabled"
+            )
+    return made(call, url, secrets=secrets, types=types)
+
+
+def update(call: Call, params: Json) -> Json:
+    one = call.named("webhook_endpoint", params["id"])
+    fields: dict[str, Any] = {name: params[name] for name in ("url", "description") if name in params}
+    if params.get("enabled_events"):
+        fields["enabled_events"] = params["enabled_events"]
+    if "metadata" in params:
+        fields["metadata"] = forms.merge_metadata(one["metadata"], params["metadata"])
+    if "disabled" in params:
+        fields["status"] = "disabled" if params["disabled"] else "enabled"
+    return call.store.change("webhook_endpoint", one["id"], **fields)
+
+
+def delete(call: Call, params: Json) -> Json:
+    one = call.named("webhook_endpoint", params["id"])
+    call.store.remove("webhook_endpoint", one["id"])
+    return {"id": one["id"], "object": "webhook_endpoint", "deleted": True}
+
+
+def listening(store: Store, event: Json) -> list[Json]:
+    return [
+        one
+        for one in store.all("webhook_endpoint")
+        if one["status"] == "enabled"
+        and one["livemode"] == event["livemode"]
+        and any(matches(event["type"], pattern) for pattern in one["enabled_events"])
+    ]
+
+
+_TYPES = forms.items(forms.identifier, 500)
+_SHARED: forms.Table = {
+    "description": forms.text(),
+    "enabled_events": _TYPES,
+    "expand": forms.items(forms.identifier, 20),
+    "metadata": forms.metadata,
+    "url": _ADDRESS,
+}
+
+ROUTES: list[Route] = [
+    (
+        "POST",
+        "/v1/webhook_endpoints",
+        {**_SHARED, "api_version": forms.one_of(API_VERSION), "connect": forms.absent("Connect")},
+        create,
+    ),
+    (
+        "GET",
+        "/v1/webhook_endpoints",
+        PAGING,
+        lambda call, params: page(call, "webhook_endpoint", params, "/v1/webhook_endpoints"),
+    ),
+    ("GET", "/v1/webhook_endpoints/{id}", {}, lambda call, params: call.named("webhook_endpoint", params["id"])),
+    ("POST", "/v1/webhook_endpoints/{id}", {**_SHARED, "disabled": forms.boolean}, update),
+    ("DELETE", "/v1/webhook_endpoints/{id}", {}, delete),
+]
