@@ -17,17 +17,13 @@ import msgspec
 from billing.errors import InvalidEvent
 from billing.event_ledger import NewEvent
 from billing.event_types import asks
+from billing.ids import ACCOUNT, CUSTOMER, EVENT, OBJECT, id_like
 from billing.models import EventStatus
 
 MAX_DEPTH = 100
-MAX_ID = 255  # the width of the column
 THIN = "v2.core.event"
 
-_EVENT_ID = re.compile(r"[a-z0-9_]+_[A-Za-z0-9_]{1,250}")
 _TYPE = re.compile(r"[\x21-\x7e]{1,255}")  # v2 types have brackets in them
-_ACCOUNT = re.compile(r"acct_[A-Za-z0-9_]{1,250}")
-_CUSTOMER = re.compile(r"cus_[A-Za-z0-9_]{1,250}")
-_OBJECT = re.compile(r"[a-z]{1,20}_[A-Za-z0-9_]{1,250}")
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
@@ -51,11 +47,11 @@ _decode = msgspec.json.Decoder(Envelope).decode
 def read_event(body: bytes, *, now: datetime) -> NewEvent:
     """Read the envelope of a signed body. Raises InvalidEvent."""
     envelope = _parse(body)
-    if len(envelope.id) > MAX_ID or not _EVENT_ID.fullmatch(envelope.id):
+    if not id_like(EVENT, envelope.id):
         raise InvalidEvent("The event's id is not one of Stripe's.")
     if not _TYPE.fullmatch(envelope.type):
         raise InvalidEvent("The event's type is not one of Stripe's.")
-    if envelope.account is not None and not _ACCOUNT.fullmatch(envelope.account):
+    if envelope.account is not None and not id_like(ACCOUNT, envelope.account):
         raise InvalidEvent("The event's account is not one of Stripe's.")
     thin = envelope.object == THIN
     hints = _subject(envelope, thin)
@@ -65,7 +61,7 @@ def read_event(body: bytes, *, now: datetime) -> NewEvent:
         event_id=envelope.id,
         type=envelope.type,
         customer_id=_customer_of(hints),
-        object_id=_id_like(_OBJECT, hints.get("id")),
+        object_id=id_like(OBJECT, hints.get("id")),
         # A thin notification tells no more than an id; those that we follow come as snapshots too.
         status=EventStatus.IGNORED if thin or asks(envelope.type) is None else EventStatus.PENDING,
         created_at=_time(envelope.created),
@@ -136,12 +132,7 @@ def _subject(envelope: Envelope, thin: bool) -> Mapping[str, Any]:
 
 
 def _customer_of(subject: Mapping[str, Any]) -> str | None:
-    customer = subject if subject.get("object") == "customer" else subject.get("customer")
-    return _id_like(_CUSTOMER, customer.get("id") if isinstance(customer, dict) else customer)
-
-
-def _id_like(pattern: re.Pattern[str], value: object) -> str | None:
-    return value if isinstance(value, str) and len(value) <= MAX_ID and pattern.fullmatch(value) else None
+    return id_like(CUSTOMER, subject if subject.get("object") == "customer" else subject.get("customer"))
 
 
 def _time(created: int | str) -> datetime:

@@ -97,7 +97,7 @@ def claim(
     return [Claimed(**found._mapping) for found in connection.execute(statement)]
 
 
-def find_customer(connection: sa.Connection, event_row_id: int, *, token: str, customer_id: str) -> bool:
+def note_customer(connection: sa.Connection, event_row_id: int, *, token: str, customer_id: str) -> bool:
     """Note whose event this is, once that was found out; False when the claim was lost."""
     return _mine(connection, token, [event_row_id], customer_id=customer_id) == 1
 

@@ -4,13 +4,56 @@ Stripe's plain dicts come in; rows for the table `subscriptions` and the changes
 go out. Unknown fields are ignored, missing ones are None: Stripe's answer is never a reason to fail.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from billing.catalog import Catalog
 
 # A subscription in one of these is over; in any other state (also one that Stripe adds) it counts as live.
 ENDED = frozenset({"canceled", "incomplete_expired"})
+GRANTING = frozenset({"active", "trialing"})
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A row of `subscriptions`, column by column."""
+
+    subscription_id: str
+    customer_id: str
+    product: str | None  # None: not of our product
+    plan: str | None
+    price_id: str | None
+    quantity: int | None
+    status: str
+    cancel_at_period_end: bool
+    schedule_id: str | None
+    scheduled_plan: str | None
+    current_period_start: datetime | None
+    current_period_end: datetime | None
+    cancel_at: datetime | None
+    canceled_at: datetime | None
+    ended_at: datetime | None
+    trial_end: datetime | None
+    past_due_since: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one subscription between two syncs; `after` is None when Stripe no longer knows it."""
+
+    kind: str
+    before: Subscription | None
+    after: Subscription | None
+
+    @property
+    def subject(self) -> Subscription:
+        """The subscription as it is, or as it last was."""
+        subject = self.after or self.before
+        assert subject is not None, "a change has at least one side"
+        return subject
 
 
 def is_live(status: str) -> bool:
@@ -26,13 +69,108 @@ def belongs(subscription: Mapping[str, Any], catalog: Catalog) -> bool:
     return any(catalog.plan_of_price(_price_id(item)) for item in _items(subscription))
 
 
+def project(
+    subscription: Mapping[str, Any],
+    *,
+    customer_id: str,
+    catalog: Catalog,
+    schedule: Mapping[str, Any] | None,
+    before: Subscription | None,
+    now: datetime,
+) -> Subscription:
+    """The row for a subscription as Stripe gives it (SUB-3).
+
+    One thing Stripe does not tell: since when it is past due. That is kept from the row before, or begins now.
+    """
+    items = _items(subscription)
+    item = next((item for item in items if catalog.plan_of_price(_price_id(item))), items[0] if items else {})
+    plan = catalog.plan_of_price(_price_id(item))
+    status = str(subscription.get("status"))
+    since = (before.past_due_since if before else None) or now
+    return Subscription(
+        subscription_id=str(subscription["id"]),
+        customer_id=customer_id,
+        product=catalog.product if belongs(subscription, catalog) else None,
+        plan=plan.key if plan else None,
+        price_id=_price_id(item),
+        quantity=item.get("quantity"),
+        status=status,
+        cancel_at_period_end=bool(subscription.get("cancel_at_period_end")),
+        schedule_id=schedule_of(subscription),
+        scheduled_plan=_next_plan(schedule, catalog, current=_price_id(item)),
+        current_period_start=_time(item.get("current_period_start")),
+        current_period_end=_time(item.get("current_period_end")),
+        cancel_at=_time(subscription.get("cancel_at")),
+        canceled_at=_time(subscription.get("canceled_at")),
+        ended_at=_time(subscription.get("ended_at")),
+        trial_end=_time(subscription.get("trial_end")),
+        past_due_since=since if status == "past_due" else None,
+        created_at=_time(subscription.get("created")) or now,
+    )
+
+
+def schedule_of(subscription: Mapping[str, Any]) -> str | None:
+    """The id of the schedule that governs it, expanded or not."""
+    return _id(subscription.get("schedule"))
+
+
+def differences(before: Iterable[Subscription], after: Iterable[Subscription]) -> Sequence[Change]:
+    """What the application is to hear of: one change for each subscription of our product that differs (SUB-4)."""
+    old, new = ({row.subscription_id: row for row in rows} for rows in (before, after))
+    changes = []
+    for id_ in sorted(old.keys() | new.keys()):
+        was, now = old.get(id_), new.get(id_)
+        ours = (was is not None and was.product is not None) or (now is not None and now.product is not None)
+        if ours and was != now:
+            changes.append(Change(_kind(was, now), was, now))
+    return changes
+
+
+def _kind(was: Subscription | None, now: Subscription | None) -> str:
+    """The one word for a change, the most telling first."""
+    before, after = was.status if was else None, now.status if now else "canceled"
+    if before == after:
+        return "subscription.updated"
+    if after in GRANTING:
+        # From trial to paid is no new access, only news.
+        return "subscription.updated" if before in GRANTING else "subscription.activated"
+    if after in ENDED:
+        return "subscription.canceled" if after == "canceled" else "subscription.expired"
+    if after in ("past_due", "unpaid", "paused"):
+        return f"subscription.{after}"
+    return "subscription.created" if before is None else "subscription.updated"
+
+
 def _items(subscription: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     items = (subscription.get("items") or {}).get("data") or []
     return [item for item in items if isinstance(item, Mapping)]
 
 
 def _price_id(item: Mapping[str, Any]) -> str | None:
-    """The id of the item's price, expanded or not."""
-    price = item.get("price")
-    found = price.get("id") if isinstance(price, Mapping) else price
+    return _id(item.get("price"))
+
+
+def _id(value: object) -> str | None:
+    """An id, whether Stripe expanded its object or not."""
+    found = value.get("id") if isinstance(value, Mapping) else value
     return found if isinstance(found, str) else None
+
+
+def _next_plan(schedule: Mapping[str, Any] | None, catalog: Catalog, *, current: str | None) -> str | None:
+    """The plan that a schedule's next phase brings, when it is another one."""
+    if not schedule or schedule.get("status") not in ("active", "not_started"):
+        return None
+    phase = schedule.get("current_phase") or {}
+    ends = phase.get("end_date") or 0
+    coming = [later for later in schedule.get("phases") or [] if (later.get("start_date") or 0) >= ends]
+    for later in sorted(coming, key=lambda later: later.get("start_date") or 0):
+        for item in later.get("items") or []:
+            price = _price_id(item)
+            plan = catalog.plan_of_price(price)
+            if plan and price != current:
+                return plan.key
+    return None
+
+
+def _time(seconds: object) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, (int, float)) else None

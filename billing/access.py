@@ -1,0 +1,94 @@
+"""Access: may this user use what is sold, why, and until when. Pure.
+
+Decided from the subscriptions of our product as last fetched from Stripe, never from an event, a redirect or
+an invoice: so zero-amount invoices, trials and debits that are still on their way come out as Stripe sees them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from billing.projection import Subscription
+
+GRACE = timedelta(days=14)  # how long a renewal that failed keeps its access, while Stripe retries the payment
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The decision; `until` is when a granted access ends as things stand, None when nothing ends it."""
+
+    granted: bool
+    reason: str
+    until: datetime | None = None
+
+
+def decide_access(rows: Sequence[Subscription], now: datetime, *, grace: timedelta = GRACE) -> Access:
+    """The best that any of the subscriptions gives (SUB-10 to SUB-15)."""
+    chosen = choose(rows, now, grace=grace)
+    return Access(False, "no_subscription") if chosen is None else _decide(chosen, now, grace)
+
+
+def choose(rows: Sequence[Subscription], now: datetime, *, grace: timedelta = GRACE) -> Subscription | None:
+    """The subscription that speaks for the user: one that grants before a live one, a live one before an ended one,
+    then the longest access, then the newest."""
+    return max(rows, key=lambda row: _rank(row, now, grace), default=None)
+
+
+def describe(row: Subscription) -> dict[str, Any]:
+    """A subscription as buyers and the application see it."""
+    return {
+        "id": row.subscription_id,
+        "plan": row.plan,
+        "status": row.status,
+        "quantity": row.quantity,
+        "cancel_at_period_end": row.cancel_at_period_end,
+        "current_period_start": iso(row.current_period_start),
+        "current_period_end": iso(row.current_period_end),
+        "cancel_at": iso(row.cancel_at),
+        "canceled_at": iso(row.canceled_at),
+        "ended_at": iso(row.ended_at),
+        "trial_end": iso(row.trial_end),
+        "past_due_since": iso(row.past_due_since),
+        "scheduled_plan": row.scheduled_plan,
+        "created_at": iso(row.created_at),
+    }
+
+
+def iso(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC with a Z, to the second where that is all there is."""
+    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _decide(row: Subscription, now: datetime, grace: timedelta) -> Access:
+    match row.status:
+        case "active" | "trialing":
+            # We may not have heard of the end yet: what was cancelled for a time is over at that time.
+            ends = _planned_end(row)
+            return Access(True, row.status, ends) if ends is None or now < ends else Access(False, "canceled")
+        case "past_due":
+            ends = (row.past_due_since or now) + grace
+            return Access(True, "past_due_grace", ends) if now < ends else Access(False, "past_due")
+        case "unpaid" | "incomplete" | "paused" | "canceled" as status:
+            return Access(False, status)
+        case "incomplete_expired":
+            return Access(False, "no_subscription")  # the first payment never came: there never was one
+        case _:
+            return Access(False, "unknown_status")
+
+
+def _planned_end(row: Subscription) -> datetime | None:
+    ends = [row.cancel_at, row.current_period_end if row.cancel_at_period_end else None]
+    return min((end for end in ends if end is not None), default=None)
+
+
+def _rank(row: Subscription, now: datetime, grace: timedelta) -> tuple[int, float, float]:
+    access = _decide(row, now, grace)
+    if access.granted:
+        order = 4
+    elif access.reason == "no_subscription":
+        order = 1
+    else:
+        order = 2 if access.reason == "canceled" else 3
+    until = access.until.timestamp() if access.until else float("inf")
+    return order, until, row.created_at.timestamp()

@@ -1,0 +1,19 @@
+"""What Stripe's ids look like (pure): the only parts of a payload that become columns, queries or paths."""
+
+import re
+
+MAX_ID = 255  # the width of the columns
+_REST = r"_[A-Za-z0-9_]{1,250}"
+
+EVENT = re.compile(r"[a-z0-9_]+" + _REST)
+ACCOUNT = re.compile("acct" + _REST)
+CUSTOMER = re.compile("cus" + _REST)
+SESSION = re.compile("cs" + _REST)
+CHARGE = re.compile("(ch|py)" + _REST)
+OBJECT = re.compile("[a-z]{1,20}" + _REST)
+
+
+def id_like(pattern: re.Pattern[str], value: object) -> str | None:
+    """The value, if the whole of it is such an id; or the id of the object that Stripe expanded in its place."""
+    found = value.get("id") if isinstance(value, dict) else value
+    return found if isinstance(found, str) and len(found) <= MAX_ID and pattern.fullmatch(found) else None

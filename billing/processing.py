@@ -1,0 +1,185 @@
+"""Processing: a wake-up with a row id comes in; the customer's pending events leave done, with their projection.
+
+1 claim all of the customer's due events (LED-2)  2 leave out what nobody follows (WHK-11)  3 find out whose a
+dispute is (WHK-12)  4 sync the customer once for all of them, and close them in the same transaction (LED-6)
+5 on failure give them back for later, or bury them (LED-7). What can be noted in the ledger is noted here and
+nowhere else: the task sees only a ledger that cannot be written, or a bug.
+"""
+
+import random
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import sqlalchemy as sa
+import structlog
+
+from billing import event_ledger
+from billing.catalog import Catalog
+from billing.clock import Clock
+from billing.database import Database
+from billing.envelope import read_data
+from billing.errors import (
+    LedgerUnavailable,
+    OnelaneError,
+    PermanentError,
+    StripeMisconfigured,
+    StripeMissing,
+    StripeUnclear,
+)
+from billing.event_ledger import Claimed
+from billing.event_types import Ask, asks
+from billing.ids import CHARGE, CUSTOMER, SESSION, id_like
+from billing.jobs import ProcessEvent
+from billing.models import EventStatus
+from billing.queue import Queue
+from billing.stripe_gateway import StripeGateway
+from billing.synchronizing import sync_customer
+
+__all__ = ["process_event", "sync_customer"]
+
+log = structlog.get_logger(__name__)
+
+# 30 s: two Stripe calls at their 10 s timeout, plus slack. A worker that is slower harms nothing: its claim lapses,
+# another one works the same events, and the generation sorts out who writes.
+LEASE = timedelta(seconds=30)
+MAX_ATTEMPTS = 20  # with the backoff below about twelve hours
+MAX_BACKOFF_SECONDS = 3600
+SOON_SECONDS = 10  # up to here a delayed message, beyond it the sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events of one customer that are ours until the lease ends."""
+
+    token: str
+    events: Sequence[Claimed]
+
+    @property
+    def ids(self) -> list[int]:
+        """The rows."""
+        return [event.id for event in self.events]
+
+
+def process_event(
+    event_row_id: int,
+    *,
+    database: Database,
+    stripe: StripeGateway,
+    queue: Queue,
+    clock: Clock,
+    catalog: Catalog,
+) -> None:
+    """Work this event and everything else that is due for its customer. Raises LedgerUnavailable."""
+    batch = _claim(event_row_id, database=database, clock=clock)
+    if not batch.events:
+        return  # done already, not due, or somebody else is at it
+    try:
+        _work(batch, database=database, stripe=stripe, clock=clock, catalog=catalog)
+    except LedgerUnavailable:
+        raise  # nothing can be noted; the lease ends by itself
+    except OnelaneError as error:
+        _note_failure(batch, error, database=database, queue=queue, clock=clock)
+    except Exception as error:
+        _note_failure(batch, error, database=database, queue=queue, clock=clock)
+        raise  # a bug: the events wait, and whoever watches the worker hears of it
+
+
+def _claim(event_row_id: int, *, database: Database, clock: Clock) -> Batch:
+    """Step 1, and bury what was claimed too often: an event that kills its worker never gets to step 5."""
+    token, now = str(uuid.uuid4()), clock.now()
+    with database.write() as connection:
+        claimed = event_ledger.claim(connection, event_row_id, token=token, now=now, until=now + LEASE)
+        spent = [event.id for event in claimed if event.attempts > MAX_ATTEMPTS]
+        if spent:
+            error = f"Given up after {MAX_ATTEMPTS} attempts that never came to an end."
+            event_ledger.finish(connection, spent, token=token, status=EventStatus.DEAD, now=now, error=error)
+            log.error("event.dead", event_row_ids=spent, error=error)
+    return Batch(token, [event for event in claimed if event.id not in spent])
+
+
+def _work(batch: Batch, *, database: Database, stripe: StripeGateway, clock: Clock, catalog: Catalog) -> None:
+    followed = [event for event in batch.events if asks(event.type)]
+    customer_id = next((event.customer_id for event in followed if event.customer_id), None)
+    if customer_id is None and followed:
+        customer_id = _whose(
+            followed[0], batch.token, database=database, stripe=stripe
+        )  # without a customer it came alone
+
+    def close(connection: sa.Connection) -> None:
+        done = [event.id for event in followed] if customer_id else []
+        rest = [id_ for id_ in batch.ids if id_ not in done]
+        for ids, status in ((done, EventStatus.DONE), (rest, EventStatus.IGNORED)):
+            if ids and event_ledger.finish(connection, ids, token=batch.token, status=status, now=clock.now()):
+                log.info("event.finished", event_row_ids=ids, status=status.value)
+
+    if customer_id is None:
+        with database.write() as connection:
+            close(connection)
+        return
+    sync_customer(
+        customer_id,
+        database=database,
+        stripe=stripe,
+        clock=clock,
+        catalog=catalog,
+        look_at_customer=any(asks(event.type) is Ask.CUSTOMER for event in followed),
+        sessions=_sessions_of(followed),
+        then=close,
+    )
+
+
+def _whose(event: Claimed, token: str, *, database: Database, stripe: StripeGateway) -> str | None:
+    """Step 3: a dispute names a charge, and the charge its customer. Nothing else is looked for."""
+    if asks(event.type) is not Ask.DISPUTE:
+        return None
+    with database.read() as connection:
+        payload = event_ledger.read_payload(connection, event.id)
+    if payload is None:
+        return None  # pruned
+    charge_id = id_like(CHARGE, read_data(payload).get("charge"))
+    try:
+        charge = stripe.get_charge(charge_id) if charge_id else {}
+    except StripeMissing:
+        return None
+    customer_id = id_like(CUSTOMER, charge.get("customer"))
+    if customer_id:
+        with database.write() as connection:
+            event_ledger.note_customer(connection, event.id, token=token, customer_id=customer_id)
+    return customer_id
+
+
+def _sessions_of(events: Sequence[Claimed]) -> set[str]:
+    """The checkout sessions that these events are about."""
+    named = (id_like(SESSION, event.object_id) for event in events if asks(event.type) is Ask.SESSION)
+    return {id_ for id_ in named if id_}
+
+
+def _note_failure(batch: Batch, error: Exception, *, database: Database, queue: Queue, clock: Clock) -> None:
+    """Step 5: back off with jitter, or bury. A key that Stripe refuses is the operator's fault, not the event's."""
+    now = clock.now()
+    reason = error.sentence if isinstance(error, OnelaneError) else type(error).__name__
+    hopeless = isinstance(error, PermanentError) and not isinstance(error, StripeMisconfigured)
+    dead = [event.id for event in batch.events if hopeless or event.attempts >= MAX_ATTEMPTS]
+    waiting = [event for event in batch.events if event.id not in dead]
+    delay = _delay(max((event.attempts for event in waiting), default=1), error)
+    with database.write() as connection:
+        event_ledger.finish(connection, dead, token=batch.token, status=EventStatus.DEAD, now=now, error=reason)
+        ids = [event.id for event in waiting]
+        until = now + timedelta(seconds=delay)
+        event_ledger.give_back(connection, ids, token=batch.token, error=reason, until=until)
+    if dead:
+        log.error("event.dead", event_row_ids=dead, error=reason)
+    if waiting:
+        log.warning("event.postponed", event_row_ids=ids, error=reason, delay_seconds=round(delay, 1))
+        if delay <= SOON_SECONDS:
+            queue.send(ProcessEvent(ids[0]), delay_seconds=delay + 0.5)  # past the row's own time
+
+
+def _delay(attempts: int, error: Exception) -> float:
+    """1, 2, 4 ... 3600 s, half of it by chance so that a thousand events do not come back as one; never earlier than
+    Stripe asked for."""
+    longest = float(min(2 ** (attempts - 1), MAX_BACKOFF_SECONDS))
+    asked = (error.retry_after or 0.0) if isinstance(error, StripeUnclear) else 0.0
+    return max(asked, random.uniform(longest / 2, longest))  # noqa: S311 - spread, not secrecy

@@ -1,0 +1,115 @@
+"""The ledger of the projection: every SQL statement about Stripe's state as we last saw it.
+
+`advance` is the gate (LED-5): whoever read a generation before fetching may write only while it is still the
+same one, and the row it locks keeps the customer's other writers out until the transaction ends.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from billing.database import insert_new
+from billing.models import attempts, incidents, outbox, projections, subscriptions
+from billing.projection import Subscription
+
+DUPLICATE = "duplicate_subscription"
+_COLUMNS = [subscriptions.c[name] for name in Subscription.__slots__]
+
+
+def read_generation(connection: sa.Connection, customer_id: str) -> int | None:
+    """How often this customer was synced; None before the first time."""
+    own = sa.select(projections.c.generation).where(projections.c.customer_id == customer_id)
+    return connection.scalar(own)
+
+
+def advance(
+    connection: sa.Connection, customer_id: str, *, generation: int | None, deleted: bool | None, now: datetime
+) -> bool:
+    """Compare-and-set the generation one up; False when somebody synced since it was read: fetch again."""
+    values: dict[str, Any] = {"synced_at": now} if deleted is None else {"synced_at": now, "deleted": deleted}
+    if generation is None:
+        return insert_new(connection, projections, {"customer_id": customer_id, "generation": 1, **values})
+    same = sa.update(projections).where(
+        projections.c.customer_id == customer_id, projections.c.generation == generation
+    )
+    return connection.execute(same.values(generation=generation + 1, **values)).rowcount == 1
+
+
+def read_subscriptions(connection: sa.Connection, customer_id: str) -> Sequence[Subscription]:
+    """The customer's subscriptions as last fetched, oldest first."""
+    rows = sa.select(*_COLUMNS).where(subscriptions.c.customer_id == customer_id)
+    ordered = rows.order_by(subscriptions.c.created_at, subscriptions.c.subscription_id)
+    return [Subscription(**row._mapping) for row in connection.execute(ordered)]
+
+
+def replace_subscriptions(
+    connection: sa.Connection, before: Iterable[Subscription], after: Iterable[Subscription]
+) -> None:
+    """Make the rows `before` the rows `after`; what did not change is not written."""
+    kept = set(before)
+    after = list(after)
+    gone = {row.subscription_id for row in kept} - {row.subscription_id for row in after}
+    if gone:
+        connection.execute(sa.delete(subscriptions).where(subscriptions.c.subscription_id.in_(gone)))
+    changed = [{name: getattr(row, name) for name in Subscription.__slots__} for row in after if row not in kept]
+    if not changed:
+        return
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(subscriptions)
+    others = {name: insert.excluded[name] for name in Subscription.__slots__ if name != "subscription_id"}
+    connection.execute(insert.on_conflict_do_update(index_elements=["subscription_id"], set_=others), changed)
+
+
+def note_change(
+    connection: sa.Connection, *, customer_id: str, kind: str, payload: dict[str, Any], now: datetime
+) -> None:
+    """Put a change into the outbox, to be sent after this transaction's commit."""
+    message = {
+        "message_id": f"msg_{uuid.uuid4().hex}",
+        "customer_id": customer_id,
+        "kind": kind,
+        "payload": payload,
+        "status": "pending",
+        "created_at": now,
+        "next_attempt_at": now,
+    }
+    connection.execute(sa.insert(outbox).values(message))
+
+
+def note_session(connection: sa.Connection, session_id: str, outcome: str) -> None:
+    """Note what Stripe said became of an attempt's session; the lane's row is the checkout protocol's alone."""
+    own = sa.update(attempts).where(attempts.c.session_id == session_id, attempts.c.outcome.is_(None))
+    connection.execute(own.values(outcome=outcome))
+
+
+# --- incidents
+
+
+def note_duplicates(
+    connection: sa.Connection, *, customer_id: str, product: str, live: Sequence[str], now: datetime
+) -> bool:
+    """Keep one open incident while there are several live subscriptions; whether one was opened now (SUB-8)."""
+    ours = sa.update(incidents).where(
+        incidents.c.customer_id == customer_id,
+        incidents.c.product == product,
+        incidents.c.kind == DUPLICATE,
+        incidents.c.resolved_at.is_(None),
+    )
+    if len(live) < 2:
+        connection.execute(ours.values(resolved_at=now))
+        return False
+    detail = {"subscriptions": list(live)}
+    if connection.execute(ours.values(detail=detail)).rowcount:
+        return False
+    incident = {"customer_id": customer_id, "product": product, "kind": DUPLICATE, "detail": detail, "opened_at": now}
+    return insert_new(connection, incidents, incident)
+
+
+def count_open_incidents(connection: sa.Connection) -> int:
+    """How many incidents wait for a person."""
+    still = sa.select(sa.func.count()).select_from(incidents).where(incidents.c.resolved_at.is_(None))
+    return int(connection.scalar(still) or 0)

@@ -1,0 +1,162 @@
+"""Synchronizing: bring one customer's projection to what Stripe says now. Fetch and project, nothing else.
+
+1 read the generation  2 fetch, with no transaction open  3 in one transaction: raise the generation if it is still
+what was read (else fetch again), write the rows, note the changes in the outbox, keep the incident, and let the
+caller close what asked for the sync. So an old fetch never overwrites a newer one (LED-5), and nothing that asked
+is closed without the rows it asked for (LED-6).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from billing import projection_ledger
+from billing.access import describe
+from billing.catalog import Catalog
+from billing.clock import Clock
+from billing.customer_ledger import find_user
+from billing.database import Database
+from billing.errors import StaleWrite, StripeRefused
+from billing.models import AttemptOutcome
+from billing.projection import Change, Subscription, differences, is_live, project, schedule_of
+from billing.stripe_gateway import StripeGateway
+
+log = structlog.get_logger(__name__)
+
+# 5: each lost round means that another worker just wrote something newer than what we read.
+ROUNDS = 5
+_OUTCOMES = {"complete": AttemptOutcome.COMPLETED, "expired": AttemptOutcome.EXPIRED}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Stripe's answers of one round."""
+
+    subscriptions: Sequence[Mapping[str, Any]]
+    deleted: bool | None  # None: not asked
+    schedules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sessions: Mapping[str, AttemptOutcome] = field(default_factory=dict)
+
+
+def sync_customer(
+    customer_id: str,
+    *,
+    database: Database,
+    stripe: StripeGateway,
+    clock: Clock,
+    catalog: Catalog,
+    look_at_customer: bool = True,
+    sessions: Iterable[str] = (),
+    then: Callable[[sa.Connection], None] | None = None,
+) -> Sequence[Change]:
+    """Fetch and project; what changed. `then` runs inside the transaction that writes it.
+
+    Raises what the gateway raises, and StaleWrite when others kept writing for ROUNDS rounds.
+    """
+    for _ in range(ROUNDS):
+        with database.read() as connection:
+            generation = projection_ledger.read_generation(connection, customer_id)
+        seen = _fetch(customer_id, stripe=stripe, look_at_customer=look_at_customer, sessions=sessions)
+        now = clock.now()
+        with database.write() as connection:
+            if not projection_ledger.advance(
+                connection, customer_id, generation=generation, deleted=seen.deleted, now=now
+            ):
+                continue
+            changes = _write(connection, customer_id, seen, catalog=catalog, now=now)
+            if then is not None:
+                then(connection)
+        log.info("customer.synced", customer_id=customer_id, changes=[change.kind for change in changes])
+        return changes
+    raise StaleWrite("Other workers kept syncing this customer. Try again in a moment.")
+
+
+def _fetch(customer_id: str, *, stripe: StripeGateway, look_at_customer: bool, sessions: Iterable[str]) -> Seen:
+    """Step 2. What does not exist is an answer, not an error (SUB-5)."""
+    wanted = list(sessions)
+    calls = [partial(_or_none, stripe.list_subscriptions, customer_id)]
+    if look_at_customer:
+        calls.append(partial(_or_none, stripe.get_customer, customer_id))
+    calls += [partial(_or_none, stripe.get_session, id_) for id_ in wanted]
+    found, *others = stripe.together(*calls)
+    customer = others.pop(0) if look_at_customer else {}
+    gone = found is None or customer is None or bool(customer.get("deleted"))
+    return Seen(
+        subscriptions=found or [],
+        deleted=gone if gone or look_at_customer else None,
+        schedules=_fetch_schedules(found or [], stripe),
+        sessions=_outcomes(dict(zip(wanted, others, strict=True))),
+    )
+
+
+def _fetch_schedules(
+    subscriptions: Sequence[Mapping[str, Any]], stripe: StripeGateway
+) -> Mapping[str, Mapping[str, Any]]:
+    """The schedules of live subscriptions: they name the plan that comes next."""
+    live = [subscription for subscription in subscriptions if is_live(str(subscription.get("status")))]
+    wanted = [id_ for id_ in map(schedule_of, live) if id_]
+    if not wanted:
+        return {}
+    answers = stripe.together(*(partial(_or_none, stripe.get_schedule, id_) for id_ in wanted))
+    return {id_: answer for id_, answer in zip(wanted, answers, strict=True) if answer is not None}
+
+
+def _or_none(call: Callable[[str], Any], id_: str) -> Any:
+    """The answer, or None where Stripe says that there is no such thing: 404, or 400 in a list's filter."""
+    try:
+        return call(id_)
+    except StripeRefused as refused:
+        if refused.status == 404 or refused.stripe_code == "resource_missing":
+            return None
+        raise
+
+
+def _outcomes(sessions: Mapping[str, Mapping[str, Any] | None]) -> Mapping[str, AttemptOutcome]:
+    ended = ((id_, _OUTCOMES.get(str((session or {}).get("status")))) for id_, session in sessions.items())
+    return {id_: outcome for id_, outcome in ended if outcome is not None}
+
+
+def _write(
+    connection: sa.Connection, customer_id: str, seen: Seen, *, catalog: Catalog, now: datetime
+) -> Sequence[Change]:
+    """Step 3, after the gate: rows, changes, sessions and the incident."""
+    before = projection_ledger.read_subscriptions(connection, customer_id)
+    known = {row.subscription_id: row for row in before}
+    after = [
+        project(
+            subscription,
+            customer_id=customer_id,
+            catalog=catalog,
+            schedule=seen.schedules.get(schedule_of(subscription) or ""),
+            before=known.get(str(subscription["id"])),
+            now=now,
+        )
+        for subscription in seen.subscriptions
+    ]
+    projection_ledger.replace_subscriptions(connection, before, after)
+    changes = differences(before, after)
+    user_id = find_user(connection, customer_id) if changes else None
+    for change in changes:
+        payload = {"user_id": user_id, "customer_id": customer_id, "subscription": describe(change.subject)}
+        projection_ledger.note_change(connection, customer_id=customer_id, kind=change.kind, payload=payload, now=now)
+    for session_id, outcome in seen.sessions.items():
+        projection_ledger.note_session(connection, session_id, outcome)
+    _watch(connection, customer_id, after, catalog=catalog, now=now)
+    return changes
+
+
+def _watch(
+    connection: sa.Connection, customer_id: str, rows: Iterable[Subscription], *, catalog: Catalog, now: datetime
+) -> None:
+    """More than one live subscription of our product is an incident for a person (SUB-8)."""
+    live = [row.subscription_id for row in rows if row.product == catalog.product and is_live(row.status)]
+    opened = projection_ledger.note_duplicates(
+        connection, customer_id=customer_id, product=catalog.product, live=sorted(live), now=now
+    )
+    if opened:
+        log.error("incident.opened", kind=projection_ledger.DUPLICATE, customer_id=customer_id, subscriptions=live)
