@@ -153,6 +153,14 @@ class LiveStripe:
     def get_charge(self, charge_id: str) -> Json:
         return self._get(f"/v1/charges/{charge_id}", route="/v1/charges/{id}")
 
+    def get_price(self, price_id: str) -> Json:
+        """One price (for `onelane doctor`)."""
+        return self._get(f"/v1/prices/{price_id}", route="/v1/prices/{id}")
+
+    def get_coupon(self, coupon_id: str) -> Json:
+        """One coupon (for `onelane doctor`)."""
+        return self._get(f"/v1/coupons/{coupon_id}", route="/v1/coupons/{id}")
+
     def _all(self, path: str, **filters: Any) -> list[Json]:
         found: list[Json] = []
         page: dict[str, Any] = {"limit": PAGE, **filters}
