@@ -1,0 +1,53 @@
+"""The command line `onelane`: thin commands, each in the file of its subject, imported when it is called.
+
+Exit codes: 0; 2 a wrong command line; 69 something does not answer; 78 a wrong setting; 1 some rows refused.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from billing.process import plain_exits
+
+# Lazily, by name: `onelane web` need not wait for what `onelane doctor` imports.
+COMMANDS = {
+    "dev": "app.cli.processes:dev",
+    "web": "app.cli.processes:web",
+    "worker": "app.cli.processes:worker",
+    "beat": "app.cli.processes:beat",
+    "sandbox": "sandbox.__main__:main",
+    "db": "app.cli.ledger:db",
+    "doctor": "app.cli.doctor:doctor",
+    "events": "app.cli.ledger:events",
+    "checkouts": "app.cli.ledger:checkouts",
+    "customers": "app.cli.customers:customers",
+    "openapi": "app.cli.openapi:openapi",
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is asked for, and ends every one of them in plain words."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name them in the order above, which is the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command. None when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; errors of ours become one line and an exit code."""
+        with plain_exits():
+            return super().invoke(ctx)
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("onelane"), prog_name="onelane", message="%(prog)s %(version)s")
+def main() -> None:
+    """Never sell one customer the same thing twice."""

@@ -1,0 +1,58 @@
+"""`onelane dev`, `web`, `worker`, `beat`: start processes.
+
+The web runs in this process and holds no Stripe key. Worker and beat are another package: this process becomes them.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from billing.settings import load_settings
+
+
+@click.command()
+def dev() -> None:
+    """Run everything on this machine: no account, no Docker. Ctrl-C stops it."""
+    from app.dev import run_dev
+
+    run_dev()
+
+
+@click.command()
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes.")
+@click.option("--threads", default=64, show_default=True, type=click.IntRange(1, 512), help="Threads of each process.")
+def web(workers: int, threads: int) -> None:
+    """Serve HTTP on BIND and PORT."""
+    from app.ports import require_free
+    from app.server import serve
+
+    settings = load_settings(stripe_api_key=None)
+    require_free(settings.bind, settings.port, setting="PORT")
+    serve(settings, workers=workers, threads=threads)
+
+
+@click.command()
+@click.option("--queues", help="Comma-separated queues to consume; all of them by default.")
+@click.option("--concurrency", type=click.IntRange(1, 256), help="Threads; 16 by default.")
+@click.option("--name", help="The process' name in its log lines.")
+@click.option("--alive-file", type=click.Path(path_type=Path), help="Touched by the worker's loop every 5 s.")
+def worker(**options: Any) -> None:
+    """Consume queues: checkout, webhooks, maintenance."""
+    _become("work", options)
+
+
+@click.command()
+@click.option("--alive-file", type=click.Path(path_type=Path), help="Touched at every tick.")
+def beat(**options: Any) -> None:
+    """Send the sweep every 30 seconds."""
+    _become("beat", options)
+
+
+def _become(command: str, options: dict[str, Any]) -> None:
+    """Become `python -m worker …`: one process, so that signals and exit codes are the worker's own."""
+    given = {name: value for name, value in options.items() if value is not None}
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    os.execv(sys.executable, [sys.executable, "-m", "worker", command, *arguments])  # noqa: S606  # no shell wanted

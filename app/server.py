@@ -1,0 +1,64 @@
+"""The web server: granian, whose Rust side speaks HTTP and whose threads run our WSGI application.
+
+A request may wait for a checkout for seconds, so there are many threads and few processes. The web holds
+no Stripe key: whoever breaks into it can read and record, and cannot buy, cancel or refund.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server import Server
+
+from billing.logs import configure_logging
+from billing.process import die_with
+from billing.settings import Settings
+
+APPLICATION = "app.wsgi:application"
+KEYS = ("STRIPE_API_KEY", "STRIPE_API_KEY_FILE")
+STOP_SECONDS = 30  # longer than the longest wait (20 s), shorter than the grace period of the compose file (75 s)
+HEADER_MILLISECONDS = 10_000  # a client that dribbles its headers is let go
+
+
+def serve(settings: Settings, *, workers: int, threads: int) -> None:
+    """Serve until SIGTERM or SIGINT; requests in hand are answered first."""
+    for name in KEYS:
+        os.environ.pop(name, None)
+    configure_logging(settings, process="web")
+    Server(
+        APPLICATION,
+        address=settings.bind,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        workers=workers,
+        blocking_threads=threads,
+        backpressure=2 * threads,  # what is beyond waits in the kernel's queue
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS),
+        respawn_failed_workers=True,
+        workers_kill_timeout=STOP_SECONDS,
+        log_level=LogLevels.warning,
+        log_dictconfig=LOGGING,
+        websockets=False,
+    ).serve(target_loader=_load, wrap_loader=False)
+
+
+def _load() -> Callable[..., Any]:
+    """Give the application, in granian's worker process (a fork or a new interpreter)."""
+    die_with(os.getppid())
+    from app.wsgi import application
+
+    loaded: Callable[..., Any] = application
+    return loaded
+
+
+# Granian configures its two loggers itself; these settings let their lines reach our handler.
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {},
+    "handlers": {},
+    "loggers": {"_granian": {"level": "WARNING", "propagate": True}, "granian.access": {"propagate": False}},
+}

@@ -1,0 +1,78 @@
+"""SQL of the reports: what the command line lists and shows. Reads only, newest first.
+
+No column here is a secret: session addresses are left out, payloads only on request.
+"""
+
+import sqlalchemy as sa
+
+from billing.models import checkouts, customers, events, installation
+
+Row = sa.RowMapping
+
+_EVENT_COLUMNS = (
+    events.c.event_id,
+    events.c.type,
+    events.c.status,
+    events.c.attempts,
+    events.c.customer_id,
+    events.c.received_at,
+    events.c.error,
+)
+_CHECKOUT_COLUMNS = (
+    checkouts.c.id,
+    checkouts.c.user_id,
+    checkouts.c.plan,
+    checkouts.c.status,
+    checkouts.c.arrived_at,
+    checkouts.c.answered_at,
+)
+
+
+def list_events(connection: sa.Connection, *, status: str | None, type_: str | None, limit: int) -> list[Row]:
+    """The newest events, of a status or a type where one is named."""
+    query = sa.select(*_EVENT_COLUMNS).order_by(events.c.id.desc()).limit(limit)
+    if status:
+        query = query.where(events.c.status == status)
+    if type_:
+        query = query.where(events.c.type == type_)
+    return [row._mapping for row in connection.execute(query)]
+
+
+def find_event(connection: sa.Connection, event_id: str) -> Row | None:
+    """One event by Stripe's id, the newest delivery of it."""
+    query = sa.select(events).where(events.c.event_id == event_id).order_by(events.c.id.desc()).limit(1)
+    row = connection.execute(query).first()
+    return row._mapping if row else None
+
+
+def list_checkouts(connection: sa.Connection, *, status: str | None, user_id: str | None, limit: int) -> list[Row]:
+    """The newest checkouts, of a status or a user where one is named."""
+    query = sa.select(*_CHECKOUT_COLUMNS).order_by(checkouts.c.arrived_at.desc(), checkouts.c.number.desc())
+    if status:
+        query = query.where(checkouts.c.status == status)
+    if user_id:
+        query = query.where(checkouts.c.user_id == user_id)
+    return [row._mapping for row in connection.execute(query.limit(limit))]
+
+
+def find_checkout(connection: sa.Connection, checkout_id: str) -> Row | None:
+    """One checkout."""
+    columns = (*_CHECKOUT_COLUMNS, checkouts.c.number, checkouts.c.nonce, checkouts.c.reused, checkouts.c.error)
+    row = connection.execute(sa.select(*columns).where(checkouts.c.id == checkout_id)).first()
+    return row._mapping if row else None
+
+
+def find_customer_of(connection: sa.Connection, user_id: str) -> str | None:
+    """The user's Stripe customer."""
+    return connection.scalar(sa.select(customers.c.customer_id).where(customers.c.user_id == user_id))
+
+
+def find_user_of(connection: sa.Connection, customer_id: str) -> str | None:
+    """Whose the Stripe customer is."""
+    return connection.scalar(sa.select(customers.c.user_id).where(customers.c.customer_id == customer_id))
+
+
+def find_installation(connection: sa.Connection) -> Row | None:
+    """The Stripe account that this ledger is bound to."""
+    row = connection.execute(sa.select(installation.c.stripe_account, installation.c.livemode)).first()
+    return row._mapping if row else None

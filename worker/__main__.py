@@ -1,0 +1,138 @@
+"""`python -m worker work` and `python -m worker beat`: what `onelane worker` and `onelane beat` become.
+
+Settings are read, the ledger is checked and bound to the key's account, and only then are messages
+taken. A Stripe or ledger that does not answer is waited for; a wrong setting ends the process with 78.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+from celery import bootsteps
+from celery.signals import setup_logging
+
+from billing.errors import ConfigurationError, TransientError
+from billing.installation import bind
+from billing.jobs import QUEUES
+from billing.logs import configure_logging
+from billing.migrate import is_current
+from billing.process import plain_exits
+from billing.services import Services, build_services
+from billing.settings import Settings, load_settings
+from worker.celery import create_celery
+from worker.schedule import run_beat
+
+log = structlog.get_logger("worker")
+
+ALIVE_SECONDS = 5  # how often the loop touches its file; a minute without is a worker to replace
+WAIT_SECONDS = (1, 2, 5, 15)  # between two looks at a Stripe or ledger that does not answer
+
+
+@click.group()
+def main() -> None:
+    """Start a worker or the beat."""
+
+
+@main.command()
+@click.option("--queues", default=",".join(QUEUES), show_default=True, help="Comma-separated queues to consume.")
+@click.option("--concurrency", default=16, show_default=True, type=click.IntRange(1, 256), help="Threads.")
+@click.option("--name", default="worker", show_default=True, help="The process' name in its log lines.")
+@click.option("--alive-file", type=click.Path(path_type=Path), help="Touched by the worker's loop every 5 s.")
+def work(queues: str, concurrency: int, name: str, alive_file: Path | None) -> None:
+    """Consume queues."""
+    with plain_exits():
+        settings = _start(name)
+        services = build_services(settings)
+        chosen = _checked(queues)
+        _wait_until_ready(settings, services, alive_file)
+        celery = create_celery(settings, services=lambda: services)
+        if alive_file:
+            celery.steps["consumer"].add(_alive_step(alive_file))
+        log.info("worker.started", queues=chosen, concurrency=concurrency)
+        worker = celery.Worker(
+            hostname=f"{name}@{os.uname().nodename}",
+            pool="threads",  # a job waits for Stripe and the ledger, each call with its own timeout
+            concurrency=concurrency,
+            queues=chosen,
+            without_mingle=True,  # 11 s at start otherwise
+            without_gossip=True,
+            without_heartbeat=True,
+            quiet=True,
+            loglevel="INFO",
+        )
+        worker.start()
+        log.info("worker.stopped")
+        sys.exit(worker.exitcode or 0)
+
+
+@main.command()
+@click.option("--alive-file", type=click.Path(path_type=Path), help="Touched at every tick.")
+def beat(alive_file: Path | None) -> None:
+    """Send the sweep every 30 seconds."""
+    with plain_exits():
+        settings = _start("beat")
+        celery = create_celery(settings, services=_no_services)
+        run_beat(celery, alive_file=alive_file)
+
+
+def _start(process: str) -> Settings:
+    settings = load_settings()
+    configure_logging(settings, process=process)
+    # With a receiver Celery leaves logging alone. weak=False: nothing else holds the function.
+    setup_logging.connect(lambda **_: None, weak=False)
+    # Celery writes "worker: Warm shutdown" past every log handler, straight to the first stdout.
+    sys.__stdout__ = open(os.devnull, "w", encoding="utf-8")  # type: ignore[misc]  # noqa: SIM115
+    return settings
+
+
+def _checked(queues: str) -> list[str]:
+    chosen = [name.strip() for name in queues.split(",") if name.strip()]
+    if unknown := set(chosen) - set(QUEUES):
+        raise click.BadParameter(f"there is no queue {sorted(unknown)[0]!r}; there are {', '.join(QUEUES)}.")
+    return chosen or list(QUEUES)
+
+
+def _wait_until_ready(settings: Settings, services: Services, alive_file: Path | None) -> None:
+    """Return once the ledger has its tables and is bound to the key's account. Raises ConfigurationError."""
+    stripe = services.stripe
+    if stripe is None:
+        raise ConfigurationError("STRIPE_API_KEY is not set. Set it: workers are who talks to Stripe.")
+    for turn in range(sys.maxsize):
+        try:
+            if not is_current(services.database):
+                raise ConfigurationError("The ledger lacks this version's tables. Run `onelane db upgrade` first.")
+            bind(database=services.database, stripe=stripe, settings=settings, clock=services.clock)
+        except TransientError as error:
+            log.warning("worker.waits", error=error.code, sentence=error.sentence)
+            time.sleep(WAIT_SECONDS[min(turn, len(WAIT_SECONDS) - 1)])
+        else:
+            return
+
+
+def _alive_step(path: Path) -> type[bootsteps.StartStopStep]:
+    class Alive(bootsteps.StartStopStep):
+        """Touches a file from the consumer's own timer: no touch, no loop."""
+
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, consumer: Any) -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            self._timer = consumer.timer.call_repeatedly(ALIVE_SECONDS, path.touch)
+
+        def stop(self, _consumer: Any) -> None:
+            self._timer.cancel()
+
+    return Alive
+
+
+def _no_services() -> Services:
+    raise RuntimeError("beat only sends")
+
+
+if __name__ == "__main__":
+    main(prog_name="onelane")

@@ -1,0 +1,137 @@
+"""The one Task base: log context, services, and what happens when a flow raises (OPS-10, OPS-11, OPS-12).
+
+transient   logged; a lane's job is put back with growing, jittered delay, five times, then it is the sweep's
+permanent   logged; the flow has written down what it means
+unexpected  logged with its traceback and counted; the worker goes on with the next message
+A message that does not carry exactly one row id was not sent by us: it is refused and logged.
+"""
+
+import random
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery import Task
+from prometheus_client import Counter
+
+from billing.errors import PermanentError, StripeUnclear, TransientError
+from billing.jobs import Job, WorkLane
+from billing.services import Services
+
+log = structlog.get_logger(__name__)
+
+JOBS = Counter("onelane_jobs_total", "Jobs that a worker took, by what came of them.", ["kind", "outcome"])
+PUT_BACK_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)  # then the sweep, which comes every 30 s
+LONGEST_SECONDS = 30.0  # what we believe of a Retry-After; beyond it the sweep is as good
+REMEMBERED = 10_000  # rows whose tries are counted; forgetting one costs a few more tries
+LARGEST_ROW_ID = 2**63 - 1
+
+
+class JobTask(Task):  # type: ignore[type-arg]  # celery's Task is generic in its stubs only
+    """The task of one job kind."""
+
+    ignore_result = True
+    max_retries = 0  # never Celery's own retry: it keeps arguments in the broker and counts per message
+
+    def __init__(self, job: type[Job], work: Callable[[Any, Services], None], services: Callable[[], Services]) -> None:
+        self.name = job.kind
+        self._job = job
+        self._work = work
+        self._services = services
+        self._tries = Tries()
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Do the job that the message names."""
+        row_id = args[0] if len(args) == 1 and not kwargs else None
+        # type(), since True is an int too.
+        if type(row_id) is not int or not 0 < row_id <= LARGEST_ROW_ID:
+            _count(self.name, "refused")
+            log.warning("job.refused", kind=self.name, reason="not exactly one row id")
+            return
+        job = self._job(row_id)
+        with structlog.contextvars.bound_contextvars(job=self.name, row_id=row_id):
+            error = attempt(self.name, lambda services: self._work(job, services), self._services)
+            if isinstance(error, TransientError) and isinstance(job, WorkLane):
+                self._put_back(job, error)
+            else:
+                self._tries.forget(row_id)
+
+    def _put_back(self, job: Job, error: TransientError) -> None:
+        delay = self._tries.next_delay(job.row_id)
+        if delay is None:
+            log.warning("job.left_to_sweep", tries=len(PUT_BACK_SECONDS) + 1)
+            return
+        asked = error.retry_after if isinstance(error, StripeUnclear) and error.retry_after else 0.0
+        self._services().queue.send(job, delay_seconds=min(max(delay, asked), LONGEST_SECONDS))
+
+
+class SweepTask(Task):  # type: ignore[type-arg]
+    """The task that carries no row."""
+
+    ignore_result = True
+    max_retries = 0
+
+    def __init__(self, kind: str, work: Callable[[Services], None], services: Callable[[], Services]) -> None:
+        self.name = kind
+        self._work = work
+        self._services = services
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Sweep. Arguments are not ours: refused."""
+        if args or kwargs:
+            _count(self.name, "refused")
+            log.warning("job.refused", kind=self.name, reason="a sweep takes no arguments")
+            return
+        with structlog.contextvars.bound_contextvars(job=self.name):
+            attempt(self.name, self._work, self._services)
+
+
+def attempt(kind: str, work: Callable[[Services], None], services: Callable[[], Services]) -> Exception | None:
+    """Run the work. Gives back what it raised, logged and counted; raises nothing itself."""
+    try:
+        work(services())
+    except TransientError as error:
+        _count(kind, "transient")
+        log.warning("job.put_off", error=error.code, sentence=error.sentence)
+        return error
+    except PermanentError as error:
+        _count(kind, "permanent")
+        log.error("job.stopped", error=error.code, sentence=error.sentence)  # noqa: TRY400  # no traceback: it says it all
+        return error
+    except Exception as error:  # whatever it was, the next message must find a worker
+        _count(kind, "unexpected")
+        log.error("job.crashed", error=type(error).__name__, exc_info=True)
+        return error
+    _count(kind, "done")
+    return None
+
+
+class Tries:
+    """How often each row was put back in this process. Kept in memory: losing it costs a few tries."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[int, int] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def next_delay(self, row_id: int) -> float | None:
+        """Count one more try. Returns the seconds to wait (half to all of its step), None when it was the last."""
+        with self._guard:
+            count = self._counts.pop(row_id, 0)
+            if count >= len(PUT_BACK_SECONDS):
+                return None
+            self._counts[row_id] = count + 1
+            while len(self._counts) > REMEMBERED:
+                self._counts.popitem(last=False)
+        # Jitter: fifty put back at once must not come back at once.
+        return PUT_BACK_SECONDS[count] * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+
+    def forget(self, row_id: int) -> None:
+        """Start anew for this row."""
+        with self._guard:
+            self._counts.pop(row_id, None)
+
+
+def _count(kind: str, outcome: str) -> None:
+    JOBS.labels(kind, outcome).inc()

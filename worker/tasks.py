@@ -1,0 +1,64 @@
+"""The tasks: one function per job kind. Say that the job was taken, then call its flow.
+
+What may go wrong with a flow is handled once, for all of them, in `worker/retries.py`.
+"""
+
+from collections.abc import Callable
+
+from celery import Celery
+
+from billing.checkout import work_lane
+from billing.errors import StripeMisconfigured
+from billing.jobs import SWEEP_KIND, ProcessEvent, WorkLane
+from billing.processing import process_event
+from billing.services import Services
+from billing.stripe_gateway import StripeGateway
+from billing.sweeper import sweep
+from worker.retries import JobTask, SweepTask
+
+
+def lane_work(job: WorkLane, services: Services) -> None:
+    """Bring a lane to rest (LAN)."""
+    services.queue.taken(job)
+    work_lane(
+        job.row_id,
+        database=services.database,
+        stripe=_stripe(services),
+        locks=services.locks,
+        queue=services.queue,
+        doorbell=services.doorbell,
+        clock=services.clock,
+        catalog=services.catalog,
+        reuse_seconds=services.settings.checkout_reuse_seconds,
+    )
+
+
+def event_process(job: ProcessEvent, services: Services) -> None:
+    """Work the pending events of this event's customer (WHK)."""
+    services.queue.taken(job)
+    process_event(
+        job.row_id,
+        database=services.database,
+        stripe=_stripe(services),
+        queue=services.queue,
+        clock=services.clock,
+        catalog=services.catalog,
+    )
+
+
+def ledger_sweep(services: Services) -> None:
+    """Wake what a lost message left behind."""
+    sweep(database=services.database, queue=services.queue, clock=services.clock)
+
+
+def register(celery: Celery, services: Callable[[], Services]) -> None:
+    """Tell the application its tasks: these, and no others, are what a message may name."""
+    for job, work in ((WorkLane, lane_work), (ProcessEvent, event_process)):
+        celery.register_task(JobTask(job, work, services))
+    celery.register_task(SweepTask(SWEEP_KIND, ledger_sweep, services))
+
+
+def _stripe(services: Services) -> StripeGateway:
+    if services.stripe is None:  # a worker without a key does not start
+        raise StripeMisconfigured("STRIPE_API_KEY is not set. Set it: workers are who talks to Stripe.")
+    return services.stripe
