@@ -1,0 +1,142 @@
+"""A small world for checkout tests: a real ledger, the sandbox in process, one buyer and as many workers as needed.
+
+Time stands still until a test moves it; ledger, sandbox and workers share it.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from billing.catalog import Catalog, load_catalog
+from billing.checkout import work_lane
+from billing.checkout_requests import CheckoutRequest, Recorded, read_checkout, record_checkout
+from billing.checkout_view import CheckoutView
+from billing.database import Database
+from billing.doorbell import LocalDoorbell
+from billing.jobs import WorkLane
+from billing.locks import LocalLocks, Locks
+from billing.queue import InlineQueue
+from billing.stripe_gateway import StripeGateway
+from sandbox.core import Sandbox
+from tests.in_process import gateway
+
+ORIGIN = "https://app.example"
+CATALOG = load_catalog(Path(__file__).parent.parent / "catalog.toml")
+
+
+class TestClock:
+    """A clock that a test moves."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.time = datetime.now(UTC).replace(microsecond=0)
+
+    def now(self) -> datetime:
+        """The time of this world."""
+        return self.time
+
+    def advance(self, **delta: float) -> None:
+        """Let time pass."""
+        self.time += timedelta(**delta)
+
+
+@dataclass
+class World:
+    """Everything a checkout needs."""
+
+    database: Database
+    clock: TestClock = field(default_factory=TestClock)
+    catalog: Catalog = CATALOG
+    queue: InlineQueue = field(default_factory=InlineQueue)
+    doorbell: LocalDoorbell = field(default_factory=LocalDoorbell)
+    locks: Locks = field(default_factory=LocalLocks)
+    reuse_seconds: int = 900
+
+    def __post_init__(self) -> None:
+        self.sandbox = Sandbox(clock=lambda: self.clock.time.timestamp(), seed=1)
+        self.sandbox.seed(sandbox_objects(self.catalog))
+        self.stripe: StripeGateway = gateway(self.sandbox, clock=self.clock)
+
+    # --- what people do
+
+    def ask(self, plan: str = "standard", *, user: str = "user_1", key: str | None = None, **body: Any) -> str:
+        """A buyer asks for a checkout; its id."""
+        return self.record(plan, user=user, key=key, **body).checkout_id
+
+    def record(self, plan: str = "standard", *, user: str = "user_1", key: str | None = None, **body: Any) -> Recorded:
+        """The same, with whether it was a replay."""
+        addresses = {"success_url": f"{ORIGIN}/ok", "cancel_url": f"{ORIGIN}/no"}
+        return record_checkout(
+            CheckoutRequest(plan=plan, **addresses | body),
+            user_id=user,
+            email=None,
+            idempotency_key=key,
+            database=self.database,
+            queue=self.queue,
+            clock=self.clock,
+            catalog=self.catalog,
+            redirect_origins=[ORIGIN],
+        )
+
+    def work(self) -> None:
+        """Work whatever waits, as the workers would, until nothing is due any more."""
+        while self.queue.sent:
+            self.work_lane(self.queue.sent.pop(0).row_id)
+
+    def work_lane(self, lane_id: int = 1, **instead: Any) -> None:
+        """Work one lane once; `instead` replaces collaborators."""
+        collaborators: dict[str, Any] = {
+            "database": self.database,
+            "stripe": self.stripe,
+            "locks": self.locks,
+            "queue": self.queue,
+            "doorbell": self.doorbell,
+            "clock": self.clock,
+            "catalog": self.catalog,
+            "reuse_seconds": self.reuse_seconds,
+        }
+        work_lane(lane_id, **collaborators | instead)
+
+    def view(self, checkout_id: str, *, user: str = "user_1") -> CheckoutView:
+        """The checkout as its buyer sees it."""
+        return read_checkout(checkout_id, user_id=user, database=self.database, clock=self.clock)
+
+    def served(self, plan: str = "standard", **body: Any) -> CheckoutView:
+        """Ask and work: the answer."""
+        checkout_id = self.ask(plan, **body)
+        self.work()
+        return self.view(checkout_id, user=body.get("user", "user_1"))
+
+    # --- what Stripe knows
+
+    def objects(self, kind: str) -> list[dict[str, Any]]:
+        """Every object of a kind, newest first."""
+        self.sandbox.tick()
+        return list(self.sandbox.store.newest_first(kind))
+
+    def sessions(self, status: str | None = None) -> list[dict[str, Any]]:
+        """Checkout sessions, newest first."""
+        return [one for one in self.objects("checkout_session") if status in (None, one["status"])]
+
+    def requests(self, method: str = "", path: str = "") -> list[dict[str, Any]]:
+        """What was asked of Stripe."""
+        return [one for one in self.sandbox.log if one["method"].startswith(method) and one["path"].startswith(path)]
+
+    def creates(self) -> int:
+        """How many creations of sessions were executed."""
+        return len(self.objects("checkout_session"))
+
+
+def sandbox_objects(catalog: Catalog) -> list[dict[str, Any]]:
+    """What the catalog names, for the sandbox."""
+    objects: list[dict[str, Any]] = []
+    for plan in catalog.plans.values():
+        recurring = {"interval": plan.interval, "interval_count": plan.interval_count}
+        price = {"object": "price", "id": plan.price, "unit_amount": plan.amount, "currency": plan.currency}
+        objects.append(price | {"recurring": recurring})
+        if plan.coupon:
+            coupon = {"object": "coupon", "id": plan.coupon, "duration": "once", "currency": plan.currency}
+            objects.append(coupon | {"amount_off": plan.coupon_amount_off})
+    return objects
