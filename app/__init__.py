@@ -1,0 +1,56 @@
+"""app hears the web: it checks who calls and what they sent, hands it to `billing`, and says what came of it.
+
+No SQL, no Stripe, no rules. `create_app` is the whole wiring; everything a route needs is handed to it.
+"""
+
+from flask import Flask
+
+from app.auth import Identity
+from app.checkouts import checkout_routes
+from app.customers import customer_routes
+from app.docs import docs_routes
+from app.errors import register
+from app.health import health_routes
+from app.limits import RateLimit, Waiters
+from app.security import guard
+from app.shop import shop_routes
+from app.subscription import subscription_routes
+from app.webhooks import webhook_routes
+from billing.services import Services
+from billing.settings import Settings
+
+# 32 waiting requests a process; the server's threads must be more (onelane web starts 64).
+MOST_WAITERS = 32
+
+
+def create_app(
+    settings: Settings,
+    services: Services,
+    *,
+    shop: bool = False,
+    limits_storage: str | None = None,
+    most_waiters: int = MOST_WAITERS,
+) -> Flask:
+    """Build the web application. `limits_storage` counts the rates elsewhere than in REDIS_URL."""
+    app = Flask(__name__)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
+    app.url_map.merge_slashes = False  # a user's id may have two in a row
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+
+    identity = Identity(settings)
+    storage = limits_storage or settings.redis_url
+    asks = RateLimit("checkouts", settings.rate_limit_checkouts, storage_uri=storage)
+    reads = RateLimit("reads", settings.rate_limit_reads, storage_uri=storage)
+    waiters = Waiters(most_waiters)
+
+    register(app)
+    guard(app, origins=settings.redirect_origins, trusted_proxies=settings.trusted_proxies)
+    app.register_blueprint(webhook_routes(services))
+    app.register_blueprint(checkout_routes(services, identity=identity, asks=asks, reads=reads, waiters=waiters))
+    app.register_blueprint(subscription_routes(services, identity=identity, reads=reads))
+    app.register_blueprint(customer_routes(services, identity=identity))
+    app.register_blueprint(health_routes(services))
+    app.register_blueprint(docs_routes(shop=shop))
+    if shop:
+        app.register_blueprint(shop_routes(settings, services))
+    return app

@@ -1,0 +1,203 @@
+"""Errors on the wire: every failure leaves as one RFC 9457 problem with a stable `code`.
+
+`PROBLEMS` is the one table that gives a code its HTTP status; the OpenAPI document and the docs page are
+made from it too. What a person reads is the error's own sentence; an unexpected exception says nothing.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from flask import Flask, Response, g, json, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from billing.errors import InvalidRequest, OnelaneError, PermanentError, TransientError
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is true of every problem with one code. `retry_after` in seconds makes it retryable by waiting."""
+
+    status: int
+    title: str
+    retryable: bool = False
+    retry_after: int | None = None
+
+
+PROBLEMS: Mapping[str, Problem] = {
+    "bad_request": Problem(400, "The request could not be read."),
+    "invalid_json": Problem(400, "The body is not acceptable JSON."),
+    "invalid_id": Problem(400, "An id in the address is not written like one."),
+    "invalid_signature": Problem(400, "The signature does not check out."),
+    "invalid_event": Problem(400, "The body is no Stripe event."),
+    "unauthorized": Problem(401, "A valid bearer token is needed."),
+    "forbidden": Problem(403, "This credential may not do that."),
+    "not_found": Problem(404, "There is no such thing."),
+    "method_not_allowed": Problem(405, "This address does not know that method."),
+    "already_subscribed": Problem(409, "The user already has a live subscription."),
+    "payment_in_progress": Problem(409, "An earlier payment has not been settled.", retryable=True),
+    "superseded": Problem(409, "A newer checkout of the same user took over."),
+    "customer_taken": Problem(409, "The user or the Stripe customer is already taken."),
+    "payload_too_large": Problem(413, "The body is too large."),
+    "unsupported_media_type": Problem(415, "The body must be application/json."),
+    "invalid_request": Problem(422, "The request does not make sense."),
+    "idempotency_key_reused": Problem(422, "The Idempotency-Key was used with another body."),
+    "rate_limited": Problem(429, "Too many requests.", retryable=True, retry_after=60),
+    "internal": Problem(500, "Something went wrong on our side.", retryable=True),
+    "stripe_refused": Problem(502, "Stripe refused what the catalog asks for."),
+    "misconfigured": Problem(503, "The service is not set up correctly.", retryable=True, retry_after=60),
+    "ledger_unavailable": Problem(503, "The ledger is not reachable.", retryable=True, retry_after=2),
+    "identity_unavailable": Problem(503, "The identity provider is not reachable.", retryable=True, retry_after=5),
+    "stripe_unavailable": Problem(503, "Stripe is not reachable.", retryable=True, retry_after=5),
+    "try_again": Problem(503, "The service is busy.", retryable=True, retry_after=2),
+}
+
+
+class InvalidJson(PermanentError):
+    """The body is no JSON, or JSON that nobody sends in earnest."""
+
+    code = "invalid_json"
+
+
+class InvalidId(PermanentError):
+    """An id in the path that does not match its pattern: it is never looked up."""
+
+    code = "invalid_id"
+
+
+class Forbidden(PermanentError):
+    """The caller is known, and may not do this."""
+
+    code = "forbidden"
+
+
+class BodyTooLarge(PermanentError):
+    """The body is longer than this address reads."""
+
+    code = "payload_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is longer than {limit} bytes, the most that this address reads.")
+
+
+class UnsupportedMediaType(PermanentError):
+    """The body does not say that it is JSON."""
+
+    code = "unsupported_media_type"
+
+    def __init__(self) -> None:
+        super().__init__("Send the body as application/json.")
+
+
+class RateLimited(TransientError):
+    """The user asked more often than the setting allows."""
+
+    code = "rate_limited"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Too many requests. Try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+class IdentityUnavailable(TransientError):
+    """The keys that sign the buyers' tokens cannot be fetched, so that no token can be judged."""
+
+    code = "identity_unavailable"
+
+
+def register(app: Flask) -> None:
+    """Answer every error of this application as a problem."""
+    app.register_error_handler(OnelaneError, _own)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def problem(
+    code: str,
+    detail: str | None = None,
+    *,
+    status: int | None = None,
+    errors: Sequence[Mapping[str, str]] = (),
+    retry_after: int | None = None,
+    **extra: Any,
+) -> Response:
+    """Build a problem answer. `extra` are members of its own kind, such as the subscription's status."""
+    kind = PROBLEMS[code]
+    body: dict[str, Any] = {
+        "type": f"/docs#{code}",
+        "title": kind.title,
+        "status": status or kind.status,
+        "detail": detail or kind.title,
+        "code": code,
+        "request_id": g.get("request_id", ""),
+        "retryable": kind.retryable,
+        **extra,
+    }
+    if errors:
+        body["errors"] = list(errors)
+    answer = Response(json.dumps(body), status=body["status"], content_type="application/problem+json")
+    answer.cache_control.no_store = True
+    if wait := retry_after or kind.retry_after:
+        answer.headers["Retry-After"] = str(wait)
+    if answer.status_code == 401:
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="onelane"'
+    return answer
+
+
+def _own(error: OnelaneError) -> Response:
+    """An error that was raised on purpose: its own code and sentence."""
+    code = error.code
+    if code not in PROBLEMS:
+        code = "try_again" if isinstance(error, TransientError) else "internal"
+    kind = PROBLEMS[code]
+    if kind.status >= 500:
+        log.warning("request.refused", code=error.code, error=type(error).__name__)
+    if code == "internal":
+        return problem(code)
+    return problem(
+        code,
+        error.sentence,
+        errors=error.errors if isinstance(error, InvalidRequest) else (),
+        retry_after=error.retry_after if isinstance(error, RateLimited) else None,
+    )
+
+
+_CODE_OF_STATUS = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    429: "rate_limited",
+    500: "internal",
+    503: "try_again",
+}
+
+
+def _http(error: HTTPException) -> Response | HTTPException:
+    """What Werkzeug raises: unknown paths, wrong methods, a body cut off half-way."""
+    if isinstance(error, RequestRedirect):
+        return error
+    code = _CODE_OF_STATUS.get(error.code or 500, "bad_request" if (error.code or 500) < 500 else "internal")
+    answer = problem(code)
+    for name, value in error.get_headers(request.environ):
+        if name == "Allow":
+            answer.headers[name] = value
+    return answer
+
+
+def _unexpected(error: Exception) -> Response:
+    """A bug. The log gets the traceback and neither body nor headers; the caller gets the request id."""
+    log.error("request.failed", method=request.method, route=str(request.url_rule), exc_info=error)
+    return problem("internal")
+
+
+def matches(pattern: "re.Pattern[str]", value: str) -> str:
+    """Give back an id from the path, or refuse it before anybody looks it up."""
+    if not pattern.fullmatch(value):
+        raise InvalidId("The id in the address is not written like one.")
+    return value

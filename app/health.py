@@ -1,0 +1,103 @@
+"""For whoever runs it: alive, ready, and figures for Prometheus.
+
+Readiness asks the database, the migrations and the broker anew each time, each with a short timeout. The
+ledger's gauges are counted in SQL when they are asked for, so that they hold for all processes together.
+"""
+
+import os
+from collections.abc import Iterator
+from http import HTTPStatus
+
+from flask import Blueprint, Response, jsonify
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from billing import event_ledger, projection_ledger
+from billing.errors import LedgerUnavailable
+from billing.migrate import is_current
+from billing.services import Services
+
+
+def health_routes(services: Services) -> Blueprint:
+    """GET /healthz, /readyz and /metrics."""
+    routes = Blueprint("health", __name__)
+    registry = _registry(services)
+
+    @routes.get("/healthz")
+    def alive() -> Response:
+        return _uncached(jsonify(status="alive"))
+
+    @routes.get("/readyz")
+    def ready() -> Response:
+        checks = {**_ledger_checks(services), "broker": "ok" if services.queue.reachable() else "not reachable"}
+        good = all(word == "ok" for word in checks.values())
+        answer = jsonify(status="ready" if good else "not ready", checks=checks)
+        answer.status_code = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+        return _uncached(answer)
+
+    @routes.get("/metrics")
+    def metrics() -> Response:
+        return _uncached(Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST))
+
+    return routes
+
+
+def _ledger_checks(services: Services) -> dict[str, str]:
+    try:
+        current = is_current(services.database)
+    except LedgerUnavailable:
+        return {"database": "not reachable", "migrations": "not known"}
+    return {"database": "ok", "migrations": "ok" if current else "not current: run `onelane db upgrade`"}
+
+
+class LedgerGauges(Collector):
+    """What the ledger says now."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        """Count in one short transaction; with the ledger down only that is said."""
+        figures: dict[str, tuple[str, float]] = {}
+        up = 1.0
+        try:
+            with self._services.database.read() as connection:
+                now = self._services.clock.now()
+                figures = {
+                    "onelane_events_pending": (
+                        "Events recorded and not yet worked.",
+                        event_ledger.count_pending(connection),
+                    ),
+                    "onelane_oldest_pending_seconds": (
+                        "Age of the oldest pending event.",
+                        event_ledger.oldest_pending_age_seconds(connection, now),
+                    ),
+                    "onelane_events_dead": ("Events given up.", event_ledger.count_dead(connection)),
+                    "onelane_incidents_open": (
+                        "Incidents a person has to look at.",
+                        projection_ledger.count_open_incidents(connection),
+                    ),
+                }
+        except LedgerUnavailable:
+            up = 0.0
+        yield GaugeMetricFamily("onelane_ledger_up", "Whether the ledger answered.", value=up)
+        for name, (text, value) in figures.items():
+            yield GaugeMetricFamily(name, text, value=value)
+
+
+def _registry(services: Services) -> CollectorRegistry:
+    """The counters of this process, or of all processes where PROMETHEUS_MULTIPROC_DIR is set; and the gauges."""
+    registry = CollectorRegistry()
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types there
+    else:
+        registry.register(REGISTRY)
+    registry.register(LedgerGauges(services))
+    return registry
+
+
+def _uncached(answer: Response) -> Response:
+    answer.cache_control.no_store = True
+    return answer

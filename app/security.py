@@ -1,0 +1,81 @@
+"""Around every request: a Request-Id, headers that bind the browser, CORS for the buyers' pages, one log line.
+
+Bodies, query strings and headers are never logged; a path only as the route that it matched.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import Sequence
+
+import structlog
+from flask import Flask, Response, g, request
+from flask_cors import CORS
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+log = structlog.get_logger(__name__)
+
+# A caller's own id is taken over when it is harmless in a log and in a header.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,63}")
+_QUIET = ("/healthz", "/readyz", "/metrics", "/static/<path:filename>")
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
+
+
+def guard(app: Flask, *, origins: Sequence[str], trusted_proxies: int) -> None:
+    """Set up what holds for every request (API-1, API-2, API-21 to API-23)."""
+    if trusted_proxies:
+        # Exactly as many hops as the operator vouches for: what a client writes further left counts for nothing.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted_proxies, x_proto=trusted_proxies)  # type: ignore[method-assign]
+    app.before_request(_begin)
+    _allow_origins(app, origins)
+    app.after_request(_finish)
+
+
+def _begin() -> None:
+    given = request.headers.get("Request-Id", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+    g.started = time.monotonic()
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+
+def _finish(answer: Response) -> Response:
+    answer.headers["Request-Id"] = g.request_id
+    answer.headers.setdefault("X-Content-Type-Options", "nosniff")
+    answer.headers.setdefault("Referrer-Policy", "no-referrer")
+    is_page = answer.mimetype == "text/html"
+    answer.headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else ANSWER_POLICY)
+    route = request.url_rule.rule if request.url_rule else "-"
+    if route not in _QUIET:
+        milliseconds = round((time.monotonic() - g.started) * 1000, 1)
+        log.info("request.answered", method=request.method, route=route, status=answer.status_code, ms=milliseconds)
+    return answer
+
+
+def _allow_origins(app: Flask, origins: Sequence[str]) -> None:
+    """Let the pages of these origins call /v1; no cookies are involved, the token is in a header."""
+    if not origins:
+        return
+    CORS(
+        app,
+        resources=[r"/v1/.*"],
+        # Patterns, anchored: the library takes a text with brackets (an IPv6 host) for an unanchored pattern.
+        origins=[re.compile(re.escape(origin) + r"\Z") for origin in origins],
+        methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Request-Id"],
+        expose_headers=[
+            "Location",
+            "Retry-After",
+            "Request-Id",
+            "Idempotent-Replayed",
+            "Preference-Applied",
+        ],
+        max_age=600,
+        supports_credentials=False,
+        always_send=False,
+    )

@@ -1,0 +1,68 @@
+"""What a user has, and what there is to buy: GET /v1/subscription and GET /v1/plans.
+
+Both are read from the ledger and the catalog alone; Stripe is not asked.
+"""
+
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, jsonify, request
+
+from app.auth import Identity
+from app.limits import RateLimit
+from app.schemas import Plans, PublicPlan
+from billing.catalog import Catalog, Plan
+from billing.checkout_view import iso
+from billing.services import Services
+from billing.subscriptions import read_subscription
+
+
+def subscription_routes(services: Services, *, identity: Identity, reads: RateLimit) -> Blueprint:
+    """GET /v1/subscription and GET /v1/plans."""
+    routes = Blueprint("subscription", __name__)
+    plans = public_catalog(services.catalog).model_dump()
+
+    @routes.get("/v1/subscription")
+    def show() -> Response:
+        user_id = identity.of(request).named_in_query(request)
+        reads.take(user_id)
+        answer = jsonify(
+            read_subscription(user_id, database=services.database, catalog=services.catalog, clock=services.clock)
+        )
+        answer.cache_control.no_store = True
+        return answer
+
+    @routes.get("/v1/plans")
+    def list_plans() -> Response:
+        answer = jsonify(plans)
+        answer.cache_control.public = True
+        answer.cache_control.max_age = 60
+        return answer
+
+    return routes
+
+
+def public_catalog(catalog: Catalog) -> Plans:
+    """The part of the catalog that anyone may see: neither price ids nor coupon ids."""
+    return Plans(product=catalog.product, name=catalog.name, plans=[_public(plan) for plan in catalog.plans.values()])
+
+
+def _public(plan: Plan) -> PublicPlan:
+    return PublicPlan(
+        plan=plan.key,
+        name=plan.name,
+        description=plan.description,
+        interval=plan.interval,
+        interval_count=plan.interval_count,
+        amount=plan.amount,
+        currency=plan.currency,
+        min_quantity=plan.min_quantity,
+        max_quantity=plan.max_quantity,
+        coupon_text=plan.coupon_text,
+        allow_promotion_codes=plan.allow_promotion_codes,
+        trial_end=_time(plan.trial_end),
+        billing_starts_at=_time(plan.billing_starts_at),
+    )
+
+
+def _time(epoch: int | None) -> str | None:
+    return iso(datetime.fromtimestamp(epoch, UTC)) if epoch else None

@@ -1,0 +1,34 @@
+"""Stripe's deliveries: the raw bytes and the signature go to `billing.ingest`; 200 means they are committed.
+
+No rate limit, no CORS, no login: the signature is what counts. 503 makes Stripe send again.
+"""
+
+from flask import Blueprint, Response, jsonify, request
+
+from app.bodies import read_bytes
+from billing.ingest import receive
+from billing.services import Services
+
+
+def webhook_routes(services: Services) -> Blueprint:
+    """POST /webhooks/stripe."""
+    routes = Blueprint("webhooks", __name__)
+    secrets = tuple(secret.get_secret_value() for secret in services.settings.stripe_webhook_secrets)
+    max_bytes = services.settings.webhook_max_bytes
+
+    @routes.post("/webhooks/stripe")
+    def receive_event() -> Response:
+        status = receive(
+            read_bytes(request, max_bytes),
+            request.headers.get("Stripe-Signature"),
+            secrets=secrets,
+            database=services.database,
+            queue=services.queue,
+            clock=services.clock,
+            max_bytes=max_bytes,
+        )
+        answer = jsonify(status=status)
+        answer.cache_control.no_store = True
+        return answer
+
+    return routes
