@@ -24,8 +24,6 @@ TOKEN_LIFETIME = timedelta(hours=1)
 _WITHOUT_CENTS = frozenset(
     {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "xaf", "xof", "xpf"}
 )
-    {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "xaf", "xof", "xpf"}
-)
 _SIGNS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 
 
