@@ -12,6 +12,7 @@ from billing.services import build_services
 from billing.settings import load_settings
 
 with plain_exits():
-    settings = load_settings()
+    # None: the web holds no key, even where .env or a running `onelane dev` names one.
+    settings = load_settings(stripe_api_key=None)
     configure_logging(settings, process="web")
     application = create_app(settings, build_services(settings), shop=os.environ.get("ONELANE_SHOP") == "1")
