@@ -34,6 +34,7 @@ def run_dev() -> None:
     """Run until Ctrl-C or SIGTERM. Raises ConfigurationError and TransientError with one sentence."""
     started = time.monotonic()
     screen = Screen()
+    os.umask(0o077)  # ledger, queue and sandbox hold customers' data: for this user's eyes only
     with _only_one(FOLDER):
         remove_state()  # of one that was killed
         settings = load_settings()

@@ -39,7 +39,7 @@ def serve(settings: Settings, *, workers: int, threads: int) -> None:
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS),
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,  # its warnings are about the number of threads, which is meant
         log_dictconfig=LOGGING,
         websockets=False,
     ).serve(target_loader=_load, wrap_loader=False)
@@ -60,5 +60,5 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {},
     "handlers": {},
-    "loggers": {"_granian": {"level": "WARNING", "propagate": True}, "granian.access": {"propagate": False}},
+    "loggers": {"_granian": {"level": "ERROR", "propagate": True}, "granian.access": {"propagate": False}},
 }

@@ -24,7 +24,7 @@ HIDDEN = "[hidden]"
 FIRST = ("timestamp", "level", "event", "process", "request_id", "error", "exception")
 
 # The stripe SDK's info lines carry whole messages; the others say at INFO what our own events say better.
-QUIET = ("stripe", "urllib3", "requests", "celery.worker.strategy", "celery.app.trace", "alembic", "_granian")
+QUIET = ("stripe", "urllib3", "requests", "celery", "alembic", "_granian")
 
 _SECRET_NAMES = frozenset({"authorization", "password", "secret", "token", "api_key", "email", "stripe_signature"})
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (

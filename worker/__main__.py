@@ -7,12 +7,15 @@ taken. A Stripe or ledger that does not answer is waited for; a wrong setting en
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import click
 import structlog
 from celery import bootsteps
+from celery.exceptions import CPendingDeprecationWarning
+from celery.platforms import SecurityWarning
 from celery.signals import setup_logging
 
 from billing.errors import ConfigurationError, TransientError
@@ -52,7 +55,7 @@ def work(queues: str, concurrency: int, name: str, alive_file: Path | None) -> N
         celery = create_celery(settings, services=lambda: services)
         if alive_file:
             celery.steps["consumer"].add(_alive_step(alive_file))
-        log.info("worker.started", queues=chosen, concurrency=concurrency)
+        log.info("worker.started", queues=",".join(chosen), concurrency=concurrency)
         worker = celery.Worker(
             hostname=f"{name}@{os.uname().nodename}",
             pool="threads",  # a job waits for Stripe and the ledger, each call with its own timeout
@@ -82,6 +85,10 @@ def beat(alive_file: Path | None) -> None:
 def _start(process: str) -> Settings:
     settings = load_settings()
     configure_logging(settings, process=process)
+    # JSON only, so no message becomes code; whether to run as root is for who starts us.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    # Celery's next release would stop running tasks when the broker is lost; ours go on, the ledger has them.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     # With a receiver Celery leaves logging alone. weak=False: nothing else holds the function.
     setup_logging.connect(lambda **_: None, weak=False)
     # Celery writes "worker: Warm shutdown" past every log handler, straight to the first stdout.
