@@ -135,10 +135,10 @@ class Sandbox:
                     idempotency.check_key(key)
                     wanted = idempotency.record_id(livemode, key)
                     print_ = idempotency.fingerprint(method, path, params)
-                    saved = idempotency.begin(self.store, wanted, print_, path, now)
+                    saved = idempotency.begin(self.store, wanted, print_, request_id, now)
                     if saved is not None:
                         headers["Idempotent-Replayed"] = "true"
-                        headers["Original-Request"] = saved.get("request_id", request_id)
+                        headers["Original-Request"] = saved["request_id"]
                         return Answer(saved["status"], saved["text"].encode(), headers)
                     slot = wanted
             if fault and kind == "delay":

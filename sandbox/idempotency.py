@@ -34,7 +34,7 @@ def check_key(key: str) -> None:
         )
 
 
-def begin(store: Store, id: str, print_: str, path: str, now: float) -> Json | None:
+def begin(store: Store, id: str, print_: str, request_id: str, now: float) -> Json | None:
     """The saved answer (`status`, `text`), or None: then the key is taken and the request may run."""
     old = store.get(_KIND, id)
     if old is not None and old["expires_at"] <= now:
@@ -62,7 +62,7 @@ def begin(store: Store, id: str, print_: str, path: str, now: float) -> Json | N
         {
             "id": id,
             "print": print_,
-            "path": path,
+            "request_id": request_id,
             "status": None,
             "text": "",
             "expires_at": expires_at,

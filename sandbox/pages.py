@@ -122,6 +122,14 @@ def _view(session: Json, coupon: Json | None, now: int) -> Json:
     subtotal = sum(line["amount_subtotal"] for line in session["_lines"])
     off = sum(line["amount_discount"] for line in session["_lines"])
     recurring = session["mode"] == "subscription"
+    name = lines[0]["name"] if len(lines) == 1 else f"{lines[0]['name']} and {len(lines) - 1} more"
+    trying = begins is not None and not data.get("billing_cycle_anchor")
+    if trying:
+        verb, heading = "Start trial", f"Try {name}"
+    elif recurring:
+        verb, heading = "Subscribe", f"Subscribe to {name}"
+    else:
+        verb, heading = "Pay", f"Pay for {name}"
     return {
         "lines": lines,
         "subtotal": money(subtotal, currency),
@@ -131,14 +139,11 @@ def _view(session: Json, coupon: Json | None, now: int) -> Json:
         "later": money(subtotal if coupon and coupon["duration"] == "once" else subtotal - off, currency),
         "rhythm": lines[0]["rhythm"],
         "trial": datetime.fromtimestamp(begins, UTC).strftime("%-d %B %Y") if begins else None,
-        "is_trial": not data.get("billing_cycle_anchor"),
+        "is_trial": trying,
         "total": money(session["amount_total"], currency),
         "recurring": recurring,
-        "verb": "Start trial"
-        if begins and not data.get("billing_cycle_anchor")
-        else "Subscribe"
-        if recurring
-        else "Pay",
+        "verb": verb,
+        "heading": heading,
     }
 
 

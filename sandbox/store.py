@@ -24,6 +24,7 @@ class Store:
     def __init__(self, path: str | Path | None = None, seed: int | str | None = None) -> None:
         self._seed = secrets.token_hex(16) if seed is None else str(seed)
         self._counter = 0
+        self._requests = 0  # apart, so that reading changes no later id
         self._next = 1
         self._kinds: dict[str, dict[str, Json]] = {}
         self._numbers: dict[tuple[str, str], int] = {}
@@ -75,8 +76,13 @@ class Store:
 
     def new_id(self, prefix: str, length: int = 24) -> str:
         """Unguessable without a seed, the same sequence with one."""
-        self._counter += 1
-        number = int.from_bytes(hashlib.sha512(f"{self._seed}/{self._counter}".encode()).digest())
+        if prefix == "req_":
+            self._requests += 1
+            source = f"{self._seed}/request/{self._requests}"
+        else:
+            self._counter += 1
+            source = f"{self._seed}/{self._counter}"
+        number = int.from_bytes(hashlib.sha512(source.encode()).digest())
         letters = []
         for _ in range(length):
             number, index = divmod(number, len(_ALPHABET))

@@ -1,0 +1,120 @@
+"""The payment page: what a buyer sees, and where each of the three buttons leads."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from sandbox import Sandbox
+
+Open = Callable[..., dict[str, Any]]
+
+
+def page(url: str, session: dict[str, Any]) -> requests.Response:
+    return requests.get(f"{url}/pay/{session['id']}", timeout=5)
+
+
+def press(url: str, session: dict[str, Any], action: str) -> requests.Response:
+    return requests.post(f"{url}/pay/{session['id']}/{action}", timeout=15, allow_redirects=False)
+
+
+def test_the_page_says_what_is_bought_and_that_no_money_moves(url: str, open_session: Open) -> None:
+    # SBX-60
+    session = open_session(line_items=[{"price": "price_month", "quantity": 2}], discounts=[{"coupon": "half_once"}])
+    shown = page(url, session)
+    assert shown.status_code == 200
+    for words in (
+        "Sandbox: no real money",
+        "KiloClaw",
+        "Quantity 2, $9.00 each",
+        "First month offer",
+        "\u2212$9.00",
+        "Total due today",
+        "then $18.00 per month",
+        "ann@example.com",
+    ):
+        assert words in shown.text
+    assert [shown.text.count(f'data-action="{name}"') for name in ("pay", "decline", "leave")] == [1, 1, 1]
+    assert shown.headers["Cache-Control"] == "no-store"
+    assert "<script" not in shown.text
+
+
+def test_a_trial_says_what_comes_later(url: str, open_session: Open) -> None:
+    # SBX-60
+    shown = page(url, open_session(subscription_data={"trial_period_days": 7}))
+    assert "Free trial" in shown.text
+    assert "$0.00" in shown.text
+    assert "then $9.00 per month from" in shown.text
+
+
+def test_pay_leads_to_the_success_url_with_the_session_in_it(url: str, sandbox: Sandbox, open_session: Open) -> None:
+    # SBX-61
+    session = open_session()
+    answer = press(url, session, "pay")
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == f"http://shop.example/done?session={session['id']}"
+    assert sandbox.session(session["id"])["status"] == "complete"  # type: ignore[index]
+
+
+def test_a_declined_card_is_said_plainly_and_the_page_stays(url: str, sandbox: Sandbox, open_session: Open) -> None:
+    # SBX-61
+    session = open_session()
+    answer = press(url, session, "decline")
+    assert answer.status_code == 402
+    assert "Your card was declined" in answer.text
+    assert 'data-action="pay"' in answer.text
+    assert sandbox.session(session["id"])["status"] == "open"  # type: ignore[index]
+
+
+def test_leave_leads_to_the_cancel_url_and_the_session_stays_open(
+    url: str, sandbox: Sandbox, open_session: Open
+) -> None:
+    # SBX-61
+    session = open_session()
+    answer = press(url, session, "leave")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "http://shop.example/left")
+    assert "left without paying" in press(url, open_session(cancel_url=""), "leave").text
+    assert sandbox.session(session["id"])["status"] == "open"  # type: ignore[index]
+
+
+def test_a_page_left_open_does_not_pay_an_expired_session(url: str, sandbox: Sandbox, open_session: Open) -> None:
+    # SBX-62
+    session = open_session()
+    sandbox.request("POST", f"/v1/checkout/sessions/{session['id']}/expire")
+    assert (page(url, session).status_code, "has expired" in page(url, session).text) == (410, True)
+    for action in ("pay", "decline"):
+        answer = press(url, session, action)
+        assert (answer.status_code, "has expired" in answer.text) == (409, True)
+    assert sandbox.request("GET", "/v1/subscriptions").body["data"] == []
+
+
+def test_a_paid_page_says_so(url: str, sandbox: Sandbox, open_session: Open) -> None:
+    # SBX-62
+    session = open_session()
+    sandbox.pay(session["id"])
+    assert "This has been paid" in page(url, session).text
+    assert press(url, session, "pay").status_code == 409
+
+
+@pytest.mark.parametrize("id", ["cs_test_nothing", "..%2f", "<script>"])
+def test_an_unknown_page_is_a_404(url: str, id: str) -> None:
+    # SBX-62
+    answer = requests.get(f"{url}/pay/{id}", timeout=5)
+    assert answer.status_code == 404
+    assert "<script>" not in answer.text
+
+
+def test_names_from_outside_are_escaped(url: str, sandbox: Sandbox, open_session: Open) -> None:
+    # SBX-60
+    sandbox.request("POST", "/v1/products/prod_claw", {"name": "<b onclick=x>Claw"})
+    assert "<b onclick" not in page(url, open_session()).text
+
+
+def test_the_public_url_makes_the_links(open_session: Open) -> None:
+    # SBX-10
+    sandbox = Sandbox(public_url="https://pay.example/")
+    sandbox.seed([{"object": "price", "id": "p", "unit_amount": 1, "recurring": {"interval": "month"}}])
+    sent = {"mode": "subscription", "success_url": "http://x", "line_items": [{"price": "p", "quantity": 1}]}
+    session = sandbox.request("POST", "/v1/checkout/sessions", sent).body
+    assert session["url"] == f"https://pay.example/pay/{session['id']}"
