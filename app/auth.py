@@ -1,7 +1,7 @@
 """Who is calling: a buyer with a signed token, or the application's own server with a key.
 
 Every failure is the same 401, whatever was wrong; the reason is only logged. A buyer acts for the token's
-`sub` alone; a server names the user in the request (API-10 to API-14).
+`sub` alone; a server names the user in the request (API-10 to API-15).
 """
 
 import hmac

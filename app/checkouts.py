@@ -1,7 +1,7 @@
 """Checkouts over HTTP: record the request, wait a bounded time for the worker's answer, say what it is.
 
 Every answer is read from the ledger at the moment it is given. A session's URL is a bearer secret: it leaves
-in the body of this answer only, which nobody may store (API-30 to API-38).
+in the body of this answer only, which nobody may store (API-20 to API-27).
 """
 
 import re
@@ -83,8 +83,9 @@ def checkout_routes(
         )
         wanted = preferred_wait(request.headers.getlist("Prefer"))
         default = services.settings.checkout_wait_seconds
-        view = await_answer(recorded.checkout_id, user_id, default if wanted is None else wanted)
-        answer, outcome = _answer(view)
+        seconds = default if wanted is None else wanted
+        view = await_answer(recorded.checkout_id, user_id, seconds)
+        answer, outcome = _answer(view, waited=seconds > 0)
         if recorded.replayed:
             answer.headers["Idempotent-Replayed"] = "true"
         CHECKOUTS.labels(outcome).inc()
@@ -124,9 +125,14 @@ def idempotency_key(header: str | None) -> str | None:
     return found["quoted"] or found["bare"]
 
 
-def _answer(view: CheckoutView) -> tuple[Response, str]:
+def _answer(view: CheckoutView, *, waited: bool) -> tuple[Response, str]:
     """The answer to the POST, and its name in the metrics."""
     match view.status:
+        case CheckoutStatus.PENDING if waited and view.trouble and view.trouble in PROBLEMS:
+            # Stripe does not answer. The checkout stays and will be served; its buyer should know (API-27).
+            answer = problem(view.trouble, checkout_id=view.id)
+            answer.headers["Location"] = f"/v1/checkouts/{view.id}"
+            return answer, view.trouble
         case CheckoutStatus.OPEN:
             answer = jsonify(view.as_json())
             answer.status_code = 201

@@ -1,7 +1,7 @@
 """Limits: how often a user may ask, and how many requests may wait at once.
 
 Rates are counted in Redis for all processes together; with Redis down each process counts for itself
-(API-20). A waiting request holds a thread, so only so many may wait; the others get their 202 at once.
+(API-31). A waiting request holds a thread, so only so many may wait; the others get their 202 at once.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, put together from one table of operations and the pydantic models.
 
 A test holds it against the routes that exist and against every answer that the tests receive: a status,
-a code or a field that is not written here fails there (API-50).
+a code or a field that is not written here fails there (API-53).
 """
 
 from collections.abc import Iterator, Mapping
@@ -64,6 +64,9 @@ OPERATIONS: tuple[Operation, ...] = (
             200: ("IdempotentReplayed", "PreferenceApplied"),
             201: ("Location", "IdempotentReplayed", "PreferenceApplied"),
             202: ("Location", "RetryAfter", "IdempotentReplayed", "PreferenceApplied"),
+            409: ("IdempotentReplayed", "PreferenceApplied"),
+            502: ("IdempotentReplayed", "PreferenceApplied"),
+            503: ("Location", "IdempotentReplayed", "PreferenceApplied"),
         },
         problems=(
             *_BODY,
@@ -246,7 +249,10 @@ def _responses(operation: Operation) -> Iterator[tuple[str, Schema]]:
         headers = {_HTTP_NAMES[name]: {"$ref": f"#/components/headers/{name}"} for name in names}
         yield str(status), {"description": f"{text}.", "headers": headers, "content": content}
     for status, failure in failures.items():
-        yield str(status), failure
+        more = {
+            _HTTP_NAMES[name]: {"$ref": f"#/components/headers/{name}"} for name in operation.headers.get(status, ())
+        }
+        yield str(status), {**failure, "headers": {**failure["headers"], **more}}
 
 
 def _failures(codes: tuple[str, ...]) -> dict[int, Schema]:

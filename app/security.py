@@ -27,7 +27,7 @@ ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 def guard(app: Flask, *, origins: Sequence[str], trusted_proxies: int) -> None:
-    """Set up what holds for every request (API-1, API-2, API-21 to API-23)."""
+    """Set up what holds for every request (API-1, API-9, API-33, API-34)."""
     if trusted_proxies:
         # Exactly as many hops as the operator vouches for: what a client writes further left counts for nothing.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted_proxies, x_proto=trusted_proxies)  # type: ignore[method-assign]

@@ -1,0 +1,110 @@
+"""The web as its tests see it: a real ledger, the sandbox in process, and workers that a test sets to work."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from app import create_app
+from billing.database import Database
+from billing.services import Services
+from billing.settings import Settings, load_settings
+from tests.builders import SECRET
+from tests.checkout_world import World
+from tests.databases import sqlite_in
+from tests.web import API_KEYS, JWT_SECRET, ORIGIN, Web
+
+MakeApp = Callable[..., Flask]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Database]:
+    """A migrated SQLite ledger: what the web does with it is the same on PostgreSQL."""
+    with sqlite_in(tmp_path) as database:
+        yield database
+
+
+@pytest.fixture
+def world(ledger: Database) -> World:
+    """Stripe and the workers."""
+    return World(ledger)
+
+
+def build_settings(**instead: Any) -> Settings:
+    """Settings of these tests, whatever this machine's environment says."""
+    given: dict[str, Any] = {
+        "auth_jwt_secret": JWT_SECRET,
+        "auth_api_keys": ",".join(API_KEYS),
+        "redirect_origins": ORIGIN,
+        "checkout_wait_seconds": 0,
+        "rate_limit_checkouts": "1000/minute",
+        "rate_limit_reads": "1000/minute",
+        "stripe_webhook_secrets": SECRET,
+        "_env_file": None,
+    }
+    return load_settings(**given | instead)
+
+
+@pytest.fixture
+def make_app(world: World) -> MakeApp:
+    """Build the application over this world, with other settings or services where a test says so."""
+
+    def make(
+        *,
+        services: dict[str, Any] | None = None,
+        shop: bool = False,
+        most_waiters: int = 32,
+        limits: str = "memory://",
+        **settings: Any,
+    ) -> Flask:
+        chosen = build_settings(**settings)
+        collaborators: dict[str, Any] = {
+            "settings": chosen,
+            "catalog": world.catalog,
+            "database": world.database,
+            "queue": world.queue,
+            "doorbell": world.doorbell,
+            "locks": world.locks,
+            "stripe": None,
+            "clock": world.clock,
+        }
+        return create_app(
+            chosen,
+            Services(**collaborators | (services or {})),
+            shop=shop,
+            limits_storage=limits,
+            most_waiters=most_waiters,
+        )
+
+    return make
+
+
+@pytest.fixture
+def web(make_app: MakeApp) -> Web:
+    """The application as it is by default."""
+    return Web(make_app())
+
+
+@pytest.fixture
+def served(make_app: MakeApp, world: World) -> Web:
+    """The same with workers that are done before the request looks: a checkout is answered at once."""
+    return Web(make_app(services={"queue": AtOnce(world)}))
+
+
+class AtOnce:
+    """A queue whose jobs are worked while they are sent."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def send(self, job: Any, *, delay_seconds: float = 0) -> None:
+        self._world.queue.send(job)
+        self._world.work()
+
+    def taken(self, job: Any) -> None:
+        pass
+
+    def reachable(self) -> bool:
+        return True

@@ -1,0 +1,365 @@
+"""Checkouts over HTTP, from the request to the payment page and what becomes of it."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from app.checkouts import idempotency_key, preferred_wait
+from billing.errors import InvalidRequest
+from billing.models import checkouts
+from tests.app.conftest import MakeApp
+from tests.checkout_world import World
+from tests.web import API_KEYS, Web
+
+
+def test_buyer_gets_the_payment_page_when_it_is_ready_in_time(served: Web, world: World) -> None:
+    """API-20, API-23"""
+    answer = served.checkout(quantity=1, client_reference_id="order 7", metadata={"cart": "12"})
+
+    assert answer.status_code == 201
+    body = answer.get_json()
+    (session,) = world.sessions("open")
+    assert (body["status"], body["url"], body["session_id"]) == ("open", session["url"], session["id"])
+    assert session["metadata"]["cart"] == "12"
+    assert answer.headers["Location"] == f"/v1/checkouts/{body['id']}"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_buyer_follows_the_location_of_a_202_to_the_payment_page(web: Web, world: World) -> None:
+    """API-20"""
+    first = web.checkout()
+    assert first.status_code == 202
+    assert int(first.headers["Retry-After"]) > 0
+    assert web.get(first.headers["Location"]).get_json()["status"] == "pending"
+
+    world.work()
+
+    answer = web.get(first.headers["Location"])
+    assert answer.get_json()["url"] == world.sessions("open")[0]["url"]
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_waiting_request_is_answered_as_soon_as_the_worker_is_done(make_app: MakeApp, world: World) -> None:
+    """API-20, API-21"""
+    web = Web(make_app(checkout_wait_seconds=20))
+    worker = threading.Thread(target=_work_once_asked, args=(world,))
+    worker.start()
+    started = time.monotonic()
+
+    answer = web.checkout()
+
+    worker.join()
+    assert answer.status_code == 201
+    assert time.monotonic() - started < 15  # well under the wait: it was woken, or looked again
+
+
+def test_preference_waits_for_a_pending_checkout_and_says_so(web: Web, world: World) -> None:
+    """API-21"""
+    location = web.checkout().headers["Location"]
+    worker = threading.Thread(target=_work_once_asked, args=(world,))
+    worker.start()
+
+    answer = web.get(location, headers={"Prefer": "wait=20"})
+
+    worker.join()
+    assert answer.get_json()["status"] == "open"
+    assert answer.headers["Preference-Applied"] == "wait=20"
+
+
+def _work_once_asked(world: World) -> None:
+    deadline = time.monotonic() + 10
+    while not world.queue.sent and time.monotonic() < deadline:
+        time.sleep(0.01)
+    world.work()
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("wait=7", 7),
+        ("wait=999999999", 20),
+        ("respond-async, wait=10", 10),
+        ('Wait="5"; foo', 5),
+        ("wait=0", 0),
+        ("wait=-3", None),
+        ("wait=1.5", None),
+        ("wait=٣", None),
+        ("wait=1e9", None),
+        ("return=minimal", None),
+        ("", None),
+    ],
+)
+def test_preference_is_read_as_the_standard_has_it_and_ignored_otherwise(header: str, seconds: float | None) -> None:
+    """API-21"""
+    assert preferred_wait([header]) == seconds
+
+
+def test_more_waiters_than_seats_are_answered_at_once(make_app: MakeApp) -> None:
+    """API-22"""
+    web = Web(make_app(most_waiters=1))
+    location = web.checkout().headers["Location"]
+    seated = threading.Thread(target=web.get, args=(location,), kwargs={"headers": {"Prefer": "wait=3"}})
+    seated.start()
+    time.sleep(0.2)  # not a race: whoever comes first, the other one is answered at once
+
+    started = time.monotonic()
+    answer = Web(web.app).get(location, headers={"Prefer": "wait=3"})
+
+    took = time.monotonic() - started
+    seated.join()
+    assert answer.get_json()["status"] == "pending"
+    assert took < 1.5
+
+
+def test_same_idempotency_key_gives_the_same_checkout_as_it_is_now(served: Web, world: World) -> None:
+    """API-24"""
+    first = served.checkout(headers={"Idempotency-Key": '"key 1"'})
+    again = served.checkout(headers={"Idempotency-Key": '"key 1"'})
+
+    assert "Idempotent-Replayed" not in first.headers
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert (again.status_code, again.get_json()) == (201, first.get_json())
+    assert world.creates() == 1
+
+    world.clock.advance(hours=23, minutes=30)
+    late = served.checkout(headers={"Idempotency-Key": '"key 1"'})
+    assert (late.status_code, late.get_json()["status"], late.get_json()["url"]) == (200, "expired", None)
+
+
+def test_idempotency_key_of_another_body_is_refused_and_another_users_is_not_seen(web: Web) -> None:
+    """API-24"""
+    web.checkout(headers={"Idempotency-Key": "k"})
+
+    other_body = web.checkout(headers={"Idempotency-Key": "k"}, plan="commit")
+    other_user = web.checkout(headers={"Idempotency-Key": "k"}, user="user_2", plan="commit")
+
+    assert (other_body.status_code, other_body.get_json(force=True)["code"]) == (422, "idempotency_key_reused")
+    assert (other_user.status_code, "Idempotent-Replayed" in other_user.headers) == (202, False)
+
+
+@pytest.mark.parametrize(("header", "key"), [('"a b"', "a b"), ("a-b", "a-b"), (None, None), ("x" * 255, "x" * 255)])
+def test_idempotency_key_is_read_quoted_or_bare(header: str | None, key: str | None) -> None:
+    assert idempotency_key(header) == key
+
+
+@pytest.mark.parametrize("header", ["", '""', '"', '"a', "a b", "x" * 256, f'"{"x" * 256}"', "é", "a\x00"])
+def test_idempotency_key_that_cannot_be_one_is_refused(header: str) -> None:
+    with pytest.raises(InvalidRequest):
+        idempotency_key(header)
+
+
+def test_buyer_with_a_subscription_is_refused_with_its_status(served: Web, world: World) -> None:
+    """API-25"""
+    session_id = served.checkout().get_json()["session_id"]
+    world.sandbox.pay(session_id)
+
+    answer = served.checkout()
+
+    body = answer.get_json(force=True)
+    assert (answer.status_code, body["code"], body["subscription_status"]) == (409, "already_subscribed", "active")
+    assert body["retryable"] is False
+    shown = served.get(f"/v1/checkouts/{body['checkout_id']}")
+    assert (shown.status_code, shown.get_json()["status"]) == (200, "refused")
+    assert shown.get_json()["error"]["code"] == "already_subscribed"
+
+
+def test_older_checkout_of_another_plan_is_told_that_it_was_superseded(web: Web, world: World) -> None:
+    """API-25"""
+    web.checkout(headers={"Idempotency-Key": "old"})
+    web.checkout(plan="commit")
+    world.work()
+
+    answer = web.checkout(headers={"Idempotency-Key": "old"})
+
+    assert (answer.status_code, answer.get_json(force=True)["code"]) == (409, "superseded")
+
+
+def test_price_that_stripe_does_not_know_is_our_fault_and_not_worth_a_retry(served: Web, world: World) -> None:
+    """API-25"""
+    missing = {"status": 400, "code": "resource_missing", "message": "No such price"}
+    world.sandbox.faults.add("status", method="POST", path="/v1/checkout/sessions", **missing)
+
+    answer = served.checkout()
+
+    body = answer.get_json(force=True)
+    assert (answer.status_code, body["code"], body["retryable"]) == (502, "stripe_refused", False)
+
+
+def test_server_asks_for_the_user_it_names(served: Web) -> None:
+    """API-13"""
+    answer = served.checkout(bearer=API_KEYS[1], user_id="user_9")
+
+    assert answer.status_code == 201
+    location = answer.headers["Location"]
+    assert served.get(f"{location}?user_id=user_9", bearer=API_KEYS[0]).status_code == 200
+    assert served.get(location, user="user_9").status_code == 200
+    assert served.get(f"{location}?user_id=user_1", bearer=API_KEYS[0]).status_code == 404
+
+
+@pytest.mark.parametrize("named", ["", "?user_id=", "?user_id=a&user_id=b", "?user_id=%00"])
+def test_server_that_names_no_user_is_refused(web: Web, named: str) -> None:
+    """API-13"""
+    location = web.checkout().headers["Location"]
+
+    assert web.get(f"{location}{named}", bearer=API_KEYS[0]).status_code == 422
+    assert web.get(f"/v1/subscription{named}", bearer=API_KEYS[0]).status_code == 422
+    assert web.checkout(bearer=API_KEYS[0]).status_code == 422
+
+
+def test_another_users_checkout_reads_as_if_it_did_not_exist(web: Web) -> None:
+    """API-14"""
+    location = web.checkout().headers["Location"]
+
+    foreign = web.get(location, user="user_2").get_json(force=True)
+    missing = web.get("/v1/checkouts/chk_0", user="user_2").get_json(force=True)
+
+    assert foreign["status"] == 404
+    assert foreign | {"request_id": ""} == missing | {"request_id": ""}
+
+
+def test_buyer_cannot_name_a_user(web: Web, world: World) -> None:
+    """API-14"""
+    assert web.checkout(user_id="user_2").status_code == 422
+    assert web.get("/v1/subscription?user_id=user_2").status_code == 422
+    assert _rows(world) == 0
+
+
+@pytest.mark.parametrize(
+    "id_",
+    [
+        "chk_",
+        "chk_A",
+        "cs_test_1",
+        "chk_1%0a",
+        "chk_1%00",
+        "chk_..",
+        "chk_1?expand[]=x".replace("?", "%3f"),
+        "chk_" + "a" * 61,
+    ],
+)
+def test_id_that_is_not_written_like_one_is_refused_before_it_is_looked_up(web: Web, id_: str) -> None:
+    """API-26"""
+    answer = web.get(f"/v1/checkouts/{id_}")
+
+    assert (answer.status_code, answer.get_json(force=True)["code"]) == (400, "invalid_id")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/checkouts/../../healthz", "/v1/checkouts/a/b", "/v1/checkouts/", "/v1/checkouts//x"]
+)
+def test_path_with_other_slashes_leads_nowhere(web: Web, path: str) -> None:
+    """API-26"""
+    answer = web.get(path)
+
+    assert answer.status_code == 404
+
+
+def test_buyer_is_told_when_stripe_does_not_answer_and_the_checkout_is_kept(make_app: MakeApp, world: World) -> None:
+    """API-27"""
+    web = Web(make_app(checkout_wait_seconds=0.05))
+    world.sandbox.faults.add("status", path="/v1/customers", status=503, times=None)
+    location = web.checkout(headers={"Prefer": "wait=0"}).headers["Location"]
+    world.work_lane()
+
+    answer = web.checkout()
+
+    assert (answer.status_code, answer.get_json(force=True)["code"]) == (503, "stripe_unavailable")
+    world.sandbox.faults.clear()
+    world.clock.advance(minutes=2)
+    world.work()
+    assert web.get(answer.headers["Location"]).get_json()["url"] == web.get(location).get_json()["url"] is not None
+
+
+def test_checkouts_are_counted_by_their_outcome(served: Web) -> None:
+    served.checkout()
+    figures = served.get("/metrics", user=None).get_data(as_text=True)
+
+    assert 'onelane_checkouts_total{outcome="open"}' in figures
+    assert 'onelane_checkout_seconds_bucket{le="0.1"}' in figures
+
+
+# --- what is wrong with a request, and where
+
+ADDRESSES = [
+    "https://app.example.evil.com/ok",
+    "https://app.example@evil.com/ok",
+    "https://evil.com\\@app.example/ok",
+    "//app.example/ok",
+    "javascript:alert(1)",
+    "http://app.example/ok",
+    "https://app.example:8443/ok",
+    "https://app。example/ok",
+    "https://\u0430pp.example/ok",
+    "https://app.example\n/ok",
+    " https://app.example/ok",
+    "https://app.example/" + "x" * 2000,
+    "/ok",
+    "app.example",
+]
+
+WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
+    ({"plan": "free"}, "/plan"),
+    ({"plan": "price_kiloclaw_standard"}, "/plan"),
+    ({"plan": ""}, "/plan"),
+    ({"plan": None}, "/plan"),
+    ({"plan": ["standard"]}, "/plan"),
+    ({"plan": "standard\0"}, "/plan"),
+    ({"plan": "standard' OR 1=1 --"}, "/plan"),
+    ({"quantity": 0}, "/quantity"),
+    ({"quantity": -1}, "/quantity"),
+    ({"quantity": 10**9}, "/quantity"),
+    ({"quantity": 2}, "/quantity"),
+    ({"quantity": "1"}, "/quantity"),
+    ({"quantity": 1.0}, "/quantity"),
+    ({"quantity": True}, "/quantity"),
+    ({"quantity": None}, "/quantity"),
+    ({"price": "price_1"}, "/price"),
+    ({"currency": "usd"}, "/currency"),
+    ({"coupon": "free"}, "/coupon"),
+    ({"trial_days": 30}, "/trial_days"),
+    ({"a/b~c": 1}, "/a~1b~0c"),
+    ({"client_reference_id": "x" * 201}, "/client_reference_id"),
+    ({"client_reference_id": "\ud800"}, "/client_reference_id"),
+    ({"client_reference_id": 7}, "/client_reference_id"),
+    ({"metadata": {"type": "other"}}, "/metadata/type"),
+    ({"metadata": {"nonce": "x"}}, "/metadata/nonce"),
+    ({"metadata": {"onelane_x": "x"}}, "/metadata/onelane_x"),
+    ({"metadata": {"n": 1}}, "/metadata/n"),
+    ({"metadata": {"n": None}}, "/metadata/n"),
+    ({"metadata": {"n": "\0"}}, "/metadata/n"),
+    ({"metadata": {str(n): "x" for n in range(21)}}, "/metadata"),
+    ({"metadata": {"n": "x" * 501}}, "/metadata/n"),
+    ({"metadata": []}, "/metadata"),
+    *(({"success_url": address}, "/success_url") for address in ADDRESSES),
+    *(({"cancel_url": address}, "/cancel_url") for address in ADDRESSES),
+]
+
+
+def test_wrong_field_is_pointed_at_and_nothing_is_recorded(web: Web, world: World, subtests: pytest.Subtests) -> None:
+    """API-3, API-4, API-6"""
+    for fields, pointer in WRONG_FIELDS:
+        with subtests.test(str(fields)[:60]):
+            answer = web.checkout(**fields)
+            body = answer.get_json(force=True)
+            assert (answer.status_code, body["code"]) == (422, "invalid_request")
+            assert pointer in [error["pointer"] for error in body["errors"]]
+    assert _rows(world) == 0
+    assert world.queue.sent == []
+
+
+def test_naughty_text_is_kept_as_it_came(served: Web, world: World) -> None:
+    """API-3"""
+    naughty = "Robert'); DROP TABLE checkouts;-- \u202e\U0001d4e4 \"\\ ${7*7} <script> %s\n\t"
+
+    answer = served.checkout(metadata={"note": naughty}, client_reference_id=naughty)
+
+    assert answer.status_code == 201
+    assert world.sessions("open")[0]["metadata"]["note"] == naughty
+
+
+def _rows(world: World) -> int:
+    with world.database.read() as connection:
+        return connection.scalar(select(func.count()).select_from(checkouts)) or 0
