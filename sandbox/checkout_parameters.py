@@ -40,10 +40,6 @@ def check(call: Call, params: Json, data: Json) -> int:
         raise bad_parameter(
             "The `trial_end` date has to be at least 2 days in the future.", "subscription_data[trial_end]"
         )
-    if data.get("billing_cycle_anchor") is not None and data["billing_cycle_anchor"] <= call.now:
-        raise bad_parameter(
-            "The `billing_cycle_anchor` has to be in the future.", "subscription_data[billing_cycle_anchor]"
-        )
     return int(expires_at)
 
 

@@ -3,6 +3,7 @@
 What the session will make (its lines, its subscription_data) is kept in fields that begin with an underscore.
 """
 
+from fractions import Fraction
 from typing import Any
 
 from . import coupons, customers, forms
@@ -11,7 +12,8 @@ from .checkout_parameters import PARAMETERS, check
 from .errors import Json, bad_parameter, refused
 from .events import emit
 from .lists import PAGING, page, whole
-from .subscriptions import wanted_items
+from .periods import first_share
+from .subscriptions import later_anchor, wanted_items
 
 
 def create(call: Call, params: Json) -> Json:
@@ -41,12 +43,14 @@ def create(call: Call, params: Json) -> Json:
     if len({each["price"]["currency"] for each in wanted}) > 1:
         raise refused("All line items must have the same currency.", param="line_items")
     coupon = _coupon(call, params.get("discounts") or [])
+    if recurring:
+        later_anchor(call, data, wanted[0]["price"], "subscription_data[billing_cycle_anchor]")
+    share = due_share(call, wanted[0]["price"], data)
     lines = [_line(call, each, coupon) for each in wanted]
+    due = [coupons.priced(each["price"], each["quantity"], coupon, share) for each in wanted]
     id = call.store.new_id("cs_live_a1" if call.livemode else "cs_test_a1", 56)
-    subtotal = sum(line["amount_subtotal"] for line in lines)
-    total = sum(line["amount_total"] for line in lines)
-    if _delayed(call, data):  # nothing is due today
-        subtotal = total = 0
+    subtotal = sum(amount for amount, _ in due)
+    total = subtotal - sum(off for _, off in due)
     tax = params.get("automatic_tax") or {}
     one: Json = {
         "id": id,
@@ -137,9 +141,17 @@ def trial_end(call: Call, data: Json) -> int | None:
     return call.now + days * 86400 if days else None
 
 
-def _delayed(call: Call, data: Json) -> bool:
-    """A trial, or a billing cycle that starts later. (Stripe prorates up to such an anchor; the sandbox never does.)"""
-    return trial_end(call, data) is not None or data.get("billing_cycle_anchor") is not None
+def due_share(call: Call, price: Json, data: Json) -> Fraction:
+    """How much of the first period this session bills: all of it, unless a trial or a later anchor says otherwise."""
+    if price["recurring"] is None:
+        return Fraction(1)
+    return first_share(
+        call.now,
+        price["recurring"],
+        trial_end=trial_end(call, data),
+        anchor=data.get("billing_cycle_anchor"),
+        prorated=data.get("proration_behavior") != "none",
+    )
 
 
 def _coupon(call: Call, discounts: list[Json]) -> Json | None:
@@ -153,8 +165,7 @@ def _coupon(call: Call, discounts: list[Json]) -> Json | None:
 
 def _line(call: Call, wanted: Json, coupon: Json | None) -> Json:
     price, quantity = wanted["price"], wanted["quantity"]
-    subtotal = price["unit_amount"] * quantity
-    off = coupons.amount_off(coupon, subtotal) if coupon else 0
+    subtotal, off = coupons.priced(price, quantity, coupon)
     product = call.store.get("product", price["product"]) or {"name": "A product"}
     return {
         "id": call.store.new_id("li_1"),

@@ -1,5 +1,7 @@
 """Coupons, and what they take off."""
 
+from fractions import Fraction
+
 from . import forms
 from .calls import Call, Route
 from .errors import Json, bad_parameter, refused
@@ -60,6 +62,12 @@ def redeemable(call: Call, id: str, param: str) -> Json:
     if over or used_up or not one["valid"]:
         raise refused(f"Coupon {id} is expired.", code="coupon_expired", param=param)
     return one
+
+
+def priced(price: Json, quantity: int, coupon: Json | None, share: Fraction = Fraction(1)) -> tuple[int, int]:
+    """The amount of a line for a share of its period, and what the coupon takes off it."""
+    amount = int(price["unit_amount"] * quantity * share + Fraction(1, 2))
+    return amount, amount_off(coupon, amount) if coupon else 0
 
 
 def amount_off(coupon: Json, amount: int) -> int:

@@ -33,6 +33,19 @@ Kind = Literal[
 ]
 
 
+_TYPES: dict[str, tuple[type, ...]] = {
+    "method": (str, type(None)),
+    "path": (str,),
+    "status": (int,),
+    "seconds": (int, float),
+    "times": (int, type(None)),
+    "skip": (int,),
+    "code": (str, type(None)),
+    "message": (str, type(None)),
+    "headers": (dict,),
+}
+
+
 @dataclass(frozen=True)
 class Fault:
     """`path` is a prefix, or a regular expression (`re.search`); `skip` lets that many matches pass first."""
@@ -64,11 +77,16 @@ class Faults:
     def add(self, kind: str, **fields: Any) -> Fault:
         if kind not in get_args(Kind):
             raise ValueError(f"unknown kind of fault {kind!r}; known: {', '.join(get_args(Kind))}")
-        unknown = set(fields) - set(Fault.__dataclass_fields__)
+        unknown = set(fields) - set(_TYPES)
         if unknown:
             raise ValueError(f"unknown fields of a fault: {', '.join(sorted(unknown))}")
         if fields.get("method"):
             fields["method"] = str(fields["method"]).upper()
+        for name, kinds in _TYPES.items():
+            if name in fields and (isinstance(fields[name], bool) or not isinstance(fields[name], kinds)):
+                raise ValueError(f"{name} of a fault has the wrong type")
+        if fields.get("times") is not None and fields["times"] < 1:
+            raise ValueError("times of a fault must be 1 or more, or null for ever")
         try:
             re.compile(fields.get("path", "/"))
         except re.error as error:

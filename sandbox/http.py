@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from . import control, forms, pages
+from . import control, forms, pages, portal
 from .answers import Answer
 from .core import Sandbox
 from .errors import ApiError
@@ -21,6 +21,7 @@ def create_app(sandbox: Sandbox) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = 2 * 1024 * 1024
     app.register_blueprint(control.blueprint(sandbox))
     app.register_blueprint(pages.blueprint(sandbox))
+    app.register_blueprint(portal.blueprint(sandbox))
 
     @app.route("/v1/<path:rest>", methods=["GET", "POST", "DELETE", "PUT", "PATCH"])
     def api(rest: str) -> Response:

@@ -1,5 +1,6 @@
 """A subscription's life, whoever causes it: begun, billed, renewed, forced into a status, ended."""
 
+from fractions import Fraction
 from typing import Any
 
 from . import coupons, forms, prices
@@ -10,6 +11,7 @@ from .invoices import Billed, Line, bill
 from .lists import whole
 from .periods import next_end
 
+WHOLE = Fraction(1)
 ENDED = ("canceled", "incomplete_expired")
 STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
 _INCOMPLETE_LASTS = 23 * 3600
@@ -144,18 +146,17 @@ def new_discount(call: Call, coupon: Json, customer: str, subscription: str) -> 
 
 
 def charge_period(
-    call: Call, subscription: Json, *, reason: str, method: Json | None, outcome: str = "paid", free: bool = False
+    call: Call, subscription: Json, *, reason: str, method: Json | None, outcome: str = "paid", share: Fraction = WHOLE
 ) -> tuple[Json, Billed]:
-    """Bills the current period; a coupon that applies once is spent by it. `free`: a trial or a delayed start."""
+    """Bills the current period; a coupon that applies once is spent by it. `share`: how much of it is due."""
     discount = next((call.store.get("discount", id) for id in subscription["discounts"]), None)
     coupon = call.store.get("coupon", discount["source"]["coupon"]) if discount else None
     lines = []
     for item in subscription["items"]["data"]:
         price, quantity = item["price"], item["quantity"]
-        amount = 0 if free else price["unit_amount"] * quantity
-        off = coupons.amount_off(coupon, amount) if coupon else 0
+        amount, off = coupons.priced(price, quantity, coupon, share)
         product = call.store.get("product", price["product"]) or {"name": "Subscription"}
-        words = f"Trial period for {product['name']}" if free else f"{quantity} x {product['name']}"
+        words = f"{product['name']}: nothing due yet" if share == 0 else f"{quantity} x {product['name']}"
         start, end = item["current_period_start"], item["current_period_end"]
         lines.append(Line(item["id"], price, quantity, amount, start, end, words, off))
     customer = call.named("customer", subscription["customer"])
@@ -169,7 +170,7 @@ def charge_period(
         discount=discount["id"] if discount else None,
         outcome=outcome,
     )
-    spent = coupon is not None and coupon["duration"] == "once" and not free
+    spent = coupon is not None and coupon["duration"] == "once" and share > 0
     subscription = call.store.change(
         "subscription",
         subscription["id"],

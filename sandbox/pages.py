@@ -140,6 +140,7 @@ def _view(session: Json, coupon: Json | None, now: int) -> Json:
         "rhythm": lines[0]["rhythm"],
         "trial": datetime.fromtimestamp(begins, UTC).strftime("%-d %B %Y") if begins else None,
         "is_trial": trying,
+        "prorated": begins is not None and not trying and session["amount_total"] > 0,
         "total": money(session["amount_total"], currency),
         "recurring": recurring,
         "verb": verb,

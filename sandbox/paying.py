@@ -23,7 +23,7 @@ def pay(call: Call, session: Json, *, delayed: bool = False) -> Json:
         return _pay_once(call, session, customer, method)
     data = session["_subscription_data"]
     trial_end = checkout_sessions.trial_end(call, data)
-    free = trial_end is not None or data.get("billing_cycle_anchor") is not None
+    share = checkout_sessions.due_share(call, session["_lines"][0]["price"], data)
     coupon = call.find("coupon", session["discounts"][0]["coupon"]) if session["discounts"] else None
     subscription = lifecycle.new(
         call,
@@ -43,15 +43,17 @@ def pay(call: Call, session: Json, *, delayed: bool = False) -> Json:
         reason="subscription_create",
         method=method,
         outcome="processing" if delayed else "paid",
-        free=free,
+        share=share,
     )
     done = checkout_sessions.completed(
         call,
         session,
+        amount_subtotal=billed.last["subtotal"],  # a prorated amount is that of the moment of paying
+        amount_total=billed.last["total"],
         customer=customer["id"],
         customer_details=checkout_sessions.details_of(customer),
         invoice=billed.last["id"],
-        payment_status="no_payment_required" if free else "paid" if billed.last["status"] == "paid" else "unpaid",
+        payment_status="no_payment_required" if share == 0 else "paid" if billed.last["status"] == "paid" else "unpaid",
         subscription=subscription["id"],
     )
     if billed.charge is not None:

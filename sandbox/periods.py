@@ -2,6 +2,7 @@
 
 import calendar
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 
 from .errors import Json
 
@@ -33,3 +34,14 @@ def next_end(anchor: int, start: int, recurring: Json) -> int:
     while (end := step(anchor, recurring, times)) <= start:
         times += 1
     return end
+
+
+def first_share(now: int, recurring: Json, *, trial_end: int | None, anchor: int | None, prorated: bool) -> Fraction:
+    """How much of the first period is due today: nothing in a trial, a part of it before a later billing anchor."""
+    if trial_end is not None and trial_end > now:
+        return Fraction(0)
+    if anchor is None or anchor <= now:
+        return Fraction(1)
+    if not prorated:
+        return Fraction(0)
+    return min(Fraction(1), Fraction(anchor - now, anchor - step(anchor, recurring, -1)))

@@ -13,7 +13,7 @@ from .events import emit
 from .lists import PAGING, page, whole
 from .paid_events import announce
 from .payments import new_card
-from .periods import next_end
+from .periods import first_share, next_end
 
 # The API ----------------------------------------------------------------------------------------------------------
 
@@ -25,8 +25,14 @@ def create(call: Call, params: Json) -> Json:
     wanted = wanted_items(call, params["items"], "items")
     coupon = _coupon(call, params.get("discounts"))
     trial_end = _trial_end(call, params)
-    free = trial_end is not None or (params.get("billing_cycle_anchor") or 0) > call.now
-    waits = params.get("payment_behavior") == "default_incomplete" and not free
+    share = first_share(
+        call.now,
+        wanted[0]["price"]["recurring"],
+        trial_end=trial_end,
+        anchor=later_anchor(call, params, wanted[0]["price"], "billing_cycle_anchor"),
+        prorated=params.get("proration_behavior") != "none",
+    )
+    waits = params.get("payment_behavior") == "default_incomplete" and share > 0
     method = _card_of(call, customer) or new_card(call, customer)
     one = lifecycle.new(
         call,
@@ -49,7 +55,7 @@ def create(call: Call, params: Json) -> Json:
         reason="subscription_create",
         method=method,
         outcome="open" if waits else "paid",
-        free=free,
+        share=share,
     )
     emit(call, "customer.subscription.created", one)
     announce(call, billed)
@@ -159,6 +165,21 @@ def _coupon(call: Call, discounts: list[Json] | None) -> Json | None:
 
 def _card_of(call: Call, customer: Json) -> Json | None:
     return next(call.store.newest_first("payment_method", customer=customer["id"]), None)
+
+
+def later_anchor(call: Call, params: Json, price: Json, param: str) -> int | None:
+    """The moment from which whole periods are billed, at most one period ahead."""
+    anchor = params.get("billing_cycle_anchor")
+    if anchor is None:
+        return None
+    if anchor <= call.now:
+        raise refused("The `billing_cycle_anchor` has to be in the future.", param=param)
+    latest = next_end(call.now, call.now, price["recurring"])
+    if anchor > latest:
+        raise refused(
+            f"`billing_cycle_anchor` cannot be later than next natural billing date ({latest}) for plan.", param=param
+        )
+    return int(anchor)
 
 
 def _trial_end(call: Call, params: Json) -> int | None:

@@ -256,3 +256,22 @@ def test_a_single_payment_makes_no_subscription(sandbox: Sandbox, open_session: 
     paid = sandbox.pay(session["id"])
     assert (paid["payment_status"], paid["subscription"]) == ("paid", None)
     assert fetch(sandbox, f"/v1/payment_intents/{paid['payment_intent']}")["amount_received"] == 5000
+
+
+def test_a_later_billing_anchor_bills_the_part_of_a_period_until_then(params: Open) -> None:
+    # SBX-15
+    now = 1_800_000_000.0  # 15 January 2027; the period that ends on 8 February began on 8 January
+    for behaviour, total, status in (("create_prorations", 697, "paid"), ("none", 0, "no_payment_required")):
+        sandbox = Sandbox(clock=lambda: now)
+        price = {"object": "price", "id": "price_month", "unit_amount": 900, "recurring": {"interval": "month"}}
+        sandbox.seed([price, {"object": "customer", "id": "cus_ann"}])
+        data = {"billing_cycle_anchor": int(now) + 24 * 86400, "proration_behavior": behaviour}
+        session = sandbox.request("POST", "/v1/checkout/sessions", params(subscription_data=data)).body
+        assert session["amount_total"] == total
+        paid = sandbox.pay(session["id"])
+        assert paid["payment_status"] == status
+        assert fetch(sandbox, f"/v1/invoices/{paid['invoice']}")["amount_paid"] == total
+        item = fetch(sandbox, f"/v1/subscriptions/{paid['subscription']}")["items"]["data"][0]
+        assert item["current_period_end"] == data["billing_cycle_anchor"]
+        far = params(subscription_data={"billing_cycle_anchor": int(now) + 40 * 86400})
+        assert sandbox.request("POST", "/v1/checkout/sessions", far).status == 400

@@ -118,3 +118,24 @@ def test_the_public_url_makes_the_links(open_session: Open) -> None:
     sent = {"mode": "subscription", "success_url": "http://x", "line_items": [{"price": "p", "quantity": 1}]}
     session = sandbox.request("POST", "/v1/checkout/sessions", sent).body
     assert session["url"] == f"https://pay.example/pay/{session['id']}"
+
+
+def test_the_portal_cancels_at_the_end_and_takes_it_back(url: str, sandbox: Sandbox, open_session: Open) -> None:
+    # SBX-63
+    subscription = sandbox.pay(open_session()["id"])["subscription"]
+    made = sandbox.request(
+        "POST",
+        "/v1/billing_portal/sessions",
+        {"customer": "cus_ann", "return_url": "http://shop.example/"},
+        base_url=url,
+    ).body
+    assert "KiloClaw" in requests.get(made["url"], timeout=5).text
+    for action, leaving in (("cancel", True), ("resume", False)):
+        shown = requests.post(f"{made['url']}/{subscription}/{action}", timeout=5)
+        assert ("Keep it" in shown.text) is leaving
+        found = sandbox.request("GET", f"/v1/subscriptions/{subscription}").body
+        assert found["cancel_at_period_end"] is leaving
+    assert requests.get(f"{url}/portal/guess", timeout=5).status_code == 404
+    sandbox.pay(open_session(customer="cus_bob")["id"])
+    other = sandbox.request("GET", "/v1/subscriptions", {"customer": "cus_bob"}).body["data"][0]["id"]
+    assert requests.post(f"{made['url']}/{other}/cancel", timeout=5).status_code == 404
