@@ -63,7 +63,7 @@ class Web:
         sent = dict(headers or {})
         if bearer is not None or user is not None:
             sent.setdefault("Authorization", f"Bearer {bearer if bearer is not None else token(user or '')}")
-        answer = self.client.open(path, method=method, headers=sent, **more)
+        answer = self.client.open(path, method=method, headers=sent, buffered=True, **more)
         check(answer, method, path)
         return answer
 

@@ -1,0 +1,122 @@
+"""Alive, ready, figures."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from billing.database import Database
+from billing.services import build_services
+from tests.app.conftest import MakeApp, build_settings
+from tests.builders import build_event, deliver
+from tests.checkout_world import World
+from tests.web import JWT_SECRET, Web
+
+
+class Silent:
+    """A queue whose broker is gone."""
+
+    def reachable(self) -> bool:
+        return False
+
+
+def test_ready_when_ledger_migrations_and_broker_are(web: Web) -> None:
+    """API-51"""
+    answer = web.get("/readyz", user=None)
+
+    assert answer.get_json() == {"status": "ready", "checks": {"database": "ok", "migrations": "ok", "broker": "ok"}}
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_each_part_that_is_not_ready_is_named(make_app: MakeApp, tmp_path: Path) -> None:
+    """API-50, API-51"""
+    gone = Database("postgresql://nobody@127.0.0.1:1/nothing")
+    empty = Database(f"sqlite:///{tmp_path}/empty.sqlite3")
+    for services, part in (
+        ({"database": gone}, "database"),
+        ({"database": empty}, "migrations"),
+        ({"queue": Silent()}, "broker"),
+    ):
+        web = Web(make_app(services=services))
+        answer = web.get("/readyz", user=None)
+        wrong = {name for name, word in answer.get_json()["checks"].items() if word != "ok"}
+        assert answer.status_code == 503
+        assert part in wrong
+        assert web.get("/healthz", user=None).status_code == 200
+    empty.close()
+
+
+def test_broker_that_is_gone_or_hangs_is_noticed_soon() -> None:
+    """API-51"""
+    with socket.socket() as hanging:
+        hanging.bind(("127.0.0.1", 0))
+        hanging.listen()
+        for port in (1, hanging.getsockname()[1]):
+            services = build_services(build_settings(redis_url=f"redis://127.0.0.1:{port}/0"))
+            started = time.monotonic()
+            assert services.queue.reachable() is False
+            assert time.monotonic() - started < 4
+            services.database.close()
+
+
+def test_figures_come_from_the_ledger(web: Web, world: World) -> None:
+    """API-52"""
+    body, signature = deliver(build_event(), at=world.clock.now())
+    web.call("POST", "/webhooks/stripe", user=None, data=body, headers={"Stripe-Signature": signature})
+    world.clock.advance(seconds=42)
+
+    figures = web.get("/metrics", user=None).get_data(as_text=True).splitlines()
+
+    assert {
+        "onelane_ledger_up 1.0",
+        "onelane_events_pending 1.0",
+        "onelane_oldest_pending_seconds 42.0",
+        "onelane_events_dead 0.0",
+        "onelane_incidents_open 0.0",
+    } <= set(figures)
+
+
+def test_figures_are_given_while_the_ledger_is_down(make_app: MakeApp) -> None:
+    """API-52"""
+    web = Web(make_app(services={"database": Database("postgresql://nobody@127.0.0.1:1/nothing")}))
+
+    figures = web.get("/metrics", user=None).get_data(as_text=True)
+
+    assert "onelane_ledger_up 0.0" in figures
+    assert "onelane_events_pending" not in figures
+
+
+PROCESS = """
+from app import create_app
+from billing.services import build_services
+from billing.settings import load_settings
+settings = load_settings()
+client = create_app(settings, build_services(settings), limits_storage="memory://").test_client()
+client.post("/webhooks/stripe", data=b"{}")
+print(client.get("/metrics").get_data(as_text=True))
+"""
+
+
+@pytest.mark.parametrize("times", [2])
+def test_processes_that_share_a_folder_count_together(tmp_path: Path, times: int) -> None:
+    """API-52"""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+        "AUTH_JWT_SECRET": JWT_SECRET,
+        "DATABASE_URL": f"sqlite:///{tmp_path}/ledger.sqlite3",
+        "CATALOG": str(Path("catalog.toml").resolve()),
+        "PYTHONPATH": str(Path.cwd()),
+    }
+    for _ in range(times):
+        run = subprocess.run(
+            [sys.executable, "-c", PROCESS], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+
+    assert f'onelane_events_recorded_total{{result="invalid_signature"}} {times}.0' in run.stdout
+    assert json.dumps(run.stdout).count("onelane_ledger_up 0.0") == 1  # no migrations there: the ledger is not up

@@ -1,0 +1,119 @@
+"""Limits: per user, for all processes together, and never in the way when Redis is gone."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.embedded import prepare_valkey, valkey_answers
+from app.errors import RateLimited
+from app.limits import PAUSE_SECONDS, RateLimit
+from app.ports import free_port
+from tests.app.conftest import MakeApp
+from tests.builders import build_event, deliver
+from tests.checkout_world import World
+from tests.web import API_KEYS, Web
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[str]:
+    """The address of a real Valkey."""
+    port = free_port(16390)
+    server = subprocess.Popen(prepare_valkey(tmp_path / "valkey", port=port), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while not valkey_answers(port):
+        assert time.monotonic() < deadline, "Valkey did not start"
+        time.sleep(0.02)
+    yield f"redis://127.0.0.1:{port}/0"
+    server.kill()
+    server.wait()
+
+
+def test_user_who_asks_too_often_waits_and_nobody_else_does(make_app: MakeApp) -> None:
+    """API-8, API-30"""
+    web = Web(make_app(rate_limit_checkouts="2/minute"))
+    assert [web.checkout().status_code for _ in range(3)] == [202, 202, 429]
+
+    answer = web.checkout()
+    assert answer.get_json(force=True)["code"] == "rate_limited"
+    assert 0 < int(answer.headers["Retry-After"]) <= 60
+    assert web.checkout(user="user_2").status_code == 202
+    assert web.get("/v1/subscription").status_code == 200
+
+
+def test_server_key_is_limited_by_the_user_it_names(make_app: MakeApp) -> None:
+    """API-30"""
+    web = Web(make_app(rate_limit_checkouts="1/minute"))
+
+    codes = [web.checkout(bearer=API_KEYS[0], user_id=user).status_code for user in ("a", "b", "a")]
+
+    assert codes == [202, 202, 429]
+
+
+def test_reads_have_a_limit_of_their_own(make_app: MakeApp) -> None:
+    """API-30"""
+    web = Web(make_app(rate_limit_reads="2/minute"))
+    location = web.checkout().headers["Location"]
+
+    assert [web.get(path).status_code for path in (location, "/v1/subscription", location)] == [200, 200, 429]
+    assert web.checkout().status_code == 202
+
+
+def test_deliveries_have_no_limit(make_app: MakeApp, world: World) -> None:
+    """API-32"""
+    web = Web(make_app(rate_limit_checkouts="1/day", rate_limit_reads="1/day"))
+
+    for _ in range(10):
+        body, signature = deliver(build_event(), at=world.clock.now())
+        answer = web.call("POST", "/webhooks/stripe", user=None, data=body, headers={"Stripe-Signature": signature})
+        assert answer.status_code == 200
+
+
+def test_two_processes_count_together(make_app: MakeApp, valkey: str) -> None:
+    """API-30"""
+    processes = [Web(make_app(rate_limit_checkouts="3/minute", limits=valkey)) for _ in range(2)]
+
+    codes = [processes[number % 2].checkout().status_code for number in range(4)]
+
+    assert codes == [202, 202, 202, 429]
+
+
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """The address of a Redis that takes connections and never says a word."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+
+def test_redis_that_is_gone_fails_nobody_and_rates_still_count(make_app: MakeApp) -> None:
+    """API-31"""
+    web = Web(make_app(rate_limit_checkouts="2/minute", limits="redis://127.0.0.1:1/0"))
+
+    assert [web.checkout().status_code for _ in range(3)] == [202, 202, 429]
+
+
+def test_redis_that_hangs_holds_up_one_request_and_not_the_next(make_app: MakeApp, hanging: str) -> None:
+    """API-31"""
+    web = Web(make_app(rate_limit_checkouts="2/minute", limits=hanging))
+    started = time.monotonic()
+    codes = [web.checkout().status_code for _ in range(3)]
+
+    assert codes == [202, 202, 429]
+    assert time.monotonic() - started < PAUSE_SECONDS  # half a second once, and not again
+
+
+def test_redis_that_dies_and_returns_is_used_again(valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """API-31"""
+    monkeypatch.setattr("app.limits.PAUSE_SECONDS", 0.0)
+    mine, other = (RateLimit("checkouts", "2/minute", storage_uri=valkey) for _ in range(2))
+    mine.take("user_1")
+    mine._shared.storage.storage.connection_pool.disconnect()  # type: ignore[attr-defined]
+    mine.take("user_1")
+
+    with pytest.raises(RateLimited):
+        other.take("user_1")
