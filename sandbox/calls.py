@@ -23,6 +23,7 @@ class Call:
     idempotency_key: str | None = None
     base_url: str = "http://127.0.0.1:12111"
     account: str = "acct_sandbox"
+    blind_seconds: float = 0.0  # lists leave out what is younger
     on_event: Callable[[Json], None] = field(default=lambda event: None)
 
     @property

@@ -44,6 +44,21 @@ def check(call: Call, params: Json, data: Json) -> int:
 
 
 PARAMETERS: forms.Table = {
+    **forms.unsupported(
+        "after_expiration",
+        "customer_account",
+        "excluded_payment_method_types",
+        "integration_identifier",
+        "invoice_creation",
+        "managed_payments",
+        "optional_items",
+        "payment_method_configuration",
+        "payment_method_data",
+        "permissions",
+        "setup_intent_data",
+        "shipping_options",
+        "wallet_options",
+    ),
     "adaptive_pricing": forms.anything,
     "allow_promotion_codes": forms.boolean,
     "automatic_tax": forms.table({"enabled": forms.boolean, "liability": forms.anything}),
@@ -82,7 +97,7 @@ PARAMETERS: forms.Table = {
     "payment_method_collection": forms.one_of("always", "if_required"),
     "payment_method_options": forms.anything,
     "payment_method_types": forms.items(forms.one_of("card")),
-    "phone_number_collection": forms.anything,
+    "phone_number_collection": forms.table({"enabled": forms.boolean}),
     "redirect_on_completion": forms.absent("only the hosted page"),
     "return_url": forms.absent("only the hosted page"),
     "saved_payment_method_options": forms.anything,
@@ -102,6 +117,6 @@ PARAMETERS: forms.Table = {
         }
     ),
     "success_url": forms.text(),
-    "tax_id_collection": forms.anything,
+    "tax_id_collection": forms.table({"enabled": forms.boolean, "required": forms.one_of("if_supported", "never")}),
     "ui_mode": forms.one_of("hosted", "hosted_page"),
 }

@@ -107,7 +107,7 @@ def create(call: Call, params: Json) -> Json:
         "payment_method_types": ["card"],
         "payment_status": "unpaid",
         "permissions": None,
-        "phone_number_collection": {"enabled": False},
+        "phone_number_collection": {"enabled": bool((params.get("phone_number_collection") or {}).get("enabled"))},
         "recovered_from": None,
         "saved_payment_method_options": {
             "allow_redisplay_filters": ["always"],
@@ -122,6 +122,10 @@ def create(call: Call, params: Json) -> Json:
         "submit_type": params.get("submit_type"),
         "subscription": None,
         "success_url": params.get("success_url"),
+        "tax_id_collection": {
+            "enabled": bool((params.get("tax_id_collection") or {}).get("enabled")),
+            "required": (params.get("tax_id_collection") or {}).get("required") or "never",
+        },
         "total_details": {"amount_discount": subtotal - total, "amount_shipping": 0, "amount_tax": 0},
         "ui_mode": "hosted_page",
         "url": f"{call.base_url}/pay/{id}",

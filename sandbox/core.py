@@ -95,19 +95,20 @@ class Sandbox:
         elif kind == "gzip_bomb":
             headers = {**answer.headers, "Content-Encoding": "gzip"}
             answer = Answer(answer.status, gzip.compress(b" " * 100_000_000, 9), headers)
-        self.log.append(
-            {
-                "request_id": request_id,
-                "at": round(self.clock.now(), 3),
-                "method": method,
-                "path": path,
-                "status": answer.status,
-                "idempotency_key": idempotency_key,
-                "replayed": answer.replayed,
-                "fault": kind,
-                "seconds": round(time.perf_counter() - started, 6),
-            }
-        )
+        with self.lock:
+            self.log.append(
+                {
+                    "request_id": request_id,
+                    "at": round(self.clock.now(), 3),
+                    "method": method,
+                    "path": path,
+                    "status": answer.status,
+                    "idempotency_key": idempotency_key,
+                    "replayed": answer.replayed,
+                    "fault": kind,
+                    "seconds": round(time.perf_counter() - started, 6),
+                }
+            )
         return answer
 
     def _answer(
@@ -145,6 +146,8 @@ class Sandbox:
                 self._sleep(fault.seconds)
             with self.lock:
                 call = self._call(self._tick(), livemode, request_id, key, base_url)
+                if fault and kind == "stale_list":
+                    call.blind_seconds = fault.seconds
                 status, text = run(call, table, handler, path_id, params, kind)
                 if slot is not None:
                     idempotency.save(self.store, slot, status, text)

@@ -11,6 +11,7 @@ from .lists import PAGING, page
 _ADDRESS = forms.table({name: forms.text() for name in ("city", "country", "line1", "line2", "postal_code", "state")})
 
 _FIELDS: forms.Table = {
+    **forms.unsupported("cash_balance", "tax_id_data", "test_clock"),
     "address": _ADDRESS,
     "balance": forms.integer(),
     "description": forms.text(),

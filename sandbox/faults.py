@@ -5,6 +5,7 @@ html, redirect               a proxy answers instead of Stripe: nothing is execu
 drop_before, drop_after      the connection breaks: before anything happened, or after everything did
 delay_before, delay_after    slow on the way in (the key is not taken yet), or on the way out
 delay                        slow while it runs: the key is taken, so the same key answers 409 meanwhile
+stale_list                   a list that does not know yet what was created in the last `seconds`
 truncated, gzip_bomb         executed, but half of the body is missing, or it unpacks to 100 MB
 save_500_without_effect      500, saved under the idempotency key; nothing was done
 save_500_with_effect         500, saved under the idempotency key; everything was done
@@ -26,6 +27,7 @@ Kind = Literal[
     "delay_before",
     "delay",
     "delay_after",
+    "stale_list",
     "truncated",
     "gzip_bomb",
     "save_500_without_effect",

@@ -33,6 +33,8 @@ def page(
     for param, cursor in (("starting_after", after), ("ending_before", before)):
         if cursor and call.find(kind, cursor) is None:
             raise missing_object(noun or kind, cursor, param=param, status=400)
+    if customer is not None and call.find("customer", customer) is None:
+        raise missing_object("customer", customer, param="customer", status=400)
     limit = params.get("limit") or 10
     span = params.get("created")
     found = (
@@ -40,6 +42,7 @@ def page(
         for one in call.store.newest_first(kind, customer=customer, after=after, before=before)
         if one.get("livemode", call.livemode) == call.livemode
         and not one.get("deleted")
+        and (not call.blind_seconds or call.time - one["created"] >= call.blind_seconds)
         and (span is None or within(one["created"], span))
         and keep(one)
     )

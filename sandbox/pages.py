@@ -138,6 +138,7 @@ def _view(session: Json, coupon: Json | None, now: int) -> Json:
         "coupon_words": _coupon_words(coupon, currency) if coupon else None,
         "later": money(subtotal if coupon and coupon["duration"] == "once" else subtotal - off, currency),
         "rhythm": lines[0]["rhythm"],
+        "renews": lines[0]["rhythm"].replace("per ", "every "),
         "trial": datetime.fromtimestamp(begins, UTC).strftime("%-d %B %Y") if begins else None,
         "is_trial": trying,
         "prorated": begins is not None and not trying and session["amount_total"] > 0,

@@ -227,8 +227,15 @@ ROUTES: list[Route] = [
                 }
             ),
             "tax_behavior": forms.one_of("exclusive", "inclusive", "unspecified"),
-            "tiers": forms.absent("tiers"),
-            "tiers_mode": forms.absent("tiers"),
+            **forms.unsupported(
+                "currency_options",
+                "custom_unit_amount",
+                "tiers",
+                "tiers_mode",
+                "transfer_lookup_key",
+                "transform_quantity",
+                "unit_amount_decimal",
+            ),
             "unit_amount": forms.integer(0, 99_999_999),
         },
         create_price,

@@ -265,6 +265,19 @@ def _rhythm(price: Json) -> tuple[str, int]:
 _DISCOUNTS = forms.items(forms.table({"coupon": forms.identifier}))
 _DETAILS = forms.table({"comment": forms.text(), "feedback": forms.text()})
 _SHARED: forms.Table = {
+    **forms.unsupported(
+        "add_invoice_items",
+        "application_fee_percent",
+        "billing_cycle_anchor_config",
+        "billing_schedules",
+        "billing_thresholds",
+        "default_source",
+        "default_tax_rates",
+        "on_behalf_of",
+        "pending_invoice_item_interval",
+        "transfer_data",
+        "trial_from_plan",
+    ),
     "automatic_tax": forms.table({"enabled": forms.boolean, "liability": forms.anything}),
     "billing_mode": forms.anything,
     "cancel_at": forms.integer(0),

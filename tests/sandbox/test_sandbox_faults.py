@@ -216,3 +216,19 @@ def test_a_list_of_ten_takes_under_two_milliseconds_of_server_time(sandbox: Sand
         best = min(best, time.perf_counter() - began)
         assert len(answer.data) > 10_000
     assert best < 0.002
+
+
+def test_a_stale_list_does_not_know_what_was_just_made(open_session: Callable[..., Any], sandbox: Sandbox) -> None:
+    # SBX-50
+    old = open_session()["id"]
+    sandbox.advance(60)
+    new = open_session()["id"]
+    path = "/v1/checkout/sessions"
+    sandbox.faults.add("stale_list", method="GET", path=path, seconds=30)
+
+    def ids() -> list[str]:
+        return [one["id"] for one in sandbox.request("GET", path, {"customer": "cus_ann"}).body["data"]]
+
+    assert ids() == [old]
+    assert ids() == [new, old]
+    assert sandbox.request("GET", f"{path}/{new}").status == 200
