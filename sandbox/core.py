@@ -209,6 +209,7 @@ class Sandbox:
         if status not in lifecycle.STATUSES:
             raise ApiError(400, f"status must be one of {', '.join(lifecycle.STATUSES)}", param="status")
         with self.calling() as call:
+            call.livemode = bool((self.store.get("subscription", subscription_id) or {}).get("livemode"))
             return visible(lifecycle.force_status(call, call.named("subscription", subscription_id), status))
 
     def seed(self, objects: Iterable[Json]) -> int:

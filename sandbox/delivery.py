@@ -150,7 +150,7 @@ class Deliveries:
             thread.start()
             self._threads.append(thread)
 
-    def stop(self, timeout: float = 1.0) -> None:
+    def stop(self, timeout: float = 0.5) -> None:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()

@@ -173,12 +173,17 @@ def bill(
     return _try(call, Billed(draft, opened, opened, waiting, waiting, None, payment), method, outcome == "paid")
 
 
-def settle(call: Call, opened: Json, *, succeeds: bool) -> Billed:
-    """The late answer for an invoice whose payment was processing."""
-    payment = next(one for one in payments_of(call, opened["id"]) if one["status"] == "open")
+def collect(call: Call, opened: Json, method: Json, *, succeeds: bool) -> Billed:
+    """One more try to have an open invoice paid, or the late answer of a payment that was processing."""
+    created = None
+    payment = next((one for one in payments_of(call, opened["id"]) if one["status"] == "open"), None)
+    if payment is None:
+        created = new_intent(
+            call, amount=opened["amount_due"], currency=opened["currency"], customer=opened["customer"]
+        )
+        payment = _invoice_payment(call, opened, created)
     intent = call.named("payment_intent", payment["payment"]["payment_intent"])
-    method = call.named("payment_method", intent["payment_method"])
-    return _try(call, Billed(opened, opened, opened, None, intent, None, payment), method, succeeds)
+    return _try(call, Billed(opened, opened, opened, created, intent, None, payment), method, succeeds)
 
 
 def payments_of(call: Call, invoice: str) -> list[Json]:

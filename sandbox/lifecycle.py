@@ -7,8 +7,9 @@ from . import coupons, forms, prices
 from .calls import Call
 from .errors import Json
 from .events import emit
-from .invoices import Billed, Line, bill
+from .invoices import Billed, Line, bill, collect
 from .lists import whole
+from .paid_events import announce
 from .periods import next_end
 
 WHOLE = Fraction(1)
@@ -204,20 +205,34 @@ def next_period(call: Call, old: Json) -> Json:
 
 
 def force_status(call: Call, old: Json, status: str) -> Json:
-    """Any status, from outside: what a failed payment or a person in the Dashboard would have led to."""
+    """Any status, from outside, with what would have led to it: a failed renewal, a late payment, an end."""
     if status == old["status"]:
         return old
     if status in ENDED:
         return end(call, old, status=status, reason="payment_failed")
-    ended = {"canceled_at": None, "ended_at": None} if old["status"] in ENDED else {}
-    one = save(call, old, status=status, **ended)
-    if status in ("past_due", "unpaid") and (invoice := call.find("invoice", old["latest_invoice"])):
-        emit(call, "invoice.payment_failed", invoice)
+    card = call.find("payment_method", old["default_payment_method"])
+    invoice = call.find("invoice", old["latest_invoice"])
+    is_open = invoice is not None and invoice["status"] == "open"
+    billed = None
+    one = old
+    if status in ("past_due", "unpaid") and card and not is_open:
+        one, billed = charge_period(call, old, reason="subscription_cycle", method=card, outcome="failed")
+    elif status == "active" and card and invoice and is_open:
+        billed = collect(call, invoice, card, succeeds=True)
+    if billed is not None:
+        announce(call, billed)
+    return mark(call, one, status, before=old)
+
+
+def mark(call: Call, one: Json, status: str, *, before: Json) -> Json:
+    """The status alone, and its event."""
+    ended = {"canceled_at": None, "ended_at": None} if before["status"] in ENDED else {}
+    one = save(call, one, status=status, **ended)
     if status == "paused":
         emit(call, "customer.subscription.paused", one)
-    elif old["status"] == "paused":
+    elif before["status"] == "paused":
         emit(call, "customer.subscription.resumed", one)
-    emit(call, "customer.subscription.updated", one, previous=old)
+    emit(call, "customer.subscription.updated", one, previous=before)
     return one
 
 

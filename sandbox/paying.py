@@ -8,7 +8,7 @@ from . import checkout_sessions, customers, lifecycle, payments
 from .calls import Call
 from .errors import Json, refused
 from .events import emit
-from .invoices import settle
+from .invoices import collect
 from .paid_events import announce, announce_charge
 
 
@@ -117,13 +117,15 @@ def settle_late(call: Call, session: Json, *, succeeds: bool) -> Json:
     """The delayed payment arrives, or does not: then the subscription is past due."""
     if session["status"] != "complete" or session["payment_status"] != "unpaid":
         raise refused("Only a complete session whose payment is still on its way can be settled.")
-    billed = settle(call, call.named("invoice", session["invoice"]), succeeds=succeeds)
+    subscription = call.named("subscription", session["subscription"])
+    card = call.named("payment_method", subscription["default_payment_method"])
+    billed = collect(call, call.named("invoice", session["invoice"]), card, succeeds=succeeds)
     announce(call, billed)
     if succeeds:
         done = call.store.change("checkout_session", session["id"], payment_status="paid")
         emit(call, "checkout.session.async_payment_succeeded", done)
         return done
-    lifecycle.force_status(call, call.named("subscription", session["subscription"]), "past_due")
+    lifecycle.mark(call, subscription, "past_due", before=subscription)
     emit(call, "checkout.session.async_payment_failed", session)
     return session
 

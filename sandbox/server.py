@@ -127,7 +127,7 @@ class _Server(ThreadedWSGIServer):
         for one in list(self.connections):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-        end = time.monotonic() + 1.0
+        end = time.monotonic() + 0.5
         while self.connections and time.monotonic() < end:
             time.sleep(0.005)
 
@@ -148,10 +148,10 @@ def running(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -> Iter
         ticking.set()
         server.shutdown()
         server.server_close()
+        sandbox.stop()  # first, so that a page that waits for a webhook's answer stops waiting
         server.hang_up()
-        sandbox.stop()
-        ticker.join(1.0)
-        accepting.join(1.0)
+        ticker.join(0.2)
+        accepting.join(0.2)
 
 
 def _tick(sandbox: Sandbox, stopped: threading.Event) -> None:

@@ -181,3 +181,27 @@ def test_the_next_end_lies_after_its_start() -> None:
         end = next_end(anchor, moment, recurring)
         assert 28 * 86400 <= end - moment <= 31 * 86400
         moment = end
+
+
+def test_arrears_have_an_open_invoice_that_a_recovery_pays(sandbox: Sandbox) -> None:
+    # SBX-34
+    one = subscribe(sandbox)
+    behind = sandbox.force_status(one["id"], "past_due")
+    invoice = sandbox.request("GET", f"/v1/invoices/{behind['latest_invoice']}").body
+    assert (invoice["status"], invoice["attempt_count"], invoice["amount_remaining"]) == ("open", 1, 900)
+    types = [event["type"] for event in sandbox.store.newest_first("event")]
+    assert types[:2] == ["customer.subscription.updated", "invoice.payment_failed"]
+    assert sandbox.force_status(one["id"], "unpaid")["latest_invoice"] == behind["latest_invoice"]
+    sandbox.force_status(one["id"], "active")
+    invoice = sandbox.request("GET", f"/v1/invoices/{behind['latest_invoice']}").body
+    assert (invoice["status"], invoice["attempt_count"], invoice["amount_remaining"]) == ("paid", 2, 0)
+
+
+def test_an_incomplete_subscription_becomes_active_when_its_invoice_is_paid(sandbox: Sandbox) -> None:
+    # SBX-34
+    one = subscribe(sandbox, payment_behavior="default_incomplete")
+    sandbox.force_status(one["id"], "active")
+    invoice = sandbox.request("GET", f"/v1/invoices/{one['latest_invoice']}").body
+    assert (invoice["status"], invoice["amount_paid"]) == ("paid", 900)
+    sandbox.advance(24 * 3600)
+    assert get(sandbox, one["id"])["status"] == "active"
