@@ -9,13 +9,10 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 import click
 import structlog
-from celery import bootsteps
-from celery.exceptions import CPendingDeprecationWarning
-from celery.platforms import SecurityWarning
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.signals import setup_logging
 
 from billing.errors import ConfigurationError, TransientError
@@ -27,11 +24,11 @@ from billing.process import plain_exits
 from billing.services import Services, build_services
 from billing.settings import Settings, load_settings
 from worker.celery import create_celery
+from worker.consuming import consume
 from worker.schedule import run_beat
 
 log = structlog.get_logger("worker")
 
-ALIVE_SECONDS = 5  # how often the loop touches its file; a minute without is a worker to replace
 WAIT_SECONDS = (1, 2, 5, 15)  # between two looks at a Stripe or ledger that does not answer
 
 
@@ -53,23 +50,7 @@ def work(queues: str, concurrency: int, name: str, alive_file: Path | None) -> N
         chosen = _checked(queues)
         _wait_until_ready(settings, services, alive_file)
         celery = create_celery(settings, services=lambda: services)
-        if alive_file:
-            celery.steps["consumer"].add(_alive_step(alive_file))
-        log.info("worker.started", queues=",".join(chosen), concurrency=concurrency)
-        worker = celery.Worker(
-            hostname=f"{name}@{os.uname().nodename}",
-            pool="threads",  # a job waits for Stripe and the ledger, each call with its own timeout
-            concurrency=concurrency,
-            queues=chosen,
-            without_mingle=True,  # 11 s at start otherwise
-            without_gossip=True,
-            without_heartbeat=True,
-            quiet=True,
-            loglevel="INFO",
-        )
-        worker.start()
-        log.info("worker.stopped")
-        sys.exit(worker.exitcode or 0)
+        sys.exit(consume(celery, queues=chosen, concurrency=concurrency, name=name, alive_file=alive_file))
 
 
 @main.command()
@@ -118,23 +99,6 @@ def _wait_until_ready(settings: Settings, services: Services, alive_file: Path |
             time.sleep(WAIT_SECONDS[min(turn, len(WAIT_SECONDS) - 1)])
         else:
             return
-
-
-def _alive_step(path: Path) -> type[bootsteps.StartStopStep]:
-    class Alive(bootsteps.StartStopStep):
-        """Touches a file from the consumer's own timer: no touch, no loop."""
-
-        requires = ("celery.worker.consumer.tasks:Tasks",)
-
-        def start(self, consumer: Any) -> None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-            self._timer = consumer.timer.call_repeatedly(ALIVE_SECONDS, path.touch)
-
-        def stop(self, _consumer: Any) -> None:
-            self._timer.cancel()
-
-    return Alive
 
 
 def _no_services() -> Services:

@@ -11,6 +11,7 @@ from celery import Celery
 from billing.queue import create_producer
 from billing.services import Services
 from billing.settings import Settings
+from worker.guard import guard_transport
 from worker.schedule import SCHEDULE
 from worker.tasks import register
 
@@ -31,6 +32,7 @@ def create_celery(settings: Settings, *, services: Callable[[], Services]) -> Ce
         worker_cancel_long_running_tasks_on_connection_loss=False,  # a lost broker must not stop a lane half-way
         worker_enable_remote_control=False,  # nobody who reaches the broker may command a worker
         worker_send_task_events=False,
+        worker_consumer="worker.guard:GuardedConsumer",
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_max_retries=None,  # wait for the broker for as long as it takes
@@ -38,4 +40,5 @@ def create_celery(settings: Settings, *, services: Callable[[], Services]) -> Ce
         beat_scheduler="worker.schedule:MemoryScheduler",
     )
     register(celery, services)
+    guard_transport()
     return celery

@@ -1,0 +1,116 @@
+"""A real Valkey for each test and workers as real processes on it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import redis
+
+from app.embedded import prepare_valkey, valkey_answers
+from app.ports import free_port
+from billing.queue import CeleryQueue, create_producer
+from billing.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+class Valkey:
+    """The server, which can be killed and started again on its data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port(20_000 + os.getpid() % 10_000)
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(prepare_valkey(self._folder, port=self.port))
+        wait_until(lambda: valkey_answers(self.port), "Valkey answers")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    server = Valkey(tmp_path / "valkey")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def client(valkey: Valkey) -> Iterator["redis.Redis"]:
+    with redis.Redis.from_url(valkey.url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def queue(valkey: Valkey, client: "redis.Redis") -> Iterator[CeleryQueue]:
+    celery = create_producer(Settings(redis_url=valkey.url, _env_file=None))
+    yield CeleryQueue(celery, client)
+    celery.close()
+
+
+class Worker:
+    """One worker process and what its tasks noted."""
+
+    def __init__(self, url: str, folder: Path, *, concurrency: int) -> None:
+        folder.mkdir(exist_ok=True)
+        self._notes, self._alive, self._log = folder / "notes", folder / "alive", folder / "log"
+        self._alive.unlink(missing_ok=True)
+        environment = {**os.environ, "REDIS_URL": url, "DATABASE_URL": f"sqlite:///{folder}/ledger"}
+        environment.pop("ONELANE_LOG", None)
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.worker.consumer", self._notes, str(concurrency), self._alive],
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(lambda: self._alive.exists() or self.process.poll() is not None, "the worker is ready")
+        assert self.process.poll() is None, self.log
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text("utf-8")
+
+    def noted(self, word: str) -> list[int]:
+        """The row ids of the notes with this word, in order."""
+        if not self._notes.exists():
+            return []
+        lines = [line.split() for line in self._notes.read_text("utf-8").splitlines()]
+        return [int(row_id) for _time, noted, _kind, row_id in lines if noted == word]
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def start_worker(valkey: Valkey, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    started: list[Worker] = []
+
+    def start(*, concurrency: int = 4) -> Worker:
+        started.append(Worker(valkey.url, tmp_path / "worker", concurrency=concurrency))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        with suppress(ProcessLookupError):
+            worker.process.kill()
+        worker.process.wait()
