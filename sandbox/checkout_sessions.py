@@ -13,7 +13,7 @@ from .errors import Json, bad_parameter, refused
 from .events import emit
 from .lists import PAGING, page, whole
 from .periods import first_share
-from .subscriptions import later_anchor, wanted_items
+from .subscription_items import later_anchor, wanted_items
 
 
 def create(call: Call, params: Json) -> Json:

@@ -7,7 +7,8 @@ from . import coupons, forms, prices
 from .calls import Call
 from .errors import Json
 from .events import emit
-from .invoices import Billed, Line, bill, collect
+from .invoice_objects import Line
+from .invoices import Billed, bill, collect
 from .lists import whole
 from .paid_events import announce
 from .periods import next_end
