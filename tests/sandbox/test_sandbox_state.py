@@ -132,3 +132,19 @@ def test_the_process_serves_and_stops_within_two_seconds_and_keeps_its_state(tmp
         assert process.stdout.read() == ""
         process.stdout.close()
         idle.close()
+
+
+def test_a_killed_process_lost_nothing_that_it_answered(tmp_path: Path) -> None:
+    # SBX-46
+    options = ("--state", str(tmp_path / "state.db"))
+    made: list[str] = []
+    for _ in range(2):
+        process = start(0, *options)
+        assert process.stdout is not None
+        url = process.stdout.readline().partition("sandbox: ")[2].strip()
+        client = stripe.StripeClient("sk_test_1", base_addresses={"api": url})
+        assert [one.id for one in client.v1.customers.list({"limit": 100}).data] == made[::-1]
+        made += [client.v1.customers.create({}).id for _ in range(5)]
+        process.kill()
+        process.wait(5)
+        process.stdout.close()
