@@ -14,6 +14,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from billing.models import EventStatus, events, installation
 
+# 1,000: far more than one customer ever makes in a burst; databases limit the parameters of a statement.
+CLAIM_LIMIT = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
@@ -83,14 +86,17 @@ def claim(
     if row is None or row.status != EventStatus.PENDING:
         return []
     same = events.c.id == event_row_id if row.customer_id is None else events.c.customer_id == row.customer_id
+    free = sa.and_(
+        same,
+        events.c.status == EventStatus.PENDING,
+        sa.or_(events.c.claimed_until.is_(None), events.c.claimed_until <= now),
+        sa.or_(events.c.attempts == 0, events.c.next_attempt_at <= now),
+    )
+    oldest = sa.select(events.c.id).where(free).order_by(events.c.id).limit(CLAIM_LIMIT)
+    # `free` twice: PostgreSQL looks again at a row that another worker has just changed, but not at the subquery.
     statement = (
         sa.update(events)
-        .where(
-            same,
-            events.c.status == EventStatus.PENDING,
-            sa.or_(events.c.claimed_until.is_(None), events.c.claimed_until <= now),
-            sa.or_(events.c.attempts == 0, events.c.next_attempt_at <= now),
-        )
+        .where(events.c.id.in_(oldest), free)
         .values(claim=token, claimed_until=until, attempts=events.c.attempts + 1)
         .returning(*(events.c[name] for name in Claimed.__slots__))
     )

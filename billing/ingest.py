@@ -60,7 +60,7 @@ def _checked(
 ) -> NewEvent:
     """Steps 1 to 3; what is refused is counted and logged, without a byte of it."""
     try:
-        refuse_large(len(body), max_bytes)
+        _refuse_large(len(body), max_bytes)
         verify(body, signature_header, secrets, now=now.timestamp())
         return read_event(body, now=now)
     except (InvalidRequest, PayloadTooLarge) as error:
@@ -69,7 +69,6 @@ def _checked(
         raise
 
 
-def refuse_large(size: int, max_bytes: int) -> None:
-    """Raise PayloadTooLarge for a body of this size; the web asks before it has read all of it."""
+def _refuse_large(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise PayloadTooLarge(max_bytes)

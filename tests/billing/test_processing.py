@@ -159,6 +159,26 @@ def test_burst_of_twelve_events_costs_one_fetch(stripe, record, work, statuses):
     assert stripe.calls == {"list_subscriptions": 1}
 
 
+def test_very_many_events_of_one_customer_are_claimed_in_portions(stripe, record, work, statuses, database):
+    """LED-2: ten thousand ids are more than a statement may carry."""
+    stripe.put(build_subscription())
+    row = record(build_event())
+    copy_event(database, row, 1200)
+    work(row)
+    assert statuses().count("done") == 1000
+    work(row + 1100)
+    assert set(statuses()) == {"done"}
+    assert stripe.calls == {"list_subscriptions": 2}
+
+
+def copy_event(database, row_id, copies):
+    """The same event again, under other ids."""
+    with database.write() as connection:
+        columns = [column for column in events.c if column.name not in ("id", "event_id")]
+        one = connection.execute(sa.select(*columns).where(events.c.id == row_id)).one()._mapping
+        connection.execute(sa.insert(events), [dict(one) | {"event_id": f"evt_copy_{n}"} for n in range(copies)])
+
+
 def test_event_that_came_during_the_fetch_is_left_for_the_next(stripe, record, work, statuses):
     """LED-6: the fetch may be older than that event, so it must not be closed with it."""
     stripe.put(build_subscription())
