@@ -49,7 +49,7 @@ class CheckoutBody(Strict):
         description="Where the buyer goes after leaving the payment page",
         examples=["https://app.example.com/billing"],
     )
-    quantity: int = Field(1, ge=1, le=999_999)
+    quantity: int = Field(1, ge=1, le=999_999, description="How many; the plan says how many there may be")
     client_reference_id: str | None = Field(None, min_length=1, max_length=200, description="Your own reference")
     metadata: dict[str, str] = Field(
         default_factory=dict,

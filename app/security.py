@@ -17,7 +17,6 @@ log = structlog.get_logger(__name__)
 
 # A caller's own id is taken over when it is harmless in a log and in a header.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,63}")
-_QUIET = ("/healthz", "/readyz", "/metrics", "/static/<path:filename>")
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -50,10 +49,15 @@ def _finish(answer: Response) -> Response:
     answer.headers.setdefault("Referrer-Policy", "no-referrer")
     is_page = answer.mimetype == "text/html"
     answer.headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else ANSWER_POLICY)
-    route = request.url_rule.rule if request.url_rule else "-"
-    if route not in _QUIET:
-        milliseconds = round((time.monotonic() - g.started) * 1000, 1)
-        log.info("request.answered", method=request.method, route=route, status=answer.status_code, ms=milliseconds)
+    # A read that went well is no news: pages poll twice a second, probes all day.
+    dull = request.method in ("GET", "HEAD", "OPTIONS") and answer.status_code < 400
+    (log.debug if dull else log.info)(
+        "request.answered",
+        method=request.method,
+        route=request.url_rule.rule if request.url_rule else "-",
+        status=answer.status_code,
+        ms=round((time.monotonic() - g.started) * 1000, 1),
+    )
     return answer
 
 

@@ -89,6 +89,8 @@ def offer(plan: Plan) -> Offer:
     note = ""
     if plan.amount is not None and plan.currency and plan.interval_count > 1:
         note = f"{money(round(plan.amount / plan.interval_count), plan.currency)} a {plan.interval}"
+    elif plan.coupon and plan.coupon_text and plan.coupon_for == "first_time":
+        note = "The offer is for first-time buyers"
     return Offer(
         key=plan.key,
         name=plan.name,

@@ -36,6 +36,7 @@ async function buy(plan) {
 
 function show({ access, subscription, code, detail }) {
   if (!access) return say(kindWords[code] ?? detail); // a problem instead of an answer
+  if (find("#notice").textContent === lost) say("");
   const waiting = cameBack.has("paid") && !access.granted; // the way back proves nothing: only Stripe's word counts
   const state = access.granted ? "granted" : "denied";
   find("[data-access]").dataset.access = state;
@@ -48,7 +49,8 @@ function show({ access, subscription, code, detail }) {
 }
 
 const say = (text) => { find("#notice").textContent = text; };
-const troubled = () => say("The shop cannot be reached just now. Trying again…");
-document.addEventListener("click", ({ target }) => target.dataset.plan && buy(target.dataset.plan).catch(troubled));
+const lost = "The shop cannot be reached just now. Trying again…";
+const failed = () => say("That did not get through. Please try again.");
+document.addEventListener("click", ({ target }) => target.dataset.plan && buy(target.dataset.plan).catch(failed));
 if (cameBack.has("left")) say("You left before paying. Nothing was charged; try again whenever you like.");
-for (;; await sleep(500)) if (!document.hidden) await call("/v1/subscription").then(({ body }) => show(body)).catch(troubled);
+for (;; await sleep(500)) if (!document.hidden) await call("/v1/subscription").then(({ body }) => show(body)).catch(() => say(lost));
