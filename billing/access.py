@@ -55,6 +55,11 @@ def describe(row: Subscription) -> dict[str, Any]:
     }
 
 
+def describe_access(access: Access) -> dict[str, Any]:
+    """The decision as buyers and the application see it."""
+    return {"granted": access.granted, "reason": access.reason, "until": iso(access.until)}
+
+
 def iso(moment: datetime | None) -> str | None:
     """ISO 8601 in UTC with a Z, to the second where that is all there is."""
     return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -41,9 +41,9 @@ __all__ = ["process_event", "sync_customer"]
 
 log = structlog.get_logger(__name__)
 
-# 30 s: two Stripe calls at their 10 s timeout, plus slack. A worker that is slower harms nothing: its claim lapses,
-# another one works the same events, and the generation sorts out who writes.
-LEASE = timedelta(seconds=30)
+# 25 s: with the sweep's 30 s, a killed worker's events are worked again within a minute. Stripe's slowest answers may
+# take longer; that harms nothing: another worker takes the same events, and the generation sorts out who writes.
+LEASE = timedelta(seconds=25)
 MAX_ATTEMPTS = 20  # with the backoff below about twelve hours
 MAX_BACKOFF_SECONDS = 3600
 SOON_SECONDS = 10  # up to here a delayed message, beyond it the sweep
@@ -182,4 +182,4 @@ def _delay(attempts: int, error: Exception) -> float:
     Stripe asked for."""
     longest = float(min(2 ** (attempts - 1), MAX_BACKOFF_SECONDS))
     asked = (error.retry_after or 0.0) if isinstance(error, StripeUnclear) else 0.0
-    return max(asked, random.uniform(longest / 2, longest))  # noqa: S311 - spread, not secrecy
+    return max(min(asked, MAX_BACKOFF_SECONDS), random.uniform(longest / 2, longest))  # noqa: S311 - spread, not secrecy

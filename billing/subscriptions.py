@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from billing.access import choose, decide_access, describe, iso
+from billing.access import choose, decide_access, describe, describe_access
 from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.customer_ledger import read_customer
@@ -21,8 +21,8 @@ def read_subscription(user_id: str, *, database: Database, catalog: Catalog, clo
         known = customer.customer_id if customer else None
         rows = read_subscriptions(connection, known) if known else []
     ours = [row for row in rows if row.product == catalog.product]
-    access, chosen = decide_access(ours, now), choose(ours, now)
+    chosen = choose(ours, now)
     return {
-        "access": {"granted": access.granted, "reason": access.reason, "until": iso(access.until)},
+        "access": describe_access(decide_access(ours, now)),
         "subscription": describe(chosen) if chosen else None,
     }

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 import structlog
 
 from billing import projection_ledger
-from billing.access import describe
+from billing.access import decide_access, describe, describe_access
 from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.customer_ledger import find_user
@@ -140,14 +140,30 @@ def _write(
     ]
     projection_ledger.replace_subscriptions(connection, before, after)
     changes = differences(before, after)
-    user_id = find_user(connection, customer_id) if changes else None
-    for change in changes:
-        payload = {"user_id": user_id, "customer_id": customer_id, "subscription": describe(change.subject)}
-        projection_ledger.note_change(connection, customer_id=customer_id, kind=change.kind, payload=payload, now=now)
+    if changes:
+        _note(connection, customer_id, changes, [row for row in after if row.product == catalog.product], now)
     for session_id, outcome in seen.sessions.items():
         projection_ledger.note_session(connection, session_id, outcome)
     _watch(connection, customer_id, after, catalog=catalog, now=now)
     return changes
+
+
+def _note(
+    connection: sa.Connection,
+    customer_id: str,
+    changes: Iterable[Change],
+    ours: Sequence[Subscription],
+    now: datetime,
+) -> None:
+    """Every change goes to the application with whose it is and what it means for their access."""
+    about = {
+        "user_id": find_user(connection, customer_id),
+        "customer_id": customer_id,
+        "access": describe_access(decide_access(ours, now)),
+    }
+    for change in changes:
+        payload = {**about, "subscription": describe(change.subject)}
+        projection_ledger.note_change(connection, customer_id=customer_id, kind=change.kind, payload=payload, now=now)
 
 
 def _watch(

@@ -337,6 +337,7 @@ def test_each_change_is_noted_once(stripe, record, work, read):
     assert len({row.message_id for row in noted}) == 4
     assert noted[0].payload["subscription"]["status"] == "incomplete"
     assert noted[0].payload["user_id"] is None
+    assert [row.payload["access"]["granted"] for row in noted] == [False, True, True, False]
 
 
 def test_change_names_the_user_by_our_table_and_never_by_metadata(stripe, record, work, read, database):
@@ -490,6 +491,13 @@ def test_retry_after_is_respected(stripe, record, work, read, clock):
     stripe.before_arrival = failing(StripeUnclear("busy", status=429, retry_after=120))
     work(record(build_event()))
     assert read(events)[0].next_attempt_at >= clock.now() + timedelta(seconds=120)
+
+
+def test_retry_after_without_measure_is_not_believed(stripe, record, work, read, clock):
+    """LED-7: an hour is the longest wait."""
+    stripe.before_arrival = failing(StripeUnclear("busy", status=429, retry_after=1e15))
+    work(record(build_event()))
+    assert read(events)[0].next_attempt_at == clock.now() + timedelta(hours=1)
 
 
 def test_short_wait_is_a_delayed_message_and_a_long_one_the_sweeps(stripe, record, work, queue):
