@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
 
-.PHONY: help dev test lint types clean lock
+.PHONY: help dev test race lint types clean lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -14,6 +14,9 @@ dev: .venv/run.stamp  ## run everything on this machine: no account, no Docker; 
 
 test: .venv/dev.stamp  ## every test, real Valkey and PostgreSQL included
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+
+race: .venv/dev.stamp  ## only the races: interleavings and kills, many schedules
+	@$(BIN)/python -m pytest tests/races $(ARGS)
 
 lint: .venv/dev.stamp  ## ruff, formatting and import directions
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

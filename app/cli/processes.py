@@ -5,6 +5,7 @@ The web runs in this process and holds no Stripe key. Worker and beat are anothe
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ def dev() -> None:
 @click.option("--threads", default=64, show_default=True, type=click.IntRange(1, 512), help="Threads of each process.")
 def web(workers: int, threads: int) -> None:
     """Serve HTTP on BIND and PORT."""
+    if workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        # Read by prometheus_client when it is imported, which was before this line: begin again.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="onelane-metrics-")
+        again = [sys.executable, "-m", "app", "web", f"--workers={workers}", f"--threads={threads}"]
+        os.execv(sys.executable, again)  # noqa: S606  # no shell wanted
+
     from app.ports import require_free
     from app.server import serve
 

@@ -1,0 +1,32 @@
+# One image; the command says what it is: web, worker, beat, db upgrade, sandbox.
+FROM python:3.13.9-slim-trixie AS build
+WORKDIR /src
+RUN python -m venv /opt/onelane
+COPY requirements.lock ./
+RUN /opt/onelane/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY billing billing
+COPY app app
+COPY worker worker
+COPY sandbox sandbox
+RUN /opt/onelane/bin/pip install --no-cache-dir --no-deps --no-build-isolation --no-index .
+
+FROM python:3.13.9-slim-trixie
+RUN groupadd --system --gid 10001 onelane \
+    && useradd --system --uid 10001 --gid onelane --home-dir /srv/onelane --shell /usr/sbin/nologin onelane \
+    && mkdir -p /srv/onelane/var && chown onelane:onelane /srv/onelane/var
+COPY --from=build /opt/onelane /opt/onelane
+WORKDIR /srv/onelane
+COPY catalog.toml ./
+ENV PATH=/opt/onelane/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    BIND=0.0.0.0 \
+    PORT=8000
+USER 10001:10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+# For the web; the compose file gives workers and beat their own.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ['PORT']}/healthz\", timeout=4)"]
+ENTRYPOINT ["onelane"]
+CMD ["web"]
