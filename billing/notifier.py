@@ -1,0 +1,90 @@
+"""The notifier: one signed call to the application, by the rules of Standard Webhooks.
+
+`webhook-id` stays the same over all attempts, so that the receiver can drop what it has seen. The twin for a shop
+without APP_WEBHOOK_URL only logs.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+import requests
+import structlog
+from standardwebhooks import Webhook
+
+from billing.errors import ConfigurationError, TransientError
+
+log = structlog.get_logger(__name__)
+
+SHORTEST_KEY = 24  # bytes, by the standard
+TIMEOUT_SECONDS = (3, 10)  # to connect, to answer: an application that needs longer should answer first, work later
+
+
+class NotDelivered(TransientError):
+    """The application did not answer with a 2xx."""
+
+    code = "not_delivered"
+
+
+class Notifier(Protocol):
+    """Where changes are sent."""
+
+    def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
+        """Send one message. Raises NotDelivered."""
+
+
+class HttpNotifier:
+    """Posts to the application's URL."""
+
+    def __init__(self, url: str, secret: str) -> None:
+        self._url = url
+        self._webhook = _webhook(secret)
+        self._session = requests.Session()
+
+    def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
+        """Post the body, signed. Any 2xx is a delivery; a redirect is not followed and is none."""
+        data = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": self._webhook.sign(message_id, at, data),
+        }
+        try:
+            with self._session.post(
+                self._url,
+                data=data.encode(),
+                headers=headers,
+                timeout=TIMEOUT_SECONDS,
+                allow_redirects=False,
+                stream=True,  # the answer's body is of no interest, however long it is
+            ) as answer:
+                status = answer.status_code
+        except requests.RequestException as error:
+            raise NotDelivered(f"The application did not answer ({type(error).__name__}).") from None
+        if not 200 <= status < 300:
+            raise NotDelivered(f"The application answered {status}.")
+
+
+class LogNotifier:
+    """The twin: says what would have been sent, without what is in it."""
+
+    def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
+        """Log the message."""
+        log.info("notification.not_configured", message_id=message_id, type=body.get("type"))
+
+
+def _webhook(secret: str) -> Webhook:
+    """The signer: `whsec_` and base64, as Standard Webhooks has it."""
+    encoded = secret.removeprefix("whsec_").rstrip("=")
+    try:
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except ValueError:  # not base64, or not even ASCII
+        key = b""
+    if len(key) < SHORTEST_KEY:
+        raise ConfigurationError(
+            "APP_WEBHOOK_SECRET is no Standard Webhooks secret. Set it to whsec_ and 24 to 64 random bytes in base64."
+        )
+    return Webhook(key)

@@ -1,0 +1,76 @@
+"""The ledger of the outbox: changes that the application is to hear of, in order for each customer.
+
+A message is claimed by compare-and-set on its attempts, with a lease in `next_attempt_at`. Only the oldest pending
+message of a customer is ever due, so a later one cannot overtake it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing.models import outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A row of the outbox, as read."""
+
+    id: int
+    message_id: str
+    customer_id: str
+    kind: str
+    payload: Mapping[str, Any]
+    attempts: int
+    created_at: datetime
+
+
+def due(connection: sa.Connection, *, now: datetime, limit: int) -> Sequence[Message]:
+    """The first pending message of each customer, where its time has come."""
+    earlier = outbox.alias()
+    overtaken = sa.exists().where(
+        earlier.c.customer_id == outbox.c.customer_id,
+        earlier.c.status == "pending",
+        earlier.c.id < outbox.c.id,
+    )
+    statement = (
+        sa.select(*(outbox.c[name] for name in Message.__slots__))
+        .where(outbox.c.status == "pending", outbox.c.next_attempt_at <= now, ~overtaken)
+        .order_by(outbox.c.next_attempt_at, outbox.c.id)
+        .limit(limit)
+    )
+    return [Message(**row._mapping) for row in connection.execute(statement)]
+
+
+def claim(connection: sa.Connection, message: Message, *, until: datetime) -> bool:
+    """Take a message as it was read; whether it is ours until then."""
+    return _change(connection, message, attempts=message.attempts + 1, next_attempt_at=until)
+
+
+def settle(
+    connection: sa.Connection,
+    claimed: Message,
+    *,
+    status: str,
+    error: str | None,
+    next_attempt_at: datetime,
+    delivered_at: datetime | None = None,
+) -> bool:
+    """Note what became of a claimed message; nothing when somebody claimed it since."""
+    values = {"status": status, "error": error, "next_attempt_at": next_attempt_at, "delivered_at": delivered_at}
+    return _change(connection, claimed, **values)
+
+
+def count_undelivered(connection: sa.Connection) -> int:
+    """How many messages were given up."""
+    dead = sa.select(sa.func.count()).select_from(outbox).where(outbox.c.status == "dead")
+    return int(connection.scalar(dead) or 0)
+
+
+def _change(connection: sa.Connection, message: Message, **values: Any) -> bool:
+    same = sa.update(outbox).where(
+        outbox.c.id == message.id, outbox.c.status == "pending", outbox.c.attempts == message.attempts
+    )
+    return connection.execute(same.values(**values)).rowcount == 1
