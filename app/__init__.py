@@ -11,7 +11,7 @@ from app.customers import customer_routes
 from app.docs import docs_routes
 from app.errors import register
 from app.health import health_routes
-from app.limits import RateLimit, Waiters
+from app.limits import RateLimit, Seats
 from app.security import guard
 from app.shop import shop_routes
 from app.subscription import subscription_routes
@@ -19,8 +19,10 @@ from app.webhooks import webhook_routes
 from billing.services import Services
 from billing.settings import Settings
 
-# 32 waiting requests a process; the server's threads must be more (onelane web starts 64).
+# Of the 64 threads of a process, so many may wait for a checkout and so many may read a delivery's body,
+# which a hostile client sends as slowly as it likes: the rest stays for everybody else.
 MOST_WAITERS = 32
+MOST_READERS = 24
 
 
 def create_app(
@@ -30,6 +32,7 @@ def create_app(
     shop: bool = False,
     limits_storage: str | None = None,
     most_waiters: int = MOST_WAITERS,
+    most_readers: int = MOST_READERS,
 ) -> Flask:
     """Build the web application. `limits_storage` counts the rates elsewhere than in REDIS_URL."""
     app = Flask(__name__)
@@ -41,11 +44,11 @@ def create_app(
     storage = limits_storage or settings.redis_url
     asks = RateLimit("checkouts", settings.rate_limit_checkouts, storage_uri=storage)
     reads = RateLimit("reads", settings.rate_limit_reads, storage_uri=storage)
-    waiters = Waiters(most_waiters)
+    waiters = Seats(most_waiters)
 
     register(app)
     guard(app, origins=settings.redirect_origins, trusted_proxies=settings.trusted_proxies)
-    app.register_blueprint(webhook_routes(services))
+    app.register_blueprint(webhook_routes(services, readers=Seats(most_readers)))
     app.register_blueprint(checkout_routes(services, identity=identity, asks=asks, reads=reads, waiters=waiters))
     app.register_blueprint(subscription_routes(services, identity=identity, reads=reads))
     app.register_blueprint(customer_routes(services, identity=identity))

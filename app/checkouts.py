@@ -16,7 +16,7 @@ from prometheus_client import Counter, Histogram
 from app.auth import Identity
 from app.bodies import read_body
 from app.errors import PROBLEMS, matches, problem
-from app.limits import RateLimit, Waiters
+from app.limits import RateLimit, Seats
 from app.schemas import CheckoutBody, ServerCheckoutBody
 from billing.checkout_requests import CheckoutRequest, await_checkout, read_checkout, record_checkout
 from billing.checkout_view import CheckoutView
@@ -41,19 +41,19 @@ _KEY = re.compile(r'"(?P<quoted>[\x20\x21\x23-\x7e]{1,255})"|(?P<bare>[\x21\x23-
 
 
 def checkout_routes(
-    services: Services, *, identity: Identity, asks: RateLimit, reads: RateLimit, waiters: Waiters
+    services: Services, *, identity: Identity, asks: RateLimit, reads: RateLimit, waiters: Seats
 ) -> Blueprint:
     """POST /v1/checkouts and GET /v1/checkouts/{id}."""
     routes = Blueprint("checkouts", __name__)
 
     def await_answer(checkout_id: str, user_id: str, seconds: float) -> CheckoutView:
-        with waiters.seat(seconds) as wait:
-            if wait <= 0:
-                return read_checkout(checkout_id, user_id=user_id, database=services.database, clock=services.clock)
+        if seconds <= 0:
+            return read_checkout(checkout_id, user_id=user_id, database=services.database, clock=services.clock)
+        with waiters.take() as seated:
             return await_checkout(
                 checkout_id,
                 user_id=user_id,
-                seconds=wait,
+                seconds=seconds if seated else 0,
                 database=services.database,
                 doorbell=services.doorbell,
                 clock=services.clock,

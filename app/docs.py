@@ -125,7 +125,8 @@ def _curl(whole: dict[str, Any], method: str, path: str, schemes: list[str], bod
         required = bodies[0].get("required", [])
         example = {name: bodies[0]["properties"][name].get("examples", ["…"])[0] for name in required}
         lines.append('-H "Content-Type: application/json"')
-        lines.append(f"-d '{json.dumps(example, indent=2, ensure_ascii=False)}'")
+        shown = json.dumps(example, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+        lines.append(f"-d '{shown}'")
     return " \\\n  ".join(lines)
 
 

@@ -104,6 +104,10 @@ class RateLimited(TransientError):
         self.retry_after = retry_after
 
 
+class Busy(TransientError):
+    """All places for such requests are taken just now."""
+
+
 class IdentityUnavailable(TransientError):
     """The keys that sign the buyers' tokens cannot be fetched, so that no token can be judged."""
 

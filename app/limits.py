@@ -1,7 +1,7 @@
-"""Limits: how often a user may ask, and how many requests may wait at once.
+"""Limits: how often a user may ask, and how many requests may hold a thread for long.
 
 Rates are counted in Redis for all processes together; with Redis down each process counts for itself
-(API-31). A waiting request holds a thread, so only so many may wait; the others get their 202 at once.
+(API-31). Waiting and reading a slow body hold a thread, so each has so many seats (API-22, API-36).
 """
 
 import math
@@ -52,22 +52,21 @@ class RateLimit:
         raise RateLimited(max(1, math.ceil(left)))
 
 
-class Waiters:
-    """At most so many requests wait at once in this process."""
+class Seats:
+    """At most so many requests at once, in this process, may do what holds a thread for long."""
 
     def __init__(self, most: int) -> None:
         self._free = threading.BoundedSemaphore(most)
 
     @contextmanager
-    def seat(self, seconds: float) -> Iterator[float]:
-        """Give the seconds that this request may wait: what it asked for, or 0 when all seats are taken."""
-        if seconds <= 0 or not self._free.acquire(blocking=False):
-            yield 0.0
-            return
+    def take(self, *, patience_seconds: float = 0.0) -> Iterator[bool]:
+        """Take a seat for the block; False when all of them stayed taken."""
+        taken = self._free.acquire(timeout=patience_seconds) if patience_seconds else self._free.acquire(blocking=False)
         try:
-            yield seconds
+            yield taken
         finally:
-            self._free.release()
+            if taken:
+                self._free.release()
 
 
 def _storage(uri: str) -> Storage:

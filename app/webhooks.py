@@ -6,11 +6,16 @@ No rate limit, no CORS, no login: the signature is what counts. 503 makes Stripe
 from flask import Blueprint, Response, jsonify, request
 
 from app.bodies import read_bytes
+from app.errors import Busy
+from app.limits import Seats
 from billing.ingest import receive
 from billing.services import Services
 
+# Honest bodies arrive with their headers: a seat is free again within a millisecond.
+PATIENCE_SECONDS = 0.1
 
-def webhook_routes(services: Services) -> Blueprint:
+
+def webhook_routes(services: Services, *, readers: Seats) -> Blueprint:
     """POST /webhooks/stripe."""
     routes = Blueprint("webhooks", __name__)
     secrets = tuple(secret.get_secret_value() for secret in services.settings.stripe_webhook_secrets)
@@ -18,8 +23,12 @@ def webhook_routes(services: Services) -> Blueprint:
 
     @routes.post("/webhooks/stripe")
     def receive_event() -> Response:
+        with readers.take(patience_seconds=PATIENCE_SECONDS) as seated:
+            if not seated:
+                raise Busy("Too many deliveries are being read at once. Try again.")
+            body = read_bytes(request, max_bytes)
         status = receive(
-            read_bytes(request, max_bytes),
+            body,
             request.headers.get("Stripe-Signature"),
             secrets=secrets,
             database=services.database,

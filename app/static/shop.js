@@ -8,6 +8,7 @@ const kindWords = {
   already_subscribed: "You already have a subscription, so there is nothing to pay.",
   payment_in_progress: "An earlier payment of yours is still being settled. Please give it a moment.",
   superseded: "You chose another plan in the meantime; that one counts.",
+  stripe_unavailable: "Payments cannot be reached just now. Please try again in a minute.",
   rate_limited: "That was a lot of clicks. Please wait a minute.",
   unauthorized: "Your visit timed out. Please reload the page.",
 };
@@ -38,17 +39,19 @@ function show({ access, subscription, code, detail }) {
   if (!access) return say(kindWords[code] ?? detail); // a problem instead of an answer
   if (find("#notice").textContent === lost) say("");
   const waiting = cameBack.has("paid") && !access.granted; // the way back proves nothing: only Stripe's word counts
-  const state = access.granted ? "granted" : "denied";
-  find("[data-access]").dataset.access = state;
+  const planName = find(`#plan-${subscription?.plan}`)?.textContent ?? "Your plan";
+  find("[data-access]").dataset.access = access.granted ? "granted" : "denied";
   find("[data-access]").dataset.waiting = waiting;
-  find("#access-title").textContent = access.granted ? "You have access" : waiting ? "Waiting for Stripe’s word…" : "No access yet";
-  find("#access-text").textContent = access.granted ? `${subscription?.plan ?? "Your plan"} · ${access.reason}` : waiting
-    ? "This page opens up as soon as your payment is confirmed." : "Choose a plan below; it opens the moment you have paid.";
+  put("#access-title", access.granted ? "You have access" : waiting ? "Waiting for Stripe’s word…" : "No access yet");
+  put("#access-text", access.granted ? `${planName} · ${access.reason.replaceAll("_", " ")}` : waiting
+    ? "This page opens up as soon as your payment is confirmed." : "Choose a plan below; it opens the moment you have paid.");
   for (const button of document.querySelectorAll("[data-plan]"))
     button.toggleAttribute("data-mine", access.granted && subscription?.plan === button.dataset.plan);
 }
 
-const say = (text) => { find("#notice").textContent = text; };
+// Only what changed: these places are read aloud to those who listen to the page.
+const put = (selector, text) => { if (find(selector).textContent !== text) find(selector).textContent = text; };
+const say = (text) => put("#notice", text);
 const lost = "The shop cannot be reached just now. Trying again…";
 const failed = () => say("That did not get through. Please try again.");
 document.addEventListener("click", ({ target }) => target.dataset.plan && buy(target.dataset.plan).catch(failed));

@@ -56,6 +56,7 @@ def make_app(world: World) -> MakeApp:
         services: dict[str, Any] | None = None,
         shop: bool = False,
         most_waiters: int = 32,
+        most_readers: int = 24,
         limits: str = "memory://",
         **settings: Any,
     ) -> Flask:
@@ -76,6 +77,7 @@ def make_app(world: World) -> MakeApp:
             shop=shop,
             limits_storage=limits,
             most_waiters=most_waiters,
+            most_readers=most_readers,
         )
 
     return make
