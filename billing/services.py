@@ -11,6 +11,7 @@ from billing.catalog import Catalog, load_catalog
 from billing.clock import Clock, SystemClock
 from billing.database import Database
 from billing.doorbell import Doorbell, RedisDoorbell
+from billing.errors import ConfigurationError
 from billing.locks import Locks, RedisLocks
 from billing.queue import CeleryQueue, Queue, create_producer
 from billing.settings import Settings
@@ -35,7 +36,12 @@ def build_services(settings: Settings) -> Services:
     """Wire the real things. Opens no connection yet. Raises ConfigurationError."""
     clock = SystemClock()
     # decode_responses stays off: only tokens travel here. Timeouts: a hung Redis must not hang a request.
-    client = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=1, health_check_interval=5)
+    try:
+        client = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=1, health_check_interval=5)
+    except ValueError:
+        raise ConfigurationError(
+            "REDIS_URL is no address of one Redis (a cluster will not do). Set REDIS_URL like redis://host:6379/0."
+        ) from None
     return Services(
         settings=settings,
         catalog=load_catalog(settings.catalog),
