@@ -37,17 +37,17 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@\"']*@"), rf"\1{HIDDEN}@"),  # redis://:password@host
     (re.compile(r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"), HIDDEN),
 )
-_CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w.-])")
+_CARD = re.compile(r"(?<!\w)(?<!\d\.)\d(?:[ -]?\d){12,18}(?!\w|\.\d)")
 # What starts a line, ends one, or is read by a terminal: C0 and C1 controls, line and paragraph separators.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def configure_logging(settings: Settings, *, process: str) -> None:
-    """Send every log line of this process to stdout. `process` names it: web, worker, beat."""
+def configure_logging(settings: Settings, *, process: str, stream: TextIO | None = None) -> None:
+    """Send every log line of this process to stdout (or that stream). `process` names it: web, worker, beat."""
     secrets = known_secrets(settings)
     console = os.environ.get("ONELANE_LOG") == "console"
     root = logging.getLogger()
-    root.handlers = [log_handler(sys.stdout, process=process, secrets=secrets, console=console)]
+    root.handlers = [log_handler(stream or sys.stdout, process=process, secrets=secrets, console=console)]
     root.setLevel(logging.INFO)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

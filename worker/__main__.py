@@ -46,8 +46,8 @@ def work(queues: str, concurrency: int, name: str, alive_file: Path | None) -> N
     """Consume queues."""
     with plain_exits():
         settings = _start(name)
-        services = build_services(settings)
         chosen = _checked(queues)
+        services = build_services(settings)
         _wait_until_ready(settings, services, alive_file)
         celery = create_celery(settings, services=lambda: services)
         sys.exit(consume(celery, queues=chosen, concurrency=concurrency, name=name, alive_file=alive_file))

@@ -116,7 +116,10 @@ class Tries:
         self._guard = threading.Lock()
 
     def next_delay(self, row_id: int) -> float | None:
-        """Count one more try. Returns the seconds to wait (half to all of its step), None when it was the last."""
+        """Count one more try. Returns the seconds to wait (half to all of its step).
+
+        None when it was the last: the row is the sweep's then, and begins anew when the sweep wakes it.
+        """
         with self._guard:
             count = self._counts.pop(row_id, 0)
             if count >= len(PUT_BACK_SECONDS):

@@ -3,10 +3,13 @@
 Exit codes: 0; 2 a wrong command line; 69 something does not answer; 78 a wrong setting; 1 some rows refused.
 """
 
+import logging
+import sys
 from importlib import import_module
 from importlib.metadata import version
 
 import click
+import structlog
 
 from billing.process import plain_exits
 
@@ -43,6 +46,11 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; errors of ours become one line and an exit code."""
+        # A command's stdout is its answer; servers set their own logging up when they start.
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
         with plain_exits():
             return super().invoke(ctx)
 
