@@ -12,7 +12,7 @@ from billing.ingest import receive
 from billing.services import Services
 
 # Honest bodies arrive with their headers: a seat is free again within a millisecond.
-PATIENCE_SECONDS = 0.1
+PATIENCE_SECONDS = 0.02
 
 
 def webhook_routes(services: Services, *, readers: Seats) -> Blueprint:
