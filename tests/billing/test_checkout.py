@@ -8,9 +8,9 @@ import pytest
 from billing.customers import claim_customer
 from billing.database import Database
 from billing.errors import CustomerTaken, IdempotencyMismatch, InvalidRequest, NotFound
-from billing.locks import LocalLocks
 from billing.models import CheckoutStatus
 from tests.checkout_world import World
+from tests.races.unlocked import NoLocks
 
 
 @pytest.fixture
@@ -73,13 +73,6 @@ def test_fifty_concurrent_requests_share_one_session(world: World) -> None:
     assert urls == {world.sessions("open")[0]["url"]}
     assert world.creates() == 1
     assert len(world.objects("customer")) == 1
-
-
-class NoLocks(LocalLocks):
-    """A lock that everybody gets: what is left of one after a failover or a flush."""
-
-    def hold(self, name: str):  # type: ignore[no-untyped-def]
-        return LocalLocks().hold(name)
 
 
 def test_without_any_lock_there_is_still_one_open_session(world: World) -> None:

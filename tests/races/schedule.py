@@ -1,0 +1,186 @@
+"""A scheduler for interleavings: several actors run the real code, one at a time, and stop before every port call.
+
+Each actor is a thread that waits at a point until it is chosen; between two points nobody else runs. The
+choices come from a seed, so a failing run can be run again; the trace reads as a story.
+
+Half of the seeds choose anew at each step. The others give each actor a rank and let the first in rank run, except
+that at a few random steps whoever runs falls to the last rank: a bug that needs one worker to sleep through
+everything that others do is found in tens of runs that way, not in millions (probabilistic concurrency testing).
+"""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing.database import Database
+from billing.errors import StripeUnclear
+
+
+class Crash(BaseException):
+    """The process of this actor is gone: nothing catches it."""
+
+
+class Actor:
+    """Something that happens in steps."""
+
+    def __init__(self, name: str, run: Callable[[], None]) -> None:
+        self.name = name
+        self.at: str | None = "begins"  # the point it waits at; None once it has ended
+        self.crashed = False
+        self.rank = 0.0  # the lowest goes first
+        self.error: BaseException | None = None
+        self.go = threading.Semaphore(0)
+        self._run = run
+
+    def body(self, schedule: "Schedule") -> None:
+        """What the thread does."""
+        self.go.acquire()
+        try:
+            if not self.crashed:
+                self._run()
+        except Crash:
+            pass
+        except BaseException as error:  # noqa: BLE001 (shown by the schedule that it belongs to)
+            self.error = error
+        self.at = None
+        schedule.back.release()
+
+
+class Schedule:
+    """One interleaving."""
+
+    def __init__(self, seed: int, *, crashes: int = 0) -> None:
+        self.random = random.Random(seed)
+        self.seed = seed
+        self.crashes = crashes
+        self.trace: list[str] = []
+        self.after_step: list[Callable[[], None]] = []
+        self.back = threading.Semaphore(0)
+        self._ranked = self.random.random() < 0.5
+        self._falls = {self.random.randrange(100) for _ in range(self.random.randint(1, 5))}
+        self._actors: dict[int, Actor] = {}
+        self._later: list[Actor] = []
+
+    def run(self, *actors: Actor) -> None:
+        """Run all actors to their end, in an order that the seed decides."""
+        waiting = list(actors)
+        for actor in waiting:
+            self._start(actor)
+        while waiting:
+            actor = self._choose(waiting)
+            if self.crashes and actor.at != "begins" and self.random.random() < 0.03:
+                self.crashes -= 1
+                actor.crashed = True
+            self.trace.append(f"{actor.name}: {'CRASHES before ' if actor.crashed else ''}{actor.at}")
+            actor.go.release()
+            self.back.acquire()
+            if actor.error:
+                raise actor.error
+            for check in self.after_step:
+                check()
+            while self._later:
+                late = self._later.pop()
+                self._start(late)
+                waiting.append(late)
+            waiting = [one for one in waiting if one.at is not None]
+
+    def _choose(self, waiting: list[Actor]) -> Actor:
+        if not self._ranked:
+            return self.random.choice(waiting)
+        first = min(waiting, key=lambda actor: actor.rank)
+        if len(self.trace) in self._falls or (first.at or "").startswith("looks again"):
+            first.rank = 1 + max(actor.rank for actor in waiting)
+        return min(waiting, key=lambda actor: actor.rank)
+
+    def later(self, actor: Actor) -> None:
+        """Add an actor while others run: a request that is still on its way."""
+        self._later.append(actor)
+
+    def point(self, label: str) -> None:
+        """Stop here until chosen. Outside the schedule (set-up, final checks) nothing stops."""
+        actor = self._actors.get(threading.get_ident())
+        if actor is None:
+            return
+        actor.at = label
+        self.back.release()
+        actor.go.acquire()
+        if actor.crashed:
+            raise Crash
+
+    def _start(self, actor: Actor) -> None:
+        thread = threading.Thread(target=actor.body, args=(self,), name=actor.name, daemon=True)
+        thread.start()
+        assert thread.ident is not None
+        self._actors[thread.ident] = actor
+        actor.rank = self.random.random()
+
+
+class SteppedDatabase(Database):
+    """A ledger that stops before every transaction. Commits need not survive a power cut here."""
+
+    schedule: Schedule | None = None
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction, after a point."""
+        if self.schedule:
+            self.schedule.point("a write transaction")
+        with super().write() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction, after a point."""
+        if self.schedule:
+            self.schedule.point("a read transaction")
+        with super().read() as connection:
+            yield connection
+
+
+class SteppedStripe:
+    """A gateway that stops before every call, reads in any order, and loses or delays answers now and then."""
+
+    def __init__(self, gateway: Any, schedule: Schedule) -> None:
+        self._gateway = gateway
+        self._schedule = schedule
+        self.lossy = 0.0  # how often a write's answer is lost
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._gateway, name)
+        if name == "now":
+            return real
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self._schedule.point(f"Stripe: {name} {_short(arguments)}")
+            writes = name.startswith(("create", "expire"))
+            if writes and self._schedule.random.random() < self.lossy:
+                if self._schedule.random.random() < 0.5:
+                    real(*arguments, **options)
+                    raise StripeUnclear("executed, answer lost")
+                self._schedule.later(Actor(f"late {name}", lambda: _quietly(real, *arguments, **options)))
+                raise StripeUnclear("on its way, nobody knows")
+            return real(*arguments, **options)
+
+        return call
+
+    def together(self, *calls: Callable[[], Any]) -> list[Any]:
+        """Side by side means: in any order."""
+        order = list(range(len(calls)))
+        self._schedule.random.shuffle(order)
+        results = {index: calls[index]() for index in order}
+        return [results[index] for index in range(len(calls))]
+
+
+def _quietly(call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    try:
+        call(*arguments, **options)
+    except Exception:  # noqa: BLE001, S110 (nobody waits for this answer)
+        pass
+
+
+def _short(arguments: tuple[Any, ...]) -> str:
+    return " ".join(str(one)[:24] for one in arguments if isinstance(one, str))

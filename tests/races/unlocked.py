@@ -1,0 +1,15 @@
+"""A customer lock that everybody gets: what is left of one after a failover, a flush or a long pause."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from billing.locks import Lease
+
+
+class NoLocks:
+    """Never says no, never excludes anybody."""
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[Lease | None]:
+        """Go ahead."""
+        yield Lease()
