@@ -15,7 +15,22 @@ from billing.errors import ConfigurationError
 
 # What we set ourselves on every session: a pass-through parameter must not override the protocol.
 OWN_PARAMETERS = frozenset(
-    ["mode", "customer", "customer_email", "line_items", "metadata", "subscription_data", "expires_at", "success_url", "cancel_url", "return_url", "client_reference_id", "discounts", "allow_promotion_codes", "ui_mode"]
+    {
+        "mode",
+        "customer",
+        "customer_email",
+        "line_items",
+        "metadata",
+        "subscription_data",
+        "expires_at",
+        "success_url",
+        "cancel_url",
+        "return_url",
+        "client_reference_id",
+        "discounts",
+        "allow_promotion_codes",
+        "ui_mode",
+    }
 )
 
 

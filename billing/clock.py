@@ -17,3 +17,6 @@ class SystemClock:
     def now(self) -> datetime:
         """Give the current time, aware, in UTC."""
         return datetime.now(UTC)
+
+
+SYSTEM_CLOCK = SystemClock()
