@@ -6,8 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
+from billing.envelope import read_event
 from billing.errors import InvalidEvent, InvalidSignature, LedgerUnavailable, PayloadTooLarge
 from billing.ingest import receive
 from billing.jobs import ProcessEvent
@@ -390,6 +393,35 @@ def test_unknown_api_version_is_no_matter(take, rows):
     """WHK-8, faults rows 58 and 76: what counts is fetched, in our own version."""
     assert take(build_event(api_version="2099-01-01.unheard")) == "recorded"
     assert rows()[0].status == "pending"
+
+
+TOKENS = ["{", "}", "[", "]", ",", ":", '"', "\\", "u0", "0", "1", "-", ".", "e", "+", "null", "true", "NaN", " "]
+TOKENS += ['"a"', '"k":', '"\\u0000"', '"\\ud800"', "1e5", "1e999", "-0", "99999999999999999999", "/", "a", "\t"]
+TOKENS += ["\x00", "\u2028", "\u00a0"]
+
+
+@given(st.lists(st.sampled_from(TOKENS), min_size=1, max_size=8).map("".join))
+def test_verdict_on_data_is_that_of_a_strict_parser(value):
+    """WHK-6, WHK-8, faults row 57: neither is JSON lost, nor is anything else taken for it."""
+    body = data_of(value)
+
+    def refuse(number):
+        raise ValueError(number)
+
+    def finite(number):
+        return float(number) if float(number) not in (float("inf"), float("-inf")) else refuse(number)
+
+    try:
+        event = json.loads(body, parse_constant=refuse, parse_float=finite)
+        valid = isinstance(event.get("data"), dict) and isinstance(event["data"].get("object"), dict)
+    except ValueError:
+        valid = False
+    try:
+        read_event(body, now=NOON)
+        taken = True
+    except InvalidEvent:
+        taken = False
+    assert taken is valid
 
 
 # --- whose events they are

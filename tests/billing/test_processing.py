@@ -204,6 +204,20 @@ def test_event_that_somebody_works_on_is_left_alone_until_the_lease_ends(
     assert statuses() == ["done"]
 
 
+def test_second_worker_leaves_alone_what_the_first_one_is_fetching_for(stripe, record, work, statuses, clock):
+    """LED-2: and so it is until the 25 s are over."""
+    row, looked = record(build_event()), []
+
+    def meanwhile(_name):
+        if not looked:
+            clock.advance(seconds=24)
+            looked.append(work(row))
+
+    stripe.before_arrival = meanwhile
+    work(row)
+    assert (statuses(), stripe.calls) == (["done"], {"list_subscriptions": 1})
+
+
 def test_worker_that_lost_its_claim_closes_nothing(database, stripe, record, work, read, clock):
     """LED-2: it was frozen for longer than its lease; the events are its successor's now."""
     row = record(build_event())

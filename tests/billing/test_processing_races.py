@@ -112,6 +112,23 @@ def test_one_claim_gets_each_event(database, record, clock):
     assert sorted(claimed) == rows
 
 
+def test_claim_that_waited_for_another_one_takes_nothing(database, record, clock):
+    """LED-2: the second worker had chosen the same rows before the first one's claim was committed."""
+    row, until = record(build_event()), clock.now() + LEASE
+
+    def second():
+        with database.write() as connection:
+            return event_ledger.claim(connection, row, token="second", now=clock.now(), until=until)
+
+    with ThreadPoolExecutor(1) as threads:
+        with database.write() as connection:
+            assert event_ledger.claim(connection, row, token="first", now=clock.now(), until=until)
+            waiting = threads.submit(second)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.3)  # it cannot come to an end before the first one commits
+        assert waiting.result() == []
+
+
 def test_workers_that_see_a_duplicate_at_once_open_one_incident(database, slow):
     """SUB-8."""
     slow.put(build_subscription(), build_subscription("sub_2"))
