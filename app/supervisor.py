@@ -23,6 +23,7 @@ READY_SECONDS = 60  # a slow laptop with a cold disk; usually 3
 QUICK_SECONDS = 5  # dead sooner than this after its start: something is wrong with it, not with the moment
 QUICK_DEATHS = 5  # then restarting is no help
 LOOK_SECONDS = 0.05
+GROUP_SECONDS = 1.0
 LONGEST_LINE = 16_384  # bytes without a line end that are held before they are shown as a line
 
 Say = Callable[[str, str], None]
@@ -172,6 +173,12 @@ class Supervisor:
         # Nobody left in the group: no such process (Linux), or EPERM for a zombie's (macOS).
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.process.pid, signal.SIGKILL)
+            child.process.wait()
+            # What is left of a killed web still holds its port: wait for it, for a moment (zombies are nobody's loss).
+            deadline = time.monotonic() + GROUP_SECONDS
+            while time.monotonic() < deadline:
+                os.killpg(child.process.pid, 0)
+                time.sleep(LOOK_SECONDS / 5)
         child.process.wait()
         self._show(child)
         if child.pending:
