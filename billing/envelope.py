@@ -9,13 +9,13 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import msgspec
 
 from billing.errors import InvalidEvent
-from billing.event_ledger import NewEvent
 from billing.event_types import asks
 from billing.ids import ACCOUNT, CUSTOMER, EVENT, OBJECT, id_like
 from billing.models import EventStatus
@@ -26,6 +26,23 @@ THIN = "v2.core.event"
 _TYPE = re.compile(r"[\x21-\x7e]{1,255}")  # v2 types have brackets in them
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """What was read from a delivery, ready for the ledger; `payload` is the bytes that came."""
+
+    account: str
+    livemode: bool
+    event_id: str
+    type: str
+    customer_id: str | None
+    object_id: str | None
+    status: EventStatus
+    created_at: datetime
+    received_at: datetime
+    next_attempt_at: datetime
+    payload: bytes
 
 
 class Envelope(msgspec.Struct):

@@ -12,27 +12,11 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from billing.models import EventStatus, events, installation
+from billing.envelope import NewEvent
+from billing.models import EventStatus, customers, events, installation
 
 # 1,000: far more than one customer ever makes in a burst; databases limit the parameters of a statement.
 CLAIM_LIMIT = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class NewEvent:
-    """What `ingest` read from a delivery; `payload` is the bytes that came."""
-
-    account: str
-    livemode: bool
-    event_id: str
-    type: str
-    customer_id: str | None
-    object_id: str | None
-    status: EventStatus
-    created_at: datetime
-    received_at: datetime
-    next_attempt_at: datetime
-    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +39,15 @@ _NEW: dict[str, sa.BindParameter[object]] = {
 # so that recording is one statement; before the installation is bound, either mode is taken.
 _FOREIGN_MODE = sa.exists().where(installation.c.livemode != _NEW["livemode"])
 _OUR_ACCOUNT = sa.exists().where(installation.c.stripe_account == _NEW["account"])
+# What is erased stays erased: of a late event only the envelope is kept.
+_ERASED = sa.exists().where(customers.c.customer_id == _NEW["customer_id"], customers.c.erased_at.is_not(None))
 _REJECT = sa.or_(_FOREIGN_MODE, sa.and_(_NEW["account"] != "", ~_OUR_ACCOUNT))
 
 
 def _record(insert: postgresql.Insert | sqlite.Insert) -> sa.Executable:
     status = sa.case((_REJECT, sa.literal(EventStatus.REJECTED.value)), else_=_NEW["status"])
-    once = insert.values({**_NEW, "status": status}).on_conflict_do_nothing()
+    payload = sa.case((_ERASED, sa.null()), else_=_NEW["payload"])
+    once = insert.values({**_NEW, "status": status, "payload": payload}).on_conflict_do_nothing()
     return once.returning(events.c.id, events.c.status)
 
 

@@ -15,9 +15,8 @@ from prometheus_client import Counter
 from billing import event_ledger
 from billing.clock import Clock
 from billing.database import Database
-from billing.envelope import read_event
+from billing.envelope import NewEvent, read_event
 from billing.errors import InvalidRequest, PayloadTooLarge
-from billing.event_ledger import NewEvent
 from billing.jobs import ProcessEvent
 from billing.models import EventStatus
 from billing.queue import Queue

@@ -14,7 +14,7 @@ from billing.envelope import read_event
 from billing.errors import InvalidEvent, InvalidSignature, LedgerUnavailable, PayloadTooLarge
 from billing.ingest import receive
 from billing.jobs import ProcessEvent
-from billing.models import events, installation
+from billing.models import customers, events, installation
 from tests.builders import NOON, SECRET, build_event, build_subscription, deliver
 
 MAX_BYTES = 256 * 1024
@@ -425,6 +425,17 @@ def test_verdict_on_data_is_that_of_a_strict_parser(value):
 
 
 # --- whose events they are
+
+
+def test_late_event_of_an_erased_customer_brings_nothing_back(take, rows, database):
+    """LED-12, faults row 77: it is worked like any other, from its envelope."""
+    with database.write() as connection:
+        user = {"user_id": "user_1", "customer_id": "cus_1", "idempotency_key": "k", "parameters": {}}
+        connection.execute(sa.insert(customers).values(user | {"created_at": NOON, "erased_at": NOON}))
+    take(build_event()), take(build_event(subject=build_subscription(customer="cus_2")))
+    erased, other = rows()
+    assert (erased.payload, erased.customer_id, erased.status) == (None, "cus_1", "pending")
+    assert other.payload
 
 
 @pytest.mark.parametrize(
