@@ -1,0 +1,175 @@
+"""Group commit: deliveries that wait at the same time share a transaction, and otherwise notice nothing of it."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy as sa
+
+from billing import event_ledger
+from billing.envelope import read_event
+from billing.errors import LedgerUnavailable
+from billing.ingest import GroupCommit, receive
+from billing.models import events
+from tests.builders import NOON, SECRET, build_event, deliver
+
+
+class Gated:
+    """A database whose commits wait for a gate, and are counted."""
+
+    def __init__(self, database):
+        self._database = database
+        self.gate = threading.Event()
+        self.transactions = 0
+        self.failing = None
+
+    @contextmanager
+    def write(self):
+        """A transaction."""
+        self.transactions += 1
+        with self._database.write() as connection:
+            yield connection
+            assert self.gate.wait(10)
+            if self.failing:
+                raise self.failing
+
+
+@pytest.fixture
+def gated(database):
+    """The ledger behind a gate."""
+    return Gated(database)
+
+
+def new_event(**instead):
+    """A checked delivery."""
+    return read_event(deliver(build_event(**instead))[0], now=NOON)
+
+
+def ids_in(database):
+    """What the ledger holds."""
+    with database.read() as connection:
+        return sorted(connection.scalars(sa.select(events.c.event_id)))
+
+
+def gather(threads, group, gated, deliveries):
+    """Let the first one begin its commit and all others wait for theirs; then open the gate."""
+    first = threads.submit(group.record, deliveries[0])
+    until(lambda: gated.transactions == 1)
+    others = [threads.submit(group.record, delivery) for delivery in deliveries[1:]]
+    until(lambda: len(group._waiting) == len(others))
+    gated.gate.set()
+    return [first, *others]
+
+
+def until(condition):
+    """Wait for a condition, with a deadline."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_deliveries_that_wait_share_one_transaction(database, gated):
+    """LED-13."""
+    deliveries = [new_event() for _ in range(20)]
+    with ThreadPoolExecutor(20) as threads:
+        answers = [answer.result() for answer in gather(threads, GroupCommit(gated), gated, deliveries)]
+    assert gated.transactions == 2
+    assert len({row_id for row_id, _status in answers}) == 20
+    assert ids_in(database) == sorted(delivery.event_id for delivery in deliveries)
+
+
+def test_nobody_is_answered_before_the_commit(gated):
+    """LED-13, LED-3."""
+    group = GroupCommit(gated)
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(group.record, new_event())
+        until(lambda: gated.transactions == 1)
+        with pytest.raises(TimeoutError):
+            answer.result(timeout=0.1)
+        gated.gate.set()
+        assert answer.result()
+
+
+def test_same_event_twice_in_a_batch_is_one_row(database, gated):
+    """LED-13, LED-1."""
+    deliveries = [new_event(), *[new_event(id="evt_same") for _ in range(5)]]
+    with ThreadPoolExecutor(6) as threads:
+        answers = [answer.result() for answer in gather(threads, GroupCommit(gated), gated, deliveries)]
+    assert answers.count(None) == 4
+    assert len(ids_in(database)) == 2
+
+
+def test_one_that_fails_fails_alone(database, gated, monkeypatch):
+    """LED-13."""
+    record = event_ledger.record
+
+    def poisoned(connection, event):
+        if event.event_id == "evt_poison":
+            raise ZeroDivisionError
+        return record(connection, event)
+
+    monkeypatch.setattr("billing.ingest.event_ledger.record", poisoned)
+    deliveries = [new_event(id=id) for id in ("evt_a", "evt_b", "evt_poison", "evt_z")]
+    with ThreadPoolExecutor(4) as threads:
+        answers = gather(threads, GroupCommit(gated), gated, deliveries)
+    assert [type(answer.exception()) for answer in answers].count(ZeroDivisionError) == 1
+    assert ids_in(database) == ["evt_a", "evt_b", "evt_z"]
+
+
+def test_ledger_that_is_down_refuses_all_and_is_not_asked_for_each(database, gated):
+    """LED-13, LED-3: nothing is answered that was not committed."""
+    gated.failing = LedgerUnavailable("gone")
+    with ThreadPoolExecutor(20) as threads:
+        answers = gather(threads, GroupCommit(gated), gated, [new_event() for _ in range(20)])
+    assert {type(answer.exception()) for answer in answers} == {LedgerUnavailable}
+    assert gated.transactions <= 3
+    assert ids_in(database) == []
+
+
+def test_too_many_that_wait_are_refused(gated, monkeypatch):
+    """LED-14: memory is bounded, and Stripe sends again."""
+    monkeypatch.setattr(GroupCommit, "MAX_WAITING", 3)
+    group = GroupCommit(gated)
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(group.record, new_event())
+        until(lambda: gated.transactions == 1)
+        others = [threads.submit(group.record, new_event()) for _ in range(3)]
+        until(lambda: len(group._waiting) == 3)
+        with pytest.raises(LedgerUnavailable):
+            group.record(new_event())
+        gated.gate.set()
+        assert all(answer.result() for answer in [first, *others])
+    assert group.record(new_event())
+
+
+def test_interrupted_commit_leaves_nobody_waiting(gated):
+    """LED-13."""
+
+    class Interrupt(BaseException):
+        """Something like SystemExit."""
+
+    gated.failing = Interrupt()
+    group = GroupCommit(gated)
+    gated.gate.set()
+    with pytest.raises(Interrupt):
+        group.record(new_event())
+    gated.failing = None
+    assert group.record(new_event())
+
+
+def test_hundred_threads_receive_through_one_group(database, queue, clock):
+    """LED-13, LED-1: with signatures, duplicates and wake-ups."""
+    group = GroupCommit(database)
+    bodies = [deliver(build_event(id=f"evt_{number % 150}")) for number in range(300)]
+    places = {"database": database, "queue": queue, "clock": clock, "together": group}
+
+    def take(delivery):
+        return receive(*delivery, secrets=[SECRET], max_bytes=1 << 20, **places)
+
+    with ThreadPoolExecutor(32) as threads:
+        answers = list(threads.map(take, bodies))
+    assert (answers.count("recorded"), answers.count("duplicate")) == (150, 150)
+    assert len(ids_in(database)) == len(queue.sent) == 150
