@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, request
 from app.bodies import read_bytes
 from app.errors import Busy
 from app.limits import Seats
-from billing.ingest import receive
+from billing.ingest import GroupCommit, receive
 from billing.services import Services
 
 # Honest bodies arrive with their headers: a seat is free again within a millisecond.
@@ -20,6 +20,7 @@ def webhook_routes(services: Services, *, readers: Seats) -> Blueprint:
     routes = Blueprint("webhooks", __name__)
     secrets = tuple(secret.get_secret_value() for secret in services.settings.stripe_webhook_secrets)
     max_bytes = services.settings.webhook_max_bytes
+    together = GroupCommit(services.database)
 
     @routes.post("/webhooks/stripe")
     def receive_event() -> Response:
@@ -35,6 +36,7 @@ def webhook_routes(services: Services, *, readers: Seats) -> Blueprint:
             queue=services.queue,
             clock=services.clock,
             max_bytes=max_bytes,
+            together=together,
         )
         answer = jsonify(status=status)
         answer.cache_control.no_store = True
