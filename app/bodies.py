@@ -40,7 +40,7 @@ def read_bytes(request: Request, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise BodyTooLarge(limit)
     body = bytearray()
-    while len(body) <= limit and (piece := request.stream.read(limit + 1 - len(body))):
+    while piece := request.stream.read(limit + 1 - len(body)):  # at the limit that is read(0): nothing
         body += piece
     if len(body) > limit:
         raise BodyTooLarge(limit)

@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from app.openapi import document
 
-JWT_SECRET = "a-secret-of-more-than-thirty-two-bytes"
+JWT_SECRET = "a-secret-of-64-bytes,-so-that-tests-can-also-sign-with-HS512-....."
 API_KEYS = ("server-key-one", "server-key-two")
 ORIGIN = "https://app.example"
 BODY = {"plan": "standard", "success_url": f"{ORIGIN}/ok", "cancel_url": f"{ORIGIN}/no"}

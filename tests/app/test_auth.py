@@ -43,7 +43,7 @@ FORGED = {
     "alg nOnE": _unsigned("nOnE"),
     "no signature": token().rpartition(".")[0] + ".",
     "another secret": token(secret="another-secret-of-more-than-32-bytes"),
-    "another alg": jwt.encode({"sub": "user_1", "exp": NOW + 60}, JWT_SECRET * 2, "HS512"),
+    "another alg": jwt.encode({"sub": "user_1", "exp": NOW + 60}, JWT_SECRET, "HS512"),
     "jku": _with_header(jku="http://127.0.0.1:1/keys"),
     "x5u": _with_header(x5u="http://127.0.0.1:1/cert"),
     "jwk": _with_header(jwk={"kty": "oct", "k": "dGhlLWF0dGFja2Vycy1vd24ta2V5LW9mLTMyLWJ5dGVzIQ"}),
@@ -83,6 +83,17 @@ def test_every_forgery_gets_the_same_answer(web: Web, subtests: pytest.Subtests)
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
             answers.add(json.dumps(answer.get_json(force=True) | {"request_id": ""}))
     assert len(answers) == 1
+
+
+def test_token_that_breaks_the_library_is_a_forgery_too(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """API-3, API-10"""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr("app.auth.jwt.decode", broken)
+
+    assert web.get("/v1/subscription").status_code == 401
 
 
 HEADERS = ["", "Bearer", "Bearer ", "Basic dXNlcjpwYXNz", token(), f"Token {token()}", "Bearer é", "Bearer a b"]

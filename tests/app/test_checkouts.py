@@ -12,7 +12,7 @@ from billing.errors import InvalidRequest
 from billing.models import checkouts
 from tests.app.conftest import MakeApp
 from tests.checkout_world import World
-from tests.web import API_KEYS, Web
+from tests.web import API_KEYS, Web, token
 
 
 def test_buyer_gets_the_payment_page_when_it_is_ready_in_time(served: Web, world: World) -> None:
@@ -26,6 +26,24 @@ def test_buyer_gets_the_payment_page_when_it_is_ready_in_time(served: Web, world
     assert session["metadata"]["cart"] == "12"
     assert answer.headers["Location"] == f"/v1/checkouts/{body['id']}"
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("claim", "known"),
+    [
+        ("buyer@example.com", "buyer@example.com"),
+        ("no address", None),
+        ("a@b", None),
+        (7, None),
+        ("x" * 300 + "@a.co", None),
+    ],
+)
+def test_email_of_the_token_reaches_stripe_where_it_is_one(
+    served: Web, world: World, claim: object, known: object
+) -> None:
+    assert served.checkout(bearer=token(email=claim)).status_code == 201
+
+    assert world.objects("customer")[0]["email"] == known
 
 
 def test_buyer_follows_the_location_of_a_202_to_the_payment_page(web: Web, world: World) -> None:
