@@ -32,7 +32,10 @@ class Database:
             options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS, "isolation_level": None}}
         else:
             options = {"connect_args": {"connect_timeout": 5}, "pool_pre_ping": True, "pool_timeout": 10}
-        self.engine = sa.create_engine(self.url, pool_size=pool_size, max_overflow=pool_size, **options)
+        # hide_parameters: the driver's errors end up in logs, and rows hold addresses and emails.
+        self.engine = sa.create_engine(
+            self.url, pool_size=pool_size, max_overflow=pool_size, hide_parameters=True, **options
+        )
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)

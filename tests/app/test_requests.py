@@ -4,11 +4,13 @@ import logging
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
 from billing.database import Database
+from billing.models import customers
 from tests.app.conftest import MakeApp
-from tests.builders import build_event, deliver
+from tests.builders import NOON, build_event, deliver
 from tests.checkout_world import World
 from tests.web import API_KEYS, BODY, ORIGIN, Web, check_problem, token
 
@@ -240,6 +242,17 @@ def test_log_says_nothing_that_anyone_could_use(served: Web, world: World, caplo
         BODY["success_url"],
     ):
         assert secret not in said
+
+
+def test_error_of_the_database_names_no_values(ledger: Database) -> None:
+    """API-9"""
+    row = {"user_id": "canary@example.com", "idempotency_key": "k", "parameters": {}, "created_at": NOON}
+
+    with pytest.raises(IntegrityError) as caught, ledger.write() as connection:
+        for _ in range(2):
+            connection.execute(customers.insert().values(**row))
+
+    assert "canary" not in str(caught.value)
 
 
 def test_line_about_a_request_names_its_route_and_answer(web: Web) -> None:
