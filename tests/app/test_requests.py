@@ -248,9 +248,10 @@ def test_error_of_the_database_names_no_values(ledger: Database) -> None:
     """API-9"""
     row = {"user_id": "canary@example.com", "idempotency_key": "k", "parameters": {}, "created_at": NOON}
 
-    with pytest.raises(IntegrityError) as caught, ledger.write() as connection:
-        for _ in range(2):
-            connection.execute(customers.insert().values(**row))
+    twice = customers.insert().values([row, row])
+
+    with ledger.write() as connection, pytest.raises(IntegrityError) as caught:
+        connection.execute(twice)
 
     assert "canary" not in str(caught.value)
 
