@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from app.dev_settings import sandbox_seed
 from billing.catalog import Catalog, load_catalog
 from billing.checkout import work_lane
 from billing.checkout_requests import CheckoutRequest, Recorded, read_checkout, record_checkout
@@ -53,10 +54,11 @@ class World:
     doorbell: LocalDoorbell = field(default_factory=LocalDoorbell)
     locks: Locks = field(default_factory=LocalLocks)
     reuse_seconds: int = 900
+    lacks: str | None = None  # the id of a price that Stripe does not have
 
     def __post_init__(self) -> None:
         self.sandbox = Sandbox(clock=lambda: self.clock.time.timestamp(), seed=1)
-        self.sandbox.seed(sandbox_objects(self.catalog))
+        self.sandbox.seed(one for one in sandbox_seed(self.catalog) if one["id"] != self.lacks)
         self.stripe: StripeGateway = gateway(self.sandbox, clock=self.clock)
 
     # --- what people do
@@ -127,16 +129,3 @@ class World:
     def creates(self) -> int:
         """How many creations of sessions were executed."""
         return len(self.objects("checkout_session"))
-
-
-def sandbox_objects(catalog: Catalog) -> list[dict[str, Any]]:
-    """What the catalog names, for the sandbox."""
-    objects: list[dict[str, Any]] = []
-    for plan in catalog.plans.values():
-        recurring = {"interval": plan.interval, "interval_count": plan.interval_count}
-        price = {"object": "price", "id": plan.price, "unit_amount": plan.amount, "currency": plan.currency}
-        objects.append(price | {"recurring": recurring})
-        if plan.coupon:
-            coupon = {"object": "coupon", "id": plan.coupon, "duration": "once", "currency": plan.currency}
-            objects.append(coupon | {"amount_off": plan.coupon_amount_off})
-    return objects

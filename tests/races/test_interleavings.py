@@ -94,6 +94,9 @@ class Lane(World):
         with self.database.engine.connect() as connection:
             waiting = sa.select(checkouts.c.id).where(checkouts.c.status == CheckoutStatus.PENDING)
             assert connection.scalars(waiting).all() == [], f"a checkout is stuck\n{self.story()}"
+            newest = connection.scalar(sa.select(checkouts.c.id).order_by(checkouts.c.number.desc()).limit(1))
+        shown = self.view(newest).status
+        assert shown is not CheckoutStatus.SUPERSEDED, f"the newest checkout was superseded\n{self.story()}"
         self.check()
 
     def check_expired(self) -> None:
