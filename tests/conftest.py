@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,3 +26,19 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     else:
         with request.getfixturevalue("postgres").fresh() as ledger:
             yield ledger
+
+
+# What starts many processes or a browser: one at a time each, on one worker of `pytest -n`.
+ONE_WORKER = {"tests/dev/": "processes", "tests/browser/": "browser", "tests/app/test_server.py": "server"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep groups together by path: xdist 3.8 loses its own groups (`xdist_group`) under pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByPath(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((group for path, group in ONE_WORKER.items() if nodeid.startswith(path)), nodeid)
+
+    return ByPath(config, log)
