@@ -23,7 +23,7 @@ def ensure_customer(user_id: str, *, database: Database, stripe: StripeGateway, 
     """The user's Stripe customer, created when there is none. Raises StripeUnclear and the gateway's errors."""
     with database.write() as connection:
         row = customer_ledger.read_customer(connection, user_id)
-        assert row is not None, "a lane's user has a row"  # noqa: S101 (the foreign key says so)
+        assert row is not None, "a lane's user has a row"  # the foreign key says so
         if row.customer_id is None:
             customer_ledger.requested(connection, user_id, now=clock.now())  # the write-ahead
     if row.customer_id is not None:

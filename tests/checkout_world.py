@@ -15,7 +15,6 @@ from billing.checkout_requests import CheckoutRequest, Recorded, read_checkout, 
 from billing.checkout_view import CheckoutView
 from billing.database import Database
 from billing.doorbell import LocalDoorbell
-from billing.jobs import WorkLane
 from billing.locks import LocalLocks, Locks
 from billing.queue import InlineQueue
 from billing.stripe_gateway import StripeGateway

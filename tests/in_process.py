@@ -56,5 +56,3 @@ def gateway(sandbox: Sandbox, *, clock: Clock = SYSTEM_CLOCK) -> LiveStripe:
         clock=clock,
         http_client=InProcess(sandbox),
     )
-
-

@@ -339,3 +339,16 @@ def test_customer_or_user_that_is_taken_is_refused(world: World) -> None:
         claim_customer("user_3", "cus_3", database=world.database, clock=world.clock)
     with pytest.raises(InvalidRequest):
         claim_customer("user_4", "cus_x?expand[]=", database=world.database, clock=world.clock)
+
+
+def test_worker_that_does_not_get_the_lock_gives_its_slot_back(world: World) -> None:
+    """LAN-19: it neither waits nor works, and the job comes again."""
+    world.ask()
+    world.queue.sent.clear()
+    with world.locks.hold("lane:1") as held:
+        assert held is not None
+        world.work_lane()
+    assert [job.kind for job in world.queue.sent] == ["lane.work"]
+    assert world.requests() == []
+    world.work()
+    assert len(world.sessions("open")) == 1

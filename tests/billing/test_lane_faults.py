@@ -329,7 +329,7 @@ def test_crash_before_any_step_is_resumed_by_running_again(world: World, crash_a
     assert len(world.objects("customer")) == 1
 
 
-class crashing:  # noqa: N801 (reads as a verb)
+class crashing:
     """Kill the worker before its nth port call."""
 
     def __init__(self, world: World, step: int) -> None:

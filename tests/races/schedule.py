@@ -8,6 +8,7 @@ that at a few random steps whoever runs falls to the last rank: a bug that needs
 everything that others do is found in tens of runs that way, not in millions (probabilistic concurrency testing).
 """
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -176,10 +177,8 @@ class SteppedStripe:
 
 
 def _quietly(call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-    try:
+    with contextlib.suppress(Exception):  # nobody waits for this answer
         call(*arguments, **options)
-    except Exception:  # noqa: BLE001, S110 (nobody waits for this answer)
-        pass
 
 
 def _short(arguments: tuple[Any, ...]) -> str:
