@@ -10,7 +10,8 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, render_template
 
 from app.errors import PROBLEMS
-from app.openapi import SERVER, STRIPE, TAGS, document
+from app.openapi import document
+from app.operations import SERVER, STRIPE, TAGS
 
 
 def docs_routes(*, shop: bool) -> Blueprint:

@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.errors import PROBLEMS
-from app.openapi import OPERATIONS
+from app.operations import OPERATIONS
 from tests.app.conftest import MakeApp
 from tests.web import DOCUMENT, Web
 
