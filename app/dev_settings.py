@@ -61,6 +61,8 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
         values["AUTH_JWT_SECRET"] = kept["AUTH_JWT_SECRET"]
     if not settings.redirect_origins:
         values["REDIRECT_ORIGINS"] = f"{home},http://localhost:{settings.port}"
+    if "rate_limit_checkouts" not in given:
+        values["RATE_LIMIT_CHECKOUTS"] = "1000/minute"  # whoever tries a storm here shall see it served
     return DevSettings(
         values={**_plain(settings), **values},
         generated=values,

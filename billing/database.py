@@ -5,8 +5,9 @@ IMMEDIATE), so that it waits in line instead of failing half-way; PostgreSQL run
 """
 
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ class Database:
         self.engine = sa.create_engine(
             self.url, pool_size=pool_size, max_overflow=pool_size, hide_parameters=True, **options
         )
+        # SQLite lets one writer in, and who waits for it sleeps up to 100 ms a try: threads of one process stand in line.
+        self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
@@ -48,7 +51,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Open a transaction that commits at the end of the block. Raises LedgerUnavailable."""
-        with _own_errors(), self.engine.begin() as connection:
+        with _own_errors(), self._turn, self.engine.begin() as connection:
             yield connection
 
     @contextmanager

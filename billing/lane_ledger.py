@@ -253,11 +253,12 @@ def rested(connection: sa.Connection, lane_id: int) -> None:
 
 def lanes_to_wake(connection: sa.Connection, *, now: datetime, limit: int) -> list[int]:
     """Lanes that the sweep has to wake: a checkout waits, or a creation or an expiry is unfinished."""
-    waits = sa.exists().where(checkouts.c.lane_id == lanes.c.id, checkouts.c.status == CheckoutStatus.PENDING)
-    unfinished = lanes.c.state.in_([LaneState.CREATING, LaneState.CLOSING])
+    waits = sa.select(checkouts.c.lane_id).where(checkouts.c.status == CheckoutStatus.PENDING)
+    unfinished = sa.select(lanes.c.id).where(lanes.c.state.in_([LaneState.CREATING, LaneState.CLOSING]))
     due = sa.or_(lanes.c.next_attempt_at.is_(None), lanes.c.next_attempt_at <= now)
-    statement = sa.select(lanes.c.id).where(sa.or_(unfinished, waits), due).order_by(lanes.c.id).limit(limit)
-    return list(connection.scalars(statement))
+    # A union of two index look-ups: an OR of them would read every lane.
+    statement = sa.select(lanes.c.id).where(lanes.c.id.in_(sa.union(waits, unfinished)), due)
+    return list(connection.scalars(statement.order_by(lanes.c.id).limit(limit)))
 
 
 def forget_keys(connection: sa.Connection, *, now: datetime) -> int:

@@ -223,3 +223,10 @@ def upgrade() -> None:
     with op.batch_alter_table("checkouts", schema=None) as batch_op:
         batch_op.create_index("ix_checkouts_lane_id_status", ["lane_id", "status"], unique=False)
         batch_op.create_index("ix_checkouts_status_arrived_at", ["status", "arrived_at"], unique=False)
+        batch_op.create_index(
+            "ix_checkouts_key_age",
+            ["arrived_at"],
+            unique=False,
+            postgresql_where=sa.text("idempotency_key IS NOT NULL"),
+            sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+        )
