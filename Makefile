@@ -42,4 +42,5 @@ clean:  ## remove the environment and the local data
 	@touch $@
 
 .venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("onelane needs Python 3.11 or newer. Say where it is: make dev PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv

@@ -17,9 +17,7 @@ import redis
 from app.ports import free_port
 from tests.dev.running import ROOT, Dev, descendants, onelane, running, wait_until
 
-# One at a time: each starts six processes on what may be two cores.
-pytestmark = pytest.mark.xdist_group("dev")
-
+# tests/conftest.py runs this folder's tests one at a time: each starts six processes on what may be two cores.
 PARTS = {"valkey", "sandbox", "web", "checkout", "worker", "beat"}
 
 
@@ -119,8 +117,8 @@ def test_stop_leaves_nothing_and_the_second_start_is_quick(tmp_path: Path) -> No
     assert not (tmp_path / "var" / "dev.json").exists()
 
     second = Dev(tmp_path, port)
-    # 5 s on a quiet machine (measured: 2.3); the other half of this one's cores runs other tests.
-    assert second.says("onelane is ready") < 10
+    # Under 5 s on a quiet machine (measured on two cores: 2.3); here other tests have the other half of the cores.
+    assert second.says("onelane is ready") < 15
     assert (tmp_path / "var" / "dev-secrets.json").read_text("utf-8") == secrets, "tokens outlive a restart"
     below = descendants(second.process.pid)
     assert len(below) >= len(PARTS)

@@ -21,8 +21,6 @@ from billing.database import Database
 from billing.migrate import upgrade
 from tests.dev.running import ROOT, descendants, environment, running, wait_until
 
-pytestmark = pytest.mark.xdist_group("dev")
-
 
 @pytest.fixture(params=[1, 2], ids=["one process", "two processes"])
 def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
