@@ -7,11 +7,10 @@ others, as the application's own login would; everything else goes through the p
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
 
-import jwt
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 
+from app.tokens import sign_token
 from billing.catalog import Plan
 from billing.errors import ConfigurationError
 from billing.services import Services
@@ -19,7 +18,6 @@ from billing.settings import Settings
 
 COOKIE = "onelane_demo_user"
 _DEMO_USER = re.compile(r"demo-[0-9a-f]{8}")
-TOKEN_LIFETIME = timedelta(hours=1)
 # Stripe counts these in whole units; every other currency we show has cents.
 _WITHOUT_CENTS = frozenset(
     {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "xaf", "xof", "xpf"}
@@ -44,7 +42,6 @@ def shop_routes(settings: Settings, services: Services) -> Blueprint:
     """GET /, GET /shop and POST /shop/new. Raises ConfigurationError without AUTH_JWT_SECRET."""
     if settings.auth_jwt_secret is None:
         raise ConfigurationError("The shop page signs its own tokens. Set AUTH_JWT_SECRET, or run without the shop.")
-    secret = settings.auth_jwt_secret.get_secret_value()
     offers = [offer(plan) for plan in services.catalog.plans.values()]
     routes = Blueprint("shop", __name__)
 
@@ -72,13 +69,8 @@ def shop_routes(settings: Settings, services: Services) -> Blueprint:
         return _with_user(_redirect("/shop", 303), _new_user())
 
     def _token(user_id: str) -> str:
-        now = services.clock.now()
-        claims = {"sub": user_id, "email": f"{user_id}@example.com", "iat": now, "exp": now + TOKEN_LIFETIME}
-        if settings.auth_issuer:
-            claims["iss"] = settings.auth_issuer
-        if settings.auth_audience:
-            claims["aud"] = settings.auth_audience
-        return jwt.encode(claims, secret, algorithm="HS256")
+        email = f"{user_id}@example.com"
+        return sign_token(user_id, settings=settings, now=services.clock.now(), email=email)
 
     return routes
 

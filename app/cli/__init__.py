@@ -25,6 +25,7 @@ COMMANDS = {
     "events": "app.cli.ledger:events",
     "checkouts": "app.cli.ledger:checkouts",
     "customers": "app.cli.customers:customers",
+    "token": "app.cli.token:token",
     "openapi": "app.cli.openapi:openapi",
 }
 
