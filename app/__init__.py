@@ -19,9 +19,9 @@ from app.webhooks import webhook_routes
 from billing.services import Services
 from billing.settings import Settings
 
-# Of the 64 threads of a process, so many may wait for a checkout and so many may read a delivery's body,
+# Of the 128 threads of a process, so many may wait for a checkout and so many may read a delivery's body,
 # which a hostile client sends as slowly as it likes: the rest stays for everybody else.
-MOST_WAITERS = 32
+MOST_WAITERS = 80
 MOST_READERS = 24
 
 

@@ -11,7 +11,7 @@ from app.auth import Identity
 from app.limits import RateLimit
 from app.schemas import Plans, PublicPlan
 from billing.catalog import Catalog, Plan
-from billing.checkout_view import iso
+from billing.clock import iso
 from billing.services import Services
 from billing.subscriptions import read_subscription
 

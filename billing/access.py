@@ -6,9 +6,10 @@ an invoice: so zero-amount invoices, trials and debits that are still on their w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from billing.clock import iso
 from billing.projection import Subscription
 
 GRACE = timedelta(days=14)  # how long a renewal that failed keeps its access, while Stripe retries the payment
@@ -58,11 +59,6 @@ def describe(row: Subscription) -> dict[str, Any]:
 def describe_access(access: Access) -> dict[str, Any]:
     """The decision as buyers and the application see it."""
     return {"granted": access.granted, "reason": access.reason, "until": iso(access.until)}
-
-
-def iso(moment: datetime | None) -> str | None:
-    """ISO 8601 in UTC with a Z, to the second where that is all there is."""
-    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _decide(row: Subscription, now: datetime, grace: timedelta) -> Access:

@@ -6,11 +6,12 @@ open with the checkout's own nonce. Otherwise the checkout shows what became of 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from billing.clock import iso
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, lanes
 
 
@@ -41,11 +42,6 @@ class CheckoutView:
             "reused": self.reused,
             "error": dict(self.error) if self.error else None,
         }
-
-
-def iso(time: datetime | None) -> str | None:
-    """ISO 8601 in UTC with whole seconds."""
-    return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def read_view(connection: sa.Connection, checkout_id: str, *, now: datetime) -> CheckoutView | None:

@@ -20,3 +20,8 @@ class SystemClock:
 
 
 SYSTEM_CLOCK = SystemClock()
+
+
+def iso(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC with a Z, to the second where that is all there is."""
+    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -37,7 +37,7 @@ class Database:
         self.engine = sa.create_engine(
             self.url, pool_size=pool_size, max_overflow=pool_size, hide_parameters=True, **options
         )
-        # SQLite lets one writer in, and who waits for it sleeps up to 100 ms a try: threads of one process stand in line.
+        # SQLite lets one writer in; who waits sleeps up to 100 ms a try. So the threads of a process stand in line.
         self._turn: AbstractContextManager[object] = threading.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)

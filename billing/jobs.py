@@ -34,6 +34,9 @@ class ProcessEvent(Job):
 
 
 JOB_KINDS: tuple[type[Job], ...] = (WorkLane, ProcessEvent)
+# Kinds that carry no row: beat sends them, and any number of them at once is harmless.
 SWEEP_KIND = "ledger.sweep"
+NOTIFY_KIND = "outbox.notify"
+BEAT_KINDS = (SWEEP_KIND, NOTIFY_KIND)
 MAINTENANCE_QUEUE = "maintenance"
 QUEUES = ("checkout", "webhooks", MAINTENANCE_QUEUE)

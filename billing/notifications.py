@@ -13,8 +13,7 @@ from datetime import timedelta
 import structlog
 
 from billing import outbox_ledger
-from billing.access import iso
-from billing.clock import Clock
+from billing.clock import Clock, iso
 from billing.database import Database
 from billing.notifier import NotDelivered, Notifier
 from billing.outbox_ledger import Message

@@ -14,7 +14,7 @@ from kombu import Queue as KombuQueue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from billing.jobs import JOB_KINDS, MAINTENANCE_QUEUE, QUEUES, SWEEP_KIND, Job
+from billing.jobs import BEAT_KINDS, JOB_KINDS, MAINTENANCE_QUEUE, QUEUES, Job
 from billing.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ def create_producer(settings: Settings) -> Celery:
         task_default_queue=MAINTENANCE_QUEUE,
         task_routes={
             **{kind.kind: {"queue": kind.queue} for kind in JOB_KINDS},
-            SWEEP_KIND: {"queue": MAINTENANCE_QUEUE},
+            **{kind: {"queue": MAINTENANCE_QUEUE} for kind in BEAT_KINDS},
         },
         broker_connection_retry_on_startup=True,
         broker_transport_options=_transport_options(settings.broker_url),

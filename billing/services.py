@@ -13,6 +13,7 @@ from billing.database import Database
 from billing.doorbell import Doorbell, RedisDoorbell
 from billing.errors import ConfigurationError
 from billing.locks import Locks, RedisLocks
+from billing.notifier import HttpNotifier, LogNotifier, Notifier
 from billing.queue import CeleryQueue, Queue, create_producer
 from billing.settings import Settings
 from billing.stripe_gateway import LiveStripe, StripeGateway
@@ -29,6 +30,7 @@ class Services:
     doorbell: Doorbell
     locks: Locks
     stripe: StripeGateway | None
+    notifier: Notifier = field(default_factory=LogNotifier)
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -50,8 +52,15 @@ def build_services(settings: Settings) -> Services:
         doorbell=RedisDoorbell(client),
         locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds),
         stripe=_stripe(settings, clock),
+        notifier=_notifier(settings),
         clock=clock,
     )
+
+
+def _notifier(settings: Settings) -> Notifier:
+    if settings.app_webhook_url is None or settings.app_webhook_secret is None:
+        return LogNotifier()
+    return HttpNotifier(settings.app_webhook_url, settings.app_webhook_secret.get_secret_value())
 
 
 def _stripe(settings: Settings, clock: Clock) -> StripeGateway | None:

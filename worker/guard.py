@@ -13,11 +13,11 @@ import structlog
 from celery.worker.consumer import Consumer
 from kombu.utils.json import loads
 
-from billing.jobs import JOB_KINDS, SWEEP_KIND
+from billing.jobs import BEAT_KINDS, JOB_KINDS
 
 log = structlog.get_logger(__name__)
 
-KINDS = frozenset({*(job.kind for job in JOB_KINDS), SWEEP_KIND})
+KINDS = frozenset({*(job.kind for job in JOB_KINDS), *BEAT_KINDS})
 # What decoding and Celery's own reading raise for a message that is not as they expect. Not RuntimeError
 # (beyond RecursionError) and no connection error: those are about us.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)

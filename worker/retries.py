@@ -67,8 +67,11 @@ class JobTask(Task):  # type: ignore[type-arg]  # celery's Task is generic in it
         self._services().queue.send(job, delay_seconds=min(max(delay, asked), LONGEST_SECONDS))
 
 
-class SweepTask(Task):  # type: ignore[type-arg]
-    """The task that carries no row."""
+class BeatTask(Task):  # type: ignore[type-arg]
+    """A task that carries no row and that beat sends again and again.
+
+    One at a time in a process: an application that hangs while it is told of changes keeps one thread, not all.
+    """
 
     ignore_result = True
     max_retries = 0
@@ -77,15 +80,19 @@ class SweepTask(Task):  # type: ignore[type-arg]
         self.name = kind
         self._work = work
         self._services = services
+        self._turn = threading.Lock()
 
     def run(self, *args: Any, **kwargs: Any) -> None:
-        """Sweep. Arguments are not ours: refused."""
+        """Do it, unless it is being done. Arguments are not ours: refused."""
         if args or kwargs:
             _count(self.name, "refused")
-            log.warning("job.refused", kind=self.name, reason="a sweep takes no arguments")
-            return
-        with structlog.contextvars.bound_contextvars(job=self.name):
-            attempt(self.name, self._work, self._services)
+            log.warning("job.refused", kind=self.name, reason="this kind takes no arguments")
+        elif self._turn.acquire(blocking=False):
+            try:
+                with structlog.contextvars.bound_contextvars(job=self.name):
+                    attempt(self.name, self._work, self._services)
+            finally:
+                self._turn.release()
 
 
 def attempt(kind: str, work: Callable[[Services], None], services: Callable[[], Services]) -> Exception | None:

@@ -12,12 +12,16 @@ from celery import Celery
 from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
 
-from billing.jobs import SWEEP_KIND
+from billing.jobs import NOTIFY_KIND, SWEEP_KIND
 
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 30  # how late a lost wake-up is noticed
-SCHEDULE = {"sweep": {"task": SWEEP_KIND, "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}}}
+NOTIFY_SECONDS = 5  # how late the application hears of a change at the most, while it answers
+SCHEDULE = {
+    kind: {"task": kind, "schedule": seconds, "options": {"expires": seconds}}
+    for kind, seconds in ((SWEEP_KIND, SWEEP_SECONDS), (NOTIFY_KIND, NOTIFY_SECONDS))
+}
 TICK_SECONDS = 5  # how often beat shows that it is alive
 
 

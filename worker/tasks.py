@@ -9,12 +9,13 @@ from celery import Celery
 
 from billing.checkout import work_lane
 from billing.errors import StripeMisconfigured
-from billing.jobs import SWEEP_KIND, ProcessEvent, WorkLane
+from billing.jobs import NOTIFY_KIND, SWEEP_KIND, ProcessEvent, WorkLane
+from billing.notifications import notify
 from billing.processing import process_event
 from billing.services import Services
 from billing.stripe_gateway import StripeGateway
 from billing.sweeper import sweep
-from worker.retries import JobTask, SweepTask
+from worker.retries import BeatTask, JobTask
 
 
 def lane_work(job: WorkLane, services: Services) -> None:
@@ -51,11 +52,17 @@ def ledger_sweep(services: Services) -> None:
     sweep(database=services.database, queue=services.queue, clock=services.clock)
 
 
+def outbox_notify(services: Services) -> None:
+    """Tell the application what changed (NTF)."""
+    notify(database=services.database, notifier=services.notifier, clock=services.clock)
+
+
 def register(celery: Celery, services: Callable[[], Services]) -> None:
     """Tell the application its tasks: these, and no others, are what a message may name."""
     for job, work in ((WorkLane, lane_work), (ProcessEvent, event_process)):
         celery.register_task(JobTask(job, work, services))
-    celery.register_task(SweepTask(SWEEP_KIND, ledger_sweep, services))
+    for kind, work_all in ((SWEEP_KIND, ledger_sweep), (NOTIFY_KIND, outbox_notify)):
+        celery.register_task(BeatTask(kind, work_all, services))
 
 
 def _stripe(services: Services) -> StripeGateway:

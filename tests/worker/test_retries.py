@@ -8,7 +8,7 @@ import pytest
 from billing.errors import PermanentError, StripeUnclear, TransientError
 from billing.jobs import SWEEP_KIND, Job, ProcessEvent, WorkLane
 from billing.services import Services
-from worker.retries import LONGEST_SECONDS, PUT_BACK_SECONDS, REMEMBERED, JobTask, SweepTask, Tries
+from worker.retries import LONGEST_SECONDS, PUT_BACK_SECONDS, REMEMBERED, BeatTask, JobTask, Tries
 
 
 @dataclass
@@ -100,7 +100,7 @@ def test_event_is_not_put_back_because_its_row_knows_when_to_come_again() -> Non
 def test_sweep_takes_no_arguments() -> None:
     """OPS-12"""
     swept: list[Services] = []
-    task = SweepTask(SWEEP_KIND, swept.append, lambda: cast("Services", World()))
+    task = BeatTask(SWEEP_KIND, swept.append, lambda: cast("Services", World()))
     task.run(1)
     assert swept == []
     task.run()
@@ -112,3 +112,19 @@ def test_memory_of_tries_is_bounded() -> None:
     for row_id in range(REMEMBERED + 10):
         tries.next_delay(row_id)
     assert len(tries._counts) == REMEMBERED
+
+
+def test_beat_task_runs_once_at_a_time_in_a_process() -> None:
+    """OPS-9: a second wake-up finds the first at work and lets it be."""
+    task: BeatTask
+    ran: list[Services] = []
+
+    def work(services: Services) -> None:
+        ran.append(services)
+        task.run()
+
+    task = BeatTask(SWEEP_KIND, work, lambda: cast("Services", World()))
+    task.run()
+    assert len(ran) == 1
+    task.run()
+    assert len(ran) == 2

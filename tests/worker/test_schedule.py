@@ -47,5 +47,5 @@ def test_two_beats_send_sweeps_that_expire_and_end_at_sigterm(
 @pytest.mark.parametrize("entry", SCHEDULE.values())
 def test_scheduled_message_expires_before_the_next_but_one(entry: dict[str, Any]) -> None:
     """OPS-9"""
-    assert entry["schedule"] == SWEEP_SECONDS
+    assert entry["schedule"] <= SWEEP_SECONDS
     assert entry["options"]["expires"] <= 2 * entry["schedule"]
