@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
 
-.PHONY: help dev test race lint types clean lock
+.PHONY: help dev test race bench lint types clean lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -17,6 +17,9 @@ test: .venv/dev.stamp  ## every test, real Valkey and PostgreSQL included
 
 race: .venv/dev.stamp  ## only the races: interleavings and kills, many schedules
 	@$(BIN)/python -m pytest tests/races $(ARGS)
+
+bench: .venv/dev.stamp  ## one buyer, 100 requests at once: the usual way and onelane side by side (ARGS=200: a Stripe 200 ms away)
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 lint: .venv/dev.stamp  ## ruff, formatting and import directions
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

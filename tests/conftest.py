@@ -29,7 +29,12 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 # What starts many processes or a browser: one at a time each, on one worker of `pytest -n`.
-ONE_WORKER = {"tests/dev/": "processes", "tests/browser/": "browser", "tests/app/test_server.py": "server"}
+ONE_WORKER = {
+    "tests/dev/": "processes",
+    "tests/bench/": "processes",
+    "tests/browser/": "browser",
+    "tests/app/test_server.py": "server",
+}
 
 
 @pytest.hookimpl(optionalhook=True)
