@@ -52,7 +52,7 @@ def own_programs(decided: DevSettings, *, folder: Path) -> list[Program]:
         Program(
             "web",
             [sys.executable, "-m", "app", "web"],
-            {**web, "ONELANE_SHOP": "1"},
+            {**web, "ONELANE_SHOP": "1"} if decided.shop else web,
             lambda: _answers(f"{decided.home}/readyz"),
             rank=WEB_RANK,
             stop_seconds=5,

@@ -31,6 +31,7 @@ class DevSettings:
     valkey_port: int | None
     sandbox_port: int | None
     home: str  # the address of the web, for a browser on this machine
+    shop: bool  # the shop signs its own tokens, which is not to be had with somebody else's keys
 
     @property
     def sandbox_home(self) -> str | None:
@@ -69,6 +70,7 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
         valkey_port=valkey_port,
         sandbox_port=sandbox_port,
         home=home,
+        shop=not settings.auth_jwks_url,
     )
 
 
