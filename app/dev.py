@@ -1,7 +1,7 @@
 """`onelane dev`: everything on this machine with one command, and everything stopped with one Ctrl-C.
 
-1 look whether it can run here (no second one in the folder, the port is free)   2 decide the settings
-3 start Valkey and the sandbox, bring the ledger up to date   4 start web, workers, beat
+1 look whether it can run here (no second one in the folder, the port is free)   2 decide the settings, look at
+what was given   3 start Valkey and the sandbox, bring the ledger up to date   4 start web, workers, beat
 5 print the addresses   6 keep it all running until a signal   7 stop in order
 """
 
@@ -22,9 +22,11 @@ from app.dev_settings import DevSettings, decide, remove_state, sandbox_seed, wr
 from app.ports import require_free
 from app.supervisor import Interrupted, Supervisor
 from billing.catalog import load_catalog
+from billing.checks import require_given
 from billing.database import Database
 from billing.errors import ConfigurationError
 from billing.migrate import upgrade
+from billing.services import build_services
 from billing.settings import DEV_STATE, Settings, load_settings
 
 FOLDER = Path("var")
@@ -40,6 +42,8 @@ def run_dev() -> None:
         settings = load_settings()
         require_free(settings.bind, settings.port, setting="PORT")
         decided = decide(settings, folder=FOLDER)
+        build_services(load_settings(**{name.lower(): value for name, value in decided.values.items()}))
+        require_given(settings)
         _prepare(settings, decided)
         supervisor = Supervisor(screen.say)
         supervisor.heed_signals()

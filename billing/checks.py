@@ -67,6 +67,21 @@ def examine(settings: Settings, *, stripe: Prices | None) -> Iterator[Finding]:
         yield from _guarded("stripe", lambda: _account(settings, stripe))
 
 
+def require_given(settings: Settings) -> None:
+    """Look at the servers that were given to us. Raises ConfigurationError or TransientError for the first bad one."""
+    given = settings.model_fields_set
+    if "database_url" in given:
+        try:
+            with Database(settings.database_url).read():
+                pass
+        except TransientError:
+            raise TransientError("DATABASE_URL: the database does not answer. Start it, or set another.") from None
+    if "redis_url" in given:
+        list(_redis(settings.redis_url))
+    if "celery_broker_url" in given:
+        list(_broker(settings))
+
+
 def _guarded(subject: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from look()

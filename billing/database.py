@@ -4,6 +4,7 @@
 IMMEDIATE), so that it waits in line instead of failing half-way; PostgreSQL runs READ COMMITTED.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -62,6 +63,11 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def keep_wal(self) -> None:
+        """Note in SQLite's file that it has a write-ahead log: once, before anybody else is there."""
+        with _own_errors(), self.engine.connect() as connection:
+            connection.connection.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
+
     def close(self) -> None:
         """Close every connection (also after a fork, before the first use)."""
         self.engine.dispose()
@@ -104,8 +110,18 @@ def _with_driver(url: str) -> sa.URL:
 
 
 def _make_folder(url: sa.URL) -> None:
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    if not url.database or url.database == ":memory:":
+        return
+    file = Path(url.database)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"DATABASE_URL: the folder {file.parent} cannot be made ({error.strerror}). Set it to a file of yours."
+        ) from None
+    # SQLite writes beside the file, too; and root may write anywhere.
+    if file.is_dir() or not os.access(file.parent, os.W_OK) or (file.exists() and not os.access(file, os.W_OK)):
+        raise ConfigurationError(f"DATABASE_URL: {file} cannot be written. Set it to a file of yours.")
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -20,9 +20,7 @@ ADVISORY_LOCK = 0x6F6E656C  # "onel": any number, as long as all of our processe
 def upgrade(database: Database) -> None:
     """Run what is missing. Raises LedgerUnavailable."""
     if database.is_sqlite:
-        # WAL is kept by the file: set once here, before anybody else is there.
-        with database.engine.connect() as connection:
-            connection.connection.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
+        database.keep_wal()
     with database.write() as connection:
         if not database.is_sqlite:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})

@@ -12,8 +12,10 @@ import structlog
 from celery import Celery
 from kombu import Queue as KombuQueue
 from kombu.exceptions import OperationalError
+from kombu.transport import TRANSPORT_ALIASES
 from redis.exceptions import RedisError
 
+from billing.errors import ConfigurationError
 from billing.jobs import BEAT_KINDS, JOB_KINDS, MAINTENANCE_QUEUE, QUEUES, Job
 from billing.settings import Settings
 
@@ -37,7 +39,11 @@ class Queue(Protocol):
 
 
 def create_producer(settings: Settings) -> Celery:
-    """The Celery application with its transport settled; `worker/celery.py` adds the tasks."""
+    """The Celery application, its transport settled; `worker/celery.py` adds the tasks. Raises ConfigurationError."""
+    transport = settings.broker_url.partition("://")[0].partition("+")[0]
+    if transport not in TRANSPORT_ALIASES:
+        name = "CELERY_BROKER_URL" if settings.celery_broker_url else "REDIS_URL"
+        raise ConfigurationError(f"{name} is no address of a broker. Set {name} like redis://host:6379/0.")
     celery = Celery("onelane", broker=settings.broker_url, set_as_current=False)
     celery.conf.update(
         task_serializer="json",

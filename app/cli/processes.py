@@ -35,8 +35,10 @@ def web(workers: int, threads: int) -> None:
 
     from app.ports import require_free
     from app.server import serve
+    from billing.services import build_services
 
     settings = load_settings(stripe_api_key=None)
+    build_services(settings)  # opens nothing: what makes no sense is said once, here, not by every process
     require_free(settings.bind, settings.port, setting="PORT")
     serve(settings, workers=workers, threads=threads)
 
