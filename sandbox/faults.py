@@ -11,7 +11,6 @@ save_500_without_effect      500, saved under the idempotency key; nothing was d
 save_500_with_effect         500, saved under the idempotency key; everything was done
 """
 
-import itertools
 import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
@@ -74,7 +73,7 @@ class Fault:
 class Faults:
     def __init__(self) -> None:
         self._waiting: list[Fault] = []
-        self._ids = itertools.count(1)
+        self._last_id = 0
 
     def add(self, kind: str, **fields: Any) -> Fault:
         if kind not in get_args(Kind):
@@ -93,7 +92,8 @@ class Faults:
             re.compile(fields.get("path", "/"))
         except re.error as error:
             raise ValueError(f"path is no regular expression: {error}") from error
-        fault = Fault(kind, **{**fields, "id": next(self._ids)})  # type: ignore[arg-type]
+        self._last_id += 1
+        fault = Fault(kind, **{**fields, "id": self._last_id})  # type: ignore[arg-type]
         self._waiting.append(fault)
         return fault
 
