@@ -2,8 +2,11 @@
 
 Answers leave as plain dicts (an SDK object costs 25 times a plain parse), errors as our own, translated
 once in `_translate`. Reads are tried twice; writes once, because the protocols decide what to repeat.
+Whatever is on the other side, an answer is bounded in size and time, and no redirect is followed.
 """
 
+import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -12,8 +15,10 @@ from typing import Any, Protocol
 
 import requests
 import stripe
+import structlog
 from prometheus_client import Counter
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from billing.clock import Clock
 from billing.errors import (
@@ -30,6 +35,9 @@ Json = dict[str, Any]
 # What the code was written against; the account's default version must not change under us.
 API_VERSION = "2026-10-28.endive"
 PAGE = 100  # Stripe's largest
+MOST_BYTES = 8 * 1024 * 1024  # unpacked: a page of 100 large sessions has 1 MB
+PIECE_BYTES = 64 * 1024
+log = structlog.get_logger(__name__)
 REQUESTS = Counter("onelane_stripe_requests_total", "Requests to Stripe.", ["route", "status"])
 
 
@@ -89,16 +97,18 @@ class LiveStripe:
         api_base: str | None,
         timeout_seconds: float,
         clock: Clock,
+        max_per_second: float = 100.0,
         http_client: stripe.HTTPClient | None = None,
     ) -> None:
         self._client = stripe.StripeClient(
             api_key,
             stripe_version=API_VERSION,
             base_addresses={"api": api_base} if api_base else {},
-            http_client=http_client or _http_client(timeout_seconds),
+            http_client=http_client or _BoundedClient(timeout_seconds),
         )
         self._clock = clock
         self._ahead = 0.0  # seconds that Stripe's clock is ahead of ours
+        self._pace = Pace(max_per_second)
         # 8: a look reads two lists and the few sessions of the last 25 h.
         self._readers = ThreadPoolExecutor(8, thread_name_prefix="stripe")
 
@@ -172,7 +182,10 @@ class LiveStripe:
             found += items
             if not answer.get("has_more") or not items:
                 return found
-            page["starting_after"] = items[-1]["id"]
+            last = items[-1]["id"]
+            if last == page.get("starting_after"):
+                raise StripeUnclear("Stripe answered a list request with the same page again.")
+            page["starting_after"] = last
 
     def _get(self, path: str, *, route: str | None = None, **query: Any) -> Json:
         return self._request("get", path, route=route or path, max_network_retries=1, **query)
@@ -190,12 +203,19 @@ class LiveStripe:
 
     def _request(self, method: str, path: str, *, route: str, **arguments: Any) -> Json:
         label = f"{method.upper()} {route}"
+        self._pace.wait()
         try:
             answer = self._client.raw_request(method, path, **arguments)
         except stripe.StripeError as error:
             REQUESTS.labels(label, str(error.http_status or "none")).inc()
             self._note_date(error.headers)
-            raise _translate(error, writing=method == "post") from error
+            # from None: the SDK's error holds the body, and with it a session's URL or an email.
+            raise _translate(error, writing=method == "post") from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # What the SDK makes of a proxy's {"error": "Bad Gateway"}, or of a page that is not in UTF-8.
+            REQUESTS.labels(label, "none").inc()
+            log.warning("stripe.answer_unreadable", route=label, error=type(error).__name__)
+            raise StripeUnclear("Stripe's answer could not be read.") from None
         REQUESTS.labels(label, str(answer.code)).inc()
         self._note_date(answer.headers)
         if not isinstance(answer.data, dict):
@@ -211,12 +231,62 @@ class LiveStripe:
                 return  # a date that is none tells nothing
 
 
-def _http_client(timeout_seconds: float) -> stripe.HTTPClient:
-    session = requests.Session()
-    session.max_redirects = 0  # an API does not redirect; whoever does is not Stripe
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=32))
-    return stripe.RequestsClient(timeout=timeout_seconds, session=session)
+class Pace:
+    """At most so many requests a second from this process; a second's worth may go out at once."""
+
+    def __init__(self, per_second: float) -> None:
+        self._interval = 1 / per_second
+        self._taken = 0.0  # the moment up to which requests have been let through
+        self._guard = threading.Lock()
+
+    def wait(self) -> None:
+        """Wait for one's turn."""
+        with self._guard:
+            now = time.monotonic()
+            self._taken = max(self._taken, now - 1) + self._interval
+            ahead = self._taken - now
+        if ahead > 0:
+            time.sleep(ahead)
+
+
+class _NoRedirects(requests.Session):
+    """An API does not redirect; whoever does is not Stripe, and must not be sent the key."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
+class _BoundedClient(stripe.RequestsClient):
+    """The SDK's client, except that it reads no more than MOST_BYTES of an answer and no longer than its timeout."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        session = _NoRedirects()
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, HTTPAdapter(pool_maxsize=32))
+        super().__init__(timeout=timeout_seconds, session=session)
+        self._longest = timeout_seconds
+
+    def request(  # type: ignore[override]  # bytes where its base says str, as in the SDK's own clients
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """One request and its whole answer. Raises APIConnectionError."""
+        raw, status, answered = self.request_stream(method, url, headers, post_data)
+        deadline = time.monotonic() + self._longest
+        body = bytearray()
+        try:
+            while piece := raw.read1(PIECE_BYTES, decode_content=True):  # unpacked as it is read, never more at once
+                body += piece
+                if len(body) > MOST_BYTES or time.monotonic() > deadline:
+                    raise _unread("The answer is too large or too slow.", should_retry=False)
+        except (HTTPError, OSError) as error:
+            raise _unread(f"The answer broke off: {type(error).__name__}.", should_retry=True) from None
+        finally:
+            raw.close()  # read to its end, its connection is back in the pool by now; broken off, it must not be
+        return bytes(body), status, answered
+
+
+def _unread(message: str, *, should_retry: bool) -> stripe.APIConnectionError:
+    return stripe.APIConnectionError(message, should_retry=should_retry)  # type: ignore[no-untyped-call]
 
 
 def _translate(error: stripe.StripeError, *, writing: bool) -> OnelaneError:
@@ -226,7 +296,7 @@ def _translate(error: stripe.StripeError, *, writing: bool) -> OnelaneError:
     raw = body.get("error")
     details: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
     request = f" (request {error.request_id})" if error.request_id else ""
-    if status in (401, 403):
+    if status in (401, 403) and details:  # without them it is a proxy that speaks
         return StripeMisconfigured(
             f"Stripe does not accept this API key for that{request}. The operator must set STRIPE_API_KEY."
         )
@@ -256,7 +326,7 @@ def _translate(error: stripe.StripeError, *, writing: bool) -> OnelaneError:
 
 def _seconds(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After") or headers.get("retry-after") or ""
-    return float(value) if value.isdigit() else None
+    return float(value) if value.isdecimal() else None
 
 
 def _id_of(made: Json) -> str:
