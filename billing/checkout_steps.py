@@ -13,12 +13,12 @@ import structlog
 from billing import lane_ledger
 from billing.catalog import Catalog
 from billing.clock import Clock
-from billing.customers import ensure_customer
+from billing.customers import ensure_customer, release_deleted
 from billing.database import Database
 from billing.doorbell import Doorbell
 from billing.errors import StripeMisconfigured, StripeRefused, StripeSavedFailure
 from billing.lane_ledger import Snapshot
-from billing.lanes import SESSION_LIFETIME, Checkout, Lane, is_stale, key_is_dead, nonce_of
+from billing.lanes import LOOK_BACK, SESSION_LIFETIME, Checkout, Lane, is_stale, key_is_dead, nonce_of
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState
 from billing.session_parameters import session_parameters
 from billing.stripe_gateway import StripeGateway
@@ -47,7 +47,12 @@ def begin(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
     customer_id = seen.customer_id or ensure_customer(
         seen.lane.user_id, database=at.database, stripe=at.stripe, clock=at.clock
     )
-    verdict = _verify(seen, customer_id, at)  # 3
+    try:
+        verdict = _verify(seen, customer_id, at)  # 3
+    except StripeRefused as refused:
+        if not _has_replaced(customer_id, seen.lane, refused, at):
+            raise
+        return True
     if verdict.blocker:
         _refuse(seen.lane, mine, verdict.blocker, at)
         return True
@@ -79,10 +84,11 @@ def create(seen: Snapshot, at: Hands) -> bool:
     except StripeSavedFailure as failure:
         return _look_for_it(seen, failure, at)  # 5b
     except (StripeRefused, StripeMisconfigured) as refused:
+        replaced = _has_replaced(attempt.parameters["customer"], lane, refused, at)
         error = {"code": refused.code, "detail": refused.sentence}
         with at.database.write() as connection:
             failed = []
-            if lane_ledger.close(connection, lane, AttemptOutcome.REFUSED):
+            if lane_ledger.close(connection, lane, AttemptOutcome.REFUSED) and not replaced:
                 failed = lane_ledger.turn_down(
                     connection,
                     lane.id,
@@ -101,9 +107,8 @@ def _look_for_it(seen: Snapshot, failure: StripeSavedFailure, at: Hands) -> bool
     """Step 5b: find by its nonce what a failed creation may have made; close once it can make nothing any more."""
     lane, attempt = seen.lane, seen.attempt
     assert attempt is not None, "step 4 wrote it"
-    assert seen.customer_id is not None, "step 3 made it"
-    since = attempt.created_at - timedelta(hours=1)
-    for session in at.stripe.list_sessions(seen.customer_id, created_since=since):
+    # By Stripe's clock, not by the attempt's row: a worker's clock that is ahead would hide what it made.
+    for session in at.stripe.list_sessions(attempt.parameters["customer"], created_since=at.stripe.now() - LOOK_BACK):
         if nonce_of(session) == attempt.nonce:
             return _publish(lane, attempt.nonce, session["id"], at)
     now = at.clock.now()
@@ -130,10 +135,16 @@ def answer(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
     """Steps 7 to 9: look at the session, verify once more, and give its URL; or begin to close it."""
     lane, attempt = seen.lane, seen.attempt
     assert attempt is not None, "step 4 wrote it"
-    assert seen.customer_id is not None, "step 3 made it"
-    if is_stale(attempt, mine, reuse_seconds=at.reuse_seconds):
+    customer_id = attempt.parameters["customer"]
+    replaced = customer_id != seen.customer_id  # the session is a deleted customer's
+    if replaced or is_stale(attempt, mine, reuse_seconds=at.reuse_seconds):
         return _begin_closing(lane, at)
-    verdict = _verify(seen, seen.customer_id, at)  # 7, 7s and 8, read side by side
+    try:
+        verdict = _verify(seen, customer_id, at)  # 7, 7s and 8, read side by side
+    except StripeRefused as refused:
+        if not _has_replaced(customer_id, lane, refused, at):
+            raise
+        return True
     session = verdict.sessions.get(lane.session_id or "")
     if session is None or session["status"] != "open":  # 7: paid or expired; step 3 will see which
         paid = session is not None and session["status"] == "complete"
@@ -175,6 +186,15 @@ def _verify(seen: Snapshot, customer_id: str, at: Hands) -> Verdict:
         return (lane.nonce, lane.session_id) if lane else (None, None)
 
     return verify(customer_id, recorded=seen.recorded, owned=owned, stripe=at.stripe, catalog=at.catalog)
+
+
+def _has_replaced(customer_id: str, lane: Lane, refused: StripeRefused | StripeMisconfigured, at: Hands) -> bool:
+    """Whether Stripe refused because it deleted this customer; the user is without one now, and gets a new one."""
+    if not isinstance(refused, StripeRefused) or refused.param != "customer":
+        return False
+    return release_deleted(
+        lane.user_id, customer_id, database=at.database, stripe=at.stripe, clock=at.clock, catalog=at.catalog
+    )
 
 
 def _refuse(lane: Lane, mine: Checkout, blocker: Blocker, at: Hands) -> None:

@@ -46,8 +46,10 @@ def find_user(connection: sa.Connection, customer_id: str) -> str | None:
 
 
 def requested(connection: sa.Connection, user_id: str, *, now: datetime) -> None:
-    """Note, before the first POST, that one may have gone out."""
-    first = sa.update(customers).where(customers.c.user_id == user_id, customers.c.requested_at.is_(None))
+    """Note, before the first POST, that one may have gone out; not where the user has a customer by now."""
+    first = sa.update(customers).where(
+        customers.c.user_id == user_id, customers.c.requested_at.is_(None), customers.c.customer_id.is_(None)
+    )
     connection.execute(first.values(requested_at=now))
 
 
@@ -61,16 +63,35 @@ def give(connection: sa.Connection, row: CustomerRow, customer_id: str) -> bool:
     return connection.execute(mine.values(customer_id=customer_id)).rowcount == 1
 
 
-def renew_key(connection: sa.Connection, row: CustomerRow) -> None:
+def renew_key(connection: sa.Connection, row: CustomerRow, *, leave_out: str = "") -> None:
     """Replace a key that can create nothing any more; nobody has requested with the new one."""
-    key = str(uuid.uuid4())
-    parameters = {**row.parameters, "metadata": {**row.parameters["metadata"], "nonce": key}}
     mine = sa.update(customers).where(
         customers.c.user_id == row.user_id,
         customers.c.customer_id.is_(None),
         customers.c.idempotency_key == row.idempotency_key,
     )
-    connection.execute(mine.values(idempotency_key=key, parameters=parameters, requested_at=None))
+    connection.execute(mine.values(_new_key(row, leave_out=leave_out)))
+
+
+def release(connection: sa.Connection, user_id: str, customer_id: str) -> bool:
+    """Take a customer from its user, with a new key for the next one; False when it is not theirs any more.
+
+    An erased user keeps it: by this row a late event is known to be about somebody erased.
+    """
+    row = read_customer(connection, user_id)
+    if row is None:
+        return False
+    theirs = sa.update(customers).where(
+        customers.c.user_id == user_id, customers.c.customer_id == customer_id, customers.c.erased_at.is_(None)
+    )
+    return connection.execute(theirs.values(customer_id=None, **_new_key(row))).rowcount == 1
+
+
+def _new_key(row: CustomerRow, *, leave_out: str = "") -> dict[str, Any]:
+    key = str(uuid.uuid4())
+    parameters = {name: value for name, value in row.parameters.items() if name != leave_out}
+    parameters["metadata"] = {**parameters["metadata"], "nonce": key}
+    return {"idempotency_key": key, "parameters": parameters, "requested_at": None}
 
 
 def claim(connection: sa.Connection, *, user_id: str, customer_id: str) -> bool:

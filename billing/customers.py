@@ -1,31 +1,48 @@
 """One Stripe customer per user, however many first checkouts come at once (CHK-8).
 
 The row with its own idempotency key is committed before POST /v1/customers, so everybody who creates sends
-the same key and parameters. An existing customer comes in by `claim_customer` (the import and PUT).
+the same key and parameters. An existing customer comes in by `claim_customer` (the import and PUT), and one
+that Stripe has deleted goes by `release_deleted` (CHK-17).
 """
 
 import re
 from datetime import timedelta
 
+import structlog
+
 from billing import customer_ledger
+from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.customer_ledger import CustomerRow
 from billing.database import Database
-from billing.errors import CustomerTaken, InvalidRequest, StripeSavedFailure, StripeUnclear
+from billing.errors import (
+    CustomerTaken,
+    InvalidRequest,
+    StripeMissing,
+    StripeRefused,
+    StripeSavedFailure,
+    StripeUnclear,
+)
 from billing.stripe_gateway import StripeGateway
+from billing.synchronizing import sync_customer
+
+log = structlog.get_logger(__name__)
 
 CUSTOMER_ID = re.compile(r"cus_[A-Za-z0-9_]{1,250}")
-# Stripe keeps keys for at least 24 h: an older one might create a second customer.
-KEY_LIFETIME = timedelta(hours=23)
+# Stripe keeps keys for at least 24 h; an older one might create a second customer. 4 h for clocks: who sent
+# the key first may have been 2 h ahead, and who looks at it 2 h behind.
+KEY_LIFETIME = timedelta(hours=20)
+CLOCK_MARGIN = timedelta(hours=3)
+# One call at its 10 s timeout, and 5 s for a list that lags: what was not found by then was never made.
+LOOK_AGAIN = timedelta(seconds=15)
 
 
 def ensure_customer(user_id: str, *, database: Database, stripe: StripeGateway, clock: Clock) -> str:
     """The user's Stripe customer, created when there is none. Raises StripeUnclear and the gateway's errors."""
     with database.write() as connection:
+        customer_ledger.requested(connection, user_id, now=clock.now())  # the write-ahead
         row = customer_ledger.read_customer(connection, user_id)
-        assert row is not None, "a lane's user has a row"  # the foreign key says so
-        if row.customer_id is None:
-            customer_ledger.requested(connection, user_id, now=clock.now())  # the write-ahead
+    assert row is not None, "a lane's user has a row"  # the foreign key says so
     if row.customer_id is not None:
         return row.customer_id
     if row.requested_at is not None and row.requested_at < clock.now() - KEY_LIFETIME:
@@ -55,28 +72,57 @@ def claim_customer(user_id: str, customer_id: str, *, database: Database, clock:
     )
 
 
+def release_deleted(
+    user_id: str, customer_id: str, *, database: Database, stripe: StripeGateway, clock: Clock, catalog: Catalog
+) -> bool:
+    """Part a user from a customer that Stripe says it deleted; whether it is not theirs any more (CHK-17).
+
+    Nothing is hidden by that: deletion is for good and cancels every subscription, of which the application hears
+    by the last sync here, while the ledger still knows whose they were. One that Stripe never had is an
+    import's mistake, behind which a live subscription may stand: that is for a person.
+    """
+    try:
+        deleted = stripe.get_customer(customer_id).get("deleted") is True
+    except StripeMissing:
+        deleted = False
+    if not deleted:
+        return False
+    sync_customer(customer_id, database=database, stripe=stripe, clock=clock, catalog=catalog)
+    with database.write() as connection:
+        if customer_ledger.release(connection, user_id, customer_id):
+            log.warning("customer.released", customer_id=customer_id, reason="deleted at Stripe")
+        row = customer_ledger.read_customer(connection, user_id)
+    return row is not None and row.customer_id != customer_id
+
+
 def _create(row: CustomerRow, *, database: Database, stripe: StripeGateway, clock: Clock) -> str:
     try:
         return stripe.create_customer(row.parameters, idempotency_key=row.idempotency_key)
     except StripeSavedFailure as failure:
         found = _look_for(row, stripe=stripe, clock=clock)
-        if found is None and failure.replayed:  # settled: this key will never make one
+        waited = row.requested_at is not None and clock.now() - row.requested_at >= LOOK_AGAIN
+        if found is None and failure.replayed and waited:  # settled: this key will never make one
             return _start_anew(row, database=database)
         if found is None:
             raise
         return found
+    except StripeRefused as refused:
+        if refused.param != "email" or "email" not in row.parameters:
+            raise
+        # A customer does without; kept, an address that Stripe does not take would refuse this user for ever.
+        return _start_anew(row, database=database, leave_out="email")
 
 
 def _look_for(row: CustomerRow, *, stripe: StripeGateway, clock: Clock) -> str | None:
     """The customer that the row's key made, if it made one."""
-    since = (row.requested_at or clock.now()) - timedelta(hours=1)
+    since = (row.requested_at or clock.now()) - CLOCK_MARGIN
     for customer in stripe.list_customers(created_since=since):
         if (customer.get("metadata") or {}).get("nonce") == row.idempotency_key:
             return str(customer["id"])
     return None
 
 
-def _start_anew(row: CustomerRow, *, database: Database) -> str:
+def _start_anew(row: CustomerRow, *, database: Database, leave_out: str = "") -> str:
     with database.write() as connection:
-        customer_ledger.renew_key(connection, row)
+        customer_ledger.renew_key(connection, row, leave_out=leave_out)
     raise StripeUnclear("The customer is created anew, with a new key. Try again.")
