@@ -18,7 +18,7 @@ from billing.database import Database
 from billing.doorbell import Doorbell
 from billing.errors import LedgerUnavailable, StripeMisconfigured, StripeRefused, StripeUnclear, TransientError
 from billing.jobs import WorkLane
-from billing.lanes import Lane
+from billing.lanes import LONGEST_BACKOFF, Lane, seconds_until_due
 from billing.locks import Locks
 from billing.models import CheckoutStatus, LaneState
 from billing.queue import Queue
@@ -27,12 +27,13 @@ from billing.stripe_gateway import StripeGateway
 log = structlog.get_logger(__name__)
 
 # A lane comes to rest in at most nine rounds (closing, closed, creating, open, for a checkout and one that
-# supersedes it, and one to see that nothing waits); more means a hot lane: let others have the slot.
+# supersedes it, and one to see that nothing waits); more means a hot lane: let others have the slot. Hot for no
+# good reason, it waits longer each time, since only an answer forgets its failures: no loop creates without end.
 MOST_ROUNDS = 25
 # A lock is given back within seconds; what has to wait longer waits in SQL for the sweep (every 30 s).
 LOCK_JITTER_SECONDS = (0.1, 0.4)
 LONGEST_DELAY_SECONDS = 10.0
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.5, 60.0
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.5, LONGEST_BACKOFF.total_seconds()
 
 
 def work_lane(
@@ -59,8 +60,8 @@ def work_lane(
         idle = lane is None or (_is_settled(lane) and not lane_ledger.has_waiting(connection, lane_id))
     if lane is None or idle:
         return
-    if lane.next_attempt_at and lane.next_attempt_at > clock.now():
-        _send_later(job, (lane.next_attempt_at - clock.now()).total_seconds(), queue)
+    if (wait := seconds_until_due(lane, now=clock.now())) > 0:
+        _send_later(job, wait, queue)
         return
     with locks.hold(f"lane:{lane_id}") as lease:  # 1
         if lease is None:
@@ -69,18 +70,21 @@ def work_lane(
         try:
             for _ in range(MOST_ROUNDS):
                 if lease.lapsed:
-                    break
+                    queue.send(job)
+                    return
                 if not _round(lane_id, at):
                     return
+            hot = TransientError("The lane did not come to rest. Others have their turn first.")
+            _send_later(job, _postpone(lane_id, hot, at), queue)
         except LedgerUnavailable:
             raise
         except TransientError as error:
             _send_later(job, _postpone(lane_id, error, at), queue)
-            return
         except (StripeRefused, StripeMisconfigured) as error:
             _give_up(lane_id, error, at)
-            return
-    queue.send(job)
+        except Exception:  # a bug, or an answer that nobody foresaw: heard of by whoever watches the worker
+            _postpone(lane_id, TransientError("The worker failed at this lane. It will be tried again."), at)
+            raise
 
 
 def _round(lane_id: int, at: Hands) -> bool:

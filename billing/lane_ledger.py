@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.database import insert_new
-from billing.lanes import LOOK_BACK, Attempt, Checkout, Lane
+from billing.lanes import LONGEST_BACKOFF, LOOK_BACK, Attempt, Checkout, Lane
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, customers, lanes
 
 _LANE = [lanes.c[name] for name in Lane.__slots__]
@@ -28,7 +28,7 @@ class Snapshot:
     customer_id: str | None
     waiting: Sequence[Checkout]  # pending, by number
     attempt: Attempt | None  # the lane's own, while it has a nonce
-    recorded: Sequence[str]  # session ids that attempts of the last 25 h made
+    recorded: Sequence[str]  # the lane's session, and those of the last 25 h that may still be open or were paid
 
     @property
     def newest(self) -> Checkout | None:
@@ -56,18 +56,22 @@ def read_snapshot(connection: sa.Connection, lane_id: int, *, now: datetime) -> 
     lane = _lane(connection.execute(sa.select(*_LANE).where(lanes.c.id == lane_id)).one())
     pending = sa.select(*_CHECKOUT).where(checkouts.c.lane_id == lane_id, checkouts.c.status == CheckoutStatus.PENDING)
     waiting = [_checkout(row) for row in connection.execute(pending.order_by(checkouts.c.number))]
+    # An expired session stays expired: looked at again, a lane's hundredth checkout would cost a hundred calls.
+    ended = attempts.c.outcome.in_([AttemptOutcome.EXPIRED, AttemptOutcome.SUPERSEDED])
     recent = sa.select(attempts.c.session_id).where(
         attempts.c.lane_id == lane_id,
         attempts.c.created_at > now - LOOK_BACK,
         attempts.c.session_id.is_not(None),
+        sa.or_(attempts.c.outcome.is_(None), ~ended),
     )
+    recorded = set(connection.scalars(recent)) | ({lane.session_id} if lane.session_id else set())
     owner = sa.select(customers.c.customer_id).where(customers.c.user_id == lane.user_id)
     return Snapshot(
         lane=lane,
         customer_id=connection.scalar(owner),
         waiting=waiting,
         attempt=_read_attempt(connection, lane.nonce),
-        recorded=list(connection.scalars(recent)),
+        recorded=sorted(recorded),
     )
 
 
@@ -255,7 +259,8 @@ def lanes_to_wake(connection: sa.Connection, *, now: datetime, limit: int) -> li
     """Lanes that the sweep has to wake: a checkout waits, or a creation or an expiry is unfinished."""
     waits = sa.select(checkouts.c.lane_id).where(checkouts.c.status == CheckoutStatus.PENDING)
     unfinished = sa.select(lanes.c.id).where(lanes.c.state.in_([LaneState.CREATING, LaneState.CLOSING]))
-    due = sa.or_(lanes.c.next_attempt_at.is_(None), lanes.c.next_attempt_at <= now)
+    later = sa.and_(lanes.c.next_attempt_at > now, lanes.c.next_attempt_at <= now + LONGEST_BACKOFF)
+    due = sa.or_(lanes.c.next_attempt_at.is_(None), ~later)
     # A union of two index look-ups: an OR of them would read every lane.
     statement = sa.select(lanes.c.id).where(lanes.c.id.in_(sa.union(waits, unfinished)), due)
     return list(connection.scalars(statement.order_by(lanes.c.id).limit(limit)))

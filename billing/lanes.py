@@ -21,6 +21,8 @@ LOOK_BACK = timedelta(hours=25)
 SESSION_LIFETIME = timedelta(hours=23)
 # A buyer needs a few minutes to pay: with less to live a session is not worth handing out again.
 LEAST_LIFE = timedelta(minutes=5)
+# Nothing is put off for longer: a time further ahead was set by a machine whose clock is wrong (LAN-16).
+LONGEST_BACKOFF = timedelta(seconds=60)
 # Stripe takes no expires_at sooner than 30 min from now; 5 min for clocks: past that the key is dead.
 LEAST_EXPIRY, CLOCK_MARGIN = timedelta(minutes=30), timedelta(minutes=5)
 
@@ -82,13 +84,23 @@ def is_stale(attempt: Attempt, checkout: Checkout, *, reuse_seconds: int) -> boo
     """Whether this checkout needs a session of its own (LAN-4).
 
     Judged against the checkout's arrival and our own attempt row, never against now: judged against now,
-    two checkouts expire each other's sessions without end.
+    two checkouts expire each other's sessions without end. And never by time when it was made for this very
+    checkout: the web's clock gave the arrival, a worker's the creation, and where that one is 15 minutes behind,
+    each new session would be too old at once, without end (LAN-21).
     """
+    if attempt.checkout_id == checkout.id:
+        return False
     return (
         attempt.fingerprint != checkout.fingerprint
         or attempt.created_at < checkout.arrived_at - timedelta(seconds=reuse_seconds)
         or attempt.expires_at < checkout.arrived_at + LEAST_LIFE
     )
+
+
+def seconds_until_due(lane: Lane, *, now: datetime) -> float:
+    """How long the lane still has to wait after a failure; 0 when it is due."""
+    left = (lane.next_attempt_at or now) - now
+    return left.total_seconds() if timedelta() < left <= LONGEST_BACKOFF else 0.0
 
 
 def is_tagged(session: Json, product: str) -> bool:

@@ -233,7 +233,7 @@ def test_session_that_is_gone_does_not_block(world: World) -> None:
     assert world.served("commit").status is CheckoutStatus.OPEN
 
 
-@pytest.mark.parametrize("path", ["^/v1/subscriptions$", SESSIONS, "/v1/checkout/sessions/cs_"])
+@pytest.mark.parametrize("path", ["^/v1/subscriptions$", SESSIONS])
 @pytest.mark.parametrize("kind", ["drop_before", "html", "truncated"])
 def test_nothing_is_created_while_reads_fail(world: World, path: str, kind: str) -> None:
     """LAN-14, CHK-5: in doubt the answer is "later", and later comes."""
@@ -248,6 +248,23 @@ def test_nothing_is_created_while_reads_fail(world: World, path: str, kind: str)
     assert world.creates() == 1
     world.sandbox.faults.clear()
     assert settle(world, checkout_id).status is CheckoutStatus.OPEN
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "html", "truncated"])
+def test_nothing_is_answered_while_the_session_cannot_be_read(world: World, kind: str) -> None:
+    """LAN-14, LAN-11: the lane's own session is fetched by id before its URL is given out."""
+    world.served()
+    world.clock.advance(seconds=1000)
+    world.sandbox.faults.add(kind, method="GET", path="/v1/checkout/sessions/cs_", times=None, status=502)
+    checkout_id = world.ask()
+    for _ in range(5):
+        world.work_lane()
+        world.clock.advance(seconds=61)
+    assert world.view(checkout_id).status is CheckoutStatus.PENDING
+    assert len(world.sessions("open")) == 1
+    world.sandbox.faults.clear()
+    assert settle(world, checkout_id).status is CheckoutStatus.OPEN
+    assert len(world.sessions("open")) == 1
 
 
 def test_failures_wait_longer_each_time_and_as_long_as_stripe_asks(world: World) -> None:
@@ -314,7 +331,7 @@ def test_open_session_on_the_third_page_of_the_list_is_found(world: World) -> No
     assert status["status"] == "expired"
 
 
-@pytest.mark.parametrize("crash_at", range(23))  # as many as the pass has
+@pytest.mark.parametrize("crash_at", range(21))  # as many as the pass has
 def test_crash_before_any_step_is_resumed_by_running_again(world: World, crash_at: int) -> None:
     """LAN-9, faults 9 to 17: the worker dies before its nth transaction or call; the next one finishes."""
     world.served()

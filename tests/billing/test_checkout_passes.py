@@ -1,0 +1,77 @@
+"""What a pass over a lane may cost, and that none goes on without end."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from billing.database import Database
+from billing.errors import StripeMissing
+from billing.models import CheckoutStatus, lanes
+from tests.checkout_world import World
+
+
+@pytest.fixture
+def world(database: Database) -> World:
+    """An empty ledger, an empty Stripe."""
+    return World(database)
+
+
+def next_attempt_at(world: World) -> Any:
+    """Until when the lane has to wait."""
+    with world.database.read() as connection:
+        return connection.scalar(sa.select(lanes.c.next_attempt_at))
+
+
+def test_twentieth_checkout_costs_no_more_calls_than_the_third(world: World) -> None:
+    """LAN-11: what we saw expired is not looked at again: a buyer who alternates plans must not cost more each time."""
+    costs = []
+    for turn in range(20):
+        world.sandbox.log.clear()
+        world.served(("standard", "commit")[turn % 2])
+        costs.append(len(world.requests()))
+    assert costs[-1] == costs[2]
+    assert len(world.sessions("open")) == 1
+
+
+def test_session_that_the_list_lacks_is_fetched_however_old_its_attempt_looks(world: World) -> None:
+    """LAN-11: the lane's own session is always fetched by its id."""
+    first = world.served()
+    world.sandbox.faults.add("stale_list", method="GET", path="^/v1/checkout/sessions$", seconds=200_000, times=None)
+    world.clock.advance(seconds=600)
+    assert world.served().session_id == first.session_id
+
+
+def test_sessions_that_vanish_as_soon_as_they_are_made_are_not_made_without_end(world: World) -> None:
+    """LAN-22: whatever the reason, a pass that does not end waits, longer each time."""
+    checkout_id = world.ask()
+
+    def nothing_there(session_id: str) -> Any:
+        raise StripeMissing("No such session.", status=404, stripe_code="resource_missing", param="id")
+
+    world.stripe.get_session = nothing_there  # type: ignore[method-assign]
+    world.stripe.list_sessions = lambda customer_id, *, created_since: []  # type: ignore[method-assign]
+    for _ in range(60):
+        world.work_lane()
+        world.clock.advance(seconds=1)
+    assert world.creates() < 120  # eight a pass, and about eight passes a minute; it was eight a second
+    assert world.view(checkout_id).status is CheckoutStatus.PENDING
+    assert world.view(checkout_id).trouble == "try_again"
+
+
+def test_lane_that_makes_its_worker_fail_waits(world: World) -> None:
+    """LAN-22: a bug is heard of, and the lane is not worked in a loop."""
+    world.served()
+    checkout_id = world.ask()
+
+    def odd(customer_id: str) -> Any:
+        return [{"id": "sub_1", "status": "active", "items": 5, "metadata": None}]
+
+    real, world.stripe.list_subscriptions = world.stripe.list_subscriptions, odd  # type: ignore[method-assign]
+    with pytest.raises(AttributeError):
+        world.work_lane()
+    assert next_attempt_at(world) > world.clock.now()
+    world.stripe.list_subscriptions = real  # type: ignore[method-assign]
+    world.clock.advance(seconds=61)
+    world.work_lane()
+    assert world.view(checkout_id).status is CheckoutStatus.OPEN
