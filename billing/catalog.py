@@ -30,6 +30,8 @@ OWN_PARAMETERS = frozenset(
         "discounts",
         "allow_promotion_codes",
         "ui_mode",
+        "customer_account",
+        "after_expiration",  # its recovery makes copies of a session that no attempt owns, payable for 30 days
     }
 )
 

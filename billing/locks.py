@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class Lease:
-    """A held lock, or the permission to go on without one (`lost` is then set from the start)."""
+    """A held lock, or with Redis down the permission to go on without one."""
 
     def __init__(self) -> None:
         self._lost = threading.Event()

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 LONGEST = 2000  # what every browser and proxy takes
-# Printable ASCII without space, quotes, backslash and angle brackets; { } stay for {CHECKOUT_SESSION_ID}.
+# Printable ASCII without space, double quotes, backslash and angle brackets; { } stay for {CHECKOUT_SESSION_ID}.
 _PLAIN = re.compile(r"https?://[!#-;=?-\[\]_a-z{}~]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -28,7 +28,8 @@ def refusal(address: str, *, origins: Collection[str]) -> str | None:
     if "@" in parts.netloc or not parts.hostname:
         return "must name a host and no user"
     default = port is None or port == _DEFAULT_PORTS[parts.scheme]
-    origin = f"{parts.scheme}://{parts.hostname}" + ("" if default else f":{port}")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname  # IPv6
+    origin = f"{parts.scheme}://{host}" + ("" if default else f":{port}")
     if origin not in origins:
         return "has an origin that is not in REDIRECT_ORIGINS"
     return None

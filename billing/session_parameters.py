@@ -10,6 +10,9 @@ from typing import Any
 from billing.catalog import Catalog, Plan
 from billing.lanes import Checkout
 
+# Stripe wants a trial's end at least 48 h ahead when the session is made; 1 h for clocks and an attempt sent late.
+LEAST_TRIAL_SECONDS = 49 * 3600
+
 
 def session_parameters(
     checkout: Checkout,
@@ -48,8 +51,10 @@ def session_parameters(
 
 def _billing_start(plan: Plan | None, now: datetime) -> dict[str, Any]:
     """A billing start that lies in the future; one that has passed means: bill at once."""
-    if plan and plan.trial_end and plan.trial_end > now.timestamp():
+    if plan and plan.trial_end and plan.trial_end > now.timestamp() + LEAST_TRIAL_SECONDS:
         return {"trial_end": plan.trial_end}
-    if plan and plan.billing_starts_at and plan.billing_starts_at > now.timestamp():
-        return {"billing_cycle_anchor": plan.billing_starts_at, "proration_behavior": "none"}
+    # A trial that ends sooner than Stripe allows is a billing start: free until then all the same (CHK-18).
+    starts_at = (plan.trial_end or plan.billing_starts_at) if plan else None
+    if starts_at and starts_at > now.timestamp():
+        return {"billing_cycle_anchor": starts_at, "proration_behavior": "none"}
     return {}

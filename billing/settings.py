@@ -184,4 +184,5 @@ def _origin(value: str) -> str:
     if parts.query or parts.fragment or parts.username is not None:
         raise ValueError(f"{value!r} is more than an origin; write it like https://app.example.com")
     port = f":{parts.port}" if parts.port and parts.port != {"http": 80, "https": 443}[parts.scheme] else ""
-    return f"{parts.scheme}://{parts.hostname}{port}"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname  # IPv6, as browsers write it
+    return f"{parts.scheme}://{host}{port}"
