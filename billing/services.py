@@ -37,9 +37,12 @@ class Services:
 def build_services(settings: Settings) -> Services:
     """Wire the real things. Opens no connection yet. Raises ConfigurationError."""
     clock = SystemClock()
-    # decode_responses stays off: only tokens travel here. Timeouts: a hung Redis must not hang a request.
+    # decode_responses stays off: only tokens travel here. Timeouts: a hung Redis must not hang a request (2 s: twice
+    # the doorbell's longest wait).
     try:
-        client = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=1, health_check_interval=5)
+        client = redis.Redis.from_url(
+            settings.redis_url, socket_timeout=2, socket_connect_timeout=1, health_check_interval=5
+        )
     except ValueError:
         raise ConfigurationError(
             "REDIS_URL is no address of one Redis (a cluster will not do). Set REDIS_URL like redis://host:6379/0."
@@ -70,5 +73,6 @@ def _stripe(settings: Settings, clock: Clock) -> StripeGateway | None:
         settings.stripe_api_key.get_secret_value(),
         api_base=settings.stripe_api_base,
         timeout_seconds=settings.stripe_timeout_seconds,
+        max_per_second=settings.stripe_max_per_second,
         clock=clock,
     )

@@ -15,6 +15,8 @@ import stripe
 
 from billing.clock import SYSTEM_CLOCK
 from billing.errors import OnelaneError, StripeMisconfigured, StripeRefused, StripeSavedFailure, StripeUnclear
+from billing.services import build_services
+from billing.settings import load_settings
 from billing.stripe_gateway import MOST_BYTES, LiveStripe, Pace
 from sandbox.core import Sandbox
 from sandbox.server import running
@@ -217,6 +219,18 @@ def test_requests_are_paced() -> None:
     for thread in threads:
         thread.join()
     assert 0.45 < time.monotonic() - started < 3  # 75: 50 at once, 25 more within half a second
+
+
+def test_a_processes_pace_is_the_setting(sandbox: Sandbox, customer: str) -> None:
+    """STRIPE_MAX_PER_SECOND, as services wire it: the fourteenth request of a second waits for the next one."""
+    with running(sandbox) as base:
+        settings = load_settings(stripe_api_key=KEY, stripe_api_base=base, stripe_max_per_second=10)
+        gateway = build_services(settings).stripe
+        assert gateway is not None
+        started = time.monotonic()
+        for _ in range(14):
+            gateway.get_customer(customer)
+    assert time.monotonic() - started > 0.35
 
 
 @contextmanager
