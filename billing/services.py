@@ -5,16 +5,14 @@ The web runs without a Stripe key (`stripe` is None there): it records, wakes an
 
 from dataclasses import dataclass, field
 
-import redis
-
 from billing.catalog import Catalog, load_catalog
 from billing.clock import Clock, SystemClock
 from billing.database import Database
 from billing.doorbell import Doorbell, RedisDoorbell
-from billing.errors import ConfigurationError
 from billing.locks import Locks, RedisLocks
 from billing.notifier import HttpNotifier, LogNotifier, Notifier
 from billing.queue import CeleryQueue, Queue, create_producer
+from billing.redis_client import connect_redis
 from billing.settings import Settings
 from billing.stripe_gateway import LiveStripe, StripeGateway
 
@@ -37,16 +35,7 @@ class Services:
 def build_services(settings: Settings) -> Services:
     """Wire the real things. Opens no connection yet. Raises ConfigurationError."""
     clock = SystemClock()
-    # decode_responses stays off: only tokens travel here. Timeouts: a hung Redis must not hang a request (2 s: twice
-    # the doorbell's longest wait).
-    try:
-        client = redis.Redis.from_url(
-            settings.redis_url, socket_timeout=2, socket_connect_timeout=1, health_check_interval=5
-        )
-    except ValueError:
-        raise ConfigurationError(
-            "REDIS_URL is no address of one Redis (a cluster will not do). Set REDIS_URL like redis://host:6379/0."
-        ) from None
+    client = connect_redis(settings.redis_url)
     return Services(
         settings=settings,
         catalog=load_catalog(settings.catalog),

@@ -1,35 +1,26 @@
 """Limits: per user, for all processes together, and never in the way when Redis is gone."""
 
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app.embedded import prepare_valkey, valkey_answers
 from app.errors import RateLimited
 from app.limits import TIMEOUT_SECONDS, RateLimit
-from app.ports import free_port
 from tests.app.conftest import MakeApp
 from tests.builders import build_event, deliver
 from tests.checkout_world import World
+from tests.valkey import running_valkey
 from tests.web import API_KEYS, Web
 
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[str]:
     """The address of a real Valkey."""
-    port = free_port(16390)
-    server = subprocess.Popen(prepare_valkey(tmp_path / "valkey", port=port), stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
-    while not valkey_answers(port):
-        assert time.monotonic() < deadline, "Valkey did not start"
-        time.sleep(0.02)
-    yield f"redis://127.0.0.1:{port}/0"
-    server.kill()
-    server.wait()
+    with running_valkey(tmp_path / "valkey") as server:
+        yield server.url
 
 
 def test_user_who_asks_too_often_waits_and_nobody_else_does(make_app: MakeApp) -> None:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,44 +11,17 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.embedded import prepare_valkey, valkey_answers
-from app.ports import free_port
 from billing.queue import CeleryQueue, create_producer
 from billing.settings import Settings
+from tests.valkey import Valkey, running_valkey, wait_until
 
 ROOT = Path(__file__).parents[2]
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
-
-
-class Valkey:
-    """The server, which can be killed and started again on its data."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port(20_000 + os.getpid() % 10_000)
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder = folder
-        self.start()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(prepare_valkey(self._folder, port=self.port))
-        wait_until(lambda: valkey_answers(self.port), "Valkey answers")
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path / "valkey")
-    yield server
-    server.kill()
+    with running_valkey(tmp_path / "valkey") as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,0 +1,179 @@
+"""Lock, doorbell and queue on a real Valkey: what they do, and that losing it costs time and nothing else."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from billing.doorbell import RedisDoorbell
+from billing.doorbell import wait_until as wait_for_answer
+from billing.jobs import ProcessEvent, WorkLane
+from billing.locks import RedisLocks
+from billing.queue import CeleryQueue, create_producer
+from billing.redis_client import connect_redis
+from billing.settings import Settings
+from tests.valkey import Valkey, running_valkey, wait_until
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """One server for this file; a test that kills it starts it again."""
+    with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def client(valkey: Valkey) -> Iterator["redis.Redis"]:
+    """An empty database."""
+    with connect_redis(valkey.url) as connection:
+        connection.flushdb()
+        yield connection
+
+
+def key_lifetime(client: "redis.Redis", key: str) -> float:
+    """Seconds that a key has left."""
+    return float(client.pttl(key)) / 1000
+
+
+def test_second_worker_does_not_get_the_lock_and_does_not_wait_for_it(client: "redis.Redis") -> None:
+    """LAN-19."""
+    locks = RedisLocks(client, lifetime_seconds=30)
+    with locks.hold("lane:1") as mine:
+        assert mine is not None
+        started = time.monotonic()
+        with locks.hold("lane:1") as theirs:
+            assert theirs is None
+        assert time.monotonic() - started < 1
+        with locks.hold("lane:2") as other:
+            assert other is not None
+    with locks.hold("lane:1") as again:
+        assert again is not None
+
+
+def test_lock_that_is_held_longer_than_its_lifetime_is_renewed(client: "redis.Redis") -> None:
+    """The heartbeat, at a third of the lifetime."""
+    with RedisLocks(client, lifetime_seconds=0.3).hold("lane:1") as lease:
+        assert lease is not None
+        lowest = min(key_lifetime(client, "onelane:lock:lane:1") for _ in _for(0.7))
+        assert lowest > 0
+        assert not lease.lapsed
+
+
+def test_lock_of_a_killed_worker_ends_by_itself(client: "redis.Redis") -> None:
+    """Nobody renews it."""
+    client.set("onelane:lock:lane:1", "a worker that is gone", px=200)
+    locks = RedisLocks(client, lifetime_seconds=5)
+
+    def free() -> bool:
+        with locks.hold("lane:1") as lease:
+            return lease is not None
+
+    assert not free()
+    wait_until(free, "the lock lapses")
+
+
+def test_worker_that_lost_its_lock_hears_of_it_and_leaves_its_successor_alone(client: "redis.Redis") -> None:
+    """Release by token only: an expired owner never deletes its successor's lock."""
+    with RedisLocks(client, lifetime_seconds=0.3).hold("lane:1") as lease:
+        assert lease is not None
+        client.set("onelane:lock:lane:1", "the successor's token", px=60_000)
+        wait_until(lambda: lease.lapsed, "the heartbeat notices")
+    assert client.get("onelane:lock:lane:1") == b"the successor's token"
+
+
+def test_without_redis_the_lock_lets_everybody_go_on(tmp_path: Path) -> None:
+    """LAN-1: the lane row decides."""
+    gone = connect_redis("redis://127.0.0.1:1/0")
+    with RedisLocks(gone, lifetime_seconds=5).hold("lane:1") as lease:
+        assert lease is not None
+
+
+def test_ring_wakes_the_waiter_whoever_comes_first(client: "redis.Redis") -> None:
+    """Ringing first and waiting second works too."""
+    doorbell = RedisDoorbell(client)
+    doorbell.ring(["chk_1"])
+    assert _seconds(lambda: doorbell.wait("chk_1", 5)) < 1
+    threading.Timer(0.1, doorbell.ring, [["chk_2"]]).start()
+    assert 0.05 < _seconds(lambda: doorbell.wait("chk_2", 5)) < 2
+    assert _seconds(lambda: doorbell.wait("chk_3", 0.2)) >= 0.15
+
+
+def test_ring_of_a_checkout_nobody_waits_for_does_not_stay(client: "redis.Redis") -> None:
+    """Nothing piles up in Redis."""
+    RedisDoorbell(client).ring(["chk_1"])
+    assert 0 < key_lifetime(client, "onelane:bell:chk_1") <= 60
+
+
+def test_answer_is_found_when_the_ring_was_lost() -> None:
+    """W4: the row is looked at again and again; Redis is only faster."""
+    gone = RedisDoorbell(connect_redis("redis://127.0.0.1:1/0"))
+    looks = iter([None, None, "answered"])
+    assert wait_for_answer(lambda: next(looks), "chk_1", doorbell=gone, seconds=5) == "answered"
+
+
+def test_wait_ends_on_time_without_an_answer() -> None:
+    """A buyer is never kept longer than they said."""
+    gone = RedisDoorbell(connect_redis("redis://127.0.0.1:1/0"))
+    assert 0.4 <= _seconds(lambda: wait_for_answer(lambda: None, "chk_1", doorbell=gone, seconds=0.5)) < 2
+
+
+@pytest.fixture
+def queue(valkey: Valkey, client: "redis.Redis") -> Iterator[CeleryQueue]:
+    """The real queue."""
+    celery = create_producer(Settings(redis_url=valkey.url, _env_file=None))
+    yield CeleryQueue(celery, client)
+    celery.close()
+
+
+def test_storm_on_one_lane_is_one_message(queue: CeleryQueue, client: "redis.Redis") -> None:
+    """One job for a lane is enough; after a worker has begun with it, the next change sends anew."""
+    for _ in range(50):
+        queue.send(WorkLane(1))
+    queue.send(WorkLane(2))
+    queue.send(ProcessEvent(1))
+    assert client.llen("onelane:checkout") == 2
+    assert client.llen("onelane:webhooks") == 1
+    queue.taken(WorkLane(1))
+    queue.send(WorkLane(1))
+    assert client.llen("onelane:checkout") == 3
+
+
+def test_message_carries_its_row_id_and_nothing_else(queue: CeleryQueue, client: "redis.Redis") -> None:
+    """What a job says can be read by anybody who reads the broker."""
+    queue.send(WorkLane(7))
+    (message,) = client.lrange("onelane:checkout", 0, -1)
+    assert b'"argsrepr": "[7]"' in message
+    assert b'"kwargsrepr": "{}"' in message
+
+
+def test_job_that_cannot_be_sent_is_left_to_the_sweep(
+    valkey: Valkey, queue: CeleryQueue, client: "redis.Redis"
+) -> None:
+    """W4: sending never raises and never takes long."""
+    queue.send(WorkLane(1))
+    valkey.kill()
+    try:
+        assert _seconds(lambda: queue.send(WorkLane(2))) < 3
+        queue.taken(WorkLane(2))
+        assert not queue.reachable()
+    finally:
+        valkey.start()
+    wait_until(queue.reachable, "the broker is back")
+    queue.send(WorkLane(3))
+    assert client.llen("onelane:checkout") >= 1
+
+
+def _for(seconds: float) -> Iterator[None]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(0.01)
+        yield
+
+
+def _seconds(call) -> float:  # type: ignore[no-untyped-def]
+    started = time.monotonic()
+    call()
+    return time.monotonic() - started
