@@ -68,7 +68,7 @@ def begin(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
         now=now,
     )
     with at.database.write() as connection:  # 4
-        if lane_ledger.move(connection, seen.lane, LaneState.CREATING, nonce=nonce, session_id=None):
+        if _won(seen.lane, lane_ledger.move(connection, seen.lane, LaneState.CREATING, nonce=nonce, session_id=None)):
             attempt = {"nonce": nonce, "lane_id": seen.lane.id, "checkout_id": mine.id, "created_at": now}
             sent = {"idempotency_key": f"onelane-{nonce}", "parameters": parameters, "expires_at": expires_at}
             lane_ledger.insert_attempt(connection, {**attempt, **sent, "fingerprint": mine.fingerprint})
@@ -88,7 +88,7 @@ def create(seen: Snapshot, at: Hands) -> bool:
         error = {"code": refused.code, "detail": refused.sentence}
         with at.database.write() as connection:
             failed = []
-            if lane_ledger.close(connection, lane, AttemptOutcome.REFUSED) and not replaced:
+            if _won(lane, lane_ledger.close(connection, lane, AttemptOutcome.REFUSED)) and not replaced:
                 failed = lane_ledger.turn_down(
                     connection,
                     lane.id,
@@ -112,13 +112,14 @@ def _look_for_it(seen: Snapshot, failure: StripeSavedFailure, at: Hands) -> bool
         if nonce_of(session) == attempt.nonce:
             return _publish(lane, attempt.nonce, session["id"], at)
     now = at.clock.now()
-    looked_before = attempt.doubted_at is not None and now - attempt.doubted_at >= LOOK_AGAIN
+    # abs: written by a clock that is ahead, it would else be waited for until that time comes.
+    looked_before = attempt.doubted_at is not None and abs(now - attempt.doubted_at) >= LOOK_AGAIN
     dead = failure.replayed or key_is_dead(attempt, stripe_now=at.stripe.now())
     with at.database.write() as connection:
         if not (dead and looked_before):
             lane_ledger.doubt(connection, attempt.nonce, now=now)
         else:
-            lane_ledger.close(connection, lane, AttemptOutcome.REFUSED)
+            _won(lane, lane_ledger.close(connection, lane, AttemptOutcome.REFUSED))
             return True
     raise failure
 
@@ -127,7 +128,7 @@ def _publish(lane: Lane, nonce: str, session_id: str, at: Hands) -> bool:
     """Step 6: the lane owns this session now. Only the id is taken from the answer, which may be an old one."""
     with at.database.write() as connection:
         lane_ledger.name_session(connection, nonce, session_id)  # a fact, even where the lane has moved on
-        lane_ledger.move(connection, lane, LaneState.OPEN, session_id=session_id)
+        _won(lane, lane_ledger.move(connection, lane, LaneState.OPEN, session_id=session_id))
     return True
 
 
@@ -149,22 +150,23 @@ def answer(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
     if session is None or session["status"] != "open":  # 7: paid or expired; step 3 will see which
         paid = session is not None and session["status"] == "complete"
         with at.database.write() as connection:
-            lane_ledger.close(connection, lane, AttemptOutcome.COMPLETED if paid else AttemptOutcome.EXPIRED)
+            _won(
+                lane, lane_ledger.close(connection, lane, AttemptOutcome.COMPLETED if paid else AttemptOutcome.EXPIRED)
+            )
         return True
     if verdict.blocker:
         return _begin_closing(lane, at)
     with at.database.write() as connection:  # 8
         answered = lane_ledger.answer(connection, lane, mine, url=session["url"], now=at.clock.now())
+    _won(lane, bool(answered))
     at.doorbell.ring(answered)
-    if not answered:
-        log.info("lane.moved_on", lane_id=lane.id, nonce=lane.nonce)
     return True
 
 
 def _begin_closing(lane: Lane, at: Hands) -> bool:
     """Step 9: committed before the expire is sent, so that no URL is given out meanwhile."""
     with at.database.write() as connection:
-        lane_ledger.move(connection, lane, LaneState.CLOSING)
+        _won(lane, lane_ledger.move(connection, lane, LaneState.CLOSING))
     return True
 
 
@@ -175,8 +177,15 @@ def close_session(seen: Snapshot, at: Hands) -> bool:
     ended = expire(lane.session_id, stripe=at.stripe)  # 10
     outcome = AttemptOutcome.COMPLETED if ended is Ended.COMPLETE else AttemptOutcome.SUPERSEDED
     with at.database.write() as connection:  # 11
-        lane_ledger.close(connection, lane, outcome)
+        _won(lane, lane_ledger.close(connection, lane, outcome))
     return True
+
+
+def _won(lane: Lane, hit: bool) -> bool:
+    """Say so when a compare-and-set found the lane changed: another worker was here, or this one slept."""
+    if not hit:
+        log.info("lane.moved_on", lane_id=lane.id, state=lane.state.value, nonce=lane.nonce)
+    return hit
 
 
 def _verify(seen: Snapshot, customer_id: str, at: Hands) -> Verdict:

@@ -87,7 +87,7 @@ def expire(session_id: str, *, stripe: StripeGateway) -> Ended:
         return Ended.EXPIRED  # there is no such session: nobody can pay it
     except StripeRefused as refused:
         status = stripe.get_session(session_id)["status"]
-        if status == "open":
+        if status not in (Ended.EXPIRED, Ended.COMPLETE):
             raise StripeUnclear("Stripe does not expire a session that is still open. Try again.") from refused
         return Ended(status)
     return Ended.EXPIRED

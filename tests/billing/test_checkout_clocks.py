@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from billing.database import Database
+from billing.lane_ledger import lanes_to_wake
 from billing.models import CheckoutStatus
 from tests.checkout_world import TestClock, World
 from tests.in_process import gateway
@@ -75,11 +76,21 @@ def test_lane_does_not_wait_for_a_time_that_only_a_wrong_clock_set(world: World)
 
 def test_sweep_wakes_a_lane_that_a_wrong_clock_postponed(world: World) -> None:
     """LAN-16."""
-    from billing.lane_ledger import lanes_to_wake
-
     world.sandbox.faults.add("drop_before", method="GET", path="/v1", times=None)
     world.ask()
     work(world, 2)
     world.clock.advance(seconds=61)
     with world.database.read() as connection:
         assert lanes_to_wake(connection, now=world.clock.now(), limit=9) == [1]
+
+
+@pytest.mark.parametrize("path", [SESSIONS, "^/v1/customers$"])
+def test_what_a_fast_clock_doubted_is_not_doubted_for_hours(world: World, path: str) -> None:
+    """LAN-17, CHK-8: the wait before a key is given up is seconds, whoever wrote down when it began."""
+    world.sandbox.faults.add("save_500_without_effect", method="POST", path=path)
+    checkout_id = world.ask()
+    work(world, 2)
+    for _ in range(10):
+        world.clock.advance(seconds=61)
+        world.work_lane()
+    assert world.view(checkout_id).status is CheckoutStatus.OPEN

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import structlog
 
 from billing import lane_ledger
 from billing.database import Database
 from billing.lane_ledger import Snapshot
 from billing.models import CheckoutStatus, LaneState, lanes
 from tests.checkout_world import World
+from tests.races.unlocked import NoLocks
 
 
 @pytest.fixture
@@ -76,6 +78,31 @@ def test_answer_leaves_newer_checkouts_to_a_pass_of_their_own(world: World) -> N
     with world.database.write() as connection:
         assert lane_ledger.answer(connection, seen.lane, seen.newest, url="x", now=world.clock.now()) == [older]
     assert world.view(newer).status is CheckoutStatus.PENDING
+
+
+@pytest.mark.parametrize("asleep_in", ["list_sessions", "create_session", "expire_session", "get_session"])
+def test_worker_that_slept_loses_its_compare_and_set_and_says_so(world: World, asleep_in: str) -> None:
+    """LAN-2, fault 18: at each kind of call another worker does everything before this one wakes."""
+    world.served()
+    world.clock.advance(seconds=1000)
+    checkout_id = world.ask("commit")
+    real, slept = getattr(world.stripe, asleep_in), []
+
+    def sleep(*arguments: Any, **options: Any) -> Any:
+        answer = real(*arguments, **options) if asleep_in != "expire_session" else None
+        if not slept:
+            slept.append(True)
+            world.work_lane(locks=NoLocks())
+            world.ask("standard", metadata={"turn": "2"})
+            world.work_lane(locks=NoLocks())
+        return answer if asleep_in != "expire_session" else real(*arguments, **options)
+
+    setattr(world.stripe, asleep_in, sleep)
+    with structlog.testing.capture_logs() as logs:
+        world.work_lane(locks=NoLocks())
+    assert "lane.moved_on" in [one["event"] for one in logs]
+    assert len(world.sessions("open")) == 1
+    assert world.view(checkout_id).url is None
 
 
 def test_answer_after_the_lane_moved_on_answers_nobody(world: World) -> None:
