@@ -87,11 +87,10 @@ def _follower(name: str, arguments: list[str], environment: Mapping[str, str], f
 def _sandbox(decided: DevSettings, home: str, folder: Path) -> Program:
     command = [sys.executable, "-m", "sandbox", "--port", str(decided.sandbox_port), "--public-url", home]
     command += ["--state", str(folder / "sandbox.sqlite3"), "--seed", str(folder / "sandbox-seed.json")]
-    secret = decided.values.get("STRIPE_WEBHOOK_SECRETS") or os.environ.get("STRIPE_WEBHOOK_SECRETS", "")
     environment = {
         **os.environ,
         "SANDBOX_WEBHOOK_URL": f"{decided.home}/webhooks/stripe",
-        "SANDBOX_WEBHOOK_SECRET": secret.split(",")[0].strip(),
+        "SANDBOX_WEBHOOK_SECRET": decided.signing_secret,
         "PYTHONUNBUFFERED": "1",
     }
     return Program("sandbox", command, environment, lambda: _answers(home), rank=GROUND_RANK, stop_seconds=3)

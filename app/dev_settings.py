@@ -31,6 +31,7 @@ class DevSettings:
     valkey_port: int | None
     sandbox_port: int | None
     home: str  # the address of the web, for a browser on this machine
+    signing_secret: str  # what the sandbox signs with: ours, or the first that was given, wherever it was given
     shop: bool  # the shop signs its own tokens, which is not to be had with somebody else's keys
 
     @property
@@ -64,12 +65,14 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
         values["REDIRECT_ORIGINS"] = f"{home},http://localhost:{settings.port}"
     if "rate_limit_checkouts" not in given:
         values["RATE_LIMIT_CHECKOUTS"] = "1000/minute"  # whoever tries a storm here shall see it served
+    signing = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]
     return DevSettings(
         values={**_plain(settings), **values},
         generated=values,
         valkey_port=valkey_port,
         sandbox_port=sandbox_port,
         home=home,
+        signing_secret=signing[0] if signing else kept["STRIPE_WEBHOOK_SECRETS"],
         shop=not settings.auth_jwks_url,
     )
 

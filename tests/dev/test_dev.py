@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -201,3 +202,24 @@ def test_leash_without_the_kernels_help_kills_its_command_too() -> None:
         starter.kill()
         starter.wait()
     wait_until(lambda: not running(below), lambda: f"left: {running(below)}", seconds=5)
+
+
+@pytest.mark.parametrize("where", [".env", "file"])
+def test_sandbox_signs_with_the_secret_that_was_given_wherever_that_was(tmp_path: Path, where: str) -> None:
+    """OPS-13, WHK-2"""
+    (tmp_path / "signing").write_text("whsec_new, whsec_old\n", "utf-8")
+    (tmp_path / ".env").write_text("STRIPE_WEBHOOK_SECRETS=whsec_new,whsec_old\n" if where == ".env" else "", "utf-8")
+    given = {} if where == ".env" else {"STRIPE_WEBHOOK_SECRETS_FILE": "signing"}
+    dev = Dev(tmp_path, free_port(18_600), **given)
+    dev.says("onelane is ready", seconds=40)
+    state = json.loads((tmp_path / "var" / "dev.json").read_text("utf-8"))["settings"]
+    urllib.request.urlopen(
+        urllib.request.Request(
+            f"{state['STRIPE_API_BASE']}/v1/customers",
+            data=b"email=ann%40example.com",
+            headers={"Authorization": "Bearer sk_test_any"},
+        )
+    ).close()
+    dev.says("event.recorded")
+    assert "event.refused" not in dev.output
+    assert dev.terminate() == 0
