@@ -7,6 +7,7 @@ ledger's gauges are counted in SQL when they are asked for, so that they hold fo
 import os
 from collections.abc import Iterator
 from http import HTTPStatus
+from pathlib import Path
 
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
@@ -87,11 +88,22 @@ class LedgerGauges(Collector):
             yield GaugeMetricFamily(name, text, value=value)
 
 
+class FolderCollector(MultiProcessCollector):
+    """Everything counted below the folder. Files are named by process id alone, and two containers have the same
+    ones: so each container of workers has a folder of its own in the web's (see docker-compose.yml)."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Add up the files of all processes."""
+        files = [str(path) for path in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).rglob("*.db")]
+        merged: Iterator[Metric] = self.merge(files)  # type: ignore[no-untyped-call]
+        return merged
+
+
 def _registry(services: Services) -> CollectorRegistry:
     """The counters of this process, or of all processes where PROMETHEUS_MULTIPROC_DIR is set; and the gauges."""
     registry = CollectorRegistry()
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types there
+        FolderCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types there
     else:
         registry.register(REGISTRY)
     registry.register(LedgerGauges(services))

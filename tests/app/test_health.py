@@ -113,9 +113,15 @@ def test_processes_that_share_a_folder_count_together(tmp_path: Path, times: int
         "CATALOG": str(Path("catalog.toml").resolve()),
         "PYTHONPATH": str(Path.cwd()),
     }
-    for _ in range(times):
+    (tmp_path / "worker").mkdir()  # another container's folder inside ours
+    for folder in [tmp_path / "worker"] * (times - 1) + [tmp_path]:
         run = subprocess.run(
-            [sys.executable, "-c", PROCESS], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+            [sys.executable, "-c", PROCESS],
+            env={**environment, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
         )
 
     assert f'onelane_events_recorded_total{{result="invalid_signature"}} {times}.0' in run.stdout
