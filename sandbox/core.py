@@ -60,8 +60,7 @@ class Sandbox:
 
     def _configure(self) -> None:
         with self.calling() as call:
-            for one in self._endpoints:
-                webhooks.configured(call, one.url, [one.secret], list(one.types) or None)
+            webhooks.plant(call, self._endpoints)
 
     # The API --------------------------------------------------------------------------------------------------------
 

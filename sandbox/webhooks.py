@@ -1,5 +1,6 @@
 """Webhook endpoints: who is told what. The signing secret is shown once, in the answer that creates the endpoint."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from .store import Store
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A webhook endpoint that is there from the start. No types: all of them."""
+    """A webhook endpoint that is there from the start. No types: all of them. Several secrets stand between commas."""
 
     url: str
     secret: str
@@ -63,6 +64,22 @@ def made(
             "_secrets": secrets or [call.store.new_id("whsec_", 32)],
         },
     )
+
+
+def plant(call: Call, endpoints: Sequence[Endpoint]) -> None:
+    """The endpoints of this start. One of an earlier start whose address is not named any more moves to a new one, with
+    what is still to be delivered, or goes: else paying would wait for whoever has that address now."""
+    kept = call.store.all("webhook_endpoint")
+    named, known = {each.url for each in endpoints}, {one["url"] for one in kept}
+    left = [one["id"] for one in kept if one.get("_planted") and one["url"] not in named]
+    for each in endpoints:
+        if left and each.url not in known:
+            call.store.change("webhook_endpoint", left.pop(), url=each.url)
+        secrets = [secret.strip() for secret in each.secret.split(",") if secret.strip()]
+        one = configured(call, each.url, secrets, list(each.types) or None)
+        call.store.change("webhook_endpoint", one["id"], _planted=True)
+    for id in left:
+        call.store.remove("webhook_endpoint", id)
 
 
 def configured(call: Call, url: str, secrets: list[str], types: list[str] | None = None) -> Json:

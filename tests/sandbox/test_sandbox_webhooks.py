@@ -169,6 +169,35 @@ def test_events_are_listed_by_type_and_by_delivery(sandbox: Sandbox, told: Any) 
     assert types(ending_before=oldest) == ["customer.updated", "customer.updated"]
 
 
+def test_an_endpoint_that_is_started_at_another_address_takes_its_deliveries_along(
+    tmp_path: Any, receiver: Any
+) -> None:
+    # SBX-46
+    path = tmp_path / "state.db"
+    first = Sandbox(state_path=path, endpoints=[Endpoint("http://127.0.0.1:1/hooks", receiver.secret)])
+    made = first.request("POST", "/v1/customers", {}).body["id"]
+    first.close()
+    second = Sandbox(state_path=path, endpoints=[Endpoint(receiver.url, receiver.secret)])
+    with running(second):
+        assert second.deliveries.wait_until_idle()
+    second.close()
+    assert [json.loads(body)["data"]["object"]["id"] for body in receiver.bodies] == [made]
+    assert [one["url"] for one in second.store.all("webhook_endpoint")] == [receiver.url]
+    third = Sandbox(state_path=path)
+    assert third.store.all("webhook_endpoint") == []
+    third.close()
+
+
+def test_several_secrets_of_the_start_all_sign(receiver: Any) -> None:
+    # SBX-40
+    sandbox = Sandbox(endpoints=[Endpoint(receiver.url, "whsec_new, whsec_old")])
+    with running(sandbox):
+        sandbox.request("POST", "/v1/customers", {})
+        assert sandbox.deliveries.wait_until_idle()
+    sandbox.close()
+    assert [header.count("v1=") for header in receiver.signatures] == [2]
+
+
 def test_undelivered_webhooks_survive_a_restart(tmp_path: Any, endpoint: Endpoint, receiver: Any) -> None:
     # SBX-46
     path = tmp_path / "state.db"
