@@ -170,7 +170,9 @@ def close(connection: sa.Connection, lane: Lane, outcome: AttemptOutcome | None)
     if not move(connection, lane, LaneState.CLOSED, nonce=None, session_id=None):
         return False
     if outcome is not None:
-        ended = sa.update(attempts).where(attempts.c.nonce == lane.nonce, attempts.c.outcome.is_(None))
+        # Stripe's event may have come first and said `expired`; that we expired it says more.
+        known = sa.or_(attempts.c.outcome.is_(None), attempts.c.outcome == AttemptOutcome.EXPIRED)
+        ended = sa.update(attempts).where(attempts.c.nonce == lane.nonce, known)
         connection.execute(ended.values(outcome=outcome))
     return True
 

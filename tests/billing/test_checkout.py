@@ -8,7 +8,8 @@ import pytest
 from billing.customers import claim_customer
 from billing.database import Database
 from billing.errors import CustomerTaken, IdempotencyMismatch, InvalidRequest, NotFound
-from billing.models import CheckoutStatus
+from billing.models import AttemptOutcome, CheckoutStatus
+from billing.projection_ledger import note_session
 from tests.checkout_world import World
 from tests.races.unlocked import NoLocks
 
@@ -111,6 +112,21 @@ def test_alternating_plans_one_after_the_other_leave_one_open_session(world: Wor
     assert len(world.sessions("expired")) == 5
     old = world.view(views[0].id)
     assert (old.status, old.url) == (CheckoutStatus.SUPERSEDED, None)
+
+
+def test_superseded_checkout_shows_so_even_when_stripes_event_was_faster(world: World) -> None:
+    """CHK-15: `checkout.session.expired` may be worked before the lane is closed."""
+    first = world.served()
+    expire = world.stripe.expire_session
+
+    def expire_and_hear_of_it(session_id: str) -> None:
+        expire(session_id)
+        with world.database.write() as connection:
+            note_session(connection, session_id, AttemptOutcome.EXPIRED)
+
+    world.stripe.expire_session = expire_and_hear_of_it  # type: ignore[method-assign]
+    world.served("commit")
+    assert world.view(first.id).status is CheckoutStatus.SUPERSEDED
 
 
 def test_abandoned_checkout_is_replaced_once_it_is_stale(world: World) -> None:
