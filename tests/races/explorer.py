@@ -103,6 +103,7 @@ class Lane(World):
         actors = [Actor("worker A", self.worker), Actor("worker B", self.worker)]
         if self.scene.legacy:  # before there was a lane
             actors.append(Actor("payer of old", self.payer(self.legacy_session())))
+            self.clock.advance(minutes=1)  # lists show it by now: what nobody can see yet, nobody can expire
         if self.scene.opened:
             view = self.served("standard")
             self.note_given(str(view.session_id), view.id)
