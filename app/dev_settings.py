@@ -55,6 +55,8 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
     if not given & {"stripe_api_key", "stripe_api_base"}:
         sandbox_port = free_port(SANDBOX_PORT)
         values["STRIPE_API_BASE"] = f"http://127.0.0.1:{sandbox_port}"
+        if "stripe_max_per_second" not in given:
+            values["STRIPE_MAX_PER_SECOND"] = "1000"  # the sandbox is ours, and has no limit to respect
     if "stripe_api_key" not in given:
         values["STRIPE_API_KEY"] = kept["STRIPE_API_KEY"]
     if not settings.stripe_webhook_secrets:

@@ -61,6 +61,7 @@ def begin(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
     parameters = session_parameters(
         mine,
         catalog=at.catalog,
+        user_id=seen.lane.user_id,
         customer_id=customer_id,
         nonce=nonce,
         expires_at=expires_at,

@@ -18,6 +18,7 @@ def session_parameters(
     checkout: Checkout,
     *,
     catalog: Catalog,
+    user_id: str,
     customer_id: str,
     nonce: str,
     expires_at: datetime,
@@ -39,8 +40,8 @@ def session_parameters(
         "metadata": metadata,
         "subscription_data": {"metadata": metadata, **_billing_start(plan, now)},
     }
-    if request["client_reference_id"]:
-        parameters["client_reference_id"] = request["client_reference_id"]
+    # Whose it is, unless the application has a reference of its own: what a person looks for in the Dashboard.
+    parameters["client_reference_id"] = request["client_reference_id"] or user_id
     # Stripe takes discounts or allow_promotion_codes, never both, not even as false.
     if plan and plan.coupon and (first_time or plan.coupon_for == "everyone"):
         parameters["discounts"] = [{"coupon": plan.coupon}]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -37,7 +38,7 @@ class Settings(BaseSettings):
     stripe_api_base: str | None = None
     stripe_webhook_secrets: Secrets = ()
     stripe_timeout_seconds: float = Field(10, gt=0, le=60)
-    stripe_max_per_second: float = Field(20, gt=0, le=100)
+    stripe_max_per_second: float = Field(20, gt=0, le=10_000)
     stripe_account: str | None = Field(None, pattern=r"^acct_[A-Za-z0-9_]{1,250}$")
     stripe_livemode: bool | None = None
 
@@ -78,7 +79,19 @@ class Settings(BaseSettings):
     @field_validator("stripe_webhook_secrets", "auth_api_keys", mode="before")
     @classmethod
     def _secrets(cls, value: Any) -> Any:
-        return _split(value)
+        secrets = _split(value)
+        if value and not secrets:
+            raise ValueError("names no secret; separate several by commas")
+        if any(not part.isascii() or not part.isprintable() for part in secrets if isinstance(part, str)):
+            raise ValueError("has a character that no header can carry; use printable ASCII")
+        return secrets
+
+    @field_validator("stripe_api_key")
+    @classmethod
+    def _secret_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value().startswith("pk_"):
+            raise ValueError("is a publishable key; take the secret one (sk_...) or a restricted one (rk_...)")
+        return value
 
     @field_validator("redirect_origins", mode="before")
     @classmethod
@@ -91,7 +104,7 @@ class Settings(BaseSettings):
         if value is None:
             return None
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # .port refuses 99999
             raise ValueError("must be an http:// or https:// address")
         return value.rstrip("/")
 
@@ -138,10 +151,11 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 class _Files(PydanticBaseSettingsSource):
-    """`NAME_FILE=/run/secrets/name` stands for the first line of that file."""
+    """`NAME_FILE=/run/secrets/name` stands for that file's text; from the environment or from `.env`."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        path = os.environ.get(f"{field_name.upper()}_FILE")
+        name = f"{field_name.upper()}_FILE"
+        path = os.environ.get(name) or self._dotenv.get(name)
         if not path:
             return None, field_name, False
         try:
@@ -152,6 +166,8 @@ class _Files(PydanticBaseSettingsSource):
             ) from None
 
     def __call__(self) -> dict[str, Any]:
+        file = self.config.get("env_file")
+        self._dotenv = dotenv_values(str(file)) if file else {}
         found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
         return {name: value for name, value in found.items() if value is not None}
 
@@ -179,7 +195,7 @@ def _split(value: Any) -> Any:
 
 def _origin(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+    if parts.scheme not in ("http", "https") or not parts.hostname or "*" in value or parts.path not in ("", "/"):
         raise ValueError(f"{value!r} is no origin; write it like https://app.example.com")
     if parts.query or parts.fragment or parts.username is not None:
         raise ValueError(f"{value!r} is more than an origin; write it like https://app.example.com")

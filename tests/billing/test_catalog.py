@@ -35,7 +35,7 @@ def parameters(catalog: Catalog, *, first_time: bool = True, **request: Any) -> 
         "metadata": {},
     }
     checkout = Checkout("chk_1", 1, 1, "p", "price_1", body | request, "f", CheckoutStatus.PENDING, NOW)
-    options: dict[str, Any] = {"customer_id": "cus_1", "nonce": "n", "expires_at": NOW, "now": NOW}
+    options: dict[str, Any] = {"user_id": "user_1", "customer_id": "cus_1", "nonce": "n", "expires_at": NOW, "now": NOW}
     return session_parameters(checkout, catalog=catalog, first_time=first_time, **options)
 
 
@@ -130,6 +130,7 @@ def test_extra_parameters_pass_through_and_the_buyers_words_stay_the_buyers() ->
     assert sent["metadata"] == {"campaign": "x", "type": "k", "nonce": "n"} == sent["subscription_data"]["metadata"]
     assert sent["line_items"] == [{"price": "price_1", "quantity": 3}]
     assert sent["client_reference_id"] == "ref"
+    assert parameters(catalog)["client_reference_id"] == "user_1"
 
 
 def test_plan_that_left_the_catalog_meanwhile_is_still_sold_at_its_price() -> None:

@@ -17,7 +17,8 @@ from billing.clock import SYSTEM_CLOCK
 from billing.errors import OnelaneError, StripeMisconfigured, StripeRefused, StripeSavedFailure, StripeUnclear
 from billing.services import build_services
 from billing.settings import load_settings
-from billing.stripe_gateway import MOST_BYTES, LiveStripe, Pace
+from billing.stripe_gateway import LiveStripe
+from billing.stripe_http import MOST_BYTES, Pace
 from sandbox.core import Sandbox
 from sandbox.server import running
 
