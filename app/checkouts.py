@@ -18,8 +18,8 @@ from app.bodies import read_body
 from app.errors import PROBLEMS, matches, problem
 from app.limits import RateLimit, Seats
 from app.schemas import CheckoutBody, ServerCheckoutBody
-from billing.checkout_requests import CheckoutRequest, await_checkout, read_checkout, record_checkout
-from billing.checkout_view import CheckoutView
+from billing.checkout.requests import CheckoutRequest, await_checkout, read_checkout, record_checkout
+from billing.checkout.view import CheckoutView
 from billing.errors import InvalidRequest
 from billing.models import CheckoutStatus
 from billing.services import Services

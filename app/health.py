@@ -15,10 +15,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from billing import event_ledger, projection_ledger
 from billing.errors import LedgerUnavailable
 from billing.migrate import is_current
 from billing.services import Services
+from billing.subscriptions import projection_ledger
+from billing.webhooks import event_ledger
 
 
 def health_routes(services: Services) -> Blueprint:

@@ -1,4 +1,4 @@
-"""Stripe's deliveries: the raw bytes and the signature go to `billing.ingest`; 200 means they are committed.
+"""Stripe's deliveries: the raw bytes and the signature go to `billing.webhooks.ingest`; 200 means they are committed.
 
 No rate limit, no CORS, no login: the signature is what counts. 503 makes Stripe send again.
 """
@@ -8,8 +8,8 @@ from flask import Blueprint, Response, jsonify, request
 from app.bodies import read_bytes
 from app.errors import Busy
 from app.limits import Seats
-from billing.ingest import GroupCommit, receive
 from billing.services import Services
+from billing.webhooks.ingest import GroupCommit, receive
 
 # Honest bodies arrive with their headers: a seat is free again within a millisecond.
 PATIENCE_SECONDS = 0.02

@@ -24,7 +24,7 @@ from billing.errors import (
     StripeUnclear,
 )
 from billing.stripe_gateway import StripeGateway
-from billing.synchronizing import sync_customer
+from billing.subscriptions.synchronizing import sync_customer
 
 log = structlog.get_logger(__name__)
 

@@ -10,11 +10,11 @@ from billing.clock import Clock, SystemClock
 from billing.database import Database
 from billing.doorbell import Doorbell, RedisDoorbell
 from billing.locks import Locks, RedisLocks
-from billing.notifier import HttpNotifier, LogNotifier, Notifier
 from billing.queue import CeleryQueue, Queue, create_producer
 from billing.redis_client import connect_redis
 from billing.settings import Settings
 from billing.stripe_gateway import LiveStripe, StripeGateway
+from billing.subscriptions.notifier import HttpNotifier, LogNotifier, Notifier
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from billing import event_ledger, lane_ledger
+from billing.checkout import lane_ledger
 from billing.clock import Clock
 from billing.database import Database
 from billing.jobs import ProcessEvent, WorkLane
 from billing.queue import Queue
+from billing.webhooks import event_ledger
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from billing.catalog import Catalog, parse_catalog
-from billing.signature import sign
+from billing.webhooks.signature import sign
 
 SECRET = "whsec_test_secret"
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

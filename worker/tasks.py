@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from billing.checkout import work_lane
+from billing.checkout.work import work_lane
 from billing.errors import StripeMisconfigured
 from billing.jobs import NOTIFY_KIND, SWEEP_KIND, ProcessEvent, WorkLane
-from billing.notifications import notify
-from billing.processing import process_event
 from billing.services import Services
 from billing.stripe_gateway import StripeGateway
+from billing.subscriptions.notifications import notify
 from billing.sweeper import sweep
+from billing.webhooks.processing import process_event
 from worker.retries import BeatTask, JobTask
 
 

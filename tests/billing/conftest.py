@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from billing.database import Database
-from billing.ingest import receive
-from billing.processing import process_event
 from billing.queue import InlineQueue
+from billing.webhooks.ingest import receive
+from billing.webhooks.processing import process_event
 from tests.builders import CATALOG, SECRET, MovableClock, deliver
 from tests.fakes import FakeStripe
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from billing.catalog import Catalog, load_catalog, parse_catalog
+from billing.checkout.lanes import Checkout
+from billing.checkout.session_parameters import session_parameters
 from billing.errors import ConfigurationError
-from billing.lanes import Checkout
 from billing.models import CheckoutStatus
-from billing.session_parameters import session_parameters
 
 SHIPPED = Path(__file__).parents[2] / "catalog.toml"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

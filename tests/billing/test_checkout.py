@@ -9,7 +9,7 @@ from billing.customers import claim_customer
 from billing.database import Database
 from billing.errors import CustomerTaken, IdempotencyMismatch, InvalidRequest, NotFound
 from billing.models import AttemptOutcome, CheckoutStatus
-from billing.projection_ledger import note_session
+from billing.subscriptions.projection_ledger import note_session
 from tests.checkout_world import World
 from tests.races.unlocked import NoLocks
 

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from billing.checkout.lane_ledger import lanes_to_wake
 from billing.database import Database
-from billing.lane_ledger import lanes_to_wake
 from billing.models import CheckoutStatus
 from tests.checkout_world import TestClock, World
 from tests.in_process import gateway

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from billing.catalog import Catalog, parse_catalog
+from billing.checkout.redirects import refusal
 from billing.database import Database
 from billing.errors import ConfigurationError
 from billing.models import CheckoutStatus
-from billing.redirects import refusal
 from billing.settings import load_settings
 from tests.checkout_world import CATALOG, World
 

@@ -3,7 +3,7 @@
 import pytest
 from stripe.params import WebhookEndpointCreateParams
 
-from billing.event_types import FOLLOWED, Ask, asks
+from billing.webhooks.event_types import FOLLOWED, Ask, asks
 
 
 @pytest.mark.parametrize(("type", "followed"), FOLLOWED.items())

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from billing.envelope import read_event
 from billing.errors import InvalidEvent, InvalidSignature, LedgerUnavailable, PayloadTooLarge
-from billing.ingest import receive
 from billing.jobs import ProcessEvent
 from billing.models import customers, events, installation
+from billing.webhooks.envelope import read_event
+from billing.webhooks.ingest import receive
 from tests.builders import NOON, SECRET, build_event, build_subscription, deliver
 
 MAX_BYTES = 256 * 1024

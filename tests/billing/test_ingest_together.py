@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 
-from billing import event_ledger
-from billing.envelope import read_event
 from billing.errors import LedgerUnavailable
-from billing.ingest import GroupCommit, receive
 from billing.models import events
+from billing.webhooks import event_ledger
+from billing.webhooks.envelope import read_event
+from billing.webhooks.ingest import GroupCommit, receive
 from tests.builders import NOON, SECRET, build_event, deliver
 
 
@@ -111,7 +111,7 @@ def test_one_that_fails_fails_alone(database, gated, monkeypatch):
             raise ZeroDivisionError
         return record(connection, event)
 
-    monkeypatch.setattr("billing.ingest.event_ledger.record", poisoned)
+    monkeypatch.setattr("billing.webhooks.ingest.event_ledger.record", poisoned)
     deliveries = [new_event(id=id) for id in ("evt_a", "evt_b", "evt_poison", "evt_z")]
     with ThreadPoolExecutor(4) as threads:
         answers = gather(threads, GroupCommit(gated), gated, deliveries)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from billing.checkout.lanes import SESSION_LIFETIME
 from billing.database import Database
-from billing.lanes import SESSION_LIFETIME
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, lanes
 from tests.checkout_world import World
 

@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from billing import lane_ledger
+from billing.checkout import lane_ledger
+from billing.checkout.lane_ledger import Snapshot
 from billing.database import Database
-from billing.lane_ledger import Snapshot
 from billing.models import CheckoutStatus, LaneState, lanes
 from tests.checkout_world import World
 from tests.races.unlocked import NoLocks

@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 from standardwebhooks import Webhook
 
-from billing import outbox_ledger, projection_ledger
 from billing.errors import ConfigurationError
 from billing.models import outbox
-from billing.notifications import GIVE_UP, LEASE, NotifyReport, notify
-from billing.notifier import HttpNotifier, LogNotifier, NotDelivered
+from billing.subscriptions import outbox_ledger, projection_ledger
+from billing.subscriptions.notifications import GIVE_UP, LEASE, NotifyReport, notify
+from billing.subscriptions.notifier import HttpNotifier, LogNotifier, NotDelivered
 from tests.builders import NOON
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from billing import event_ledger, projection_ledger
 from billing.errors import (
     LedgerUnavailable,
     StripeMisconfigured,
@@ -15,7 +14,9 @@ from billing.errors import (
 )
 from billing.jobs import ProcessEvent
 from billing.models import attempts, customers, events, incidents, lanes, outbox, projections
-from billing.processing import LEASE, MAX_ATTEMPTS
+from billing.subscriptions import projection_ledger
+from billing.webhooks import event_ledger
+from billing.webhooks.processing import LEASE, MAX_ATTEMPTS
 from tests.builders import NOON, build_event, build_subscription, stamp
 
 REFUSED = StripeRefused("no", status=400, stripe_code="parameter_invalid", param="customer")
@@ -311,7 +312,7 @@ def test_events_stay_open_when_their_projection_is_not_written(stripe, record, w
     def crash(*_arguments, **_keywords):
         raise LedgerUnavailable("killed before the commit")
 
-    monkeypatch.setattr("billing.synchronizing.projection_ledger.note_duplicates", crash)
+    monkeypatch.setattr("billing.subscriptions.synchronizing.projection_ledger.note_duplicates", crash)
     with pytest.raises(LedgerUnavailable):
         work(row)
     assert (statuses(), read(projections), read(outbox)) == (["pending"], [], [])
@@ -325,7 +326,7 @@ def test_projection_is_not_written_when_its_events_cannot_be_closed(stripe, reco
     def crash(*_arguments, **_keywords):
         raise LedgerUnavailable("killed before the commit")
 
-    monkeypatch.setattr("billing.processing.event_ledger.finish", crash)
+    monkeypatch.setattr("billing.webhooks.processing.event_ledger.finish", crash)
     with pytest.raises(LedgerUnavailable):
         work(row)
     assert (read(projections), read(outbox)) == ([], [])

@@ -10,10 +10,11 @@ from contextlib import suppress
 import pytest
 import sqlalchemy as sa
 
-from billing import event_ledger, projection_ledger
 from billing.errors import StaleWrite
 from billing.models import events, incidents, outbox
-from billing.processing import LEASE, sync_customer
+from billing.subscriptions import projection_ledger
+from billing.webhooks import event_ledger
+from billing.webhooks.processing import LEASE, sync_customer
 from tests.builders import CATALOG, NOON, build_event, build_subscription
 
 WORKERS = 8

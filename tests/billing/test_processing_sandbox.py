@@ -8,11 +8,11 @@ import random
 import pytest
 import sqlalchemy as sa
 
-from billing.ingest import receive
 from billing.models import attempts, checkouts, events, outbox
-from billing.processing import process_event
 from billing.queue import InlineQueue
-from billing.subscriptions import read_subscription
+from billing.subscriptions.reading import read_subscription
+from billing.webhooks.ingest import receive
+from billing.webhooks.processing import process_event
 from tests.builders import SECRET, deliver
 from tests.checkout_world import World
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from billing.projection import Subscription, belongs, differences, is_live, project
+from billing.subscriptions.projection import Subscription, belongs, differences, is_live, project
 from tests.builders import CATALOG, NOON, build_subscription, stamp
 
 LATER = NOON + timedelta(days=30)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from billing.redirects import refusal
+from billing.checkout.redirects import refusal
 
 ORIGINS = ("https://app.example", "http://127.0.0.1:8000")
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.errors import InvalidSignature
-from billing.signature import sign, verify
+from billing.webhooks.signature import sign, verify
 
 SECRET, OTHER = "whsec_new", "whsec_old"
 NOW = 1_780_000_000.0
@@ -126,7 +126,7 @@ def test_every_signature_is_compared_with_every_secret(monkeypatch):
     """WHK-5: a match does not end the comparing, so the time taken does not tell which one it was."""
     compared = []
     monkeypatch.setattr(
-        "billing.signature.hmac.compare_digest", lambda ours, theirs: compared.append(theirs) or ours == theirs
+        "billing.webhooks.signature.hmac.compare_digest", lambda ours, theirs: compared.append(theirs) or ours == theirs
     )
     assert accepted(f"{GOOD},{WRONG}", secrets=(SECRET, OTHER, "whsec_third"))
     assert len(compared) == 6

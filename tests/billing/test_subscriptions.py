@@ -6,11 +6,11 @@ from datetime import timedelta, timezone
 import pytest
 import sqlalchemy as sa
 
-from billing.access import Access, decide_access, iso
 from billing.models import customers
-from billing.processing import sync_customer
-from billing.projection import project
-from billing.subscriptions import read_subscription
+from billing.subscriptions.access import Access, decide_access, iso
+from billing.subscriptions.projection import project
+from billing.subscriptions.reading import read_subscription
+from billing.webhooks.processing import sync_customer
 from tests.builders import CATALOG, NOON, build_subscription, stamp
 
 SOON, END, GRACE_END = NOON + timedelta(days=3), NOON + timedelta(days=30), NOON + timedelta(days=14)

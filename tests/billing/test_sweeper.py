@@ -6,13 +6,13 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from billing import event_ledger
 from billing.errors import StripeUnclear
 from billing.jobs import ProcessEvent, WorkLane
 from billing.models import checkouts, customers, events, lanes
-from billing.processing import LEASE
 from billing.queue import InlineQueue
 from billing.sweeper import SweepReport, sweep
+from billing.webhooks import event_ledger
+from billing.webhooks.processing import LEASE
 from tests.builders import NOON, build_event, build_subscription
 
 

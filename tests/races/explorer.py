@@ -18,7 +18,7 @@ from billing import migrate
 from billing.customers import claim_customer
 from billing.database import Database
 from billing.models import CheckoutStatus, checkouts
-from billing.projection import is_live
+from billing.subscriptions.projection import is_live
 from tests.checkout_world import World
 from tests.races.schedule import Actor, Schedule, SteppedDatabase, SteppedStripe
 from tests.races.unlocked import NoLocks

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from billing import checkout, checkout_steps, checkout_view, lane_ledger, verify
+from billing.checkout import lane_ledger, steps, verify, view, work
 from billing.stripe_gateway import LiveStripe
 from tests.races.explorer import Scene
 
@@ -73,8 +73,8 @@ def stale_against_now(patch: Patch) -> None:
     def answer(seen: Any, mine: Any, at: Any) -> bool:
         return real(seen, replace(mine, arrived_at=at.clock.now()), at)
 
-    real = checkout_steps.answer
-    patch.setattr(checkout, "answer", answer)
+    real = steps.answer
+    patch.setattr(work, "answer", answer)
 
 
 def oldest_first(patch: Patch) -> None:
@@ -124,13 +124,13 @@ MUTANTS = {
     ),
     "trust_the_answer": Mutant(
         "trust status or url in the create's answer",
-        rewrite(checkout_steps, "answer", ('session["status"] != "open"', "False"), users=(checkout,)),
+        rewrite(steps, "answer", ('session["status"] != "open"', "False"), users=(work,)),
         test=f"{FAULTS}::test_only_the_id_is_taken_from_the_answer_to_a_creation",
     ),
     "expire_first": Mutant(
         "call expire before committing closing",
         rewrite(
-            checkout_steps,
+            steps,
             "_begin_closing",
             ("    with at.database", "    expire(lane.session_id, stripe=at.stripe)\n    with at.database"),
         ),
@@ -143,7 +143,7 @@ MUTANTS = {
     ),
     "stored_url": Mutant(
         "the web answers from a stored URL",
-        rewrite(checkout_view, "_shown", ("if status is not CheckoutStatus.OPEN:", "if True:")),
+        rewrite(view, "_shown", ("if status is not CheckoutStatus.OPEN:", "if True:")),
         scene=Scene(plans=("standard", "commit", "standard"), pays=False),
     ),
     "version_not_raised": Mutant(
@@ -173,10 +173,10 @@ MUTANTS = {
     "fail_mine": Mutant(
         "fail mine instead of whoever equals the refused attempt",
         rewrite(
-            checkout_steps,
+            steps,
             "create",
             ("fingerprint=attempt.fingerprint,", "fingerprint=(seen.newest or attempt).fingerprint,"),
-            users=(checkout,),
+            users=(work,),
         ),
         test=f"{FAULTS}::test_another_ones_bad_attempt_does_not_fail_a_good_checkout",
     ),
@@ -190,7 +190,7 @@ MUTANTS = {
                 "    nonce, session_id = owned()\n    sessions, subscriptions = _read(",
             ),
             ("    nonce, session_id = owned()\n    found", "    found"),
-            users=(checkout_steps,),
+            users=(steps,),
         ),
         scene=Scene(plans=("standard", "commit"), pays=False),
     ),
@@ -213,7 +213,7 @@ MUTANTS = {
             "verify",
             ("    if found:", "    if False:"),
             ("_subscriptions_of(sessions.values(), subscriptions, stripe=stripe)", "{}"),
-            users=(checkout_steps,),
+            users=(steps,),
         ),
         test=f"{FAULTS}::test_paid_stray_blocks_although_every_list_lags",
     ),
@@ -234,7 +234,7 @@ MUTANTS = {
     ),
     "swallow": Mutant(
         "swallow every expire error",
-        rewrite(verify, "expire", ("except StripeMissing:", "except Exception:"), users=(checkout_steps,)),
+        rewrite(verify, "expire", ("except StripeMissing:", "except Exception:"), users=(steps,)),
         test=f"{FAULTS}::test_buyer_who_pays_while_the_expire_is_under_way_is_already_subscribed",
     ),
     "expire_error_is_fatal": Mutant(
@@ -243,7 +243,7 @@ MUTANTS = {
             verify,
             "expire",
             ("    except StripeRefused as refused:\n", "    except StripeRefused as refused:\n        raise\n"),
-            users=(checkout_steps,),
+            users=(steps,),
         ),
         test=f"{FAULTS}::test_session_that_is_gone_does_not_block",
     ),

@@ -1,6 +1,6 @@
 """The rules of a lane: pure functions over frozen rows. What is stale, what is equal, what is a stray.
 
-They decide; `checkout.py` does. See specs/lanes.md.
+They decide; `steps` does. See specs/lanes.md.
 """
 
 import hashlib

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from billing.clock import iso
-from billing.projection import Subscription
+from billing.subscriptions.projection import Subscription
 
 GRACE = timedelta(days=14)  # how long a renewal that failed keeps its access, while Stripe retries the payment
 

@@ -15,16 +15,16 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from billing import projection_ledger
-from billing.access import decide_access, describe, describe_access
 from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.customer_ledger import find_user
 from billing.database import Database
 from billing.errors import StaleWrite, StripeRefused
 from billing.models import AttemptOutcome
-from billing.projection import Change, Subscription, differences, is_live, project, schedule_of
 from billing.stripe_gateway import StripeGateway
+from billing.subscriptions import projection_ledger
+from billing.subscriptions.access import decide_access, describe, describe_access
+from billing.subscriptions.projection import Change, Subscription, differences, is_live, project, schedule_of
 
 log = structlog.get_logger(__name__)
 

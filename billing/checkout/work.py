@@ -10,15 +10,15 @@ from datetime import timedelta
 
 import structlog
 
-from billing import lane_ledger
 from billing.catalog import Catalog
-from billing.checkout_steps import Hands, answer, begin, close_session, create
+from billing.checkout import lane_ledger
+from billing.checkout.lanes import LONGEST_BACKOFF, Lane, seconds_until_due
+from billing.checkout.steps import Hands, answer, begin, close_session, create
 from billing.clock import Clock
 from billing.database import Database
 from billing.doorbell import Doorbell
 from billing.errors import LedgerUnavailable, StripeMisconfigured, StripeRefused, StripeUnclear, TransientError
 from billing.jobs import WorkLane
-from billing.lanes import LONGEST_BACKOFF, Lane, seconds_until_due
 from billing.locks import Locks
 from billing.models import CheckoutStatus, LaneState
 from billing.queue import Queue

@@ -12,8 +12,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from billing.envelope import NewEvent
 from billing.models import EventStatus, customers, events, installation
+from billing.webhooks.envelope import NewEvent
 
 # 1,000: far more than one customer ever makes in a burst; databases limit the parameters of a statement.
 CLAIM_LIMIT = 1000

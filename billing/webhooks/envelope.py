@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 import msgspec
 
 from billing.errors import InvalidEvent
-from billing.event_types import asks
 from billing.ids import ACCOUNT, CUSTOMER, EVENT, OBJECT, id_like
 from billing.models import EventStatus
+from billing.webhooks.event_types import asks
 
 MAX_DEPTH = 100
 THIN = "v2.core.event"

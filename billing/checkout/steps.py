@@ -1,4 +1,4 @@
-"""The checkout protocol's steps 3 to 11, one small function each; `checkout.py` chooses among them.
+"""The checkout protocol's steps 3 to 11, one small function each; `work` chooses among them.
 
 Each takes the lane as step 2 saw it, does its calls to Stripe with no transaction open, and tries one
 compare-and-set. It returns whether to go again; who lost a compare-and-set just goes again, too.
@@ -10,19 +10,19 @@ from datetime import timedelta
 
 import structlog
 
-from billing import lane_ledger
 from billing.catalog import Catalog
+from billing.checkout import lane_ledger
+from billing.checkout.lane_ledger import Snapshot
+from billing.checkout.lanes import LOOK_BACK, SESSION_LIFETIME, Checkout, Lane, is_stale, key_is_dead, nonce_of
+from billing.checkout.session_parameters import session_parameters
+from billing.checkout.verify import Blocker, Ended, Verdict, expire, verify
 from billing.clock import Clock
 from billing.customers import ensure_customer, release_deleted
 from billing.database import Database
 from billing.doorbell import Doorbell
 from billing.errors import StripeMisconfigured, StripeRefused, StripeSavedFailure
-from billing.lane_ledger import Snapshot
-from billing.lanes import LOOK_BACK, SESSION_LIFETIME, Checkout, Lane, is_stale, key_is_dead, nonce_of
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState
-from billing.session_parameters import session_parameters
 from billing.stripe_gateway import StripeGateway
-from billing.verify import Blocker, Ended, Verdict, expire, verify
 
 log = structlog.get_logger(__name__)
 

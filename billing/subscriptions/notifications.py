@@ -12,11 +12,11 @@ from datetime import timedelta
 
 import structlog
 
-from billing import outbox_ledger
 from billing.clock import Clock, iso
 from billing.database import Database
-from billing.notifier import NotDelivered, Notifier
-from billing.outbox_ledger import Message
+from billing.subscriptions import outbox_ledger
+from billing.subscriptions.notifier import NotDelivered, Notifier
+from billing.subscriptions.outbox_ledger import Message
 
 log = structlog.get_logger(__name__)
 

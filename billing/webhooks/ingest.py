@@ -15,15 +15,15 @@ from typing import Literal
 import structlog
 from prometheus_client import Counter
 
-from billing import event_ledger
 from billing.clock import Clock
 from billing.database import Database
-from billing.envelope import NewEvent, read_event
 from billing.errors import InvalidRequest, LedgerUnavailable, PayloadTooLarge
 from billing.jobs import ProcessEvent
 from billing.models import EventStatus
 from billing.queue import Queue
-from billing.signature import verify
+from billing.webhooks import event_ledger
+from billing.webhooks.envelope import NewEvent, read_event
+from billing.webhooks.signature import verify
 
 log = structlog.get_logger(__name__)
 

@@ -15,11 +15,9 @@ from datetime import timedelta
 import sqlalchemy as sa
 import structlog
 
-from billing import event_ledger
 from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.database import Database
-from billing.envelope import read_data
 from billing.errors import (
     LedgerUnavailable,
     OnelaneError,
@@ -28,14 +26,16 @@ from billing.errors import (
     StripeMissing,
     StripeUnclear,
 )
-from billing.event_ledger import Claimed
-from billing.event_types import Ask, asks
 from billing.ids import CHARGE, CUSTOMER, SESSION, id_like
 from billing.jobs import ProcessEvent
 from billing.models import EventStatus
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
-from billing.synchronizing import sync_customer
+from billing.subscriptions.synchronizing import sync_customer
+from billing.webhooks import event_ledger
+from billing.webhooks.envelope import read_data
+from billing.webhooks.event_ledger import Claimed
+from billing.webhooks.event_types import Ask, asks
 
 __all__ = ["process_event", "sync_customer"]
 

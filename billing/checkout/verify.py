@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 from billing.catalog import Catalog
+from billing.checkout.lanes import LOOK_BACK, is_tagged, strays
 from billing.errors import StripeMissing, StripeRefused, StripeUnclear
-from billing.lanes import LOOK_BACK, is_tagged, strays
-from billing.projection import belongs, is_live
 from billing.stripe_gateway import StripeGateway
+from billing.subscriptions.projection import belongs, is_live
 
 Json = dict[str, Any]
 

@@ -12,18 +12,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing import customer_ledger, lane_ledger
+from billing import customer_ledger
 from billing.catalog import Catalog
-from billing.checkout_view import CheckoutView, read_view
+from billing.checkout import lane_ledger
+from billing.checkout.lanes import fingerprint
+from billing.checkout.redirects import refusal
+from billing.checkout.view import CheckoutView, read_view
 from billing.clock import SYSTEM_CLOCK, Clock
 from billing.database import Database
 from billing.doorbell import Doorbell, wait_until
 from billing.errors import IdempotencyMismatch, InvalidRequest, LedgerUnavailable, NotFound
 from billing.jobs import WorkLane
-from billing.lanes import fingerprint
 from billing.models import CheckoutStatus
 from billing.queue import Queue
-from billing.redirects import refusal
 
 # Stripe's own limits are 50 keys of 40 characters with values of 500; 20 leaves room for ours.
 MOST_METADATA, LONGEST_KEY, LONGEST_VALUE = 20, 40, 500

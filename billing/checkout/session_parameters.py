@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from billing.catalog import Catalog, Plan
-from billing.lanes import Checkout
+from billing.checkout.lanes import Checkout
 
 # Stripe wants a trial's end at least 48 h ahead when the session is made; 1 h for clocks and an attempt sent late.
 LEAST_TRIAL_SECONDS = 49 * 3600

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from billing.access import choose, decide_access, describe, describe_access
 from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.customer_ledger import read_customer
 from billing.database import Database
-from billing.projection_ledger import read_subscriptions
+from billing.subscriptions.access import choose, decide_access, describe, describe_access
+from billing.subscriptions.projection_ledger import read_subscriptions
 
 
 def read_subscription(user_id: str, *, database: Database, catalog: Catalog, clock: Clock) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from billing.database import insert_new
 from billing.models import attempts, incidents, outbox, projections, subscriptions
-from billing.projection import Subscription
+from billing.subscriptions.projection import Subscription
 
 DUPLICATE = "duplicate_subscription"
 _COLUMNS = [subscriptions.c[name] for name in Subscription.__slots__]

@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from billing.checkout.lanes import LONGEST_BACKOFF, LOOK_BACK, Attempt, Checkout, Lane
 from billing.database import insert_new
-from billing.lanes import LONGEST_BACKOFF, LOOK_BACK, Attempt, Checkout, Lane
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, customers, lanes
 
 _LANE = [lanes.c[name] for name in Lane.__slots__]

@@ -1,0 +1,9 @@
+"""Checkout: a buyer's request becomes one row, one lane, one session (specs/checkout.md, specs/lanes.md).
+
+requests   records what the buyer asks for (step 0), waits for the answer and reads it
+work       a worker's pass: the lock, the lane row, and which step is next
+steps      steps 3 to 11 of the protocol, one small function each
+verify     what Stripe has that could bill twice; strays are expired on the way
+view       a checkout as its buyer may see it: the URL only through the lane
+lane_ledger, lanes, session_parameters, redirects   the rows, the rules, what is sent, where a buyer may be sent
+"""

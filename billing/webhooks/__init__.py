@@ -1,0 +1,7 @@
+"""Webhooks: what Stripe delivers is committed first and worked afterwards (specs/webhooks.md).
+
+ingest      verify the bytes (signature), read the envelope, commit, and only then answer and wake a worker
+processing  claim a customer's events, sync the customer once for all of them, close them in the same commit
+event_types which events are followed, and when each occurs
+envelope, signature, event_ledger   the strict reading, the strict verifying, the rows
+"""
