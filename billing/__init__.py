@@ -8,7 +8,7 @@ checkout/view reads the answer through the lane.
 The buyer pays, and Stripe delivers. webhooks/ingest checks the bytes and commits them before the 2xx;
 webhooks/processing claims a customer's events; subscriptions/synchronizing fetches what is true now, projects it,
 notes what changed and closes the events, in one commit. subscriptions/reading shows it, access decides, and
-notifications sends the changes on.
+notifications sends the changes on; duplicates ends what is one too many.
 Whatever was lost on the way, sweeper finds. reports, checks and installation (each with its ledger) serve operators.
 The ground: settings, models, database, migrate, clock, errors, logs, process, ids. services wires it all.
 """

@@ -33,7 +33,15 @@ class ProcessEvent(Job):
     queue = "webhooks"
 
 
-JOB_KINDS: tuple[type[Job], ...] = (WorkLane, ProcessEvent)
+@dataclass(frozen=True, slots=True)
+class RemedyDuplicates(Job):
+    """Do what DUPLICATE_POLICY says about this incident."""
+
+    kind = "duplicates.remedy"
+    queue = "maintenance"
+
+
+JOB_KINDS: tuple[type[Job], ...] = (WorkLane, ProcessEvent, RemedyDuplicates)
 # Kinds that carry no row: beat sends them, and any number of them at once is harmless.
 SWEEP_KIND = "ledger.sweep"
 NOTIFY_KIND = "outbox.notify"

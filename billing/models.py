@@ -79,6 +79,16 @@ class AttemptOutcome(StrEnum):
     REFUSED = "refused"  # Stripe never made it
 
 
+class RemedyState(StrEnum):
+    """planned -> canceled -> refunded | nothing_to_refund; planned -> dropped when it is no longer called for."""
+
+    PLANNED = "planned"
+    CANCELED = "canceled"
+    REFUNDED = "refunded"
+    NOTHING_TO_REFUND = "nothing_to_refund"
+    DROPPED = "dropped"
+
+
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -291,6 +301,9 @@ incidents = sa.Table(
     sa.Column("detail", Json, nullable=False),
     _time("opened_at", nullable=False),
     _time("resolved_at"),
+    sa.Column("reason", sa.Text),  # why it is still open, where we tried to mend it
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
+    _time("next_attempt_at"),  # a remedy is not tried before this; NULL is now
     sa.Index(
         "uq_incidents_open",
         "customer_id",
@@ -299,5 +312,33 @@ incidents = sa.Table(
         unique=True,
         postgresql_where=sa.text("resolved_at IS NULL"),
         sqlite_where=sa.text("resolved_at IS NULL"),
+    ),
+)
+
+# What DUPLICATE_POLICY=cancel_newest does about one subscription, written ahead of every call that changes something.
+remedies = sa.Table(
+    "remedies",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("incident_id", BigId, sa.ForeignKey("incidents.id"), nullable=False),
+    sa.Column("customer_id", ShortText, nullable=False),
+    sa.Column("product", ShortText, nullable=False),
+    sa.Column("subscription_id", ShortText, nullable=False),  # the one to cancel
+    sa.Column("kept_id", ShortText, nullable=False),  # the one that stays, as it was planned
+    sa.Column("nonce", sa.String(36), nullable=False, unique=True),  # in the cancellation's comment: it was us
+    sa.Column("refund_key", sa.String(36), nullable=False),  # the idempotency key of its refunds
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("error", sa.Text),  # why its refund is refused
+    _time("created_at", nullable=False),
+    _time("finished_at"),
+    sa.Index("ix_remedies_incident_id_state", "incident_id", "state"),
+    sa.Index("ix_remedies_customer_id_state", "customer_id", "state"),
+    sa.Index(  # one cancellation at a time for each customer: two that know nothing of each other could end both
+        "uq_remedies_planned",
+        "customer_id",
+        "product",
+        unique=True,
+        postgresql_where=sa.text("state = 'planned'"),
+        sqlite_where=sa.text("state = 'planned'"),
     ),
 )

@@ -3,9 +3,11 @@
 No column here is a secret: session addresses are left out, payloads only on request.
 """
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
-from billing.models import checkouts, customers, events, installation
+from billing.models import checkouts, customers, events, incidents, installation, remedies
 
 Row = sa.RowMapping
 
@@ -25,6 +27,16 @@ _CHECKOUT_COLUMNS = (
     checkouts.c.status,
     checkouts.c.arrived_at,
     checkouts.c.answered_at,
+)
+_INCIDENT_COLUMNS = (
+    incidents.c.id,
+    incidents.c.kind,
+    incidents.c.customer_id,
+    incidents.c.product,
+    incidents.c.detail,
+    incidents.c.opened_at,
+    incidents.c.resolved_at,
+    incidents.c.reason,
 )
 
 
@@ -60,6 +72,21 @@ def find_checkout(connection: sa.Connection, checkout_id: str) -> Row | None:
     columns = (*_CHECKOUT_COLUMNS, checkouts.c.number, checkouts.c.nonce, checkouts.c.reused, checkouts.c.error)
     row = connection.execute(sa.select(*columns).where(checkouts.c.id == checkout_id)).first()
     return row._mapping if row else None
+
+
+def list_incidents(connection: sa.Connection, *, everything: bool, limit: int) -> list[Row]:
+    """The newest incidents; those that are still open unless everything is asked for."""
+    query = sa.select(*_INCIDENT_COLUMNS).order_by(incidents.c.id.desc()).limit(limit)
+    if not everything:
+        query = query.where(incidents.c.resolved_at.is_(None))
+    return [row._mapping for row in connection.execute(query)]
+
+
+def list_remedies(connection: sa.Connection, incident_ids: Sequence[int]) -> list[Row]:
+    """What was done about these incidents, in order."""
+    columns = [remedies.c[name] for name in ("incident_id", "subscription_id", "kept_id", "state", "error")]
+    query = sa.select(*columns).where(remedies.c.incident_id.in_(incident_ids)).order_by(remedies.c.id)
+    return [row._mapping for row in connection.execute(query)]
 
 
 def find_customer_of(connection: sa.Connection, user_id: str) -> str | None:

@@ -47,6 +47,20 @@ def show_checkout(checkout_id: str, *, database: Database) -> Row:
     return dict(found)
 
 
+def list_incidents(*, database: Database, everything: bool = False, limit: int) -> list[Row]:
+    """The newest incidents that are open, or all of them, each with what was done about it."""
+    with database.read() as connection:
+        rows = [dict(row) for row in report_ledger.list_incidents(connection, everything=everything, limit=limit)]
+        done = report_ledger.list_remedies(connection, [row["id"] for row in rows])
+    for row in rows:
+        row["remedies"] = [
+            {name: value for name, value in remedy.items() if name != "incident_id"}
+            for remedy in done
+            if remedy["incident_id"] == row["id"]
+        ]
+    return rows
+
+
 def customer_problem(user_id: str, customer_id: str, *, database: Database) -> str | None:
     """Why this pair could not be claimed, for a dry run; None when it could."""
     with database.read() as connection:

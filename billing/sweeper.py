@@ -4,15 +4,16 @@ It runs every 30 s, and any number of sweeps at once are harmless: a sweep chang
 keys, a job says only "look at this row", and whoever looks claims the row by compare-and-set (LED-8).
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import structlog
 
 from billing.checkout import lane_ledger
 from billing.clock import Clock
 from billing.database import Database
-from billing.jobs import ProcessEvent, WorkLane
+from billing.jobs import ProcessEvent, RemedyDuplicates, WorkLane
 from billing.queue import Queue
+from billing.subscriptions import remedy_ledger
 from billing.webhooks import event_ledger
 
 log = structlog.get_logger(__name__)
@@ -28,20 +29,28 @@ class SweepReport:
     events: int  # jobs sent, one for each customer with due events
     lanes: int
     keys: int  # clients' Idempotency-Keys that reached their 24 h
+    remedies: int = 0  # incidents whose remedy is due
 
 
-def sweep(*, database: Database, queue: Queue, clock: Clock) -> SweepReport:
-    """Wake workers for what is due, and let old Idempotency-Keys go. Raises LedgerUnavailable."""
+def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates: bool = False) -> SweepReport:
+    """Wake workers for what is due, and let old Idempotency-Keys go. Raises LedgerUnavailable.
+
+    `cancels_duplicates`: whether DUPLICATE_POLICY wants open incidents looked at; a remedy that was begun is finished
+    in any case.
+    """
     now = clock.now()
     with database.read() as connection:
         events = event_ledger.due(connection, now=now, limit=BATCH)
         lanes = lane_ledger.lanes_to_wake(connection, now=now, limit=BATCH)
+        remedies = remedy_ledger.due(connection, now=now, limit=BATCH, open_ones=cancels_duplicates)
     for row_id in lanes:  # lanes first: a buyer waits
         queue.send(WorkLane(row_id))
     for row_id in events:
         queue.send(ProcessEvent(row_id))
+    for row_id in remedies:
+        queue.send(RemedyDuplicates(row_id))
     with database.write() as connection:
         keys = lane_ledger.forget_keys(connection, now=now)
-    report = SweepReport(events=len(events), lanes=len(lanes), keys=keys)
-    log.info("sweep.finished", events=report.events, lanes=report.lanes, keys=report.keys)
+    report = SweepReport(events=len(events), lanes=len(lanes), keys=keys, remedies=len(remedies))
+    log.info("sweep.finished", **asdict(report))
     return report

@@ -9,9 +9,10 @@ from celery import Celery
 
 from billing.checkout.work import work_lane
 from billing.errors import StripeMisconfigured
-from billing.jobs import NOTIFY_KIND, SWEEP_KIND, ProcessEvent, WorkLane
+from billing.jobs import NOTIFY_KIND, SWEEP_KIND, ProcessEvent, RemedyDuplicates, WorkLane
 from billing.services import Services
 from billing.stripe_gateway import StripeGateway
+from billing.subscriptions.duplicates import remedy_duplicates
 from billing.subscriptions.notifications import notify
 from billing.sweeper import sweep
 from billing.webhooks.processing import process_event
@@ -47,9 +48,29 @@ def event_process(job: ProcessEvent, services: Services) -> None:
     )
 
 
+def duplicates_remedy(job: RemedyDuplicates, services: Services) -> None:
+    """Do what DUPLICATE_POLICY says about an incident (SUB-16)."""
+    services.queue.taken(job)
+    remedy_duplicates(
+        job.row_id,
+        cancels=services.settings.duplicate_policy == "cancel_newest",
+        database=services.database,
+        stripe=_stripe(services),
+        locks=services.locks,
+        queue=services.queue,
+        clock=services.clock,
+        catalog=services.catalog,
+    )
+
+
 def ledger_sweep(services: Services) -> None:
     """Wake what a lost message left behind."""
-    sweep(database=services.database, queue=services.queue, clock=services.clock)
+    sweep(
+        database=services.database,
+        queue=services.queue,
+        clock=services.clock,
+        cancels_duplicates=services.settings.duplicate_policy == "cancel_newest",
+    )
 
 
 def outbox_notify(services: Services) -> None:
@@ -59,7 +80,7 @@ def outbox_notify(services: Services) -> None:
 
 def register(celery: Celery, services: Callable[[], Services]) -> None:
     """Tell the application its tasks: these, and no others, are what a message may name."""
-    for job, work in ((WorkLane, lane_work), (ProcessEvent, event_process)):
+    for job, work in ((WorkLane, lane_work), (ProcessEvent, event_process), (RemedyDuplicates, duplicates_remedy)):
         celery.register_task(JobTask(job, work, services))
     for kind, work_all in ((SWEEP_KIND, ledger_sweep), (NOTIFY_KIND, outbox_notify)):
         celery.register_task(BeatTask(kind, work_all, services))

@@ -24,6 +24,7 @@ COMMANDS = {
     "doctor": "app.cli.doctor:doctor",
     "events": "app.cli.ledger:events",
     "checkouts": "app.cli.ledger:checkouts",
+    "incidents": "app.cli.ledger:incidents",
     "customers": "app.cli.customers:customers",
     "token": "app.cli.token:token",
     "openapi": "app.cli.openapi:openapi",

@@ -1,4 +1,4 @@
-"""`onelane db upgrade`, `events`, `checkouts`: bring the ledger up to date and look into it."""
+"""`onelane db upgrade`, `events`, `checkouts`, `incidents`: bring the ledger up to date and look into it."""
 
 import click
 
@@ -72,6 +72,21 @@ def list_checkouts(status: str | None, user_id: str | None, limit: int, as_json:
 def show_checkout(checkout_id: str, as_json: bool) -> None:
     """Show one checkout (without its url, which is a secret)."""
     show_one(reports.show_checkout(checkout_id, database=_database()), as_json=as_json)
+
+
+@click.group()
+def incidents() -> None:
+    """What a person has to look at."""
+
+
+@incidents.command("list")
+@click.option("--all", "everything", is_flag=True, help="Those that are over, too.")
+@limit
+@as_json
+def list_incidents(everything: bool, limit: int, as_json: bool) -> None:
+    """List the newest open incidents, and what was done about them."""
+    rows = reports.list_incidents(database=_database(), everything=everything, limit=limit)
+    show_rows(rows, as_json=as_json, nothing="No incidents.")
 
 
 def _database() -> Database:

@@ -91,8 +91,8 @@ def note_session(connection: sa.Connection, session_id: str, outcome: str) -> No
 
 def note_duplicates(
     connection: sa.Connection, *, customer_id: str, product: str, live: Sequence[str], now: datetime
-) -> bool:
-    """Keep one open incident while there are several live subscriptions; whether one was opened now (SUB-8)."""
+) -> tuple[int | None, bool]:
+    """Keep one open incident while there are several live subscriptions (SUB-8); its id, and whether it is new."""
     ours = sa.update(incidents).where(
         incidents.c.customer_id == customer_id,
         incidents.c.product == product,
@@ -101,12 +101,14 @@ def note_duplicates(
     )
     if len(live) < 2:
         connection.execute(ours.values(resolved_at=now))
-        return False
+        return None, False
     detail = {"subscriptions": list(live)}
-    if connection.execute(ours.values(detail=detail)).rowcount:
-        return False
     incident = {"customer_id": customer_id, "product": product, "kind": DUPLICATE, "detail": detail, "opened_at": now}
-    return insert_new(connection, incidents, incident)
+    known = connection.scalar(ours.values(detail=detail).returning(incidents.c.id))
+    if known is not None:
+        return known, False
+    opened = insert_new(connection, incidents, incident)
+    return connection.scalar(ours.values(detail=detail).returning(incidents.c.id)), opened
 
 
 def count_open_incidents(connection: sa.Connection) -> int:

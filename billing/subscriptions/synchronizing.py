@@ -53,8 +53,10 @@ def sync_customer(
     look_at_customer: bool = True,
     sessions: Iterable[str] = (),
     then: Callable[[sa.Connection], None] | None = None,
+    on_duplicates: Callable[[int], None] | None = None,
 ) -> Sequence[Change]:
-    """Fetch and project; what changed. `then` runs inside the transaction that writes it.
+    """Fetch and project; what changed. `then` runs inside the transaction that writes it, `on_duplicates` after its
+    commit with the id of the incident, where there is one.
 
     Raises what the gateway raises, and StaleWrite when others kept writing for ROUNDS rounds.
     """
@@ -68,10 +70,12 @@ def sync_customer(
                 connection, customer_id, generation=generation, deleted=seen.deleted, now=now
             ):
                 continue
-            changes = _write(connection, customer_id, seen, catalog=catalog, now=now)
+            changes, incident_id = _write(connection, customer_id, seen, catalog=catalog, now=now)
             if then is not None:
                 then(connection)
         log.info("customer.synced", customer_id=customer_id, changes=[change.kind for change in changes])
+        if incident_id is not None and on_duplicates is not None:
+            on_duplicates(incident_id)
         return changes
     raise StaleWrite("Other workers kept syncing this customer. Try again in a moment.")
 
@@ -79,10 +83,10 @@ def sync_customer(
 def _fetch(customer_id: str, *, stripe: StripeGateway, look_at_customer: bool, sessions: Iterable[str]) -> Seen:
     """Step 2. What does not exist is an answer, not an error (SUB-5)."""
     wanted = list(sessions)
-    calls = [partial(_or_none, stripe.list_subscriptions, customer_id)]
+    calls = [partial(or_none, stripe.list_subscriptions, customer_id)]
     if look_at_customer:
-        calls.append(partial(_or_none, stripe.get_customer, customer_id))
-    calls += [partial(_or_none, stripe.get_session, id_) for id_ in wanted]
+        calls.append(partial(or_none, stripe.get_customer, customer_id))
+    calls += [partial(or_none, stripe.get_session, id_) for id_ in wanted]
     found, *others = stripe.together(*calls)
     customer = others.pop(0) if look_at_customer else {}
     gone = found is None or customer is None or bool(customer.get("deleted"))
@@ -102,11 +106,11 @@ def _fetch_schedules(
     wanted = [id_ for id_ in map(schedule_of, live) if id_]
     if not wanted:
         return {}
-    answers = stripe.together(*(partial(_or_none, stripe.get_schedule, id_) for id_ in wanted))
+    answers = stripe.together(*(partial(or_none, stripe.get_schedule, id_) for id_ in wanted))
     return {id_: answer for id_, answer in zip(wanted, answers, strict=True) if answer is not None}
 
 
-def _or_none(call: Callable[[str], Any], id_: str) -> Any:
+def or_none(call: Callable[[str], Any], id_: str) -> Any:
     """The answer, or None where Stripe says that there is no such thing: 404, or 400 in a list's filter."""
     try:
         return call(id_)
@@ -123,8 +127,8 @@ def _outcomes(sessions: Mapping[str, Mapping[str, Any] | None]) -> Mapping[str, 
 
 def _write(
     connection: sa.Connection, customer_id: str, seen: Seen, *, catalog: Catalog, now: datetime
-) -> Sequence[Change]:
-    """Step 3, after the gate: rows, changes, sessions and the incident."""
+) -> tuple[Sequence[Change], int | None]:
+    """Step 3, after the gate: rows, changes, sessions and the incident, whose id it gives."""
     before = projection_ledger.read_subscriptions(connection, customer_id)
     known = {row.subscription_id: row for row in before}
     after = [
@@ -144,8 +148,7 @@ def _write(
         _note(connection, customer_id, changes, [row for row in after if row.product == catalog.product], now)
     for session_id, outcome in seen.sessions.items():
         projection_ledger.note_session(connection, session_id, outcome)
-    _watch(connection, customer_id, after, catalog=catalog, now=now)
-    return changes
+    return changes, _watch(connection, customer_id, after, catalog=catalog, now=now)
 
 
 def _note(
@@ -168,11 +171,12 @@ def _note(
 
 def _watch(
     connection: sa.Connection, customer_id: str, rows: Iterable[Subscription], *, catalog: Catalog, now: datetime
-) -> None:
+) -> int | None:
     """More than one live subscription of our product is an incident for a person (SUB-8)."""
     live = [row.subscription_id for row in rows if row.product == catalog.product and is_live(row.status)]
-    opened = projection_ledger.note_duplicates(
+    incident_id, opened = projection_ledger.note_duplicates(
         connection, customer_id=customer_id, product=catalog.product, live=sorted(live), now=now
     )
     if opened:
         log.error("incident.opened", kind=projection_ledger.DUPLICATE, customer_id=customer_id, subscriptions=live)
+    return incident_id

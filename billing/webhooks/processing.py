@@ -27,7 +27,7 @@ from billing.errors import (
     StripeUnclear,
 )
 from billing.ids import CHARGE, CUSTOMER, SESSION, id_like
-from billing.jobs import ProcessEvent
+from billing.jobs import ProcessEvent, RemedyDuplicates
 from billing.models import EventStatus
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
@@ -76,7 +76,7 @@ def process_event(
     if not batch.events:
         return  # done already, not due, or somebody else is at it
     try:
-        _work(batch, database=database, stripe=stripe, clock=clock, catalog=catalog)
+        _work(batch, database=database, stripe=stripe, queue=queue, clock=clock, catalog=catalog)
     except LedgerUnavailable:
         raise  # nothing can be noted; the lease ends by itself
     except OnelaneError as error:
@@ -99,7 +99,9 @@ def _claim(event_row_id: int, *, database: Database, clock: Clock) -> Batch:
     return Batch(token, [event for event in claimed if event.id not in spent])
 
 
-def _work(batch: Batch, *, database: Database, stripe: StripeGateway, clock: Clock, catalog: Catalog) -> None:
+def _work(
+    batch: Batch, *, database: Database, stripe: StripeGateway, queue: Queue, clock: Clock, catalog: Catalog
+) -> None:
     followed = [event for event in batch.events if asks(event.type)]
     customer_id = next((event.customer_id for event in followed if event.customer_id), None)
     if customer_id is None and followed:
@@ -127,6 +129,7 @@ def _work(batch: Batch, *, database: Database, stripe: StripeGateway, clock: Clo
         look_at_customer=any(asks(event.type) is Ask.CUSTOMER for event in followed),
         sessions=_sessions_of(followed),
         then=close,
+        on_duplicates=lambda incident_id: queue.send(RemedyDuplicates(incident_id)),
     )
 
 

@@ -148,6 +148,7 @@ def test_import_that_is_not_clear_is_not_begun(text: str, options: list[str], fo
 def test_reads_speak_to_programs_and_people(folder: Path) -> None:
     assert json.loads(onelane("events", "list", "--json", folder=folder).stdout) == []
     assert onelane("events", "list", folder=folder).stdout == "No events.\n"
+    assert json.loads(onelane("incidents", "list", "--json", folder=folder).stdout) == []
     missing = onelane("checkouts", "show", "chk_nowhere", folder=folder)
     assert missing.returncode == 1
     assert len(missing.stderr.splitlines()) == 1

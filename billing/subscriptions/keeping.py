@@ -1,0 +1,44 @@
+"""Keeping: of several live subscriptions of our product, which one stays and which ones may be canceled. Pure.
+
+Stripe's plain dicts come in, a decision goes out. The oldest by (created, id) stays, so that everybody who looks at
+the same subscriptions decides the same; whatever is not certain is left to a person.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from billing.catalog import Catalog
+from billing.subscriptions.projection import belongs, is_live
+
+# What will still be there tomorrow: nothing is canceled in favour of one that may never be paid, or is about to end.
+LASTING = frozenset({"active", "trialing", "past_due"})
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`reason` says why a duplicate that is not in `cancel` needs a person."""
+
+    live: tuple[str, ...] = ()  # oldest first
+    cancel: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+def decide(subscriptions: Iterable[Mapping[str, Any]], catalog: Catalog) -> Decision:
+    """What to do about a customer's subscriptions (SUB-16 to SUB-18)."""
+    ours = (one for one in subscriptions if belongs(one, catalog) and is_live(str(one.get("status"))))
+    live = sorted(ours, key=lambda one: (one.get("created") or 0, str(one["id"])))
+    ids = tuple(str(one["id"]) for one in live)
+    if len(live) < 2:
+        return Decision(ids)
+    oldest, *newer = live
+    if oldest.get("status") not in LASTING or oldest.get("cancel_at") or oldest.get("cancel_at_period_end"):
+        how = "is about to end" if oldest.get("status") in LASTING else f"is {oldest.get('status')}"
+        return Decision(ids, (), f"The oldest, {ids[0]}, {how}: a person has to decide which one stays.")
+    elsewhere = [str(one["id"]) for one in newer if not _is_tagged(one, catalog)]
+    reason = f"Made elsewhere, so a person has to decide: {', '.join(elsewhere)}." if elsewhere else None
+    return Decision(ids, tuple(id_ for id_ in ids[1:] if id_ not in elsewhere), reason)
+
+
+def _is_tagged(subscription: Mapping[str, Any], catalog: Catalog) -> bool:
+    return bool((subscription.get("metadata") or {}).get("type") == catalog.product)
