@@ -7,11 +7,12 @@ from flask import Flask
 
 from app.auth import Identity
 from app.checkouts import checkout_routes
+from app.crowds import turn_crowds_away
 from app.customers import customer_routes
 from app.docs import docs_routes
 from app.errors import register
 from app.health import health_routes
-from app.limits import RateLimit, Seats
+from app.limits import RateLimit, Seats, Share, Turns
 from app.security import guard
 from app.shop import shop_routes
 from app.subscription import subscription_routes
@@ -19,10 +20,13 @@ from app.webhooks import webhook_routes
 from billing.services import Services
 from billing.settings import Settings
 
-# Of the 128 threads of a process, so many may wait for a checkout and so many may read a delivery's body,
+# Of the 160 threads of a process, so many may wait for a checkout and so many may read a delivery's body,
 # which a hostile client sends as slowly as it likes: the rest stays for everybody else.
-MOST_WAITERS = 80
+MOST_WAITERS = 110
 MOST_READERS = 24
+# One buyer's share of a process (API-38): of its threads, of the seats for waiting, and of its work at the same moment.
+# A hundred windows of one buyer are served; what comes beyond is no person, and gets 429.
+MOST_OF_ONE, WAITERS_OF_ONE, AT_WORK_OF_ONE = 100, 80, 2
 
 
 def create_app(
@@ -44,12 +48,16 @@ def create_app(
     storage = limits_storage or settings.redis_url
     asks = RateLimit("checkouts", settings.rate_limit_checkouts, storage_uri=storage)
     reads = RateLimit("reads", settings.rate_limit_reads, storage_uri=storage)
-    waiters = Seats(most_waiters)
+    waiters = Seats(most_waiters, of_one=min(most_waiters, WAITERS_OF_ONE))
+    turns = Turns(AT_WORK_OF_ONE)
 
     register(app)
     guard(app, origins=settings.redirect_origins, trusted_proxies=settings.trusted_proxies)
+    turn_crowds_away(app, identity=identity, shares=Share(MOST_OF_ONE), origins=settings.redirect_origins)
     app.register_blueprint(webhook_routes(services, readers=Seats(most_readers)))
-    app.register_blueprint(checkout_routes(services, identity=identity, asks=asks, reads=reads, waiters=waiters))
+    app.register_blueprint(
+        checkout_routes(services, identity=identity, asks=asks, reads=reads, waiters=waiters, turns=turns)
+    )
     app.register_blueprint(subscription_routes(services, identity=identity, reads=reads))
     app.register_blueprint(customer_routes(services, identity=identity))
     app.register_blueprint(health_routes(services))

@@ -93,6 +93,10 @@ class Identity:
             return Caller(user_id=None)
         return self._buyer(token)
 
+    def is_server_key(self, header: str) -> bool:
+        """Whether this Authorization header holds one of the server keys."""
+        return self._is_api_key(header.partition(" ")[2].strip().encode())
+
     def _is_api_key(self, token: bytes) -> bool:
         found = False
         for key in self._api_keys:  # all of them, always: the time taken says nothing

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Histogram
 from app.auth import Identity
 from app.bodies import read_body
 from app.errors import PROBLEMS, matches, problem
-from app.limits import RateLimit, Seats
+from app.limits import RateLimit, Seats, Turns
 from app.schemas import CheckoutBody, ServerCheckoutBody
 from billing.checkout.requests import CheckoutRequest, await_checkout, read_checkout, record_checkout
 from billing.checkout.view import CheckoutView
@@ -41,7 +41,7 @@ _KEY = re.compile(r'"(?P<quoted>[\x20\x21\x23-\x7e]{1,255})"|(?P<bare>[\x21\x23-
 
 
 def checkout_routes(
-    services: Services, *, identity: Identity, asks: RateLimit, reads: RateLimit, waiters: Seats
+    services: Services, *, identity: Identity, asks: RateLimit, reads: RateLimit, waiters: Seats, turns: Turns
 ) -> Blueprint:
     """POST /v1/checkouts and GET /v1/checkouts/{id}."""
     routes = Blueprint("checkouts", __name__)
@@ -49,7 +49,7 @@ def checkout_routes(
     def await_answer(checkout_id: str, user_id: str, seconds: float) -> CheckoutView:
         if seconds <= 0:
             return read_checkout(checkout_id, user_id=user_id, database=services.database, clock=services.clock)
-        with waiters.take() as seated:
+        with waiters.take(user_id) as seated:
             return await_checkout(
                 checkout_id,
                 user_id=user_id,
@@ -69,23 +69,28 @@ def checkout_routes(
         else:
             user_id, body = caller.user_id, read_body(request, CheckoutBody)
         key = idempotency_key(request.headers.get("Idempotency-Key"))
-        asks.take(user_id)
-        recorded = record_checkout(
-            CheckoutRequest(**body.model_dump()),
-            user_id=user_id,
-            email=caller.email,
-            idempotency_key=key,
-            database=services.database,
-            queue=services.queue,
-            clock=services.clock,
-            catalog=services.catalog,
-            redirect_origins=services.settings.redirect_origins,
-        )
+        with turns.take(user_id):
+            asks.take(user_id)
+            recorded = record_checkout(
+                CheckoutRequest(**body.model_dump()),
+                user_id=user_id,
+                email=caller.email,
+                idempotency_key=key,
+                database=services.database,
+                queue=services.queue,
+                clock=services.clock,
+                catalog=services.catalog,
+                redirect_origins=services.settings.redirect_origins,
+            )
         wanted = preferred_wait(request.headers.getlist("Prefer"))
         default = services.settings.checkout_wait_seconds
         seconds = default if wanted is None else wanted
         view = await_answer(recorded.checkout_id, user_id, seconds)
-        answer, outcome = _answer(view, waited=seconds > 0)
+        waited = seconds > 0
+        if view.status is CheckoutStatus.PENDING and waited and time.monotonic() - started >= seconds:
+            answer, outcome = _answer(view, waited=waited, heard=services.queue.reachable())
+        else:
+            answer, outcome = _answer(view, waited=waited)
         if recorded.replayed:
             answer.headers["Idempotent-Replayed"] = "true"
         CHECKOUTS.labels(outcome).inc()
@@ -125,14 +130,20 @@ def idempotency_key(header: str | None) -> str | None:
     return found["quoted"] or found["bare"]
 
 
-def _answer(view: CheckoutView, *, waited: bool) -> tuple[Response, str]:
-    """The answer to the POST, and its name in the metrics."""
+def _answer(view: CheckoutView, *, waited: bool, heard: bool = True) -> tuple[Response, str]:
+    """The answer to the POST, and its name in the metrics; `heard` is whether workers can be told of it."""
     match view.status:
         case CheckoutStatus.PENDING if waited and view.trouble and view.trouble in PROBLEMS:
             # Stripe does not answer. The checkout stays and will be served; its buyer should know (API-27).
             answer = problem(view.trouble, checkout_id=view.id)
             answer.headers["Location"] = f"/v1/checkouts/{view.id}"
             return answer, view.trouble
+        case CheckoutStatus.PENDING if not heard:
+            # The broker is away. The checkout stays and the sweep will find it; "soon" would be a guess (API-28).
+            words = "The checkout is recorded, but no worker can be told of it just now. Look at its Location later."
+            answer = problem("try_again", words, checkout_id=view.id)
+            answer.headers["Location"] = f"/v1/checkouts/{view.id}"
+            return answer, "try_again"
         case CheckoutStatus.OPEN:
             answer = jsonify(view.as_json())
             answer.status_code = 201

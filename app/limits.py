@@ -1,7 +1,8 @@
-"""Limits: how often a user may ask, and how many requests may hold a thread for long.
+"""Limits: how often a user may ask, how many requests may hold a thread, and how much of it all is one caller's.
 
 Rates are counted in Redis for all processes together; with Redis down each process counts for itself
-(API-31). Waiting and reading a slow body hold a thread, so each has so many seats (API-22, API-36).
+(API-31). Waiting and reading a slow body hold a thread, so each has so many seats (API-22, API-36). One caller
+gets a share of threads, seats and work only, so that a storm of theirs does not slow down the others (API-38).
 """
 
 import math
@@ -52,21 +53,74 @@ class RateLimit:
         raise RateLimited(max(1, math.ceil(left)))
 
 
-class Seats:
-    """At most so many requests at once, in this process, may do what holds a thread for long."""
+class Share:
+    """So many at once for each caller, in this process."""
 
     def __init__(self, most: int) -> None:
-        self._free = threading.BoundedSemaphore(most)
+        self._most = most
+        self._held: dict[str, int] = {}
+        self._guard = threading.Lock()
 
     @contextmanager
-    def take(self, *, patience_seconds: float = 0.0) -> Iterator[bool]:
-        """Take a seat for the block; False when all of them stayed taken."""
-        taken = self._free.acquire(timeout=patience_seconds) if patience_seconds else self._free.acquire(blocking=False)
+    def take(self, who: str) -> Iterator[bool]:
+        """Take one for the block; False when this caller has as many as they may."""
+        with self._guard:
+            taken = self._held.get(who, 0) < self._most
+            if taken:
+                self._held[who] = self._held.get(who, 0) + 1
         try:
             yield taken
         finally:
             if taken:
-                self._free.release()
+                with self._guard:
+                    self._held[who] -= 1
+                    if not self._held[who]:
+                        del self._held[who]
+
+
+class Turns:
+    """So many of each caller's requests are worked on at once; their further ones stand in line, one thread each."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._lines: dict[str, tuple[threading.Semaphore, int]] = {}  # with how many stand in it or are at work
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def take(self, who: str) -> Iterator[None]:
+        """Wait for one's turn, and have it for the block."""
+        with self._guard:
+            line, count = self._lines.get(who) or (threading.Semaphore(self._at_once), 0)
+            self._lines[who] = (line, count + 1)
+        try:
+            with line:
+                yield
+        finally:
+            with self._guard:
+                line, count = self._lines.pop(who)
+                if count > 1:
+                    self._lines[who] = (line, count - 1)
+
+
+class Seats:
+    """At most so many requests at once, in this process, may do what holds a thread for long."""
+
+    def __init__(self, most: int, *, of_one: int | None = None) -> None:
+        self._free = threading.BoundedSemaphore(most)
+        self._shares = Share(most if of_one is None else of_one)
+
+    @contextmanager
+    def take(self, who: str = "", *, patience_seconds: float = 0.0) -> Iterator[bool]:
+        """Take a seat for the block; False when all of them stayed taken, or this caller has their share of them."""
+        with self._shares.take(who) as allowed:
+            taken = allowed and (
+                self._free.acquire(timeout=patience_seconds) if patience_seconds else self._free.acquire(blocking=False)
+            )
+            try:
+                yield taken
+            finally:
+                if taken:
+                    self._free.release()
 
 
 def _storage(uri: str) -> Storage:

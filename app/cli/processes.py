@@ -24,7 +24,7 @@ def dev() -> None:
 
 @click.command()
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes.")
-@click.option("--threads", default=128, show_default=True, type=click.IntRange(1, 512), help="Threads of each process.")
+@click.option("--threads", default=160, show_default=True, type=click.IntRange(1, 512), help="Threads of each process.")
 def web(workers: int, threads: int) -> None:
     """Serve HTTP on BIND and PORT."""
     if workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:

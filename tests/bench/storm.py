@@ -27,7 +27,7 @@ from tests.dev.running import ROOT, Dev, environment, wait_until
 T = TypeVar("T")
 Json = dict[str, Any]
 
-THREADS = 128  # of the usual way's server: as many as `onelane web` has
+THREADS = 160  # of the usual way's server: as many as `onelane web` has
 LONGEST_SECONDS = 30
 KEY = "sk_test_of_the_storm"  # the sandbox takes any
 
