@@ -35,6 +35,11 @@ class Snapshot:
         """The only checkout that may supersede others and have a session made."""
         return self.waiting[-1] if self.waiting else None
 
+    @property
+    def outdone(self) -> bool:
+        """Whether an older one with other parameters still waits: it will not be served any more."""
+        return any(one.fingerprint != self.waiting[-1].fingerprint for one in self.waiting)
+
 
 # --- reading
 
@@ -86,11 +91,17 @@ def _read_attempt(connection: sa.Connection, nonce: str | None) -> Attempt | Non
 # --- step 0: a checkout arrives
 
 
+def find_lane(connection: sa.Connection, *, user_id: str, product: str) -> int | None:
+    """The id of the user's lane, when it is there."""
+    return connection.scalar(sa.select(lanes.c.id).where(lanes.c.user_id == user_id, lanes.c.product == product))
+
+
 def open_lane(connection: sa.Connection, *, user_id: str, product: str) -> int:
     """The id of the user's lane, made when it is not there yet."""
     insert_new(connection, lanes, {"user_id": user_id, "product": product})
-    own = sa.select(lanes.c.id).where(lanes.c.user_id == user_id, lanes.c.product == product)
-    return int(connection.execute(own).scalar_one())
+    lane_id = find_lane(connection, user_id=user_id, product=product)
+    assert lane_id is not None, "it was just made, or was there"
+    return lane_id
 
 
 def next_number(connection: sa.Connection, lane_id: int) -> int:

@@ -82,8 +82,10 @@ def record_checkout(
         "arrived_at": now,
     }
     with database.write() as connection:
-        customer_ledger.open_customer(connection, user_id=user_id, email=email, now=now)
-        lane_id = lane_ledger.open_lane(connection, user_id=user_id, product=catalog.product)
+        lane_id = lane_ledger.find_lane(connection, user_id=user_id, product=catalog.product)
+        if lane_id is None:
+            customer_ledger.open_customer(connection, user_id=user_id, email=email, now=now)
+            lane_id = lane_ledger.open_lane(connection, user_id=user_id, product=catalog.product)
         # Numbering locks the lane row: what follows sees every earlier checkout of this user.
         values |= {"lane_id": lane_id, "number": lane_ledger.next_number(connection, lane_id)}
         earlier = _earlier(connection, values)

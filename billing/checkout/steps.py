@@ -134,7 +134,10 @@ def _publish(lane: Lane, nonce: str, session_id: str, at: Hands) -> bool:
 
 
 def answer(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
-    """Steps 7 to 9: look at the session, verify once more, and give its URL; or begin to close it."""
+    """Steps 7 to 9: look at the session, verify once more, and give its URL; or begin to close it.
+
+    Once answered, this pass is done: who came meanwhile is looked for again, later and all together (LAN-23).
+    """
     lane, attempt = seen.lane, seen.attempt
     assert attempt is not None, "step 4 wrote it"
     customer_id = attempt.parameters["customer"]
@@ -159,9 +162,8 @@ def answer(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
         return _begin_closing(lane, at)
     with at.database.write() as connection:  # 8
         answered = lane_ledger.answer(connection, lane, mine, url=session["url"], now=at.clock.now())
-    _won(lane, bool(answered))
     at.doorbell.ring(answered)
-    return True
+    return not _won(lane, bool(answered))
 
 
 def _begin_closing(lane: Lane, at: Hands) -> bool:

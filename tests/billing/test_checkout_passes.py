@@ -75,3 +75,47 @@ def test_lane_that_makes_its_worker_fail_waits(world: World) -> None:
     world.clock.advance(seconds=61)
     world.work_lane()
     assert world.view(checkout_id).status is CheckoutStatus.OPEN
+
+
+def test_hundred_equal_checkouts_that_arrive_during_a_pass_cost_what_one_costs(world: World) -> None:
+    """LAN-23, CHK-2"""
+    world.served(user="user_0")
+    alone = len(world.requests())
+    create = world.stripe.create_session
+    ids: list[str] = []
+
+    def slow(*given: Any, **named: Any) -> str:
+        ids.extend(world.ask() for _ in range(99))
+        return create(*given, **named)
+
+    world.stripe.create_session = slow  # type: ignore[method-assign]
+    world.sandbox.log.clear()
+    ids.append(world.ask())
+    world.work()
+
+    assert len(world.requests()) == alone
+    assert len({world.view(id_).url for id_ in ids}) == 1
+
+
+def test_checkouts_that_arrive_during_the_last_look_share_the_next_one(world: World) -> None:
+    """LAN-23, LAN-18: none is answered with a look that began before it arrived, and all of them need one."""
+    world.served()
+    look = world.stripe.list_subscriptions
+    ids: list[str] = []
+
+    def slow(customer_id: str) -> list[dict[str, Any]]:
+        if not ids:
+            ids.extend(world.ask() for _ in range(50))
+        return look(customer_id)
+
+    world.stripe.list_subscriptions = slow  # type: ignore[method-assign]
+    first = world.ask()
+    world.queue.sent.clear()
+    world.sandbox.log.clear()
+    world.work_lane()
+    assert world.view(first).url
+    assert {world.view(id_).status for id_ in ids} == {CheckoutStatus.PENDING}
+    assert len(world.queue.sent) == 1, "the slot is given back, and the job sent once"
+    world.work()
+    assert {world.view(id_).status for id_ in ids} == {CheckoutStatus.OPEN}
+    assert len(world.requests()) == 2 * 3
