@@ -5,8 +5,10 @@ IMMEDIATE), so that it waits in line instead of failing half-way; PostgreSQL run
 """
 
 import os
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -21,6 +23,8 @@ from billing.errors import ConfigurationError, LedgerUnavailable
 
 # 5 s: longer than any transaction of ours under load (p99 80 ms), shorter than a buyer's patience.
 BUSY_SECONDS = 5
+# 5 s: a process that froze within a transaction must not keep its rows from everybody else until it wakes.
+FROZEN_MILLISECONDS = 5000
 
 
 class Database:
@@ -43,6 +47,8 @@ class Database:
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            sa.event.listen(self.engine, "connect", _prepare_postgres)
 
     @property
     def is_sqlite(self) -> bool:
@@ -130,6 +136,34 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA foreign_keys=ON")
 
 
+def _prepare_postgres(connection: Any, _record: object) -> None:
+    # None of our transactions waits for anything but the database: one that is idle has lost its process.
+    connection.execute(f"SET idle_in_transaction_session_timeout = {FROZEN_MILLISECONDS}")
+    connection.commit()  # a SET that is rolled back was never set
+
+
 def _begin_sqlite(connection: sa.Connection) -> None:
-    read_only = connection.get_execution_options().get("onelane_read_only", False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("onelane_read_only", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # SQLite's own waiting sleeps longer with each try, up to 0.1 s: while another process writes often, it comes too
+    # late again and again, and so do all who stand in line behind it. Measured in a storm: 0.4 s, against 5 ms.
+    plain = connection.connection.driver_connection
+    assert plain is not None
+    deadline = time.monotonic() + BUSY_SECONDS
+    plain.execute("PRAGMA busy_timeout=0")
+    try:
+        while not _begin_now(plain) and time.monotonic() < deadline:
+            time.sleep(random.uniform(0.0005, 0.0015))  # noqa: S311  # jitter
+    finally:
+        plain.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    if not plain.in_transaction:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # a last try, whose error is SQLAlchemy's
+
+
+def _begin_now(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    return True

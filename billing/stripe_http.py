@@ -49,7 +49,7 @@ class BoundedClient(stripe.RequestsClient):
     def __init__(self, timeout_seconds: float) -> None:
         session = _NoRedirects()
         for scheme in ("https://", "http://"):
-            session.mount(scheme, HTTPAdapter(pool_maxsize=32))
+            session.mount(scheme, HTTPAdapter(pool_maxsize=64))
         super().__init__(timeout=timeout_seconds, session=session)
         self._longest = timeout_seconds
 

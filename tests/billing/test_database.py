@@ -1,0 +1,57 @@
+"""SQLite's one writer: a process that writes without a pause must not keep another one waiting."""
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from billing import database as module
+from billing.database import Database
+from billing.errors import LedgerUnavailable
+from billing.models import lanes
+from tests.databases import sqlite_in
+
+
+def test_writer_gets_in_between_the_writes_of_a_busy_process(tmp_path: Path) -> None:
+    """In another process' place: a second Database has a line of its own, as another process has."""
+    with sqlite_in(tmp_path) as one:
+        other, stopped = Database(str(one.url)), threading.Event()
+
+        def busy() -> None:
+            while not stopped.is_set():
+                with other.write():
+                    time.sleep(0.004)
+                time.sleep(0.0005)
+
+        thread = threading.Thread(target=busy)
+        thread.start()
+        try:
+            waits = []
+            for _ in range(20):
+                started = time.monotonic()
+                with one.write() as connection:
+                    connection.execute(lanes.delete())
+                waits.append(time.monotonic() - started)
+        finally:
+            stopped.set()
+            thread.join()
+            other.close()
+    assert sum(waits) < module.BUSY_SECONDS, f"SQLite's own waiting takes many times as long: {waits}"
+
+
+def test_ledger_that_stays_locked_is_unavailable_within_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody hangs, and the next one gets in."""
+    with sqlite_in(tmp_path) as ledger:
+        holder = sqlite3.connect(str(ledger.url.database), isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(module, "BUSY_SECONDS", 0)
+        with pytest.raises(LedgerUnavailable), ledger.write():
+            pass
+        holder.execute("ROLLBACK")
+        holder.close()
+        with ledger.write() as connection:
+            connection.execute(lanes.delete())
