@@ -83,6 +83,7 @@ class Stripe:
 
     def slow_down(self, seconds: float) -> None:
         """Let every call take so much longer, while it runs, as the real one's do."""
+        self.control("DELETE", "/_sandbox/faults")
         self.control("POST", "/_sandbox/faults", {"kind": "delay", "path": "/v1/", "seconds": seconds, "times": None})
 
     def forget_calls(self) -> None:
@@ -93,7 +94,12 @@ class Stripe:
         seen = -1
         while seen != (seen := self.control("GET", "/_sandbox/requests")["count"]):
             time.sleep(0.5)
-        return list(self.control("GET", "/_sandbox/requests")["requests"])
+        return self.calls_so_far()
+
+    def calls_so_far(self) -> list[Json]:
+        """Every call of the API since then, as they ended."""
+        asked = self.control("GET", "/_sandbox/requests")["requests"]
+        return [call for call in asked if call["path"].startswith("/v1/")]
 
     def count(self, kind: str) -> int:
         return int(self.control("GET", "/_sandbox/state")["counts"].get(kind, 0))
@@ -202,11 +208,16 @@ def onelane_shop(folder: Path, **settings: str) -> Iterator[tuple[Dev, Stripe]]:
         dev.terminate()
 
 
+def token(dev: Dev, user_id: str) -> str:
+    """A buyer's token."""
+    secrets = json.loads((dev.folder / "var" / "dev-secrets.json").read_text("utf-8"))
+    return jwt.encode({"sub": user_id, "exp": time.time() + 600}, secrets["AUTH_JWT_SECRET"], "HS256")
+
+
 def buyers(dev: Dev, user_id: str, count: int) -> list[Client]:
     """So many windows of one buyer."""
-    secrets = json.loads((dev.folder / "var" / "dev-secrets.json").read_text("utf-8"))
-    token = jwt.encode({"sub": user_id, "exp": time.time() + 600}, secrets["AUTH_JWT_SECRET"], "HS256")
-    return [Client(f"http://127.0.0.1:{dev.port}", Authorization=f"Bearer {token}") for _ in range(count)]
+    credential = f"Bearer {token(dev, user_id)}"
+    return [Client(f"http://127.0.0.1:{dev.port}", Authorization=credential) for _ in range(count)]
 
 
 def _listens(port: int) -> bool:

@@ -1,0 +1,99 @@
+"""A crowd: a thousand requests of one buyer at once while a hundred others come at their usual pace, over HTTP.
+
+One thread speaks for all of them, so that the generator takes little of the machine that it measures. The others are
+paced the same with and without the storm, and each is followed to their payment page.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+LONGEST_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A buyer's way to the payment page: the first answer's status, the last one's body, and how long it took."""
+
+    status: int
+    body: Json
+    seconds: float
+
+
+class Window:
+    """One kept-alive connection of one buyer. Speaks just enough HTTP for our own servers."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self._port, self._token = port, token
+
+    async def open(self) -> "Window":
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def ask(self, method: str, path: str, body: Json | None = None, prefer: str = "") -> tuple[int, Json, str]:
+        """One request: status, body and Location."""
+        data = b"" if body is None else json.dumps(body).encode()
+        head = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self._port}", f"Authorization: Bearer {self._token}"]
+        head += ["Content-Type: application/json", f"Content-Length: {len(data)}"]
+        head += [f"Prefer: {prefer}"] if prefer else []
+        self._writer.write(("\r\n".join(head) + "\r\n\r\n").encode() + data)
+        answered = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in answered[1:])}
+        read = await self._reader.readexactly(int(headers["content-length"]))
+        return int(answered[0].split()[1]), json.loads(read), headers.get("location", "")
+
+    async def buy(self, order: Json, *, follow: bool) -> Visit:
+        """Ask for a checkout; with `follow`, until there is a payment page."""
+        started = time.monotonic()
+        status, body, location = await self.ask("POST", "/v1/checkouts", order)
+        while follow and body.get("status") == "pending":
+            _, body, _ = await self.ask("GET", location, prefer="wait=20")
+        return Visit(status, body, time.monotonic() - started)
+
+    async def close(self) -> None:
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What became of the others, and of the storm if there was one."""
+
+    others: list[Visit]
+    storm: list[Visit]
+    storm_seconds: float
+
+
+def run_phase(
+    port: int, order: Json, *, others: Sequence[str], every_seconds: float, hot: str = "", storm: int = 0
+) -> Phase:
+    """One buyer of `others` (their tokens) comes `every_seconds`; a fifth of the way, `storm` requests of `hot`."""
+    return asyncio.run(asyncio.wait_for(_phase(port, order, others, every_seconds, [hot] * storm), LONGEST_SECONDS))
+
+
+async def _phase(port: int, order: Json, others: Sequence[str], every: float, hot: Sequence[str]) -> Phase:
+    windows = [await Window(port, token).open() for token in [*others, *hot]]
+    calm, windy = windows[: len(others)], windows[len(others) :]
+
+    async def come(number: int, window: Window) -> Visit:
+        await asyncio.sleep(number * every)
+        return await window.buy(order, follow=True)
+
+    async def blow() -> tuple[list[Visit], float]:
+        await asyncio.sleep(len(others) * every / 5)
+        started = time.monotonic()
+        visits = await asyncio.gather(*(window.buy(order, follow=False) for window in windy))
+        return visits, time.monotonic() - started
+
+    storm = asyncio.create_task(blow())
+    came = await asyncio.gather(*(come(*each) for each in enumerate(calm)))
+    visits, seconds = await storm
+    for window in windows:
+        await window.close()
+    return Phase(came, visits, seconds)
