@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
 
-.PHONY: help dev test race bench lint types clean lock
+.PHONY: help dev test race kills bench lint types clean lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -15,11 +15,14 @@ dev: .venv/run.stamp  ## run everything on this machine: no account, no Docker; 
 test: .venv/dev.stamp  ## every test, real Valkey and PostgreSQL included
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
-race: .venv/dev.stamp  ## only the races: interleavings and kills, many schedules
-	@$(BIN)/python -m pytest tests/races $(ARGS)
-
 bench: .venv/dev.stamp  ## one buyer, 100 requests at once: the usual way and onelane side by side (ARGS=200: a Stripe 200 ms away)
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+race: .venv/dev.stamp  ## look for an interleaving that breaks the checkout protocol, and show every shortcut found out (ARGS: minutes, or a shortcut's name)
+	@$(BIN)/python -m tests.races $(ARGS)
+
+kills: .venv/dev.stamp  ## kill and freeze real workers at every step, take Valkey, PostgreSQL and Stripe away (about 5 minutes)
+	@KILLS=full $(BIN)/python -m pytest tests/kills $(ARGS)
 
 lint: .venv/dev.stamp  ## ruff, formatting and import directions
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -9,6 +9,7 @@ As a pytest plugin (`MUTANT=name pytest -p tests.races.mutants ...`) it switches
 
 import inspect
 import os
+import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -77,10 +78,27 @@ def stale_against_now(patch: Patch) -> None:
     patch.setattr(work, "answer", answer)
 
 
-def oldest_first(patch: Patch) -> None:
-    """The pass is made for the oldest that waits."""
+def pending_first(patch: Patch) -> None:
+    """A round takes who waits from a look of its own, before it reads the lane."""
+    real_round, real_read, mine = work._round, lane_ledger.read_snapshot, threading.local()
+
+    def round_(lane_id: int, at: Any) -> bool:
+        with at.database.read() as connection:
+            mine.waiting = real_read(connection, lane_id, now=at.clock.now()).waiting
+        return real_round(lane_id, at)
+
+    def read_snapshot(connection: Any, lane_id: int, *, now: Any) -> Any:
+        return replace(real_read(connection, lane_id, now=now), waiting=mine.waiting)
+
+    patch.setattr(work, "_round", round_)
+    patch.setattr(lane_ledger, "read_snapshot", read_snapshot)
+
+
+def any_supersedes(patch: Patch) -> None:
+    """The pass is made for the oldest that waits, and whoever differs is superseded."""
     oldest = property(lambda seen: seen.waiting[0] if seen.waiting else None)
     patch.setattr(lane_ledger.Snapshot, "newest", oldest)
+    rewrite(lane_ledger, "supersede_older", ("checkouts.c.number < newest.number,", ""))(patch)
 
 
 def no_expires_at(patch: Patch) -> None:
@@ -95,7 +113,11 @@ def no_expires_at(patch: Patch) -> None:
 
 
 MUTANTS = {
-    "new_key": Mutant("a new idempotency key when taking over", new_key, scene=Scene(lossy=0.25)),
+    "new_key": Mutant(
+        "a new idempotency key when taking over",
+        new_key,
+        scene=Scene(lossy=0.25),
+    ),
     "no_cas": Mutant(
         "no compare-and-set at all",
         rewrite(
@@ -120,12 +142,12 @@ MUTANTS = {
             ("lanes.c.version == lane.version,", ""),
             ("lanes.c.nonce.is_not_distinct_from(lane.nonce),", ""),
         ),
-        test=f"{LEDGER}::test_lane_that_changed_and_changed_back_is_not_taken_for_unchanged",
+        scene=Scene(plans=("commit", "standard", "commit"), opened=True, pays=False),
     ),
     "trust_the_answer": Mutant(
         "trust status or url in the create's answer",
         rewrite(steps, "answer", ('session["status"] != "open"', "False"), users=(work,)),
-        test=f"{FAULTS}::test_only_the_id_is_taken_from_the_answer_to_a_creation",
+        scene=Scene(plans=("standard",), opened=True, dashboard=True),
     ),
     "expire_first": Mutant(
         "call expire before committing closing",
@@ -134,12 +156,12 @@ MUTANTS = {
             "_begin_closing",
             ("    with at.database", "    expire(lane.session_id, stripe=at.stripe)\n    with at.database"),
         ),
-        test=f"{FAULTS}::test_closing_is_committed_before_the_expire_is_sent",
+        scene=Scene(plans=("standard", "commit"), opened=True, pays=False),
     ),
     "answer_without_cas": Mutant(
         "answer without the compare-and-set",
         rewrite(lane_ledger, "answer", ("if hit.rowcount != 1:", "if False:")),
-        test=f"{LEDGER}::test_answer_after_the_lane_moved_on_answers_nobody",
+        scene=Scene(plans=("standard", "commit"), opened=True, pays=False),
     ),
     "stored_url": Mutant(
         "the web answers from a stored URL",
@@ -149,26 +171,17 @@ MUTANTS = {
     "version_not_raised": Mutant(
         "an answer that does not raise the version",
         rewrite(lane_ledger, "answer", (".values(version=lanes.c.version + 1, ", ".values(")),
-        test=f"{LEDGER}::test_answer_voids_what_others_have_read",
+        scene=Scene(plans=("commit", "standard"), opened=True, pays=False),
     ),
     "newer_too": Mutant(
         "an answer that also answers newer equal checkouts",
         rewrite(lane_ledger, "answer", ("checkouts.c.number <= mine.number,", "")),
-        test=f"{LEDGER}::test_answer_leaves_newer_checkouts_to_a_pass_of_their_own",
+        scene=Scene(plans=("standard", "commit", "standard"), opened=True, pays=False),
     ),
     "pending_first": Mutant(
         "pending read before the lane",
-        rewrite(
-            lane_ledger,
-            "read_snapshot",
-            ("    lane = _lane(connection.execute(sa.select(*_LANE).where(lanes.c.id == lane_id)).one())\n", ""),
-            (
-                "    recent = ",
-                "    lane = _lane(connection.execute(sa.select(*_LANE).where(lanes.c.id == lane_id)).one())\n"
-                "    recent = ",
-            ),
-        ),
-        test=f"{LEDGER}::test_checkout_that_arrives_between_the_two_reads_is_seen",
+        pending_first,
+        scene=Scene(plans=("commit", "standard"), opened=True, pays=False),
     ),
     "fail_mine": Mutant(
         "fail mine instead of whoever equals the refused attempt",
@@ -178,7 +191,7 @@ MUTANTS = {
             ("fingerprint=attempt.fingerprint,", "fingerprint=(seen.newest or attempt).fingerprint,"),
             users=(work,),
         ),
-        test=f"{FAULTS}::test_another_ones_bad_attempt_does_not_fail_a_good_checkout",
+        scene=Scene(plans=("standard", "commit"), lossy=0.25, lacks="standard"),
     ),
     "sql_before_list": Mutant(
         "read SQL before listing strays",
@@ -204,7 +217,7 @@ MUTANTS = {
                 '[one for one in [*tagged, *fetched] if one and one["status"] == "open"]',
             ),
         ),
-        test=f"{FAULTS}::test_completed_session_whose_subscription_the_list_lacks_still_blocks",
+        scene=Scene(plans=("commit",), opened=True, lag_seconds=3),
     ),
     "no_second_list": Mutant(
         "no second look at subscriptions after a refused expire",
@@ -215,12 +228,12 @@ MUTANTS = {
             ("_subscriptions_of(sessions.values(), subscriptions, stripe=stripe)", "{}"),
             users=(steps,),
         ),
-        test=f"{FAULTS}::test_paid_stray_blocks_although_every_list_lags",
+        scene=Scene(plans=("standard",), legacy=True, lag_seconds=3),
     ),
     "any_supersedes": Mutant(
         "any pending checkout may supersede, not only the newest",
-        oldest_first,
-        test=f"{FAULTS}::test_another_ones_bad_attempt_does_not_fail_a_good_checkout",
+        any_supersedes,
+        scene=Scene(plans=("standard", "commit", "standard"), pays=False),
     ),
     "stale_against_now": Mutant(
         "staleness judged against now",
@@ -230,12 +243,12 @@ MUTANTS = {
     "no_expires_at": Mutant(
         "no absolute expires_at",
         no_expires_at,
-        test=f"{FAULTS}::test_worker_frozen_for_a_day_creates_nothing",
+        scene=Scene(plans=("standard",), day=True, pays=False),
     ),
     "swallow": Mutant(
         "swallow every expire error",
         rewrite(verify, "expire", ("except StripeMissing:", "except Exception:"), users=(steps,)),
-        test=f"{FAULTS}::test_buyer_who_pays_while_the_expire_is_under_way_is_already_subscribed",
+        scene=Scene(plans=("commit",), opened=True, lost_expires=4),
     ),
     "expire_error_is_fatal": Mutant(
         "treat every expire error as fatal",
@@ -245,7 +258,7 @@ MUTANTS = {
             ("    except StripeRefused as refused:\n", "    except StripeRefused as refused:\n        raise\n"),
             users=(steps,),
         ),
-        test=f"{FAULTS}::test_session_that_is_gone_does_not_block",
+        scene=Scene(plans=("commit",), opened=True),
     ),
 }
 

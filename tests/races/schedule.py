@@ -1,17 +1,21 @@
 """A scheduler for interleavings: several actors run the real code, one at a time, and stop before every port call.
 
-Each actor is a thread that waits at a point until it is chosen; between two points nobody else runs. The
-choices come from a seed, so a failing run can be run again; the trace reads as a story.
+Each actor is a thread that waits at a point until it is chosen; between two points nobody else runs. Who is chosen
+comes from a seed or from a list of preemptions, so a failing run can be run again; the trace reads as a story.
 
-Half of the seeds choose anew at each step. The others give each actor a rank and let the first in rank run, except
-that at a few random steps whoever runs falls to the last rank: a bug that needs one worker to sleep through
+By seed: half of the seeds choose anew at each step. The others give each actor a rank and let the first in rank run,
+except that at a few random steps whoever runs falls to the last rank: a bug that needs one worker to sleep through
 everything that others do is found in tens of runs that way, not in millions (probabilistic concurrency testing).
+
+By delays: the actors stand in a row, and the first runs until it ends or only waits; then, or at a step where it is
+delayed, it goes to the end of the row. All runs with one or two delays are few enough to be run one and all
+(depth-first, delay-bounded; `Explorer.delayed`), and most races need no more.
 """
 
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +23,8 @@ import sqlalchemy as sa
 
 from billing.database import Database
 from billing.errors import StripeUnclear
+
+AGAIN = "looks again"  # a point at which an actor only waits for others
 
 
 class Crash(BaseException):
@@ -52,22 +58,25 @@ class Actor:
 
 
 class Schedule:
-    """One interleaving."""
+    """One interleaving: by a seed, or by delays (step -> how many actors are sent to the end of the row there)."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, delays: Mapping[int, int] | None = None) -> None:
         self.random = random.Random(seed)
         self.seed = seed
         self.crashes = 0  # how many may still happen
         self.trace: list[str] = []
+        self.width: list[int] = []  # how many could have gone on, at each step
         self.after_step: list[Callable[[], None]] = []
         self.back = threading.Semaphore(0)
+        self.delays = delays
+        self._row: list[Actor] = []
         self._ranked = self.random.random() < 0.5
         self._falls = {self.random.randrange(100) for _ in range(self.random.randint(1, 5))}
         self._actors: dict[int, Actor] = {}
         self._later: list[Actor] = []
 
     def run(self, *actors: Actor) -> None:
-        """Run all actors to their end, in an order that the seed decides."""
+        """Run all actors to their end."""
         waiting = list(actors)
         for actor in waiting:
             self._start(actor)
@@ -76,6 +85,7 @@ class Schedule:
             if self.crashes and actor.at != "begins" and self.random.random() < 0.03:
                 self.crashes -= 1
                 actor.crashed = True
+            self.width.append(len(waiting))
             self.trace.append(f"{actor.name}: {'CRASHES before ' if actor.crashed else ''}{actor.at}")
             actor.go.release()
             self.back.acquire()
@@ -90,12 +100,23 @@ class Schedule:
             waiting = [one for one in waiting if one.at is not None]
 
     def _choose(self, waiting: list[Actor]) -> Actor:
+        if self.delays is not None:
+            return self._first_in_row(waiting, self.delays.get(len(self.trace), 0))
         if not self._ranked:
             return self.random.choice(waiting)
         first = min(waiting, key=lambda actor: actor.rank)
-        if len(self.trace) in self._falls or (first.at or "").startswith("looks again"):
+        if len(self.trace) in self._falls or (first.at or "").startswith(AGAIN):
             first.rank = 1 + max(actor.rank for actor in waiting)
         return min(waiting, key=lambda actor: actor.rank)
+
+    def _first_in_row(self, waiting: list[Actor], delayed: int) -> Actor:
+        row = [one for one in self._row if one in waiting]
+        row += [one for one in waiting if one not in row]
+        idle = 0  # who only waits steps back, once round the row
+        while (row[0].at or "").startswith(AGAIN) and idle < len(row):
+            row, idle = row[1:] + row[:1], idle + 1
+        self._row = row[delayed:] + row[:delayed]
+        return self._row[0]
 
     def later(self, actor: Actor) -> None:
         """Add an actor while others run: a request that is still on its way."""
@@ -149,6 +170,7 @@ class SteppedStripe:
         self._gateway = gateway
         self._schedule = schedule
         self.lossy = 0.0  # how often a write's answer is lost
+        self.expired: list[str] = []  # the sessions that we have expired
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._gateway, name)
@@ -160,18 +182,25 @@ class SteppedStripe:
             writes = name.startswith(("create", "expire"))
             if writes and self._schedule.random.random() < self.lossy:
                 if self._schedule.random.random() < 0.5:
-                    real(*arguments, **options)
+                    done(*arguments, **options)
                     raise StripeUnclear("executed, answer lost")
-                self._schedule.later(Actor(f"late {name}", lambda: _quietly(real, *arguments, **options)))
+                self._schedule.later(Actor(f"late {name}", lambda: _quietly(done, *arguments, **options)))
                 raise StripeUnclear("on its way, nobody knows")
-            return real(*arguments, **options)
+            return done(*arguments, **options)
+
+        def done(*arguments: Any, **options: Any) -> Any:
+            answer = real(*arguments, **options)
+            if name == "expire_session":
+                self.expired.append(arguments[0])
+            return answer
 
         return call
 
     def together(self, *calls: Callable[[], Any]) -> list[Any]:
         """Side by side means: in any order."""
         order = list(range(len(calls)))
-        self._schedule.random.shuffle(order)
+        if self._schedule.delays is None:
+            self._schedule.random.shuffle(order)
         results = {index: calls[index]() for index in order}
         return [results[index] for index in range(len(calls))]
 
