@@ -7,7 +7,8 @@ from redis.retry import Retry
 from billing.errors import ConfigurationError
 
 # redis-py 8 by itself tries four times over several seconds: a request must not hang for a wake-up. One more try at
-# once finds a server that was restarted; the doorbell blocks 1 s at most, so 3 s of silence is a hung server.
+# once finds a server that was restarted; the doorbell blocks 1 s at most, so 3 s of silence is a hung server, and
+# asking that one again would only double the time.
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 3.0
 
 
@@ -19,7 +20,7 @@ def connect_redis(url: str) -> "redis.Redis":
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
             health_check_interval=5,
-            retry=Retry(NoBackoff(), 1),
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
     except ValueError:
         raise ConfigurationError(

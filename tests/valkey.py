@@ -33,6 +33,10 @@ class Valkey:
         self._process = subprocess.Popen(prepare_valkey(self._folder, port=self.port), stdout=subprocess.DEVNULL)
         wait_until(lambda: valkey_answers(self.port), "Valkey answers")
 
+    def signal(self, number: int) -> None:
+        """SIGSTOP lets it hang, SIGCONT go on."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """SIGKILL."""
         self._process.kill()

@@ -1,0 +1,62 @@
+"""A TCP proxy on loopback, in front of the sandbox or of anything: passes bytes on, breaks the connection on demand.
+
+`cut` forwards the request and waits until its answer begins, so it was executed, and then closes without a word.
+"""
+
+import socket
+import threading
+import time
+from contextlib import suppress
+
+
+class Proxy:
+    """Passes everything on to `port`, which may change; `cut`, `delay_seconds` and `refusing` are what goes wrong."""
+
+    def __init__(self, port: int) -> None:
+        self.target = port
+        self.delay_seconds, self.refusing = 0.0, False
+        self.cuts: dict[bytes, int] = {}  # requests with this in them are executed, not answered; how many are left
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self, *parts: bytes, times: int = 1) -> None:
+        """Lose the answers of the next requests that contain this."""
+        self.cuts |= dict.fromkeys(parts, times)
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+
+    def _carry(self, client: socket.socket) -> None:
+        with client, suppress(OSError):
+            if self.refusing:
+                return
+            with socket.create_connection(("127.0.0.1", self.target)) as server:
+                cutting = threading.Event()
+                threading.Thread(target=self._back, args=(server, client, cutting), daemon=True).start()
+                while sent := client.recv(65536):
+                    if self.refusing:
+                        return
+                    time.sleep(self.delay_seconds)
+                    if any(self._due(part, sent) for part in list(self.cuts)):
+                        cutting.set()
+                    server.sendall(sent)
+
+    def _back(self, server: socket.socket, client: socket.socket, cutting: threading.Event) -> None:
+        with suppress(OSError):
+            while (answered := server.recv(65536)) and not cutting.is_set():
+                client.sendall(answered)
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
+
+    def _due(self, part: bytes, sent: bytes) -> bool:
+        if part not in sent or not self.cuts.get(part):
+            return False
+        self.cuts[part] -= 1
+        return True

@@ -1,0 +1,298 @@
+"""Everything as in production, as processes: web, Celery workers, Valkey, PostgreSQL, and the sandbox behind a proxy.
+
+Workers are told by `arm` where to die; `Buyer` asks over HTTP; `at_rest` is the common end check E of the table of
+faults: the checkout is answered, one open session at most, one customer, nothing pending.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from app import leash
+from app.ports import free_port
+from billing.database import Database
+from billing.errors import LedgerUnavailable
+from billing.jobs import SWEEP_KIND
+from billing.models import attempts, checkouts, customers, lanes
+from billing.queue import create_producer
+from billing.settings import Settings
+from tests.bench.storm import Stripe
+from tests.dev.running import ROOT, environment
+from tests.kills.proxy import Proxy
+from tests.valkey import Valkey, wait_until
+
+Json = dict[str, Any]
+SHOP = "https://app.example.com"
+SERVER_KEY, SIGNING_SECRET = "server-key-of-the-kills", "whsec_of_the_kills"
+END_SECONDS = 60  # E
+LOCK_SECONDS = 5  # the shortest that settings allow
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of the web's, and how long it took."""
+
+    status: int
+    body: Json
+    location: str | None
+    retry_after: str | None
+    seconds: float
+
+
+class World:
+    """The processes. `workers` of one thread each; the sweep comes every `sweep_seconds`."""
+
+    def __init__(self, folder: Path, *, database: Database, workers: int, sweep_seconds: float, **settings: str):
+        self.folder, self.database = folder, database
+        for name in ("armed", "tripped", "released", "logs", "alive"):
+            (folder / name).mkdir(parents=True)
+        self.valkey = Valkey(folder / "valkey")
+        sandbox_port, self._port = free_port(20_800 + os.getpid() % 5_000), free_port(25_900 + os.getpid() % 5_000)
+        self.proxy = Proxy(sandbox_port)
+        self.stripe = Stripe(f"http://127.0.0.1:{sandbox_port}")
+        self._settings = {
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "DATABASE_URL": database.url.render_as_string(hide_password=False),
+            "REDIS_URL": self.valkey.url,
+            "CATALOG": str(ROOT / "catalog.toml"),
+            "REDIRECT_ORIGINS": SHOP,
+            "RATE_LIMIT_CHECKOUTS": "100000/minute",
+            "RATE_LIMIT_READS": "100000/minute",
+            "CUSTOMER_LOCK_SECONDS": str(LOCK_SECONDS),
+            "STRIPE_TIMEOUT_SECONDS": "3",
+            "STRIPE_API_BASE": f"http://127.0.0.1:{self.proxy.port}",
+            **settings,
+        }
+        self._running: list[subprocess.Popen[bytes]] = []
+        hook = f"http://127.0.0.1:{self._port}/webhooks/stripe"
+        seed = str(ROOT / "deploy" / "sandbox-seed.json")
+        signed = ["--webhook-url", hook, "--webhook-secret", SIGNING_SECRET]
+        self._start("sandbox", ["sandbox", "--port", str(sandbox_port), "--seed", seed, *signed])
+        web = {"AUTH_API_KEYS": SERVER_KEY, "STRIPE_WEBHOOK_SECRETS": SIGNING_SECRET, "PORT": str(self._port)}
+        self._start("web", ["app", "web"], **web)
+        wait_until(lambda: self._answers("/readyz"), "the web is ready", seconds=60)
+        wait_until(self._sandbox_answers, "the sandbox is ready", seconds=60)
+        if workers:
+            kit = ["tests.kills.worker", str(folder), str(workers)]
+            self._start("workers", kit, STRIPE_API_KEY="sk_test_of_the_kills")
+            wait_until(lambda: len(list((folder / "alive").iterdir())) >= workers, "the workers are ready", seconds=60)
+        self._ended = threading.Event()
+        self._sweeper = threading.Thread(target=self._sweep, args=(sweep_seconds,), daemon=True)
+        self._sweeper.start()
+
+    # --- what a test does to it
+
+    def arm(self, user_id: str, step: str, moment: str, what: str) -> None:
+        """Let the worker that gets to this step of the user's lane first do this, once."""
+        hidden = self.folder / f"arming-{user_id}"
+        hidden.write_text(f"{step} {moment} {what}", "utf-8")
+        hidden.rename(self.folder / "armed" / user_id)
+
+    def tripped(self, user_id: str, seconds: float = END_SECONDS) -> int:
+        """Wait until a worker got there; its process id."""
+        found: list[Path] = []
+
+        def there() -> bool:
+            found[:] = (self.folder / "tripped").glob(f"{user_id}.*")
+            return bool(found)
+
+        wait_until(there, f"a worker tripped for {user_id}", seconds)
+        return int(found[0].suffix[1:])
+
+    def release(self, user_id: str) -> None:
+        """Let the paused worker go on."""
+        (self.folder / "released" / user_id).touch()
+
+    def said(self, pid: int, event: str, user_id: str) -> bool:
+        """Whether this worker logged this event about this user's lane."""
+        lane_id = self.lane(user_id).id
+        lines = (self.folder / "logs" / f"{pid}.log").read_text("utf-8").splitlines()
+        found = [json.loads(line) for line in lines if f'"{event}"' in line]
+        named = [f"lane:{lane_id}", lane_id]
+        return any(line.get("lane_id", line.get("lock")) in named for line in found)
+
+    # --- what a buyer does
+
+    def post(self, user_id: str, *, plan: str = "standard", wait: float | None = None) -> Answer:
+        body = {"user_id": user_id, "plan": plan, "success_url": f"{SHOP}/ok", "cancel_url": f"{SHOP}/no"}
+        body["client_reference_id"] = user_id
+        return self._ask("POST", "/v1/checkouts", body, wait=wait)
+
+    def read(self, location: str, user_id: str, *, wait: float = 5) -> Answer:
+        return self._ask("GET", f"{location}?user_id={user_id}", None, wait=wait)
+
+    def buy(self, user_id: str, *, plan: str = "standard") -> Json:
+        """Ask until it is answered, as a patient buyer does: the checkout."""
+        begun = time.monotonic()
+        answer = self.post(user_id, plan=plan, wait=2)
+        while answer.status == 503 and not answer.location:  # nothing was recorded
+            time.sleep(0.5)
+            answer = self.post(user_id, plan=plan, wait=2)
+        location = answer.location
+        while not answer.body.get("url"):
+            assert time.monotonic() - begun < END_SECONDS, (user_id, answer)
+            assert answer.status in (202, 200, 503), (user_id, answer)
+            assert location, answer
+            time.sleep(0.1)
+            answer = self.read(location, user_id)
+        return answer.body
+
+    def event(self, body: bytes, signature: str) -> Answer:
+        return self._ask("POST", "/webhooks/stripe", body, wait=None, **{"Stripe-Signature": signature})
+
+    # --- what must be true at the end
+
+    def lane(self, user_id: str) -> sa.Row[Any]:
+        return self._one(sa.select(lanes).where(lanes.c.user_id == user_id))
+
+    def at_rest(self, user_id: str, url: str, *, creates: int) -> None:
+        """E: the last URL is the only open session's, so many were made, one customer, nothing pending."""
+
+        def pending() -> list[Any]:
+            waits = sa.select(checkouts.c.id).where(checkouts.c.user_id == user_id, checkouts.c.status == "pending")
+            with self.database.read() as connection:
+                return list(connection.scalars(waits))
+
+        wait_until(lambda: not pending(), f"nothing pending of {user_id}", END_SECONDS)
+        lane = self.lane(user_id)
+        assert lane.state == "open", (user_id, lane)
+        customer_id = self._one(sa.select(customers.c.customer_id).where(customers.c.user_id == user_id))[0]
+        mine = [one for one in self.stripe.sessions().values() if one["client_reference_id"] == user_id]
+        live = [one["id"] for one in mine if one["status"] == "open"]
+        assert live == [lane.session_id], (user_id, live, lane)
+        assert [one["url"] for one in mine if one["id"] == lane.session_id] == [url], user_id
+        assert len(mine) == creates, (user_id, [(one["id"], one["status"]) for one in mine])
+        assert {one["customer"] for one in mine} == {customer_id}
+        page = self.stripe.control("GET", "/v1/customers?limit=100")
+        made = [one["id"] for one in page["data"] if (one.get("metadata") or {}).get("user_id") == user_id]
+        assert not page["has_more"]
+        assert made in ([customer_id], []), (user_id, made)
+        with self.database.read() as connection:
+            written = list(connection.execute(sa.select(attempts).where(attempts.c.lane_id == lane.id)))
+        assert {one.session_id for one in written} >= {one["id"] for one in mine}, "the ledger knows every session"
+
+    def close(self) -> None:
+        self._ended.set()
+        self._sweeper.join(10)
+        for process in reversed(self._running):
+            process.kill()
+            process.wait()
+        self.valkey.kill()
+        self.proxy.close()
+
+    # --- how
+
+    def _start(self, name: str, module: list[str], **settings: str) -> None:
+        with (self.folder / f"{name}.log").open("wb") as log:
+            starter = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid())]
+            self._running.append(
+                subprocess.Popen(
+                    [*starter, sys.executable, "-m", *module],
+                    cwd=ROOT,
+                    env=environment(**{**self._settings, **settings}),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+
+    def _sweep(self, every: float) -> None:
+        """Beat's part, with an interval of our own."""
+        celery = create_producer(Settings(redis_url=self.valkey.url, _env_file=None))
+        while not self._ended.wait(every):
+            with suppress(Exception):  # Valkey is gone: that is what is being tested
+                celery.send_task(SWEEP_KIND, expires=max(every, 2), retry=False)
+        celery.close()
+
+    def _ask(self, method: str, path: str, body: Any, *, wait: float | None, **headers: str) -> Answer:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._port}{path}",
+            method=method,
+            data=body if body is None or isinstance(body, bytes) else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {SERVER_KEY}", **headers},
+        )
+        if wait is not None:
+            request.add_header("Prefer", f"wait={wait:.0f}")
+        begun = time.monotonic()
+        try:
+            answer = urllib.request.urlopen(request, timeout=END_SECONDS)
+        except urllib.error.HTTPError as error:
+            answer = error  # type: ignore[assignment]  # it is an answer, too
+        with answer:
+            read = json.loads(answer.read())
+            said = answer.headers
+            return Answer(answer.status, read, said.get("Location"), said.get("Retry-After"), time.monotonic() - begun)
+
+    def _answers(self, path: str) -> bool:
+        try:
+            return self._ask("GET", path, None, wait=None).status == 200
+        except OSError:
+            return False
+
+    def _sandbox_answers(self) -> bool:
+        with suppress(OSError):
+            return self.stripe.count("price") > 0
+        return False
+
+    def _one(self, statement: Any) -> Any:
+        found: list[Any] = []
+
+        def read() -> bool:
+            with suppress(LedgerUnavailable), self.database.read() as connection:
+                found.append(connection.execute(statement).one())
+            return bool(found)
+
+        wait_until(read, "the ledger answers")
+        return found[0]
+
+
+def thaw(pid: int) -> None:
+    """SIGCONT."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def running_world(folder: Path, **options: Any) -> Iterator[World]:
+    world = World(folder, **options)
+    try:
+        yield world
+    finally:
+        world.close()
+
+
+def in_background(act: Callable[[], Any]) -> Callable[[], Any]:
+    """Begin; what is given back waits for the result, or raises what it raised."""
+    done: list[Any] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(act())
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def result() -> Any:
+        thread.join()
+        if failed:
+            raise failed[0]
+        return done[0]
+
+    return result
