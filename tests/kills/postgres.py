@@ -30,8 +30,11 @@ class KillablePostgres:
 
     def kill(self) -> None:
         """SIGKILL of the postmaster, upon which its backends go without a word."""
-        os.kill(self._server.get_pid(), signal.SIGKILL)
+        pid = self._server.get_pid()
+        os.kill(pid, signal.SIGKILL)
         self.database.close()
+        # As long as init has not reaped it, it counts as running, and no other one would be started.
+        wait_until(lambda: not _exists(pid), "PostgreSQL is gone", 30)
 
     def start(self) -> None:
         """Recover, as after a crash."""
@@ -53,6 +56,14 @@ class KillablePostgres:
                 return bool(connection.scalar(sa.text("SELECT 1")) == 1)
         except sa.exc.OperationalError:
             return False
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextmanager
