@@ -10,6 +10,7 @@ from typing import Any
 
 import kombu.transport.redis
 import structlog
+from celery import bootsteps
 from celery.worker.consumer import Consumer
 from kombu.utils.json import loads
 
@@ -31,6 +32,8 @@ class GuardedConsumer(Consumer):
         receive = super().create_task_handler(*args, **kwargs)
 
         def receive_guarded(message: Any) -> None:
+            message.ack_log_error = self._loud(message.ack)
+            message.reject_log_error = self._loud(message.reject)
             if not _is_ours(message.headers):
                 self._refuse(message, "no task of ours")
                 return
@@ -40,6 +43,23 @@ class GuardedConsumer(Consumer):
                 self._refuse(message, type(error).__name__)
 
         return receive_guarded
+
+    def _loud(self, settle: Callable[..., None]) -> Callable[..., None]:
+        """Acknowledge or reject; where that fails, let the loop connect anew (OPS-20).
+
+        kombu only logs it, and counts the message as in hand for ever: with as many of them as there are threads,
+        nothing is read any more, and so nobody notices the lost connection. The broker gives the message back.
+        """
+
+        def settle_or_reconnect(_logger: object, errors: tuple[type[Exception], ...], **how: Any) -> None:
+            try:
+                settle(**how)
+            except errors as error:
+                log.warning("message.not_acknowledged", error=type(error).__name__)
+                if self.blueprint.state == bootsteps.RUN:  # type: ignore[attr-defined]  # not in the stubs
+                    raise
+
+        return settle_or_reconnect
 
     def _refuse(self, message: Any, reason: str) -> None:
         log.warning("message.refused", reason=reason)

@@ -85,6 +85,22 @@ def test_worker_outlives_a_restart_of_the_broker(valkey: Valkey, queue: CeleryQu
     assert worker.process.poll() is None
 
 
+def test_broker_that_goes_away_while_all_hands_are_full_costs_no_hand(
+    valkey: Valkey, queue: CeleryQueue, start_worker: Start
+) -> None:
+    """OPS-20: nobody reads from the broker then, so it is the acknowledgement that finds it gone."""
+    worker = start_worker(concurrency=2)
+    queue.send(WorkLane(100))
+    queue.send(WorkLane(101))
+    wait_until(lambda: sorted(worker.noted("begun")) == [100, 101], "both hands are full")
+    valkey.kill()
+    wait_until(lambda: worker.log.count("message.not_acknowledged") > 0, "the work is done, and nobody hears it")
+    valkey.start()
+    for row_id in (1, 2, 3):
+        queue.send(WorkLane(row_id))
+    wait_until(lambda: {1, 2, 3} <= set(worker.noted("done")), "worked after the restart", seconds=20)
+
+
 def message(body: Any, *, task: Any = "event.process", content_type: str = "application/json", **headers: Any) -> bytes:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     properties = {
