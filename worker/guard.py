@@ -45,7 +45,7 @@ class GuardedConsumer(Consumer):
         return receive_guarded
 
     def _loud(self, settle: Callable[..., None]) -> Callable[..., None]:
-        """Acknowledge or reject; where that fails, let the loop connect anew (OPS-20).
+        """Acknowledge or reject; where that fails, let the loop connect anew (OPS-25).
 
         kombu only logs it, and counts the message as in hand for ever: with as many of them as there are threads,
         nothing is read any more, and so nobody notices the lost connection. The broker gives the message back.

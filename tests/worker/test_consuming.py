@@ -88,7 +88,7 @@ def test_worker_outlives_a_restart_of_the_broker(valkey: Valkey, queue: CeleryQu
 def test_broker_that_goes_away_while_all_hands_are_full_costs_no_hand(
     valkey: Valkey, queue: CeleryQueue, start_worker: Start
 ) -> None:
-    """OPS-20: nobody reads from the broker then, so it is the acknowledgement that finds it gone."""
+    """OPS-25: nobody reads from the broker then, so it is the acknowledgement that finds it gone."""
     worker = start_worker(concurrency=2)
     queue.send(WorkLane(100))
     queue.send(WorkLane(101))
