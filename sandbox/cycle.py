@@ -6,7 +6,7 @@ the sandbox's clock, one object after the other, each at the moment that it was 
 
 from collections.abc import Callable
 
-from . import checkout_sessions, idempotency, lifecycle
+from . import checkout_sessions, idempotency, lifecycle, schedules
 from .calls import Call
 from .errors import Json
 from .events import emit
@@ -41,7 +41,10 @@ def _subscription(call: Call, one: Json) -> None:
     if one["cancel_at"] is not None and one["cancel_at"] <= call.now:
         lifecycle.end(call, one)
         return
-    _renew(call, one)
+    if one["schedule"]:
+        one = schedules.enter_next_phase(call, one)
+    if one["status"] not in lifecycle.ENDED:
+        _renew(call, one)
 
 
 def _renew(call: Call, old: Json) -> None:

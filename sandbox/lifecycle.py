@@ -192,6 +192,9 @@ def end(call: Call, old: Json, *, status: str = "canceled", **details: Any) -> J
         cancellation_details={**old["cancellation_details"], **details},
         ended_at=call.now,
     )
+    if one["schedule"]:
+        schedule = call.store.change("subscription_schedule", one["schedule"], status="canceled", canceled_at=call.now)
+        emit(call, "subscription_schedule.canceled", schedule)
     emit(call, "customer.subscription.deleted" if status == "canceled" else "customer.subscription.updated", one,
          previous=None if status == "canceled" else old)  # fmt: skip
     return one

@@ -67,6 +67,8 @@ def blueprint(sandbox: "Sandbox") -> Blueprint:
             one = call.find("subscription", subscription)
             if one is None or one["customer"] != session["customer"] or one["status"] in ENDED:
                 abort(404)
+            if one["schedule"]:
+                abort(409)  # Stripe's page offers no change either while a schedule governs it
             subscriptions.update(call, {"id": subscription, "cancel_at_period_end": action == "cancel"})
         return redirect(f"/portal/{quote(secret)}", 303)
 

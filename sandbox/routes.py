@@ -13,6 +13,7 @@ from . import (
     portal,
     prices,
     refunds,
+    schedules,
     subscriptions,
     webhooks,
 )
@@ -30,6 +31,7 @@ _RESOURCES = (
     portal,
     prices,
     refunds,
+    schedules,
     subscriptions,
     webhooks,
 )

@@ -67,6 +67,11 @@ def update(call: Call, params: Json) -> Json:
     old = call.named("subscription", params["id"])
     if old["status"] in lifecycle.ENDED and set(params) - {"id", "metadata", "cancellation_details", "expand"}:
         raise refused("A canceled subscription can only update its cancellation_details and metadata.")
+    if old["schedule"] and {"cancel_at", "cancel_at_period_end"} & set(params):
+        raise refused(
+            f"The subscription is managed by the subscription schedule `{old['schedule']}`, and updating any"
+            " cancelation behavior directly is not allowed. Please update the schedule instead."
+        )
     fields: Json = {
         name: params[name]
         for name in ("description", "default_payment_method", "pause_collection", "collection_method")
