@@ -25,8 +25,10 @@ MOST_CONNECTIONS = 8192
 HEADER_MILLISECONDS = 10_000  # a client that dribbles its headers is let go
 
 
-def serve(settings: Settings, *, workers: int, threads: int) -> None:
-    """Serve until SIGTERM or SIGINT; requests in hand are answered first."""
+def serve(
+    settings: Settings, *, workers: int, threads: int, load: Callable[..., Callable[..., Any]] | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT; requests in hand are answered first. `load` gives another application."""
     for name in KEYS:
         os.environ.pop(name, None)
     configure_logging(settings, process="web")
@@ -44,7 +46,7 @@ def serve(settings: Settings, *, workers: int, threads: int) -> None:
         log_level=LogLevels.error,  # its warnings are about the number of threads, which is meant
         log_dictconfig=LOGGING,
         websockets=False,
-    ).serve(target_loader=_load, wrap_loader=False)
+    ).serve(target_loader=load or _load, wrap_loader=False)
 
 
 def _load() -> Callable[..., Any]:

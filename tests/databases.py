@@ -25,12 +25,12 @@ from billing.migrate import upgrade
 class Postgres:
     """A running server, from which migrated databases are copied."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, durable: bool = False) -> None:
         self._url = sa.make_url(uri).set(drivername="postgresql+psycopg")
         self._admin = sa.create_engine(self._url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         self._template = f"migrated_{uuid.uuid4().hex}"
-        # Tests never survive a power cut anyway.
-        self._run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        if not durable:  # tests never survive a power cut anyway
+            self._run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
         self._run(f"CREATE DATABASE {self._template}")
         migrated = Database(self._url_of(self._template))
         upgrade(migrated)
@@ -58,8 +58,8 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres() -> Iterator[Postgres]:
-    """The run's server; the last worker that lets go of it stops it and deletes its files."""
+def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
+    """The run's server; the last worker that lets go of it stops it and deletes its files. `durable` for benchmarks."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)
     folder = Path(tempfile.gettempdir()) / f"onelane-postgres-{run}"  # short: its socket's path has to fit 100 bytes
     try:
@@ -72,7 +72,7 @@ def running_postgres() -> Iterator[Postgres]:
         shutil.rmtree(folder, ignore_errors=True)
         absent(f"PostgreSQL did not start: {type(error).__name__}: {error}")
     try:
-        yield Postgres(server.get_uri())
+        yield Postgres(server.get_uri(), durable=durable)
     finally:
         server.cleanup()
 
