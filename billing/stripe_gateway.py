@@ -110,7 +110,7 @@ class LiveStripe:
             api_key,
             stripe_version=API_VERSION,
             base_addresses={"api": api_base} if api_base else {},
-            http_client=http_client or BoundedClient(timeout_seconds),
+            http_client=http_client or BoundedClient(timeout_seconds, address=api_base or stripe.DEFAULT_API_BASE),
         )
         self._clock = clock
         self._ahead = 0.0  # seconds that Stripe's clock is ahead of ours

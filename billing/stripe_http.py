@@ -6,13 +6,15 @@ to trust (faults row 46).
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
-import requests
 import stripe
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+import urllib3
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import HTTPError, SSLError
 
 MOST_BYTES = 8 * 1024 * 1024  # unpacked: a page of 100 large sessions has 1 MB
 PIECE_BYTES = 64 * 1024
@@ -36,41 +38,64 @@ class Pace:
             time.sleep(ahead)
 
 
-class _NoRedirects(requests.Session):
-    """An API does not redirect; whoever does is not Stripe, and must not be sent the key."""
+class BoundedClient(stripe.HTTPClient):
+    """The SDK's transport over urllib3: no redirects, and of an answer no more than MOST_BYTES and its timeout.
 
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
+    Without requests in between: that takes as long as everything else about a call together, reads the environment's
+    proxies anew each time, and lets a .netrc replace our key.
+    """
 
+    name = "urllib3"
 
-class BoundedClient(stripe.RequestsClient):
-    """The SDK's client, except that it reads no more than MOST_BYTES of an answer and no longer than its timeout."""
-
-    def __init__(self, timeout_seconds: float) -> None:
-        session = _NoRedirects()
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, HTTPAdapter(pool_maxsize=64))
-        super().__init__(timeout=timeout_seconds, session=session)
+    def __init__(self, timeout_seconds: float, *, address: str) -> None:
+        super().__init__()
+        self._pool = _pools(address)(
+            maxsize=64,
+            timeout=timeout_seconds,
+            retries=False,  # the SDK's, who knows what may be sent again; nor are redirects followed
+            ca_certs=stripe.ca_bundle_path,
+        )
         self._longest = timeout_seconds
 
     def request(  # type: ignore[override]  # bytes where its base says str, as in the SDK's own clients
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
         """One request and its whole answer. Raises APIConnectionError."""
-        raw, status, answered = self.request_stream(method, url, headers, post_data)
-        deadline = time.monotonic() + self._longest
         body = bytearray()
+        deadline = time.monotonic() + self._longest
         try:
-            while piece := raw.read1(PIECE_BYTES, decode_content=True):  # unpacked as it is read, never more at once
+            answer = self._pool.request(
+                method.upper(), url, headers=headers, body=post_data, preload_content=False, redirect=False
+            )
+        except SSLError as error:
+            raise _failed(f"Stripe's certificate is not valid: {type(error).__name__}.", retry=False) from None
+        except (HTTPError, OSError) as error:
+            raise _failed(f"No connection: {type(error).__name__}.", retry=True) from None
+        try:
+            while piece := answer.read1(PIECE_BYTES, decode_content=True):  # unpacked as it is read, never more at once
                 body += piece
                 if len(body) > MOST_BYTES or time.monotonic() > deadline:
-                    raise _unread("The answer is too large or too slow.", should_retry=False)
+                    raise _failed("The answer is too large or too slow.", retry=False)
         except (HTTPError, OSError) as error:
-            raise _unread(f"The answer broke off: {type(error).__name__}.", should_retry=True) from None
+            raise _failed(f"The answer broke off: {type(error).__name__}.", retry=True) from None
         finally:
-            raw.close()  # read to its end, its connection is back in the pool by now; broken off, it must not be
-        return bytes(body), status, answered
+            answer.close()  # read to its end, its connection is back in the pool by now; broken off, it must not be
+        return bytes(body), answer.status, answer.headers
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._pool.clear()
 
 
-def _unread(message: str, *, should_retry: bool) -> stripe.APIConnectionError:
-    return stripe.APIConnectionError(message, should_retry=should_retry)  # type: ignore[no-untyped-call]
+def _pools(address: str) -> Callable[..., urllib3.PoolManager]:
+    """Straight to Stripe, or through the proxy that HTTPS_PROXY and NO_PROXY name for it."""
+    proxy = select_proxy(address, get_environ_proxies(address))
+    if not proxy:
+        return urllib3.PoolManager
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    login = urllib3.util.make_headers(proxy_basic_auth=unquote(urllib3.util.parse_url(proxy).auth or "") or None)
+    return partial(urllib3.ProxyManager, proxy, proxy_headers=login)
+
+
+def _failed(message: str, *, retry: bool) -> stripe.APIConnectionError:
+    return stripe.APIConnectionError(message, should_retry=retry)  # type: ignore[no-untyped-call]

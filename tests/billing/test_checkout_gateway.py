@@ -6,8 +6,10 @@ import socketserver
 import threading
 import time
 import tracemalloc
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from sandbox.core import Sandbox
 from sandbox.server import running
 
 KEY = "sk_test_gateway"
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
 
 
 def live(base: str, *, timeout: float = 5) -> LiveStripe:
@@ -122,7 +125,7 @@ def test_connection_is_used_again(sandbox: Sandbox, customer: str) -> None:
         for _ in range(5):
             gateway.get_customer(customer)
             gateway.list_customers(created_since=gateway.now())
-        pools = gateway._client._requestor._client._thread_local.session.get_adapter(base).poolmanager.pools  # type: ignore[attr-defined]
+        pools = gateway._client._requestor._client._pool.pools  # type: ignore[attr-defined]
         (key,) = pools.keys()
         pool = pools[key]
         assert (pool.num_connections, pool.num_requests) == (1, 10)
@@ -234,14 +237,43 @@ def test_a_processes_pace_is_the_setting(sandbox: Sandbox, customer: str) -> Non
     assert time.monotonic() - started > 0.35
 
 
+def test_calls_go_through_the_proxy_of_the_environment_with_our_own_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """OPS-26: and neither a proxy's login nor a .netrc takes the key's place."""
+    seen: list[bytes] = []
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "netrc").write_text("default login somebody password else", "utf-8")
+    with live_against_bytes(OK, b'{"id": "cus_1"}', seen=seen) as base:
+        monkeypatch.setenv("HTTP_PROXY", base.replace("http://", "http://us%40er:pass@"))
+        assert live("http://stripe.invalid").get_customer("cus_1") == {"id": "cus_1"}
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert live(base).get_customer("cus_2") == {"id": "cus_1"}
+    through, straight = (request.decode().split("\r\n") for request in seen)
+    assert through[0] == "GET http://stripe.invalid/v1/customers/cus_1 HTTP/1.1"
+    assert f"Proxy-Authorization: Basic {b64encode(b'us@er:pass').decode()}" in map(_titled, through)
+    assert straight[0] == "GET /v1/customers/cus_2 HTTP/1.1"
+    for request in (through, straight):
+        assert [line for line in request if line.startswith("Authorization")] == [f"Authorization: Bearer {KEY}"]
+
+
+def _titled(header: str) -> str:
+    name, _, value = header.partition(": ")
+    return f"{name.title()}: {value}"
+
+
 @contextmanager
-def live_against_bytes(head: bytes, body: bytes, *, for_ever: bool = False, pause: float = 0) -> Iterator[str]:
-    """A server that answers any request with these bytes."""
+def live_against_bytes(
+    head: bytes, body: bytes, *, for_ever: bool = False, pause: float = 0, seen: list[bytes] | None = None
+) -> Iterator[str]:
+    """A server that answers any request with these bytes, and notes in `seen` what it was sent."""
     stopped = threading.Event()
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            self.request.recv(65536)
+            asked = self.request.recv(65536)
+            if seen is not None:
+                seen.append(asked)
             self.request.sendall(head + body)
             try:
                 while for_ever and not stopped.wait(pause):
