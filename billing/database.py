@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,14 @@ def _own_errors() -> Iterator[None]:
 
 def insert_new(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> bool:
     """Insert a row unless a unique column says that it is there; whether it was inserted."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    key = next(iter(table.primary_key))
-    statement = dialect.insert(table).values(values).on_conflict_do_nothing().returning(key)
-    return connection.execute(statement).first() is not None
+    return connection.execute(_insert_new(table, connection.dialect.name), values).first() is not None
+
+
+@cache  # to build a statement takes longer than to run it
+def _insert_new(table: sa.Table, dialect: str) -> sa.Executable:
+    insert = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    once: sa.Executable = insert.on_conflict_do_nothing().returning(next(iter(table.primary_key)))
+    return once
 
 
 def _with_driver(url: str) -> sa.URL:

@@ -5,7 +5,7 @@ of a lane is one UPDATE that says what it expects and reports whether it hit (LA
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -44,56 +44,74 @@ class Snapshot:
 # --- reading
 
 
+# Built once: to build a statement takes longer than to run it, and a buyer waits for these.
+_OF_LANE = checkouts.c.lane_id == sa.bindparam("lane_id")
+_PENDING = sa.and_(_OF_LANE, checkouts.c.status == CheckoutStatus.PENDING)
+_WAITS = sa.select(sa.exists().where(_PENDING))
+_WAITING = sa.select(*_CHECKOUT).where(_PENDING).order_by(checkouts.c.number)
+_READ_LANE = sa.select(*_LANE).where(lanes.c.id == sa.bindparam("lane_id"))
+_READ_CUSTOMER = sa.select(customers.c.customer_id).where(customers.c.user_id == sa.bindparam("user_id"))
+_READ_ATTEMPT = sa.select(*_ATTEMPT).where(attempts.c.nonce == sa.bindparam("nonce"))
+# An expired session stays expired: looked at again, a lane's hundredth checkout would cost a hundred calls.
+_ENDED = attempts.c.outcome.in_([AttemptOutcome.EXPIRED, AttemptOutcome.SUPERSEDED])
+_RECORDED = sa.select(attempts.c.session_id).where(
+    attempts.c.lane_id == sa.bindparam("lane_id"),
+    attempts.c.created_at > sa.bindparam("since"),
+    attempts.c.session_id.is_not(None),
+    sa.or_(attempts.c.outcome.is_(None), ~_ENDED),
+)
+
+
 def read_lane(connection: sa.Connection, lane_id: int) -> Lane | None:
     """One lane row."""
-    row = connection.execute(sa.select(*_LANE).where(lanes.c.id == lane_id)).first()
+    row = connection.execute(_READ_LANE, {"lane_id": lane_id}).first()
     return None if row is None else _lane(row)
 
 
 def has_waiting(connection: sa.Connection, lane_id: int) -> bool:
     """Whether any checkout of the lane is pending."""
-    waits = sa.and_(checkouts.c.lane_id == lane_id, checkouts.c.status == CheckoutStatus.PENDING)
-    return bool(connection.scalar(sa.select(sa.exists().where(waits))))
+    return bool(connection.scalar(_WAITS, {"lane_id": lane_id}))
 
 
-def read_snapshot(connection: sa.Connection, lane_id: int, *, now: datetime) -> Snapshot:
+def read_snapshot(connection: sa.Connection, lane_id: int, *, now: datetime) -> Snapshot | None:
     """Read the lane row first, then its pending checkouts: in the other order an older one could win."""
-    lane = _lane(connection.execute(sa.select(*_LANE).where(lanes.c.id == lane_id)).one())
-    pending = sa.select(*_CHECKOUT).where(checkouts.c.lane_id == lane_id, checkouts.c.status == CheckoutStatus.PENDING)
-    waiting = [_checkout(row) for row in connection.execute(pending.order_by(checkouts.c.number))]
-    # An expired session stays expired: looked at again, a lane's hundredth checkout would cost a hundred calls.
-    ended = attempts.c.outcome.in_([AttemptOutcome.EXPIRED, AttemptOutcome.SUPERSEDED])
-    recent = sa.select(attempts.c.session_id).where(
-        attempts.c.lane_id == lane_id,
-        attempts.c.created_at > now - LOOK_BACK,
-        attempts.c.session_id.is_not(None),
-        sa.or_(attempts.c.outcome.is_(None), ~ended),
-    )
-    recorded = set(connection.scalars(recent)) | ({lane.session_id} if lane.session_id else set())
-    owner = sa.select(customers.c.customer_id).where(customers.c.user_id == lane.user_id)
+    lane = read_lane(connection, lane_id)
+    if lane is None:
+        return None
+    waiting = [_checkout(row) for row in connection.execute(_WAITING, {"lane_id": lane_id})]
+    recorded = connection.scalars(_RECORDED, {"lane_id": lane_id, "since": now - LOOK_BACK})
     return Snapshot(
         lane=lane,
-        customer_id=connection.scalar(owner),
+        recorded=sorted({*recorded, *([lane.session_id] if lane.session_id else [])}),
+        customer_id=connection.scalar(_READ_CUSTOMER, {"user_id": lane.user_id}),
         waiting=waiting,
         attempt=_read_attempt(connection, lane.nonce),
-        recorded=sorted(recorded),
     )
 
 
 def _read_attempt(connection: sa.Connection, nonce: str | None) -> Attempt | None:
     if nonce is None:
         return None
-    row = connection.execute(sa.select(*_ATTEMPT).where(attempts.c.nonce == nonce)).one()
-    values = dict(row._mapping)
+    values = dict(connection.execute(_READ_ATTEMPT, {"nonce": nonce}).one()._mapping)
     return Attempt(**values | {"outcome": AttemptOutcome(values["outcome"]) if values["outcome"] else None})
 
 
 # --- step 0: a checkout arrives
 
+_FIND_LANE = sa.select(lanes.c.id).where(
+    lanes.c.user_id == sa.bindparam("user_id"), lanes.c.product == sa.bindparam("product")
+)
+_NEXT_NUMBER = (
+    sa.update(lanes)
+    .where(lanes.c.id == sa.bindparam("lane_id"))
+    .values(last_number=lanes.c.last_number + 1)
+    .returning(lanes.c.last_number)
+)
+
 
 def find_lane(connection: sa.Connection, *, user_id: str, product: str) -> int | None:
     """The id of the user's lane, when it is there."""
-    return connection.scalar(sa.select(lanes.c.id).where(lanes.c.user_id == user_id, lanes.c.product == product))
+    return connection.scalar(_FIND_LANE, {"user_id": user_id, "product": product})
 
 
 def open_lane(connection: sa.Connection, *, user_id: str, product: str) -> int:
@@ -106,13 +124,7 @@ def open_lane(connection: sa.Connection, *, user_id: str, product: str) -> int:
 
 def next_number(connection: sa.Connection, lane_id: int) -> int:
     """Number an arriving checkout. The version stays: an arrival must not void a worker's compare-and-set."""
-    statement = (
-        sa.update(lanes)
-        .where(lanes.c.id == lane_id)
-        .values(last_number=lanes.c.last_number + 1)
-        .returning(lanes.c.last_number)
-    )
-    return int(connection.execute(statement).scalar_one())
+    return int(connection.execute(_NEXT_NUMBER, {"lane_id": lane_id}).scalar_one())
 
 
 def insert_checkout(connection: sa.Connection, values: dict[str, Any]) -> bool:
@@ -188,9 +200,9 @@ def close(connection: sa.Connection, lane: Lane, outcome: AttemptOutcome | None)
     return True
 
 
-def insert_attempt(connection: sa.Connection, values: dict[str, Any]) -> None:
+def insert_attempt(connection: sa.Connection, attempt: Attempt) -> None:
     """Keep an attempt before it is sent."""
-    connection.execute(sa.insert(attempts).values(values))
+    connection.execute(sa.insert(attempts), asdict(attempt))
 
 
 def name_session(connection: sa.Connection, nonce: str, session_id: str) -> None:
@@ -204,33 +216,44 @@ def doubt(connection: sa.Connection, nonce: str, *, now: datetime) -> None:
     connection.execute(first.values(doubted_at=now))
 
 
+# What is expected of the lane is its nonce; the version rises, so that a worker with an older view loses its own
+# compare-and-set.
+_HIT = (
+    sa.update(lanes)
+    .where(lanes.c.id == sa.bindparam("of_lane"), lanes.c.state == LaneState.OPEN, lanes.c.nonce == sa.bindparam("own"))
+    .values(version=lanes.c.version + 1, failures=0, last_error=None, next_attempt_at=None)
+)
+_SHOW = sa.update(attempts).where(attempts.c.nonce == sa.bindparam("own")).values(url=sa.bindparam("page"))
+_MADE_FOR = sa.select(attempts.c.checkout_id).where(attempts.c.nonce == sa.bindparam("own")).scalar_subquery()
+_ANSWER = (
+    sa.update(checkouts)
+    .where(
+        checkouts.c.lane_id == sa.bindparam("of_lane"),
+        checkouts.c.status == CheckoutStatus.PENDING,
+        checkouts.c.number <= sa.bindparam("up_to"),
+        checkouts.c.fingerprint == sa.bindparam("equal_to"),
+    )
+    .values(
+        status=CheckoutStatus.OPEN,
+        nonce=sa.bindparam("own"),
+        reused=checkouts.c.id != _MADE_FOR,
+        answered_at=sa.bindparam("at"),
+    )
+    .returning(checkouts.c.id)
+)
+
+
 def answer(connection: sa.Connection, lane: Lane, mine: Checkout, *, url: str, now: datetime) -> list[str]:
     """Step 8: give the lane's session to `mine` and its older equals; the ids, none when the lane moved on.
 
-    The version rises, so that a worker that still holds an older view loses its compare-and-set; newer equals
-    are left to a pass of their own.
+    Newer equals are left to a pass of their own.
     """
-    hit = connection.execute(
-        sa.update(lanes)
-        .where(lanes.c.id == lane.id, lanes.c.state == LaneState.OPEN, lanes.c.nonce == lane.nonce)
-        .values(version=lanes.c.version + 1, failures=0, last_error=None, next_attempt_at=None)
-    )
-    if hit.rowcount != 1:
+    own = {"of_lane": lane.id, "own": lane.nonce}
+    if connection.execute(_HIT, own).rowcount != 1:
         return []
-    connection.execute(sa.update(attempts).where(attempts.c.nonce == lane.nonce).values(url=url))
-    made_for = sa.select(attempts.c.checkout_id).where(attempts.c.nonce == lane.nonce).scalar_subquery()
-    statement = (
-        sa.update(checkouts)
-        .where(
-            checkouts.c.lane_id == lane.id,
-            checkouts.c.status == CheckoutStatus.PENDING,
-            checkouts.c.number <= mine.number,
-            checkouts.c.fingerprint == mine.fingerprint,
-        )
-        .values(status=CheckoutStatus.OPEN, nonce=lane.nonce, reused=checkouts.c.id != made_for, answered_at=now)
-        .returning(checkouts.c.id)
-    )
-    return list(connection.scalars(statement))
+    connection.execute(_SHOW, {"own": lane.nonce, "page": url})
+    whose = {"up_to": mine.number, "equal_to": mine.fingerprint}
+    return list(connection.scalars(_ANSWER, {**own, **whose, "at": now}))
 
 
 def turn_down(

@@ -52,11 +52,11 @@ class Attempt:
     idempotency_key: str
     parameters: Json
     fingerprint: str
-    session_id: str | None
-    outcome: AttemptOutcome | None
     created_at: datetime
     expires_at: datetime
-    doubted_at: datetime | None
+    session_id: str | None = None
+    outcome: AttemptOutcome | None = None
+    doubted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ compare-and-set. It returns whether to go again; who lost a compare-and-set just
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
@@ -13,7 +13,7 @@ import structlog
 from billing.catalog import Catalog
 from billing.checkout import lane_ledger
 from billing.checkout.lane_ledger import Snapshot
-from billing.checkout.lanes import LOOK_BACK, SESSION_LIFETIME, Checkout, Lane, is_stale, key_is_dead, nonce_of
+from billing.checkout.lanes import LOOK_BACK, SESSION_LIFETIME, Attempt, Checkout, Lane, is_stale, key_is_dead, nonce_of
 from billing.checkout.session_parameters import session_parameters
 from billing.checkout.verify import Blocker, Ended, Verdict, expire, verify
 from billing.clock import Clock
@@ -43,7 +43,7 @@ class Hands:
 
 
 def begin(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
-    """Steps 3 and 4: verify that nothing bills this customer already, then write the attempt ahead."""
+    """Steps 3 and 4: verify that nothing bills this customer already, write the attempt ahead, and go on with 5."""
     customer_id = seen.customer_id or ensure_customer(
         seen.lane.user_id, database=at.database, stripe=at.stripe, clock=at.clock
     )
@@ -68,12 +68,24 @@ def begin(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
         first_time=verdict.first_time,
         now=now,
     )
+    written = Attempt(
+        nonce=nonce,
+        lane_id=mine.lane_id,
+        checkout_id=mine.id,
+        idempotency_key=f"onelane-{nonce}",
+        parameters=parameters,
+        fingerprint=mine.fingerprint,
+        created_at=now,
+        expires_at=expires_at,
+    )
     with at.database.write() as connection:  # 4
-        if _won(seen.lane, lane_ledger.move(connection, seen.lane, LaneState.CREATING, nonce=nonce, session_id=None)):
-            attempt = {"nonce": nonce, "lane_id": seen.lane.id, "checkout_id": mine.id, "created_at": now}
-            sent = {"idempotency_key": f"onelane-{nonce}", "parameters": parameters, "expires_at": expires_at}
-            lane_ledger.insert_attempt(connection, {**attempt, **sent, "fingerprint": mine.fingerprint})
-    return True
+        won = _won(seen.lane, lane_ledger.move(connection, seen.lane, LaneState.CREATING, nonce=nonce, session_id=None))
+        if won:
+            lane_ledger.insert_attempt(connection, written)
+    if not won:
+        return True
+    moved = replace(seen.lane, state=LaneState.CREATING, version=seen.lane.version + 1, nonce=nonce, session_id=None)
+    return create(replace(seen, lane=moved, attempt=written), at)
 
 
 def create(seen: Snapshot, at: Hands) -> bool:

@@ -44,30 +44,32 @@ class CheckoutView:
         }
 
 
+_READ = (
+    sa.select(
+        checkouts.c.id,
+        checkouts.c.user_id,
+        checkouts.c.status,
+        checkouts.c.plan,
+        checkouts.c.reused,
+        checkouts.c.error,
+        checkouts.c.nonce,
+        lanes.c.state,
+        lanes.c.nonce.label("lane_nonce"),
+        lanes.c.last_error,
+        attempts.c.url,
+        attempts.c.session_id,
+        attempts.c.expires_at,
+        attempts.c.outcome,
+    )
+    .join(lanes, lanes.c.id == checkouts.c.lane_id)
+    .outerjoin(attempts, attempts.c.nonce == checkouts.c.nonce)
+    .where(checkouts.c.id == sa.bindparam("checkout_id"))
+)
+
+
 def read_view(connection: sa.Connection, checkout_id: str, *, now: datetime) -> CheckoutView | None:
     """Read a checkout together with its lane and attempt, in one statement."""
-    statement = (
-        sa.select(
-            checkouts.c.id,
-            checkouts.c.user_id,
-            checkouts.c.status,
-            checkouts.c.plan,
-            checkouts.c.reused,
-            checkouts.c.error,
-            checkouts.c.nonce,
-            lanes.c.state,
-            lanes.c.nonce.label("lane_nonce"),
-            lanes.c.last_error,
-            attempts.c.url,
-            attempts.c.session_id,
-            attempts.c.expires_at,
-            attempts.c.outcome,
-        )
-        .join(lanes, lanes.c.id == checkouts.c.lane_id)
-        .outerjoin(attempts, attempts.c.nonce == checkouts.c.nonce)
-        .where(checkouts.c.id == checkout_id)
-    )
-    row = connection.execute(statement).first()
+    row = connection.execute(_READ, {"checkout_id": checkout_id}).first()
     if row is None:
         return None
     status = _shown(row, now)

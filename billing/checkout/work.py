@@ -59,26 +59,25 @@ def work_lane(
     """
     at = Hands(database, stripe, doorbell, clock, catalog, reuse_seconds)
     job = WorkLane(lane_id)
-    with database.read() as connection:
-        lane = lane_ledger.read_lane(connection, lane_id)
-        idle = lane is None or (_is_settled(lane) and not lane_ledger.has_waiting(connection, lane_id))
-    if lane is None or idle:
-        return
-    if (wait := seconds_until_due(lane, now=clock.now())) > 0:
-        _send_later(job, wait, queue)
-        return
     with locks.hold(f"lane:{lane_id}") as lease:  # 1
         if lease is None:
             queue.send(job, delay_seconds=random.uniform(*LOCK_JITTER_SECONDS))  # noqa: S311 (jitter)
             return
         try:
+            seen = _look(lane_id, at)
+            if seen is None or (seen.newest is None and _is_settled(seen.lane)):
+                return
+            if (wait := seconds_until_due(seen.lane, now=clock.now())) > 0:
+                _send_later(job, wait, queue)
+                return
             for _ in range(MOST_ROUNDS):
                 if lease.lapsed:
                     queue.send(job)
                     return
-                if not _round(lane_id, at):
+                if seen is None or not _round(seen, at):
                     _send_for_the_rest(job, at, queue)
                     return
+                seen = _look(lane_id, at)
             hot = TransientError("The lane did not come to rest. Others have their turn first.")
             _send_later(job, _postpone(lane_id, hot, at), queue)
         except LedgerUnavailable:
@@ -92,10 +91,14 @@ def work_lane(
             raise
 
 
-def _round(lane_id: int, at: Hands) -> bool:
-    """Read the lane and take the steps of its state; whether to go again."""
-    with at.database.read() as connection:  # 2
-        seen = lane_ledger.read_snapshot(connection, lane_id, now=at.clock.now())
+def _look(lane_id: int, at: Hands) -> Snapshot | None:
+    """Step 2: the lane first, then who waits; none when there is no such lane."""
+    with at.database.read() as connection:
+        return lane_ledger.read_snapshot(connection, lane_id, now=at.clock.now())
+
+
+def _round(seen: Snapshot, at: Hands) -> bool:
+    """Take the steps of the lane's state; whether to look again."""
     mine = seen.newest
     if seen.outdone or (seen.lane.failures and mine is None and _is_settled(seen.lane)):
         _tidy(seen, mine, at)

@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 import worker.__main__
+import worker.tasks
 from billing.checkout import lane_ledger, steps, work
 from billing.doorbell import RedisDoorbell
 from billing.models import LaneState
@@ -81,18 +82,25 @@ def always(step: str) -> Callable[..., str]:
 
 def arm_all() -> None:
     """Put a hook before and after every step."""
-    inner_round = work._round
+    inner_look = work._look
 
-    def round_(lane_id: int, at: steps.Hands) -> bool:
+    def look(lane_id: int, at: steps.Hands) -> lane_ledger.Snapshot | None:
+        Now.committing = None
         with at.database.read() as connection:
             lane = lane_ledger.read_lane(connection, lane_id)
         Now.user = lane.user_id if lane else None
+        return inner_look(lane_id, at)
+
+    work._look = look
+    inner_pass = worker.tasks.work_lane
+
+    def whole_pass(*args: Any, **kwargs: Any) -> None:
         try:
-            return inner_round(lane_id, at)
+            inner_pass(*args, **kwargs)
         finally:
             Now.user = Now.committing = None
 
-    work._round = round_
+    worker.tasks.work_lane = whole_pass
     around(lane_ledger, "read_snapshot", always("2"), never)
 
     def read(name: str, after: Callable[..., str | None]) -> None:
@@ -107,10 +115,18 @@ def arm_all() -> None:
 
         setattr(work, name, step)
 
-    read("begin", always("4"))
+    read("begin", never)
     read("create", never)
     read("answer", never)
     read("close_session", always("11"))
+
+    inner_create = steps.create
+
+    def create(*args: Any) -> bool:
+        trip("4", "after")  # from `begin`: written ahead, and not sent yet
+        return inner_create(*args)
+
+    steps.create = create
 
     def verifies(seen: lane_ledger.Snapshot, *_: Any) -> str:
         return "3" if seen.lane.state is LaneState.CLOSED else "7"

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from billing.checkout import lane_ledger, steps, verify, view, work
+from billing.models import lanes
 from billing.stripe_gateway import LiveStripe
 from tests.races.explorer import Scene
 
@@ -58,6 +59,11 @@ def rewrite(module: ModuleType, name: str, *changes: tuple[str, str], users: tup
     return apply
 
 
+def statement(module: ModuleType, name: str, change: Callable[[Any], Any]) -> Any:
+    """Replace a module's statement."""
+    return lambda patch: patch.setattr(module, name, change(getattr(module, name)))
+
+
 def new_key(patch: Patch) -> None:
     """Whoever sends makes a key of their own."""
     real = LiveStripe.create_session
@@ -80,17 +86,17 @@ def stale_against_now(patch: Patch) -> None:
 
 def pending_first(patch: Patch) -> None:
     """A round takes who waits from a look of its own, before it reads the lane."""
-    real_round, real_read, mine = work._round, lane_ledger.read_snapshot, threading.local()
+    real_look, real_read, mine = work._look, lane_ledger.read_snapshot, threading.local()
 
-    def round_(lane_id: int, at: Any) -> bool:
+    def look(lane_id: int, at: Any) -> Any:
         with at.database.read() as connection:
             mine.waiting = real_read(connection, lane_id, now=at.clock.now()).waiting
-        return real_round(lane_id, at)
+        return real_look(lane_id, at)
 
     def read_snapshot(connection: Any, lane_id: int, *, now: Any) -> Any:
         return replace(real_read(connection, lane_id, now=now), waiting=mine.waiting)
 
-    patch.setattr(work, "_round", round_)
+    patch.setattr(work, "_look", look)
     patch.setattr(lane_ledger, "read_snapshot", read_snapshot)
 
 
@@ -160,7 +166,7 @@ MUTANTS = {
     ),
     "answer_without_cas": Mutant(
         "answer without the compare-and-set",
-        rewrite(lane_ledger, "answer", ("if hit.rowcount != 1:", "if False:")),
+        rewrite(lane_ledger, "answer", ("if connection.execute(_HIT, own).rowcount != 1:", "if False:")),
         scene=Scene(plans=("standard", "commit"), opened=True, pays=False),
     ),
     "stored_url": Mutant(
@@ -170,12 +176,12 @@ MUTANTS = {
     ),
     "version_not_raised": Mutant(
         "an answer that does not raise the version",
-        rewrite(lane_ledger, "answer", (".values(version=lanes.c.version + 1, ", ".values(")),
+        statement(lane_ledger, "_HIT", lambda hit: hit.values(version=lanes.c.version)),
         scene=Scene(plans=("commit", "standard"), opened=True, pays=False),
     ),
     "newer_too": Mutant(
         "an answer that also answers newer equal checkouts",
-        rewrite(lane_ledger, "answer", ("checkouts.c.number <= mine.number,", "")),
+        rewrite(lane_ledger, "answer", ('"up_to": mine.number', '"up_to": mine.number + 1000')),
         scene=Scene(plans=("standard", "commit", "standard"), opened=True, pays=False),
     ),
     "pending_first": Mutant(
