@@ -158,3 +158,18 @@ class StaleWrite(TransientError):
     """Somebody else changed the row between our read and our compare-and-set. Read again."""
 
     code = "stale_write"
+
+
+# --- What an operator can be told
+
+
+class ReplayUnderWay(TransientError):
+    """A replay of many events runs, and there is only ever one."""
+
+    code = "replay_under_way"
+
+
+class NobodyWorks(TransientError):
+    """Events wait, and no worker takes them."""
+
+    code = "nobody_works"

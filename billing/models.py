@@ -79,6 +79,14 @@ class AttemptOutcome(StrEnum):
     REFUSED = "refused"  # Stripe never made it
 
 
+class ReplayState(StrEnum):
+    """running -> finished | stopped; a replay that was killed stays running until another one takes its place."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+
+
 class RemedyState(StrEnum):
     """planned -> canceled -> refunded | nothing_to_refund; planned -> dropped when it is no longer called for."""
 
@@ -341,4 +349,37 @@ remedies = sa.Table(
         postgresql_where=sa.text("state = 'planned'"),
         sqlite_where=sa.text("state = 'planned'"),
     ),
+)
+
+# Every time that an operator had events worked again, and why.
+replays = sa.Table(
+    "replays",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("filter", Json, nullable=False),  # what was asked for, as the command line said it
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("counted", sa.Integer, nullable=False),  # how many matched before it began
+    sa.Column("replayed", sa.Integer, nullable=False, server_default="0"),  # how many it has set back
+    _time("started_at", nullable=False),
+    _time("alive_until", nullable=False),  # its process is gone when this is over and it still runs
+    _time("finished_at"),
+    sa.Index(  # one at a time: no event is set back by two operators at once
+        "uq_replays_running",
+        "state",
+        unique=True,
+        postgresql_where=sa.text("state = 'running'"),
+        sqlite_where=sa.text("state = 'running'"),
+    ),
+)
+
+# Which events a replay set back, and what they were before.
+replayed_events = sa.Table(
+    "replayed_events",
+    metadata,
+    sa.Column("event_row_id", BigId, sa.ForeignKey("events.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("replay_id", BigId, sa.ForeignKey("replays.id"), primary_key=True),
+    sa.Column("was_status", sa.String(20), nullable=False),
+    sa.Column("was_error", sa.Text),
+    _time("replayed_at", nullable=False),
 )

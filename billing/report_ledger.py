@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from billing.models import checkouts, customers, events, incidents, installation, remedies
+from billing.models import checkouts, customers, events, incidents, installation, remedies, replayed_events, replays
 
 Row = sa.RowMapping
 
@@ -55,6 +55,21 @@ def find_event(connection: sa.Connection, event_id: str) -> Row | None:
     query = sa.select(events).where(events.c.event_id == event_id).order_by(events.c.id.desc()).limit(1)
     row = connection.execute(query).first()
     return row._mapping if row else None
+
+
+def list_replays_of(connection: sa.Connection, event_row_id: int) -> list[Row]:
+    """The replays that set an event back, in order, with what it was before."""
+    columns = [replayed_events.c[name] for name in ("replay_id", "replayed_at", "was_status", "was_error")]
+    query = sa.select(*columns, replays.c.reason).join(replays, replays.c.id == replayed_events.c.replay_id)
+    query = query.where(replayed_events.c.event_row_id == event_row_id).order_by(replayed_events.c.replay_id)
+    return [row._mapping for row in connection.execute(query)]
+
+
+def list_replays(connection: sa.Connection, *, limit: int) -> list[Row]:
+    """The newest replays."""
+    columns = [column for column in replays.c if column.name != "alive_until"]
+    query = sa.select(*columns).order_by(replays.c.id.desc()).limit(limit)
+    return [row._mapping for row in connection.execute(query)]
 
 
 def list_checkouts(connection: sa.Connection, *, status: str | None, user_id: str | None, limit: int) -> list[Row]:

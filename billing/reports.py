@@ -17,16 +17,24 @@ def list_events(*, database: Database, status: str | None = None, type_: str | N
 
 
 def show_event(event_id: str, *, database: Database, payload: bool = False) -> Row:
-    """One event; what it carried only when asked for, since it is personal. Raises NotFound."""
+    """One event and its replays; what it carried only when asked for, since it is personal. Raises NotFound."""
     with database.read() as connection:
         found = report_ledger.find_event(connection, event_id)
+        replays = report_ledger.list_replays_of(connection, found["id"]) if found else []
     if found is None:
         raise NotFound("event")
     row = {name: value for name, value in found.items() if name not in ("payload", "claim")}
+    row["replays"] = [dict(replay) for replay in replays]
     if payload:
         kept = found["payload"]
         row["payload"] = None if kept is None else _json_or_text(bytes(kept))
     return row
+
+
+def list_replays(*, database: Database, limit: int) -> list[Row]:
+    """The newest replays: why, of what, and how far they came."""
+    with database.read() as connection:
+        return [dict(row) for row in report_ledger.list_replays(connection, limit=limit)]
 
 
 def list_checkouts(

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import structlog
 
+from app.cli.options import bulk_write, confirm, progress_bar, require_reason
 from billing import reports
 from billing.clock import SystemClock
 from billing.customers import CUSTOMER_ID, claim_customer
@@ -32,25 +33,20 @@ def customers() -> None:
 
 @customers.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
-@click.option("--reason", help="Why; kept in the log.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@bulk_write
 def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -> None:
     """Note the Stripe customers of existing users (CSV: user_id,customer_id)."""
     settings = load_settings()
     rows = list(_read(file))
     if not dry_run:
-        if not reason:
-            raise click.UsageError("Say why with --reason, or look first with --dry-run.")
-        if not yes:
-            if not sys.stdin.isatty():
-                raise click.UsageError("Nobody is there to ask: add --yes.")
-            click.confirm(f"Import {len(rows)} rows into {Database(settings.database_url).url!r}?", abort=True)
+        require_reason(reason)
+        confirm(f"Import {len(rows)} rows into {Database(settings.database_url).url!r}?", yes=yes)
     database = Database(settings.database_url)
     problems: list[str] = []
     seen: dict[str, int] = {}
-    with click.progressbar(rows, label="Importing", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        for line, user_id, customer_id in bar:
+    with progress_bar(len(rows), "Importing") as bar:
+        for line, user_id, customer_id in rows:
+            bar.update(1)
             problem = _problem(user_id, customer_id, seen) or _claim(user_id, customer_id, database, dry_run=dry_run)
             if problem:
                 problems.append(f"line {line}: {problem}")

@@ -1,16 +1,14 @@
-"""`onelane db upgrade`, `events`, `checkouts`, `incidents`: bring the ledger up to date and look into it."""
+"""`onelane db upgrade`, `checkouts`, `incidents`: bring the ledger up to date and look into it."""
 
 import click
 
+from app.cli.options import as_json, limit
 from app.cli.tables import show_one, show_rows
 from billing import reports
 from billing.database import Database
 from billing.migrate import upgrade
-from billing.models import CheckoutStatus, EventStatus
+from billing.models import CheckoutStatus
 from billing.settings import load_settings
-
-as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
-limit = click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000))
 
 
 @click.group()
@@ -23,31 +21,6 @@ def db_upgrade() -> None:
     """Create or migrate the tables. Safe to repeat, and from several places at once."""
     upgrade(_database())
     click.echo("The ledger is up to date.")
-
-
-@click.group()
-def events() -> None:
-    """What Stripe delivered."""
-
-
-@events.command("list")
-@click.option("--status", type=click.Choice([status.value for status in EventStatus]))
-@click.option("--type", "type_", help="Stripe's event type.")
-@limit
-@as_json
-def list_events(status: str | None, type_: str | None, limit: int, as_json: bool) -> None:
-    """List the newest events."""
-    rows = reports.list_events(database=_database(), status=status, type_=type_, limit=limit)
-    show_rows(rows, as_json=as_json, nothing="No events.")
-
-
-@events.command("show")
-@click.argument("event_id")
-@click.option("--payload", is_flag=True, help="With what Stripe sent (personal data).")
-@as_json
-def show_event(event_id: str, payload: bool, as_json: bool) -> None:
-    """Show one event."""
-    show_one(reports.show_event(event_id, database=_database(), payload=payload), as_json=as_json)
 
 
 @click.group()

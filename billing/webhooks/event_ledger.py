@@ -12,7 +12,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from billing.models import EventStatus, customers, events, installation
+from billing.models import EventStatus, customers, events, installation, replayed_events
 from billing.webhooks.envelope import NewEvent
 
 # 1,000: far more than one customer ever makes in a burst; databases limit the parameters of a statement.
@@ -150,10 +150,12 @@ def count_dead(connection: sa.Connection) -> int:
 
 
 def oldest_pending_age_seconds(connection: sa.Connection, now: datetime) -> float:
-    """For how long the oldest waiting event has been waiting; 0 when none waits."""
-    oldest = connection.scalar(
-        sa.select(sa.func.min(events.c.received_at)).where(events.c.status == EventStatus.PENDING)
+    """For how long the oldest waiting event has been waiting, since it came or was replayed; 0 when none waits."""
+    replayed = sa.select(sa.func.max(replayed_events.c.replayed_at)).where(
+        replayed_events.c.event_row_id == events.c.id
     )
+    since = sa.func.coalesce(replayed.scalar_subquery(), events.c.received_at)
+    oldest = connection.scalar(sa.select(sa.func.min(since)).where(events.c.status == EventStatus.PENDING))
     return 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
 
 

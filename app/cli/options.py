@@ -1,0 +1,83 @@
+"""What commands have in common: options, and how a command that writes much asks before it begins and is stopped."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+from click._termui_impl import ProgressBar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+limit = click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000))
+_SPANS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+class Moment(click.ParamType[datetime]):
+    """A time: `2026-06-01`, `2026-06-01T12:00Z`, or how long ago: `90m`, `36h`, `7d`. UTC unless it says otherwise."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Give the aware time."""
+        if isinstance(value, datetime):
+            return value
+        text = str(value)
+        try:
+            if text[-1:] in _SPANS and text[:-1].isdecimal():
+                return datetime.now(UTC) - timedelta(**{_SPANS[text[-1]]: int(text[:-1])})
+            moment = datetime.fromisoformat(text)
+        except (ValueError, OverflowError):
+            self.fail(f"{text!r} is no time; write it like 2026-06-01T12:00Z or 36h", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def bulk_write(command: F) -> F:
+    """Give a command that writes much its `--dry-run`, `--reason` and `--yes`."""
+    command = click.option("--yes", is_flag=True, help="Do not ask.")(command)
+    command = click.option("--reason", help="Why; it is kept.")(command)
+    return click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")(command)
+
+
+def require_reason(reason: str | None) -> str:
+    """Give the reason, or end with 2 where there is none."""
+    if not reason or not reason.strip():
+        raise click.UsageError("Say why with --reason, or look first with --dry-run.")
+    return reason.strip()
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless that was answered on the command line."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("Nobody is there to ask: add --yes.")
+    click.confirm(question, abort=True)
+
+
+def progress_bar(length: int, label: str) -> "ProgressBar[int]":
+    """A bar on a terminal, and nothing elsewhere."""
+    return click.progressbar(length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
+
+
+@contextmanager
+def stop_by_signal() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C (or SIGTERM) ask for an end: the first one lets the batch in hand be finished, the second does not."""
+    asked: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
