@@ -1,6 +1,6 @@
 """`make race`: search the real checkout code for a broken invariant, then show that every shortcut is found out.
 
-python -m tests.races [MINUTES]   how long to look by seeds, after every run of each scene with one delay
+python -m tests.races [MINUTES]   how long to look by seeds, after every run of each scene with one delay or one crash
 python -m tests.races NAME        the story of one shortcut, to read
 """
 
@@ -8,6 +8,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.races.explorer import Broken, Explorer, first_broken
-from tests.races.mutants import MUTANTS
+from tests.races.mutants import MUTANTS, die_of_their_test
 from tests.races.test_interleavings import SCENES
 
 console = Console(width=140)
@@ -32,7 +33,7 @@ def main() -> None:
         return
     started = time.monotonic()
     with multiprocessing.Pool(2) as pool:
-        jobs = [pool.apply_async(delays, (name, 1)) for name in SCENES]
+        jobs = [pool.apply_async(straight, (name, 1)) for name in SCENES]
         jobs += [pool.apply_async(seeds, (first, float(argument) * 60)) for first in range(2)]
         tried = [pool.apply_async(mutant, (name,)) for name in MUTANTS]
         results = [job.get() for job in jobs]
@@ -51,13 +52,13 @@ def main() -> None:
         sys.exit(1)
 
 
-def delays(name: str, most: int) -> tuple[int, int, str | None]:
-    """Every run of a scene with so many delays: runs, states, and the story of the first broken one."""
+def straight(name: str, most: int) -> tuple[int, int, str | None]:
+    """Every run of a scene with so many delays or one crash: runs, states, and the story of the first broken one."""
     _quiet()
     with tempfile.TemporaryDirectory() as folder:
         explorer, runs, steps = Explorer(Path(folder)), 0, 0
         try:
-            for length in explorer.delayed(SCENES[name], most):
+            for length in chain(explorer.delayed(SCENES[name], most), explorer.crashed(SCENES[name])):
                 runs, steps = runs + 1, steps + length
         except Broken as story:
             return runs, steps, str(story)
@@ -84,7 +85,7 @@ def mutant(name: str) -> tuple[str, str, str, str]:
     _quiet()
     shortcut = MUTANTS[name].shortcut
     if test := MUTANTS[name].test:
-        return shortcut, "its test", "", test.rpartition("::")[2]
+        return shortcut, "its test" if die_of_their_test(name) else "SURVIVED", "", test.rpartition("::")[2]
     found = _try(name)
     if found is None:
         return shortcut, "SURVIVED", "", ""

@@ -10,6 +10,7 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,13 @@ from billing import migrate
 from billing.customers import claim_customer
 from billing.database import Database
 from billing.errors import NotFound
+from billing.jobs import ProcessEvent
 from billing.models import CheckoutStatus, metadata
 from billing.subscriptions.projection import is_live
+from billing.sweeper import sweep
+from billing.webhooks.ingest import receive
+from billing.webhooks.processing import process_event
+from tests.builders import SECRET, deliver
 from tests.checkout_world import World
 from tests.races.schedule import AGAIN, Actor, Schedule, SteppedDatabase, SteppedStripe
 from tests.races.unlocked import NoLocks
@@ -50,6 +56,7 @@ class Scene:
     minutes: int = 0  # that pass meanwhile, five at a time
     day: bool = False  # 25 hours pass at one step
     restored: bool = False  # a backup of the ledger is taken, and put back later
+    webhooks: bool = False  # Stripe's events arrive, the newest first, and are worked meanwhile
     lacks: str | None = None  # a plan whose price Stripe does not have
 
     @classmethod
@@ -72,6 +79,7 @@ class Scene:
             busy=chance.choice((0, 0, 0, 1)),
             day=chance.random() < 0.1,
             restored=chance.random() < 0.1,
+            webhooks=chance.random() < 0.3,
         )
 
 
@@ -103,13 +111,20 @@ class Explorer:
         self._database.close()
         self._raw.close()
 
-    def run(self, seed: int, scene: Scene | None = None, delays: dict[int, int] | None = None) -> Schedule:
+    def run(
+        self,
+        seed: int,
+        scene: Scene | None = None,
+        delays: dict[int, int] | None = None,
+        *,
+        crash_at: int | None = None,
+    ) -> Schedule:
         """One interleaving. Raises Broken."""
         self._database.schedule = None
         for table in reversed(metadata.sorted_tables):
             self._raw.execute(f"DELETE FROM {table.name}")
         random.seed(seed)  # the jitter of the code under test
-        schedule = Schedule(seed, delays)
+        schedule = Schedule(seed, delays, crash_at=crash_at)
         Lane(self._database, self._raw, schedule, scene or Scene.of(seed)).play()
         return schedule
 
@@ -125,6 +140,11 @@ class Explorer:
 
         return deeper({}, 0, most)
 
+    def crashed(self, scene: Scene) -> Iterator[int]:
+        """The straight run with a crash at each of its steps; yields the steps of each. Raises Broken."""
+        for step in range(len(self.run(0, scene, {}).trace)):
+            yield len(self.run(0, scene, {}, crash_at=step).trace)
+
 
 class Lane(World):
     """One lane whose every step the schedule decides, and what must be true of it at any time."""
@@ -138,6 +158,7 @@ class Lane(World):
         self.given: set[str] = set()  # the sessions whose URL a buyer has read
         self.gone: dict[str, int] = {}  # expired by hand, when that many checkouts had arrived
         self.went_back = False
+        self.delivered: set[str] = set()  # events
         self.answered: dict[str, str] = {}  # checkout id -> the session it was answered with
         database.schedule = schedule
 
@@ -156,6 +177,7 @@ class Lane(World):
             self.ask("standard")  # a checkout that nobody looks at
         extras = {"time": (scene.minutes, self.time), "a day": (scene.day, self.day)}
         extras |= {"dashboard": (scene.dashboard, self.dashboard), "operator": (scene.restored, self.restore)}
+        extras |= {"webhooks": (scene.webhooks, self.webhooks)}
         actors += [Actor(name, run) for name, (wanted, run) in extras.items() if wanted]
         row = [Actor(f"buyer {number} ({plan})", self.buyer(plan)) for number, plan in enumerate(scene.plans)]
         row.insert(1, Actor("worker A", self.worker))
@@ -235,6 +257,26 @@ class Lane(World):
         self.clock.advance(hours=25)
         self.ask("standard")
 
+    def webhooks(self) -> None:
+        """Stripe delivers what has happened, and a worker works it."""
+        for _ in range(3):
+            self.deliver()
+            self.schedule.point(f"{AGAIN} (webhooks)")
+
+    def deliver(self) -> None:
+        """Every event that was not delivered yet, the newest first; then whatever of them is due."""
+        places: dict[str, Any] = {"database": self.database, "queue": self.queue, "clock": self.clock}
+        for event in self.objects("event"):
+            if event["id"] not in self.delivered:
+                self.schedule.point(f"Stripe delivers {event['type']}")
+                self.delivered.add(event["id"])
+                body, header = deliver(event, at=self.clock.now())
+                receive(body, header, secrets=[SECRET], max_bytes=1 << 20, **places)
+        jobs = [job for job in self.queue.sent if isinstance(job, ProcessEvent)]
+        self.queue.sent = [job for job in self.queue.sent if job not in jobs]
+        for job in jobs:
+            process_event(job.row_id, stripe=self.stripe, catalog=self.catalog, **places)
+
     def dashboard(self) -> None:
         """Somebody expires what is open."""
         self.schedule.point("the Dashboard expires what is open")
@@ -290,6 +332,9 @@ class Lane(World):
         for _ in range(12):
             self.clock.advance(seconds=61)
             self.work_lane(1)
+            if self.scene.webhooks:
+                sweep(database=self.database, queue=self.queue, clock=self.clock)
+                self.deliver()
         self.must(len(self.sessions("open")) <= 1, f"there are {len(self.sessions('open'))} open sessions")
         # A customer has no expires_at: one made by a worker that slept for a day stays, unused, beside the right one.
         self.must(len(self.objects("customer")) == 1 or self.scene.day, "there is not exactly one customer")
@@ -302,11 +347,16 @@ class Lane(World):
         newest = self.view(rows[-1][0]).status
         self.must(newest is not CheckoutStatus.SUPERSEDED, "the newest checkout was superseded")
         self.check()
+        if self.scene.webhooks and not self.went_back:  # what a backup forgot is for reconciling to find
+            shown = dict(self.raw.execute("SELECT subscription_id, status FROM subscriptions").fetchall())
+            real = {one["id"]: one["status"] for one in self.objects("subscription")}
+            self.must(shown == real, f"the projection shows {shown}, Stripe {real}")
 
     def must(self, holds: bool, sentence: str) -> None:
         """Tell the story when it does not."""
         if not holds:
-            replay = f"seed {self.schedule.seed}, delays {self.schedule.delays}, {self.scene}"
+            how = self.schedule
+            replay = f"seed {how.seed}, delays {how.delays}, crash at {how.crash_at}, {self.scene}"
             raise Broken(sentence, self.schedule.trace, replay)
 
     def session(self, session_id: str) -> dict[str, Any]:
@@ -320,7 +370,7 @@ def first_broken(explorer: Explorer, scene: Scene, *, seeds: int) -> tuple[int, 
     """How many runs it takes to break an invariant in this scene, and the story: first depth-first, then by seeds."""
     runs = 0
     try:
-        for _ in explorer.delayed(scene, 1):
+        for _ in chain(explorer.delayed(scene, 1), explorer.crashed(scene)):
             runs += 1
         for seed in range(seeds):
             explorer.run(seed, scene)

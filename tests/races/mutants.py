@@ -9,18 +9,28 @@ As a pytest plugin (`MUTANT=name pytest -p tests.races.mutants ...`) it switches
 
 import inspect
 import os
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from billing.checkout import lane_ledger, steps, verify, view, work
-from billing.models import lanes
+from billing.checkout.lanes import LOOK_BACK, Attempt, is_tagged
+from billing.checkout.session_parameters import session_parameters
+from billing.customers import ensure_customer
+from billing.errors import OnelaneError
+from billing.models import LaneState, lanes
 from billing.stripe_gateway import LiveStripe
+from tests import checkout_world
 from tests.races.explorer import Scene
 
 Patch = pytest.MonkeyPatch
@@ -118,7 +128,50 @@ def no_expires_at(patch: Patch) -> None:
     patch.setattr(LiveStripe, "create_session", create_session)
 
 
+def list_expire_create(patch: Patch) -> None:
+    """The usual way, in a ledger like ours: no lock, no compare-and-set, no second look."""
+
+    def work_lane(
+        lane_id: int, *, database: Any, stripe: Any, doorbell: Any, clock: Any, catalog: Any, **_: Any
+    ) -> None:
+        at = steps.Hands(database, stripe, doorbell, clock, catalog, 900)
+        seen = work._look(lane_id, at)
+        mine = seen.newest if seen else None
+        if seen is None or mine is None:
+            return
+        places = {"database": database, "stripe": stripe, "clock": clock}
+        customer_id = seen.customer_id or ensure_customer(seen.lane.user_id, **places)
+        for session in stripe.list_sessions(customer_id, created_since=stripe.now() - LOOK_BACK):
+            if session["status"] == "open" and is_tagged(session, catalog.product):
+                with suppress(OnelaneError):
+                    stripe.expire_session(session["id"])
+        nonce, expires_at = str(uuid.uuid4()), stripe.now() + timedelta(hours=23)
+        whose = {"user_id": seen.lane.user_id, "customer_id": customer_id, "nonce": nonce, "first_time": True}
+        sent = session_parameters(mine, catalog=catalog, expires_at=expires_at, now=clock.now(), **whose)
+        with suppress(OnelaneError):
+            session_id = stripe.create_session(sent, idempotency_key=nonce)
+            made = Attempt(nonce, lane_id, mine.id, nonce, sent, mine.fingerprint, clock.now(), expires_at, session_id)
+            with database.write() as connection:
+                lane_ledger.insert_attempt(connection, made)
+                opened = {"state": LaneState.OPEN, "nonce": nonce, "session_id": session_id}
+                connection.execute(lanes.update().where(lanes.c.id == lane_id).values(**opened))
+                lane = replace(seen.lane, nonce=nonce)
+                lane_ledger.answer(connection, lane, mine, url="https://pay.example", now=clock.now())
+
+    patch.setattr(checkout_world, "work_lane", work_lane)
+
+
 MUTANTS = {
+    "list_expire_create": Mutant(
+        "no lock: list, expire, create",
+        list_expire_create,
+        scene=Scene(plans=("standard", "commit")),
+    ),
+    "key_from_number": Mutant(
+        "a key made from the attempt's number alone",
+        rewrite(steps, "begin", ('f"onelane-{nonce}"', 'f"onelane-{mine.lane_id}-{seen.lane.version}"'), users=(work,)),
+        scene=Scene(plans=("standard",), restored=True, pays=False),
+    ),
     "new_key": Mutant(
         "a new idempotency key when taking over",
         new_key,
@@ -267,6 +320,21 @@ MUTANTS = {
         scene=Scene(plans=("commit",), opened=True),
     ),
 }
+
+
+def die_of_their_test(name: str) -> str:
+    """Run a mutant's test in a process of its own; its output, empty when the test does not notice the shortcut."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.races.mutants", "-p", "no:xdist"]
+    run = subprocess.run(
+        [*command, "-p", "no:cacheprovider", str(MUTANTS[name].test), "-k", "sqlite"],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "MUTANT": name},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    noticed = run.returncode == 1 and " failed" in run.stdout and "AssertionError" in run.stdout
+    return run.stdout if noticed else ""
 
 
 def pytest_configure() -> None:

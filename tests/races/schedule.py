@@ -9,7 +9,8 @@ everything that others do is found in tens of runs that way, not in millions (pr
 
 By delays: the actors stand in a row, and the first runs until it ends or only waits; then, or at a step where it is
 delayed, it goes to the end of the row. All runs with one or two delays are few enough to be run one and all
-(depth-first, delay-bounded; `Explorer.delayed`), and most races need no more.
+(depth-first, delay-bounded; `Explorer.delayed`), and most races need no more. In the same row, whoever is to take
+step 0, 1, 2 ... dies instead (`Explorer.crashed`): every state that the straight run passes is one to recover from.
 """
 
 import contextlib
@@ -60,9 +61,10 @@ class Actor:
 class Schedule:
     """One interleaving: by a seed, or by delays (step -> how many actors are sent to the end of the row there)."""
 
-    def __init__(self, seed: int, delays: Mapping[int, int] | None = None) -> None:
+    def __init__(self, seed: int, delays: Mapping[int, int] | None = None, *, crash_at: int | None = None) -> None:
         self.random = random.Random(seed)
         self.seed = seed
+        self.crash_at = crash_at  # whoever is to take this step dies instead
         self.crashes = 0  # how many may still happen
         self.trace: list[str] = []
         self.width: list[int] = []  # how many could have gone on, at each step
@@ -82,8 +84,9 @@ class Schedule:
             self._start(actor)
         while waiting:
             actor = self._choose(waiting)
-            if self.crashes and actor.at != "begins" and self.random.random() < 0.03:
-                self.crashes -= 1
+            by_chance = self.crashes and actor.at != "begins" and self.random.random() < 0.03
+            if by_chance or self.crash_at == len(self.trace):
+                self.crashes -= bool(by_chance)
                 actor.crashed = True
             self.width.append(len(waiting))
             self.trace.append(f"{actor.name}: {'CRASHES before ' if actor.crashed else ''}{actor.at}")

@@ -25,6 +25,8 @@ SCENES = {
     "lost expires": Scene(plans=("commit",), opened=True, lost_expires=2),
     "a worker that sleeps for a day": Scene(plans=("standard",), day=True, pays=False),
     "somebody in the Dashboard": Scene(plans=("standard",), opened=True, dashboard=True),
+    "Stripe's events meanwhile": Scene(plans=("commit",), opened=True, webhooks=True),
+    "a backup is put back": Scene(plans=("standard",), restored=True, pays=False),
 }
 
 
@@ -49,3 +51,9 @@ def test_no_delay_anywhere_breaks_the_invariants(explorer: Explorer, name: str) 
     """LAN-1, LAN-2, LAN-9: whoever is made to wait at any step, and everybody else runs."""
     runs = sum(1 for _ in explorer.delayed(SCENES[name], DELAYS))
     assert runs > 20, "the scene has hardly any steps"
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_crash_at_any_step_is_recovered_from(explorer: Explorer, name: str) -> None:
+    """LAN-9, LED-8; faults 9 to 17: I3, and that every state comes to rest."""
+    assert sum(1 for _ in explorer.crashed(SCENES[name])) > 20, "the scene has hardly any steps"

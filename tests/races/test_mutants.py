@@ -1,16 +1,12 @@
 """Every shortcut of the protocol page dies: a proof that the tests can see (fault 80)."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.races.explorer import Explorer, first_broken
-from tests.races.mutants import MUTANTS
+from tests.races.mutants import MUTANTS, die_of_their_test
 
-ROOT = Path(__file__).parents[2]
 EXPLORED = [name for name, mutant in MUTANTS.items() if mutant.scene]
 DECIDED = [name for name, mutant in MUTANTS.items() if mutant.test]
 
@@ -31,16 +27,4 @@ def test_explorer_finds_a_counterexample(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("name", DECIDED)
 def test_named_test_fails_with_the_shortcut(name: str) -> None:
     """LAN-2, LAN-4: run on SQLite, in a process of its own, with the shortcut switched on."""
-    mutant = MUTANTS[name]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.races.mutants", "-p", "no:xdist"]
-    run = subprocess.run(
-        [*command, "-p", "no:cacheprovider", str(mutant.test), "-k", "sqlite"],
-        cwd=ROOT,
-        env={**os.environ, "MUTANT": name},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert run.returncode == 1, f"{mutant.shortcut}: {mutant.test} does not notice\n{run.stdout[-2000:]}"
-    assert " failed" in run.stdout
-    assert "AssertionError" in run.stdout, run.stdout[-2000:]
+    assert die_of_their_test(name), f"{MUTANTS[name].shortcut}: {MUTANTS[name].test} does not notice"
