@@ -38,6 +38,9 @@ class Locks(Protocol):
     def hold(self, name: str) -> AbstractContextManager[Lease | None]:
         """Hold the lock for the block; yields None when another holder did not let go in time."""
 
+    def held(self) -> dict[str, float] | None:
+        """The names of the locks that are held, each with the seconds until it lapses; None when nobody can say."""
+
 
 class RedisLocks:
     """Locks in Redis or Valkey."""
@@ -85,6 +88,17 @@ class RedisLocks:
             except RedisError as error:
                 log.warning("lock.unavailable", lock=name, error=type(error).__name__)
 
+    def held(self) -> dict[str, float] | None:
+        found: dict[str, float] = {}
+        try:
+            for key in self._client.scan_iter(match=f"{self._prefix}*", count=1000):
+                left = self._client.pttl(key)
+                if left > 0:
+                    found[key.decode("utf-8", "replace").removeprefix(self._prefix)] = left / 1000
+        except RedisError:
+            return None
+        return found
+
     def _beat(self, lock: "redis.lock.Lock", lease: Lease, done: threading.Event) -> None:
         """Renew until done; say so when the lock is no longer ours."""
         while not done.wait(self._lifetime / 3):
@@ -118,3 +132,7 @@ class LocalLocks:
         finally:
             with self._guard:
                 self._held.discard(name)
+
+    def held(self) -> dict[str, float] | None:
+        with self._guard:
+            return dict.fromkeys(self._held, 0.0)

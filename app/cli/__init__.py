@@ -25,6 +25,8 @@ COMMANDS = {
     "events": "app.cli.events:events",
     "dead": "app.cli.events:dead",
     "checkouts": "app.cli.ledger:checkouts",
+    "locks": "app.cli.overview:locks",
+    "report": "app.cli.overview:report",
     "incidents": "app.cli.ledger:incidents",
     "customers": "app.cli.customers:customers",
     "token": "app.cli.token:token",

@@ -6,11 +6,12 @@ from typing import Any
 import click
 
 from app.cli.options import Moment, as_json, bulk_write, confirm, limit, progress_bar, require_reason, stop_by_signal
-from app.cli.tables import show_one, show_rows
+from app.cli.tables import show_line, show_one, show_rows
 from billing import reports
 from billing.database import Database
 from billing.errors import NotFound
 from billing.models import EventStatus
+from billing.overview import follow_events
 from billing.queue import InlineQueue, Queue
 from billing.services import Services, build_services
 from billing.settings import load_settings
@@ -48,6 +49,16 @@ def list_events(status: str | None, type_: str | None, limit: int, as_json: bool
 def show_event(event_id: str, payload: bool, as_json: bool) -> None:
     """Show one event, and when it was replayed and why."""
     show_one(reports.show_event(event_id, database=_database(), payload=payload), as_json=as_json)
+
+
+@events.command("tail")
+@click.option("--lines", default=10, show_default=True, type=click.IntRange(0, 1000), help="Of those that are there.")
+@as_json
+def tail_events(lines: int, as_json: bool) -> None:
+    """Follow the events as they come, a line each (--json: an object a line). Ctrl-C ends it."""
+    with stop_by_signal() as stop:
+        for row in follow_events(database=_database(), lines=lines, stop=stop):
+            show_line(row, as_json=as_json)
 
 
 @events.command("replay")

@@ -1,6 +1,7 @@
 """How commands show what they read: a table for people, JSON for programs."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -30,6 +31,13 @@ def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:
     width = max(len(name) for name in row)
     for name, value in row.items():
         click.echo(f"{name:<{width}}  {_text(value)}")
+
+
+def show_line(row: Mapping[str, Any], *, as_json: bool) -> None:
+    """Show one thing of many that come one by one: a JSON object or its values, on one line, at once."""
+    line = json.dumps(row, default=_plain) if as_json else "  ".join(_text(value) for value in row.values())
+    click.echo(line)
+    sys.stdout.flush()
 
 
 def _text(value: Any) -> str:

@@ -13,3 +13,6 @@ class NoLocks:
     def hold(self, name: str) -> Iterator[Lease | None]:
         """Go ahead."""
         yield Lease()
+
+    def held(self) -> dict[str, float] | None:
+        return {}
