@@ -192,6 +192,18 @@ class LiveStripe:
         """One coupon (for `onelane doctor`)."""
         return self._get(f"/v1/coupons/{coupon_id}", route="/v1/coupons/{id}")
 
+    def list_webhook_endpoints(self) -> list[Json]:
+        """Every webhook endpoint (for `onelane webhooks setup`)."""
+        return self._all("/v1/webhook_endpoints")
+
+    def create_webhook_endpoint(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> Json:
+        """Create one; the only answer with its secret."""
+        return self._post("/v1/webhook_endpoints", parameters, idempotency_key=idempotency_key)
+
+    def update_webhook_endpoint(self, endpoint_id: str, parameters: Mapping[str, Any]) -> Json:
+        """Change one."""
+        return self._post(f"/v1/webhook_endpoints/{endpoint_id}", parameters, route="/v1/webhook_endpoints/{id}")
+
     def _all(self, path: str, **filters: Any) -> list[Json]:
         found: list[Json] = []
         page: dict[str, Any] = {"limit": PAGE, **filters}

@@ -25,6 +25,7 @@ COMMANDS = {
     "events": "app.cli.events:events",
     "dead": "app.cli.events:dead",
     "checkouts": "app.cli.ledger:checkouts",
+    "webhooks": "app.cli.webhooks:webhooks",
     "locks": "app.cli.overview:locks",
     "report": "app.cli.overview:report",
     "incidents": "app.cli.ledger:incidents",

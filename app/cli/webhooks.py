@@ -1,0 +1,66 @@
+"""`onelane webhooks setup --url URL`: tell Stripe where to deliver, and exactly what."""
+
+import json
+from dataclasses import asdict
+from urllib.parse import urlsplit
+
+import click
+
+from billing.errors import ConfigurationError
+from billing.services import build_services
+from billing.settings import load_settings
+from billing.stripe_gateway import API_VERSION, LiveStripe
+from billing.webhooks.endpoint import Action, Setup, set_up_endpoint
+
+PATH = "/webhooks/stripe"
+
+
+@click.group()
+def webhooks() -> None:
+    """Stripe's side of the webhooks."""
+
+
+@webhooks.command("setup")
+@click.option("--url", required=True, help=f"Where Stripe reaches us: https://…{PATH}")
+@click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
+@click.option("--replace", is_flag=True, help="Make a new one where the one that is there sends another API version.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def setup(url: str, dry_run: bool, replace: bool, as_json: bool) -> None:
+    """Create or update the webhook endpoint, with exactly the event types that are followed.
+
+    Its signing secret is shown once, when it is created: put it into STRIPE_WEBHOOK_SECRETS.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise click.UsageError("--url must be an http:// or https:// address.")
+    stripe = build_services(load_settings()).stripe
+    if not isinstance(stripe, LiveStripe):
+        raise ConfigurationError("STRIPE_API_KEY is not set. Set a key that may write webhook endpoints.")
+    done = set_up_endpoint(url, stripe=stripe, api_version=API_VERSION, dry_run=dry_run, replace=replace)
+    if not parts.path.endswith(PATH):
+        click.echo(f"Mind the path: onelane listens at {PATH}, unless a proxy in front of it rewrites it.", err=True)
+    if as_json:
+        click.echo(json.dumps({**asdict(done), "dry_run": dry_run}, indent=2))
+        return
+    _show(done, dry_run=dry_run)
+
+
+def _show(done: Setup, *, dry_run: bool) -> None:
+    would = "would be " if dry_run and done.action is not Action.UNCHANGED else ""
+    click.echo(f"{done.endpoint_id or 'The endpoint'}: {would}{done.action.value}, API version {API_VERSION}.")
+    for sign, types in (("+", done.added), ("-", done.removed)):
+        for type_ in types:
+            click.echo(f"  {sign} {type_}")
+    if done.enabled:
+        click.echo("  It was switched off.")
+    if done.other_version:
+        click.echo(
+            f"  It sends API version {done.other_version}, which cannot be changed. onelane reads every version;"
+            " --replace makes a new endpoint beside it.",
+            err=True,
+        )
+    if done.left_over:
+        click.echo(f"  Other endpoints of this address, which you may delete: {', '.join(done.left_over)}.", err=True)
+    if done.secret:
+        click.echo("Its signing secret, shown only now. Add it to STRIPE_WEBHOOK_SECRETS:")
+        click.echo(done.secret)
