@@ -9,6 +9,7 @@ EVENT = re.compile(r"[a-z0-9_]+" + _REST)
 ACCOUNT = re.compile("acct" + _REST)
 CUSTOMER = re.compile("cus" + _REST)
 SESSION = re.compile("cs" + _REST)
+SUBSCRIPTION = re.compile("sub" + _REST)
 CHARGE = re.compile("(ch|py)" + _REST)
 OBJECT = re.compile("[a-z]{1,20}" + _REST)
 

@@ -32,11 +32,12 @@ from billing.models import RemedyState
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions import remedy_ledger
+from billing.subscriptions.fetching import or_none
 from billing.subscriptions.keeping import decide
 from billing.subscriptions.projection import is_live
 from billing.subscriptions.refunds import REMEDIES, refund_all
 from billing.subscriptions.remedy_ledger import Incident, Remedy
-from billing.subscriptions.synchronizing import or_none, sync_customer
+from billing.subscriptions.synchronizing import sync_customer
 
 log = structlog.get_logger(__name__)
 

@@ -18,8 +18,8 @@ from billing.errors import PermanentError, StripeRefused, StripeSavedFailure, Tr
 from billing.models import RemedyState
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions import remedy_ledger
+from billing.subscriptions.fetching import or_none
 from billing.subscriptions.remedy_ledger import Incident, Remedy
-from billing.subscriptions.synchronizing import or_none
 
 log = structlog.get_logger(__name__)
 REMEDIES = Counter("onelane_remedies_total", "What was done about duplicate subscriptions.", ["outcome"])

@@ -6,11 +6,8 @@ caller close what asked for the sync. So an old fetch never overwrites a newer o
 is closed without the rows it asked for (LED-6).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -19,28 +16,17 @@ from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.customer_ledger import find_user
 from billing.database import Database
-from billing.errors import StaleWrite, StripeRefused
-from billing.models import AttemptOutcome
+from billing.errors import StaleWrite
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions import projection_ledger
 from billing.subscriptions.access import decide_access, describe, describe_access
+from billing.subscriptions.fetching import Seen, fetch
 from billing.subscriptions.projection import Change, Subscription, differences, is_live, project, schedule_of
 
 log = structlog.get_logger(__name__)
 
 # 5: each lost round means that another worker just wrote something newer than what we read.
 ROUNDS = 5
-_OUTCOMES = {"complete": AttemptOutcome.COMPLETED, "expired": AttemptOutcome.EXPIRED}
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """Stripe's answers of one round."""
-
-    subscriptions: Sequence[Mapping[str, Any]]
-    deleted: bool | None  # None: not asked
-    schedules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    sessions: Mapping[str, AttemptOutcome] = field(default_factory=dict)
 
 
 def sync_customer(
@@ -52,18 +38,29 @@ def sync_customer(
     catalog: Catalog,
     look_at_customer: bool = True,
     sessions: Iterable[str] = (),
+    subscriptions: Iterable[str] = (),
     then: Callable[[sa.Connection], None] | None = None,
     on_duplicates: Callable[[int], None] | None = None,
 ) -> Sequence[Change]:
-    """Fetch and project; what changed. `then` runs inside the transaction that writes it, `on_duplicates` after its
-    commit with the id of the incident, where there is one.
+    """Fetch and project; what changed. `sessions` and `subscriptions` are the ids that events named.
+
+    `then` runs inside the transaction that writes it, `on_duplicates` after its commit with the id of the incident,
+    where there is one.
 
     Raises what the gateway raises, and StaleWrite when others kept writing for ROUNDS rounds.
     """
     for _ in range(ROUNDS):
         with database.read() as connection:
             generation = projection_ledger.read_generation(connection, customer_id)
-        seen = _fetch(customer_id, stripe=stripe, look_at_customer=look_at_customer, sessions=sessions)
+            known = projection_ledger.read_subscriptions(connection, customer_id)
+        live = [row.subscription_id for row in known if is_live(row.status)]
+        seen = fetch(
+            customer_id,
+            stripe=stripe,
+            look_at_customer=look_at_customer,
+            sessions=sessions,
+            expected=[*subscriptions, *live],
+        )
         now = clock.now()
         with database.write() as connection:
             if not projection_ledger.advance(
@@ -78,51 +75,6 @@ def sync_customer(
             on_duplicates(incident_id)
         return changes
     raise StaleWrite("Other workers kept syncing this customer. Try again in a moment.")
-
-
-def _fetch(customer_id: str, *, stripe: StripeGateway, look_at_customer: bool, sessions: Iterable[str]) -> Seen:
-    """Step 2. What does not exist is an answer, not an error (SUB-5)."""
-    wanted = list(sessions)
-    calls = [partial(or_none, stripe.list_subscriptions, customer_id)]
-    if look_at_customer:
-        calls.append(partial(or_none, stripe.get_customer, customer_id))
-    calls += [partial(or_none, stripe.get_session, id_) for id_ in wanted]
-    found, *others = stripe.together(*calls)
-    customer = others.pop(0) if look_at_customer else {}
-    gone = found is None or customer is None or bool(customer.get("deleted"))
-    return Seen(
-        subscriptions=found or [],
-        deleted=gone if gone or look_at_customer else None,
-        schedules=_fetch_schedules(found or [], stripe),
-        sessions=_outcomes(dict(zip(wanted, others, strict=True))),
-    )
-
-
-def _fetch_schedules(
-    subscriptions: Sequence[Mapping[str, Any]], stripe: StripeGateway
-) -> Mapping[str, Mapping[str, Any]]:
-    """The schedules of live subscriptions: they name the plan that comes next."""
-    live = [subscription for subscription in subscriptions if is_live(str(subscription.get("status")))]
-    wanted = [id_ for id_ in map(schedule_of, live) if id_]
-    if not wanted:
-        return {}
-    answers = stripe.together(*(partial(or_none, stripe.get_schedule, id_) for id_ in wanted))
-    return {id_: answer for id_, answer in zip(wanted, answers, strict=True) if answer is not None}
-
-
-def or_none(call: Callable[[str], Any], id_: str) -> Any:
-    """The answer, or None where Stripe says that there is no such thing: 404, or 400 in a list's filter."""
-    try:
-        return call(id_)
-    except StripeRefused as refused:
-        if refused.status == 404 or refused.stripe_code == "resource_missing":
-            return None
-        raise
-
-
-def _outcomes(sessions: Mapping[str, Mapping[str, Any] | None]) -> Mapping[str, AttemptOutcome]:
-    ended = ((id_, _OUTCOMES.get(str((session or {}).get("status")))) for id_, session in sessions.items())
-    return {id_: outcome for id_, outcome in ended if outcome is not None}
 
 
 def _write(

@@ -7,6 +7,7 @@ nowhere else: the task sees only a ledger that cannot be written, or a bug.
 """
 
 import random
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from billing.errors import (
     StripeMissing,
     StripeUnclear,
 )
-from billing.ids import CHARGE, CUSTOMER, SESSION, id_like
+from billing.ids import CHARGE, CUSTOMER, SESSION, SUBSCRIPTION, id_like
 from billing.jobs import ProcessEvent, RemedyDuplicates
 from billing.models import EventStatus
 from billing.queue import Queue
@@ -127,7 +128,8 @@ def _work(
         clock=clock,
         catalog=catalog,
         look_at_customer=any(asks(event.type) is Ask.CUSTOMER for event in followed),
-        sessions=_sessions_of(followed),
+        sessions=_named(SESSION, [event for event in followed if asks(event.type) is Ask.SESSION]),
+        subscriptions=_named(SUBSCRIPTION, followed),
         then=close,
         on_duplicates=lambda incident_id: queue.send(RemedyDuplicates(incident_id)),
     )
@@ -153,10 +155,9 @@ def _whose(event: Claimed, token: str, *, database: Database, stripe: StripeGate
     return customer_id
 
 
-def _sessions_of(events: Sequence[Claimed]) -> set[str]:
-    """The checkout sessions that these events are about."""
-    named = (id_like(SESSION, event.object_id) for event in events if asks(event.type) is Ask.SESSION)
-    return {id_ for id_ in named if id_}
+def _named(pattern: re.Pattern[str], events: Sequence[Claimed]) -> set[str]:
+    """The objects that these events are about, as far as they are of this kind."""
+    return {id_ for event in events if (id_ := id_like(pattern, event.object_id))}
 
 
 def _note_failure(batch: Batch, error: Exception, *, database: Database, queue: Queue, clock: Clock) -> None:

@@ -96,3 +96,23 @@ def test_customer_deleted_at_stripe_loses_access(world):
     world.clock.advance(seconds=1)
     assert deliver_all(world) <= {"done", "ignored"}
     assert read(world)["access"]["granted"] is False
+
+
+def test_subscription_that_the_list_does_not_show_yet_is_fetched_by_its_id(world):
+    """SUB-22, WHK-13: Stripe's lists promise no read-after-write, and no further event may come."""
+    checkout = world.served("standard")
+    world.sandbox.faults.add("stale_list", method="GET", path="/v1/subscriptions", seconds=60, times=None)
+    world.sandbox.pay(checkout.session_id)
+    deliver_all(world)
+    assert read(world)["access"]["granted"]
+
+
+def test_subscription_that_the_list_no_longer_shows_is_not_taken_for_gone(world):
+    """SUB-22: a list from before it was made, after a failover on their side, say."""
+    checkout = world.served("standard")
+    world.sandbox.pay(checkout.session_id)
+    deliver_all(world)
+    world.sandbox.faults.add("stale_list", method="GET", path="/v1/subscriptions", seconds=3600, times=None)
+    world.sandbox.request("POST", f"/v1/customers/{world.objects('customer')[0]['id']}", {"name": "Ann"})
+    deliver_all(world)
+    assert read(world)["access"]["granted"]
