@@ -57,6 +57,7 @@ def checkout_routes(
                 database=services.database,
                 doorbell=services.doorbell,
                 clock=services.clock,
+                turn=lambda: turns.take(user_id),
             )
 
     @routes.post("/v1/checkouts")

@@ -5,7 +5,8 @@ only through the lane: `state = open AND nonce = the checkout's`, at the moment 
 """
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -103,11 +104,16 @@ def await_checkout(
     database: Database,
     doorbell: Doorbell,
     clock: Clock = SYSTEM_CLOCK,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> CheckoutView:
-    """The checkout as soon as it is answered, or as it is after that many seconds. Raises NotFound."""
+    """The checkout as soon as it is answered, or as it is after that many seconds. Raises NotFound.
+
+    Every look has its `turn`: a hundred requests that are woken by one answer need not all look at once.
+    """
 
     def answered() -> CheckoutView | None:
-        view = read_checkout(checkout_id, user_id=user_id, database=database, clock=clock)
+        with turn():
+            view = read_checkout(checkout_id, user_id=user_id, database=database, clock=clock)
         return None if view.status is CheckoutStatus.PENDING else view
 
     view = wait_until(answered, checkout_id, doorbell=doorbell, seconds=seconds)
