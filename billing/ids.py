@@ -8,8 +8,8 @@ _REST = r"_[A-Za-z0-9_]{1,250}"
 EVENT = re.compile(r"[a-z0-9_]+" + _REST)
 ACCOUNT = re.compile("acct" + _REST)
 CUSTOMER = re.compile("cus" + _REST)
+SUBSCRIPTION = re.compile("sub_(?!sched_)[A-Za-z0-9_]{1,250}")
 SESSION = re.compile("cs" + _REST)
-SUBSCRIPTION = re.compile("sub" + _REST)
 CHARGE = re.compile("(ch|py)" + _REST)
 OBJECT = re.compile("[a-z]{1,20}" + _REST)
 

@@ -41,7 +41,24 @@ class RemedyDuplicates(Job):
     queue = "maintenance"
 
 
-JOB_KINDS: tuple[type[Job], ...] = (WorkLane, ProcessEvent, RemedyDuplicates)
+@dataclass(frozen=True, slots=True)
+class Reconcile(Job):
+    """Find what Stripe never delivered, if it is time, for as long as a task may take."""
+
+    kind = "ledger.reconcile"
+    queue = "maintenance"
+
+
+@dataclass(frozen=True, slots=True)
+class Prune(Job):
+    """Let go of what is older than RETENTION_DAYS, if it is time."""
+
+    kind = "ledger.prune"
+    queue = "maintenance"
+
+
+RECONCILE_ROW, PRUNE_ROW = 1, 2  # the rows of `upkeep`
+JOB_KINDS: tuple[type[Job], ...] = (WorkLane, ProcessEvent, RemedyDuplicates, Reconcile, Prune)
 # Kinds that carry no row: beat sends them, and any number of them at once is harmless.
 SWEEP_KIND = "ledger.sweep"
 NOTIFY_KIND = "outbox.notify"

@@ -49,6 +49,24 @@ class EventStatus(StrEnum):
     DEAD = "dead"
 
 
+class EventSource(StrEnum):
+    """How an event came here."""
+
+    DELIVERED = "delivered"
+    RECONCILED = "reconciled"  # read from Stripe's list: its delivery never came, or comes later as a duplicate
+
+
+class UpkeepPhase(StrEnum):
+    """What an unfinished upkeep is at, in this order; pruning has one phase only."""
+
+    IDLE = "idle"
+    STRAYS = "strays"
+    EVENTS = "events"
+    OBJECTS = "objects"
+    CUSTOMERS = "customers"
+    PRUNING = "pruning"
+
+
 class LaneState(StrEnum):
     """The four states of the checkout protocol."""
 
@@ -142,6 +160,7 @@ events = sa.Table(
     _time("finished_at"),
     sa.Column("error", sa.Text),
     sa.Column("payload", sa.LargeBinary),  # NULL once pruned
+    sa.Column("source", sa.String(20), nullable=False, server_default=EventSource.DELIVERED.value),
     sa.UniqueConstraint("account", "livemode", "event_id"),
     sa.Index("ix_events_status_next_attempt_at", "status", "next_attempt_at"),
     sa.Index("ix_events_customer_id_status", "customer_id", "status"),
@@ -382,4 +401,25 @@ replayed_events = sa.Table(
     sa.Column("was_status", sa.String(20), nullable=False),
     sa.Column("was_error", sa.Text),
     _time("replayed_at", nullable=False),
+)
+
+# What is done from time to time, one row each (see upkeep_ledger): how far it has come, and who is at it.
+upkeep = sa.Table(
+    "upkeep",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("phase", sa.String(20), nullable=False, server_default=UpkeepPhase.IDLE.value),
+    sa.Column("cursor", ShortText),  # where in the phase to go on
+    sa.Column("thorough", sa.Boolean, nullable=False, server_default=sa.false()),  # leave no customer out
+    sa.Column("report", Json, nullable=False),  # what this run, or the last one, has found
+    _time("mark"),  # everything up to here was read, by Stripe's clock
+    _time("since"),  # what this run reads
+    _time("until"),
+    _time("started_at"),
+    _time("finished_at"),
+    sa.Column("claim", sa.String(36)),  # who is at it, until claimed_until
+    _time("claimed_until"),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
+    _time("next_attempt_at"),
+    sa.Column("error", sa.Text),
 )

@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     trusted_proxies: int = Field(0, ge=0, le=10)
     webhook_max_bytes: int = Field(1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     retention_days: int = Field(30, ge=1, le=3650)
+    # 40: longer than Stripe lists its events, or reconciling would take a pruned one for one that never came.
+    retention_rows_days: int = Field(365, ge=40, le=36_500)
 
     app_webhook_url: str | None = None
     app_webhook_secret: SecretStr | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import stripe
 import structlog
@@ -35,6 +35,13 @@ log = structlog.get_logger(__name__)
 REQUESTS = Counter("onelane_stripe_requests_total", "Requests to Stripe.", ["route", "status"])
 
 
+class Page(NamedTuple):
+    """One page of a list, and whether more follow; `after` of the next one is the id of the last."""
+
+    items: list[Json]
+    has_more: bool
+
+
 class StripeGateway(Protocol):
     """What flows may ask of Stripe. Ids are Stripe's; every call can raise the errors of `billing.errors`."""
 
@@ -50,6 +57,9 @@ class StripeGateway(Protocol):
     def list_sessions(self, customer_id: str, *, created_since: datetime) -> list[Json]:
         """Every checkout session of the customer since then, any status, all pages."""
 
+    def list_open_sessions(self, *, created_since: datetime) -> list[Json]:
+        """Every open checkout session of the account since then, all pages."""
+
     def get_session(self, session_id: str) -> Json:
         """One checkout session."""
 
@@ -61,6 +71,9 @@ class StripeGateway(Protocol):
 
     def list_subscriptions(self, customer_id: str) -> list[Json]:
         """Every subscription of the customer, every status, all pages."""
+
+    def page_subscriptions(self, *, after: str | None) -> Page:
+        """A page of the account's subscriptions, every status, newest first."""
 
     def get_subscription(self, subscription_id: str) -> Json:
         """One subscription."""
@@ -79,6 +92,9 @@ class StripeGateway(Protocol):
 
     def get_charge(self, charge_id: str) -> Json:
         """One charge."""
+
+    def page_events(self, *, created_since: datetime, after: str | None) -> Page:
+        """A page of the account's events since then, newest first. StripeRefused when `after` is older than 30 days."""
 
     def cancel_subscription(self, subscription_id: str, *, comment: str) -> None:
         """Cancel a subscription now, without prorations. StripeRefused when it is over already."""
@@ -133,6 +149,10 @@ class LiveStripe:
         since = int(created_since.timestamp())
         return self._all("/v1/checkout/sessions", customer=customer_id, created={"gte": since})
 
+    def list_open_sessions(self, *, created_since: datetime) -> list[Json]:
+        since = int(created_since.timestamp())
+        return self._all("/v1/checkout/sessions", status="open", created={"gte": since})
+
     def get_session(self, session_id: str) -> Json:
         return self._get(f"/v1/checkout/sessions/{session_id}", route="/v1/checkout/sessions/{id}")
 
@@ -151,6 +171,9 @@ class LiveStripe:
     def list_subscriptions(self, customer_id: str) -> list[Json]:
         return self._all("/v1/subscriptions", customer=customer_id, status="all")
 
+    def page_subscriptions(self, *, after: str | None) -> Page:
+        return self._page("/v1/subscriptions", after, status="all")
+
     def get_subscription(self, subscription_id: str) -> Json:
         return self._get(f"/v1/subscriptions/{subscription_id}", route="/v1/subscriptions/{id}")
 
@@ -168,6 +191,9 @@ class LiveStripe:
 
     def get_charge(self, charge_id: str) -> Json:
         return self._get(f"/v1/charges/{charge_id}", route="/v1/charges/{id}")
+
+    def page_events(self, *, created_since: datetime, after: str | None) -> Page:
+        return self._page("/v1/events", after, created={"gte": int(created_since.timestamp())})
 
     def cancel_subscription(self, subscription_id: str, *, comment: str) -> None:
         # No idempotency key: Stripe takes them with POST only, and a second cancellation is refused.
@@ -206,19 +232,23 @@ class LiveStripe:
 
     def _all(self, path: str, **filters: Any) -> list[Json]:
         found: list[Json] = []
-        page: dict[str, Any] = {"limit": PAGE, **filters}
+        after: str | None = None
         while True:
-            answer = self._get(path, **page)
-            items = answer.get("data")
-            if not isinstance(items, list):
-                raise StripeUnclear("Stripe answered a list request with something that is no list.")
-            found += items
-            if not answer.get("has_more") or not items:
+            page = self._page(path, after, **filters)
+            found += page.items
+            if not page.has_more:
                 return found
-            last = items[-1]["id"]
-            if last == page.get("starting_after"):
-                raise StripeUnclear("Stripe answered a list request with the same page again.")
-            page["starting_after"] = last
+            after = page.items[-1]["id"]
+
+    def _page(self, path: str, after: str | None, **filters: Any) -> Page:
+        more = {"starting_after": after} if after else {}
+        answer = self._get(path, limit=PAGE, **filters, **more)
+        items = answer.get("data")
+        if not isinstance(items, list):
+            raise StripeUnclear("Stripe answered a list request with something that is no list.")
+        if items and items[-1]["id"] == after:
+            raise StripeUnclear("Stripe answered a list request with the same page again.")
+        return Page(items, bool(answer.get("has_more")) and bool(items))
 
     def _get(self, path: str, *, route: str | None = None, **query: Any) -> Json:
         return self._request("get", path, route=route or path, max_network_retries=1, **query)

@@ -12,15 +12,21 @@ from celery import Celery
 from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
 
-from billing.jobs import NOTIFY_KIND, SWEEP_KIND
+from billing.jobs import NOTIFY_KIND, PRUNE_ROW, RECONCILE_ROW, SWEEP_KIND, Prune, Reconcile
 
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 30  # how late a lost wake-up is noticed
 NOTIFY_SECONDS = 5  # how late the application hears of a change at the most, while it answers
-SCHEDULE = {
-    kind: {"task": kind, "schedule": seconds, "options": {"expires": seconds}}
-    for kind, seconds in ((SWEEP_KIND, SWEEP_SECONDS), (NOTIFY_KIND, NOTIFY_SECONDS))
+LOOK_SECONDS = 60  # how often it is looked whether reconciling and pruning are due; their rows say when
+SCHEDULE: dict[str, dict[str, Any]] = {
+    kind: {"task": kind, "schedule": seconds, "args": args, "options": {"expires": seconds}}
+    for kind, seconds, args in (
+        (SWEEP_KIND, SWEEP_SECONDS, ()),
+        (NOTIFY_KIND, NOTIFY_SECONDS, ()),
+        (Reconcile.kind, LOOK_SECONDS, (RECONCILE_ROW,)),
+        (Prune.kind, LOOK_SECONDS, (PRUNE_ROW,)),
+    )
 }
 TICK_SECONDS = 5  # how often beat shows that it is alive
 

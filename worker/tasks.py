@@ -4,19 +4,26 @@ What may go wrong with a flow is handled once, for all of them, in `worker/retri
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from celery import Celery
 
 from billing.checkout.work import work_lane
 from billing.errors import StripeMisconfigured
-from billing.jobs import NOTIFY_KIND, SWEEP_KIND, ProcessEvent, RemedyDuplicates, WorkLane
+from billing.jobs import NOTIFY_KIND, SWEEP_KIND, Job, ProcessEvent, Prune, Reconcile, RemedyDuplicates, WorkLane
 from billing.services import Services
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.duplicates import remedy_duplicates
 from billing.subscriptions.notifications import notify
 from billing.sweeper import sweep
 from billing.webhooks.processing import process_event
+from billing.webhooks.pruning import prune
+from billing.webhooks.reconciling import reconcile
 from worker.retries import BeatTask, JobTask
+
+# 15 s: a thread of a worker that is told to end is waited for no longer than 20 s; the rest is another message's.
+SLICE_SECONDS = 15
+BACKGROUND_SHARE = 4  # a look is up to three calls: three quarters of the budget at the most, mostly a quarter
 
 
 def lane_work(job: WorkLane, services: Services) -> None:
@@ -63,6 +70,39 @@ def duplicates_remedy(job: RemedyDuplicates, services: Services) -> None:
     )
 
 
+def ledger_reconcile(job: Reconcile, services: Services) -> None:
+    """Find what Stripe never delivered, if it is time (WHK-42)."""
+    services.queue.taken(job)
+    row = reconcile(
+        database=services.database,
+        stripe=_stripe(services),
+        locks=services.locks,
+        queue=services.queue,
+        clock=services.clock,
+        catalog=services.catalog,
+        when_due=True,
+        for_seconds=SLICE_SECONDS,
+        looks_per_second=services.settings.stripe_max_per_second / BACKGROUND_SHARE,
+    )
+    if row is not None and row.unfinished:
+        services.queue.send(job, delay_seconds=1)
+
+
+def ledger_prune(job: Prune, services: Services) -> None:
+    """Let go of what is too old, if it is time (LED-20)."""
+    services.queue.taken(job)
+    row = prune(
+        database=services.database,
+        clock=services.clock,
+        payload_days=services.settings.retention_days,
+        row_days=services.settings.retention_rows_days,
+        when_due=True,
+        for_seconds=SLICE_SECONDS,
+    )
+    if row is not None and row.unfinished:
+        services.queue.send(job, delay_seconds=1)
+
+
 def ledger_sweep(services: Services) -> None:
     """Wake what a lost message left behind."""
     sweep(
@@ -80,7 +120,14 @@ def outbox_notify(services: Services) -> None:
 
 def register(celery: Celery, services: Callable[[], Services]) -> None:
     """Tell the application its tasks: these, and no others, are what a message may name."""
-    for job, work in ((WorkLane, lane_work), (ProcessEvent, event_process), (RemedyDuplicates, duplicates_remedy)):
+    works: dict[type[Job], Callable[[Any, Services], None]] = {
+        WorkLane: lane_work,
+        ProcessEvent: event_process,
+        RemedyDuplicates: duplicates_remedy,
+        Reconcile: ledger_reconcile,
+        Prune: ledger_prune,
+    }
+    for job, work in works.items():
         celery.register_task(JobTask(job, work, services))
     for kind, work_all in ((SWEEP_KIND, ledger_sweep), (NOTIFY_KIND, outbox_notify)):
         celery.register_task(BeatTask(kind, work_all, services))

@@ -114,6 +114,12 @@ def find_lane(connection: sa.Connection, *, user_id: str, product: str) -> int |
     return connection.scalar(_FIND_LANE, {"user_id": user_id, "product": product})
 
 
+def find_lane_of(connection: sa.Connection, *, customer_id: str, product: str) -> int | None:
+    """The id of the lane whose user has this Stripe customer."""
+    theirs = sa.select(customers.c.user_id).where(customers.c.customer_id == customer_id).scalar_subquery()
+    return connection.scalar(sa.select(lanes.c.id).where(lanes.c.user_id == theirs, lanes.c.product == product))
+
+
 def open_lane(connection: sa.Connection, *, user_id: str, product: str) -> int:
     """The id of the user's lane, made when it is not there yet."""
     insert_new(connection, lanes, {"user_id": user_id, "product": product})

@@ -126,6 +126,13 @@ def differences(before: Iterable[Subscription], after: Iterable[Subscription]) -
     return changes
 
 
+def changed_fields(change: Change) -> list[str]:
+    """The names of the columns in which the two states differ; all of a state's existence where there is only one."""
+    if change.before is None or change.after is None:
+        return ["missing" if change.before is None else "gone"]
+    return [name for name in Subscription.__slots__ if getattr(change.before, name) != getattr(change.after, name)]
+
+
 def _kind(was: Subscription | None, now: Subscription | None) -> str:
     """The one word for a change, the most telling first."""
     before, after = was.status if was else None, now.status if now else "canceled"

@@ -53,13 +53,12 @@ def sync_customer(
         with database.read() as connection:
             generation = projection_ledger.read_generation(connection, customer_id)
             known = projection_ledger.read_subscriptions(connection, customer_id)
-        live = [row.subscription_id for row in known if is_live(row.status)]
         seen = fetch(
             customer_id,
             stripe=stripe,
             look_at_customer=look_at_customer,
             sessions=sessions,
-            expected=[*subscriptions, *live],
+            expected=[*subscriptions, *_live(known)],
         )
         now = clock.now()
         with database.write() as connection:
@@ -77,13 +76,40 @@ def sync_customer(
     raise StaleWrite("Other workers kept syncing this customer. Try again in a moment.")
 
 
+def compare_customer(
+    customer_id: str, *, database: Database, stripe: StripeGateway, clock: Clock, catalog: Catalog
+) -> Sequence[Change]:
+    """What a sync would change now; nothing is written. Raises what the gateway raises."""
+    with database.read() as connection:
+        before = projection_ledger.read_subscriptions(connection, customer_id)
+    seen = fetch(customer_id, stripe=stripe, look_at_customer=False, sessions=(), expected=_live(before))
+    return differences(before, _project(customer_id, seen, before, catalog=catalog, now=clock.now()))
+
+
+def _live(rows: Iterable[Subscription]) -> list[str]:
+    return [row.subscription_id for row in rows if is_live(row.status)]
+
+
 def _write(
     connection: sa.Connection, customer_id: str, seen: Seen, *, catalog: Catalog, now: datetime
 ) -> tuple[Sequence[Change], int | None]:
     """Step 3, after the gate: rows, changes, sessions and the incident, whose id it gives."""
     before = projection_ledger.read_subscriptions(connection, customer_id)
+    after = _project(customer_id, seen, before, catalog=catalog, now=now)
+    projection_ledger.replace_subscriptions(connection, before, after)
+    changes = differences(before, after)
+    if changes:
+        _note(connection, customer_id, changes, [row for row in after if row.product == catalog.product], now)
+    for session_id, outcome in seen.sessions.items():
+        projection_ledger.note_session(connection, session_id, outcome)
+    return changes, _watch(connection, customer_id, after, catalog=catalog, now=now)
+
+
+def _project(
+    customer_id: str, seen: Seen, before: Sequence[Subscription], *, catalog: Catalog, now: datetime
+) -> list[Subscription]:
     known = {row.subscription_id: row for row in before}
-    after = [
+    return [
         project(
             subscription,
             customer_id=customer_id,
@@ -94,13 +120,6 @@ def _write(
         )
         for subscription in seen.subscriptions
     ]
-    projection_ledger.replace_subscriptions(connection, before, after)
-    changes = differences(before, after)
-    if changes:
-        _note(connection, customer_id, changes, [row for row in after if row.product == catalog.product], now)
-    for session_id, outcome in seen.sessions.items():
-        projection_ledger.note_session(connection, session_id, outcome)
-    return changes, _watch(connection, customer_id, after, catalog=catalog, now=now)
 
 
 def _note(

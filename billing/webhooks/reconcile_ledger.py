@@ -1,0 +1,71 @@
+"""The ledger as reconciling sees it: what it knows already, whom to compare, which sessions a live attempt owns."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from billing.models import EventSource, EventStatus, customers, events, installation, lanes, projections
+
+CHUNK = 500  # ids in one statement; databases limit its parameters
+
+
+def unknown_of(connection: sa.Connection, event_ids: Sequence[str]) -> set[str]:
+    """Which of these events of our own account are not in the ledger."""
+    ours = connection.execute(sa.select(installation.c.stripe_account)).scalars().all()
+    # Both modes and both ways to write our own account: so the unique index finds them, not a scan.
+    own = (events.c.account.in_(["", *ours]), events.c.livemode.in_([True, False]), events.c.event_id.in_(event_ids))
+    return set(event_ids) - set(connection.scalars(sa.select(events.c.event_id).where(*own)))
+
+
+def note_source(connection: sa.Connection, row_ids: Collection[int]) -> None:
+    """Note that these events were found by reconciling."""
+    found = sa.update(events).where(events.c.id.in_(row_ids))
+    connection.execute(found.values(source=EventSource.RECONCILED))
+
+
+def bound_at(connection: sa.Connection) -> datetime | None:
+    """Since when this ledger belongs to its account."""
+    return connection.scalar(sa.select(installation.c.bound_at))
+
+
+def unknown_customers(connection: sa.Connection, customer_ids: Collection[str]) -> list[str]:
+    """Which of these were never fetched."""
+    known = connection.scalars(sa.select(projections.c.customer_id).where(projections.c.customer_id.in_(customer_ids)))
+    return sorted(set(customer_ids) - set(known))
+
+
+def to_compare(connection: sa.Connection, *, after: str, before: datetime, limit: int) -> list[str]:
+    """Customers by id that were not fetched since `before`; none that an event is waiting for anyway."""
+    fetched = sa.select(projections.c.customer_id.label("id")).where(
+        projections.c.synced_at < before, projections.c.deleted.is_(False)
+    )
+    # Known from an import or a checkout, and no event of theirs ever came.
+    never = sa.select(customers.c.customer_id.label("id")).where(
+        customers.c.customer_id.is_not(None), ~sa.exists().where(projections.c.customer_id == customers.c.customer_id)
+    )
+    found: list[str] = []
+    for whose in (fetched, never):  # each by its own index: a union would sort all of them for every batch
+        id_ = whose.selected_columns.id
+        waits = sa.exists().where(events.c.customer_id == id_, events.c.status == EventStatus.PENDING)
+        found += connection.scalars(whose.where(id_ > after, ~waits).order_by(id_).limit(limit))
+    return sorted(found)[:limit]
+
+
+def owned_of(connection: sa.Connection, *, nonces: Iterable[str], session_ids: Iterable[str]) -> set[str]:
+    """Which of these nonces and sessions belong to a lane's live attempt."""
+    found: set[str] = set()
+    for column, values in ((lanes.c.nonce, list(nonces)), (lanes.c.session_id, list(session_ids))):
+        for start in range(0, len(values), CHUNK):
+            live = sa.select(column).where(column.in_(values[start : start + CHUNK]), lanes.c.nonce.is_not(None))
+            found.update(connection.scalars(live))
+    return found
+
+
+def owned_customers(connection: sa.Connection, customer_ids: Collection[str]) -> set[str]:
+    """Which of these customers a user of ours has."""
+    wanted, found = list(customer_ids), set[str]()
+    for start in range(0, len(wanted), CHUNK):
+        some = sa.select(customers.c.customer_id).where(customers.c.customer_id.in_(wanted[start : start + CHUNK]))
+        found.update(id_ for id_ in connection.scalars(some) if id_)
+    return found

@@ -1,0 +1,87 @@
+"""The ledger of upkeep: what is done from time to time, how far it has come, and who is at it.
+
+One row each. Whoever works holds a claim with a lease, renewed by every step that is saved; every change is a
+compare-and-set on that claim. So a killed one's work is taken up where it was, and of two only one goes on.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing.database import insert_new
+from billing.models import UpkeepPhase, upkeep
+
+# 60 s: two tries of a call at its 10 s timeout, three times over; a killed one's work waits for no longer.
+LEASE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """A row of `upkeep`."""
+
+    id: int
+    phase: UpkeepPhase = UpkeepPhase.IDLE
+    cursor: str | None = None
+    thorough: bool = False
+    report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    mark: datetime | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    claim: str | None = None
+    claimed_until: datetime | None = None
+    failures: int = 0
+    next_attempt_at: datetime | None = None
+    error: str | None = None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a run has begun and not come to its end."""
+        return self.phase is not UpkeepPhase.IDLE
+
+
+_COLUMNS = [upkeep.c[name] for name in Upkeep.__slots__]
+
+
+def read(connection: sa.Connection, row_id: int) -> Upkeep:
+    """The row, also where it was never written."""
+    row = connection.execute(sa.select(*_COLUMNS).where(upkeep.c.id == row_id)).first()
+    return Upkeep(row_id) if row is None else _upkeep(row)
+
+
+def claim(connection: sa.Connection, row_id: int, *, token: str, now: datetime) -> Upkeep | None:
+    """Take the row unless somebody is at it; None when somebody is."""
+    insert_new(connection, upkeep, {"id": row_id, "report": {}})
+    free = sa.or_(
+        upkeep.c.claim.is_(None),
+        upkeep.c.claimed_until <= now,
+        upkeep.c.claimed_until > now + 2 * LEASE,  # by a clock that was ahead: not to be waited for
+    )
+    own = sa.update(upkeep).where(upkeep.c.id == row_id, free).values(claim=token, claimed_until=now + LEASE)
+    row = connection.execute(own.returning(*_COLUMNS)).first()
+    return None if row is None else _upkeep(row)
+
+
+def save(connection: sa.Connection, row: Upkeep, *, now: datetime, **values: Any) -> bool:
+    """Change the row and renew the lease; False when the claim is not ours any more."""
+    return _change(connection, row, claimed_until=now + LEASE, **values)
+
+
+def let_go(connection: sa.Connection, row: Upkeep, **values: Any) -> bool:
+    """Give the claim back, with whatever else is to be noted."""
+    return _change(connection, row, claim=None, claimed_until=None, **values)
+
+
+def _change(connection: sa.Connection, row: Upkeep, **values: Any) -> bool:
+    mine = sa.update(upkeep).where(upkeep.c.id == row.id, upkeep.c.claim == row.claim)
+    return connection.execute(mine.values(**values)).rowcount == 1
+
+
+def _upkeep(row: sa.Row[Any]) -> Upkeep:
+    values = dict(row._mapping)
+    return Upkeep(**values | {"phase": UpkeepPhase(values["phase"])})
