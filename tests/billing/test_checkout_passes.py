@@ -119,3 +119,14 @@ def test_checkouts_that_arrive_during_the_last_look_share_the_next_one(world: Wo
     world.work()
     assert {world.view(id_).status for id_ in ids} == {CheckoutStatus.OPEN}
     assert len(world.requests()) == 2 * 3
+
+
+def test_hundred_equal_requests_cost_no_more_calls_than_one(world: World) -> None:
+    """CHK-2, LAN-23: whoever has arrived before the last look shares what it saw."""
+    world.served(user="alone")
+    alone = len(world.requests())
+    for _ in range(100):
+        world.ask(user="crowd")
+    world.work()
+    assert len(world.requests()) == 2 * alone
+    assert len(world.sessions("open")) == 2
