@@ -128,10 +128,12 @@ def test_failed_commit_is_no_answer_and_no_wake_up(take, rows, queue, database):
             self.block.__exit__(LedgerUnavailable, failure, None)
             raise failure
 
+    event = build_event()
     with pytest.raises(LedgerUnavailable):
-        take(build_event(), database=Failing())
+        take(event, database=Failing())
     assert rows() == []
     assert queue.sent == []
+    assert take(event) == "recorded", "Stripe sends it again, and then it is new"
 
 
 def test_counter_tells_what_became_of_deliveries(take):

@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.races.explorer import Broken, Explorer, first_broken
-from tests.races.mutants import MUTANTS, die_of_their_test
+from tests.races.mutants import MUTANTS
+from tests.races.switch import ALL, dies_of_its_test
 from tests.races.test_interleavings import SCENES
 
 console = Console(width=140)
@@ -35,7 +36,7 @@ def main() -> None:
     with multiprocessing.Pool(2) as pool:
         jobs = [pool.apply_async(straight, (name, 1)) for name in SCENES]
         jobs += [pool.apply_async(seeds, (first, float(argument) * 60)) for first in range(2)]
-        tried = [pool.apply_async(mutant, (name,)) for name in MUTANTS]
+        tried = [pool.apply_async(mutant, (name,)) for name in ALL]
         results = [job.get() for job in jobs]
         deaths = [job.get() for job in tried]
     broken = [story for *_, story in results if story]
@@ -43,7 +44,9 @@ def main() -> None:
     console.print(f"{runs:,} interleavings, {steps:,} states, {len(broken)} broken invariants", highlight=False)
     for story in broken:
         console.print(story, highlight=False, markup=False, soft_wrap=True)
-    table = Table("shortcut", "dies after", "steps", "because", title="Every shortcut of the protocol, switched on")
+    table = Table(
+        "shortcut", "dies after", "steps", "because", title="Every shortcut of the two protocols, switched on"
+    )
     for row in deaths:
         table.add_row(*row)
     console.print(table)
@@ -83,9 +86,9 @@ def seeds(first: int, seconds: float) -> tuple[int, int, str | None]:
 def mutant(name: str) -> tuple[str, str, str, str]:
     """A row of the table."""
     _quiet()
-    shortcut = MUTANTS[name].shortcut
-    if test := MUTANTS[name].test:
-        return shortcut, "its test" if die_of_their_test(name) else "SURVIVED", "", test.rpartition("::")[2]
+    shortcut = ALL[name].shortcut
+    if test := ALL[name].test:
+        return shortcut, "its test" if dies_of_its_test(name) else "SURVIVED", "", test.rpartition("::")[2]
     found = _try(name)
     if found is None:
         return shortcut, "SURVIVED", "", ""

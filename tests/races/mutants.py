@@ -4,20 +4,16 @@ Each rewrites a function's source, so that a mutant cannot silently mean nothing
 that is not found is an error. A mutant names what kills it: a scene in which the explorer finds a counterexample, or
 the test that decides it in one step. `tests/races/test_mutants.py` holds that each of them dies.
 
-As a pytest plugin (`MUTANT=name pytest -p tests.races.mutants ...`) it switches one on for a whole run.
+For a whole run of pytest, `tests.races.switch` switches one on.
 """
 
 import inspect
-import os
-import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -320,24 +316,3 @@ MUTANTS = {
         scene=Scene(plans=("commit",), opened=True),
     ),
 }
-
-
-def die_of_their_test(name: str) -> str:
-    """Run a mutant's test in a process of its own; its output, empty when the test does not notice the shortcut."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.races.mutants", "-p", "no:xdist"]
-    run = subprocess.run(
-        [*command, "-p", "no:cacheprovider", str(MUTANTS[name].test), "-k", "sqlite"],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "MUTANT": name},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    noticed = run.returncode == 1 and " failed" in run.stdout and "AssertionError" in run.stdout
-    return run.stdout if noticed else ""
-
-
-def pytest_configure() -> None:
-    """As a plugin: switch one mutant on."""
-    if name := os.environ.get("MUTANT"):
-        MUTANTS[name].apply(pytest.MonkeyPatch())

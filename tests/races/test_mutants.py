@@ -1,14 +1,15 @@
-"""Every shortcut of the protocol page dies: a proof that the tests can see (fault 80)."""
+"""Every shortcut of the two protocol pages dies: a proof that the tests can see (fault 80)."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.races.explorer import Explorer, first_broken
-from tests.races.mutants import MUTANTS, die_of_their_test
+from tests.races.mutants import MUTANTS
+from tests.races.switch import ALL, dies_of_its_test
 
 EXPLORED = [name for name, mutant in MUTANTS.items() if mutant.scene]
-DECIDED = [name for name, mutant in MUTANTS.items() if mutant.test]
+DECIDED = [name for name, mutant in ALL.items() if mutant.test]
 
 
 @pytest.mark.parametrize("name", EXPLORED)
@@ -26,5 +27,5 @@ def test_explorer_finds_a_counterexample(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", DECIDED)
 def test_named_test_fails_with_the_shortcut(name: str) -> None:
-    """LAN-2, LAN-4: run on SQLite, in a process of its own, with the shortcut switched on."""
-    assert die_of_their_test(name), f"{MUTANTS[name].shortcut}: {MUTANTS[name].test} does not notice"
+    """LAN-2, LAN-4, LED-3, LED-5, LED-6, LED-8, WHK-13: in a process of its own, with the shortcut switched on."""
+    assert dies_of_its_test(name), f"{ALL[name].shortcut}: {ALL[name].test} does not notice"
