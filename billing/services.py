@@ -4,6 +4,7 @@ The web runs without a Stripe key (`stripe` is None there): it records, wakes an
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from billing.catalog import Catalog, load_catalog
 from billing.clock import Clock, SystemClock
@@ -14,6 +15,7 @@ from billing.queue import CeleryQueue, Queue, create_producer
 from billing.redis_client import connect_redis
 from billing.settings import Settings
 from billing.stripe_gateway import LiveStripe, StripeGateway
+from billing.subscriptions.handlers import HandlerNotifier
 from billing.subscriptions.notifier import HttpNotifier, LogNotifier, Notifier
 
 
@@ -28,8 +30,12 @@ class Services:
     doorbell: Doorbell
     locks: Locks
     stripe: StripeGateway | None
-    notifier: Notifier = field(default_factory=LogNotifier)
     clock: Clock = field(default_factory=SystemClock)
+
+    @cached_property
+    def notifier(self) -> Notifier:
+        """Where changes go. Chosen where it is used: only workers import the application's handlers."""
+        return _notifier(self.settings)
 
 
 def build_services(settings: Settings) -> Services:
@@ -44,12 +50,13 @@ def build_services(settings: Settings) -> Services:
         doorbell=RedisDoorbell(client),
         locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds),
         stripe=_stripe(settings, clock),
-        notifier=_notifier(settings),
         clock=clock,
     )
 
 
 def _notifier(settings: Settings) -> Notifier:
+    if settings.app_handlers is not None:
+        return HandlerNotifier(settings.app_handlers)
     if settings.app_webhook_url is None or settings.app_webhook_secret is None:
         return LogNotifier()
     return HttpNotifier(settings.app_webhook_url, settings.app_webhook_secret.get_secret_value())

@@ -64,6 +64,7 @@ class Settings(BaseSettings):
 
     app_webhook_url: str | None = None
     app_webhook_secret: SecretStr | None = None
+    app_handlers: str | None = Field(None, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
     duplicate_policy: Literal["alert", "cancel_newest"] = "alert"
 
     @classmethod
@@ -131,6 +132,8 @@ class Settings(BaseSettings):
             raise ValueError("AUTH_JWT_SECRET and AUTH_JWKS_URL exclude each other; set one of them")
         if self.app_webhook_url and not self.app_webhook_secret:
             raise ValueError("APP_WEBHOOK_URL needs APP_WEBHOOK_SECRET; set it to the signing secret")
+        if self.app_webhook_url and self.app_handlers:
+            raise ValueError("APP_WEBHOOK_URL and APP_HANDLERS exclude each other; set one of them")
         return self
 
     @cached_property

@@ -48,6 +48,7 @@ def work(queues: str, concurrency: int, name: str, alive_file: Path | None) -> N
         settings = _start(name)
         chosen = _checked(queues)
         services = build_services(settings)
+        _ = services.notifier  # a module of handlers that cannot be imported stops the start, not the first change
         _wait_until_ready(settings, services, alive_file)
         celery = create_celery(settings, services=lambda: services)
         sys.exit(consume(celery, queues=chosen, concurrency=concurrency, name=name, alive_file=alive_file))

@@ -40,6 +40,13 @@ class Subscription:
     created_at: datetime
 
 
+# What may be said of a subscription to the application, see specs/subscriptions.md.
+CHANGES = frozenset(
+    f"subscription.{word}"
+    for word in ("created", "activated", "updated", "past_due", "unpaid", "paused", "canceled", "expired")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What became of one subscription between two syncs; `after` is None when Stripe no longer knows it."""
