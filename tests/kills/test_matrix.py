@@ -41,7 +41,7 @@ CHOSEN = CELLS if FULL else QUICK
 REPLACING = ("9", "10", "11")  # reached only where a buyer changes the plan
 # Frozen here, a worker holds an older view of the lane and has a compare-and-set before it: it must lose it. Elsewhere
 # it reads the lane anew, or sees that its lock is gone.
-STALE = {("2", "after"), *[(step, "before") for step in CHANGES]}
+STALE = {("2", "after"), ("4", "after"), *[(step, "before") for step in CHANGES]}
 STALE |= {(step, moment) for step in ("3", "customer", "5", "7", "10") for moment in ("before", "after")}
 FROZEN_AT_ONCE = 4  # of 8 workers: somebody has to take over
 
