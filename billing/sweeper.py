@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import structlog
 
-from billing.checkout import lane_ledger
+from billing.checkout import arrival_ledger, lane_ledger
 from billing.clock import Clock
 from billing.database import Database
 from billing.jobs import ProcessEvent, RemedyDuplicates, WorkLane
@@ -50,7 +50,7 @@ def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates:
     for row_id in remedies:
         queue.send(RemedyDuplicates(row_id))
     with database.write() as connection:
-        keys = lane_ledger.forget_keys(connection, now=now)
+        keys = arrival_ledger.forget_keys(connection, now=now)
     report = SweepReport(events=len(events), lanes=len(lanes), keys=keys, remedies=len(remedies))
     log.info("sweep.finished", **asdict(report))
     return report

@@ -6,13 +6,12 @@ of a lane is one UPDATE that says what it expects and reports whether it hit (LA
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from billing.checkout.lanes import LONGEST_BACKOFF, LOOK_BACK, Attempt, Checkout, Lane
-from billing.database import insert_new
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, customers, lanes
 
 _LANE = [lanes.c[name] for name in Lane.__slots__]
@@ -96,68 +95,10 @@ def _read_attempt(connection: sa.Connection, nonce: str | None) -> Attempt | Non
     return Attempt(**values | {"outcome": AttemptOutcome(values["outcome"]) if values["outcome"] else None})
 
 
-# --- step 0: a checkout arrives
-
-_FIND_LANE = sa.select(lanes.c.id).where(
-    lanes.c.user_id == sa.bindparam("user_id"), lanes.c.product == sa.bindparam("product")
-)
-_NEXT_NUMBER = (
-    sa.update(lanes)
-    .where(lanes.c.id == sa.bindparam("lane_id"))
-    .values(last_number=lanes.c.last_number + 1)
-    .returning(lanes.c.last_number)
-)
-
-
-def find_lane(connection: sa.Connection, *, user_id: str, product: str) -> int | None:
-    """The id of the user's lane, when it is there."""
-    return connection.scalar(_FIND_LANE, {"user_id": user_id, "product": product})
-
-
 def find_lane_of(connection: sa.Connection, *, customer_id: str, product: str) -> int | None:
     """The id of the lane whose user has this Stripe customer."""
     theirs = sa.select(customers.c.user_id).where(customers.c.customer_id == customer_id).scalar_subquery()
     return connection.scalar(sa.select(lanes.c.id).where(lanes.c.user_id == theirs, lanes.c.product == product))
-
-
-def open_lane(connection: sa.Connection, *, user_id: str, product: str) -> int:
-    """The id of the user's lane, made when it is not there yet."""
-    insert_new(connection, lanes, {"user_id": user_id, "product": product})
-    lane_id = find_lane(connection, user_id=user_id, product=product)
-    assert lane_id is not None, "it was just made, or was there"
-    return lane_id
-
-
-def next_number(connection: sa.Connection, lane_id: int) -> int:
-    """Number an arriving checkout. The version stays: an arrival must not void a worker's compare-and-set."""
-    return int(connection.execute(_NEXT_NUMBER, {"lane_id": lane_id}).scalar_one())
-
-
-def insert_checkout(connection: sa.Connection, values: dict[str, Any]) -> bool:
-    """Insert a checkout; False when its user has used this Idempotency-Key already."""
-    return insert_new(connection, checkouts, values)
-
-
-@dataclass(frozen=True, slots=True)
-class KeyUse:
-    """The checkout that an Idempotency-Key made."""
-
-    id: str
-    body_hash: str
-    arrived_at: datetime
-
-
-def find_by_key(connection: sa.Connection, user_id: str, key: str) -> KeyUse | None:
-    """What this user's Idempotency-Key was used for."""
-    columns = [checkouts.c[name] for name in KeyUse.__slots__]
-    used = sa.select(*columns).where(checkouts.c.user_id == user_id, checkouts.c.idempotency_key == key)
-    row = connection.execute(used).first()
-    return None if row is None else KeyUse(**row._mapping)
-
-
-def forget_key(connection: sa.Connection, checkout_id: str) -> None:
-    """Free one Idempotency-Key."""
-    connection.execute(sa.update(checkouts).where(checkouts.c.id == checkout_id).values(idempotency_key=None))
 
 
 # --- steps 2 to 11: every change of a lane
@@ -306,14 +247,6 @@ def lanes_to_wake(connection: sa.Connection, *, now: datetime, limit: int) -> li
     # A union of two index look-ups: an OR of them would read every lane.
     statement = sa.select(lanes.c.id).where(lanes.c.id.in_(sa.union(waits, unfinished)), due)
     return list(connection.scalars(statement.order_by(lanes.c.id).limit(limit)))
-
-
-def forget_keys(connection: sa.Connection, *, now: datetime) -> int:
-    """Free the clients' Idempotency-Keys after 24 h; how many."""
-    old = sa.update(checkouts).where(
-        checkouts.c.idempotency_key.is_not(None), checkouts.c.arrived_at < now - timedelta(hours=24)
-    )
-    return connection.execute(old.values(idempotency_key=None)).rowcount
 
 
 def _lane(row: sa.Row[Any]) -> Lane:

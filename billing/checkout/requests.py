@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from billing import customer_ledger
 from billing.catalog import Catalog
-from billing.checkout import lane_ledger
+from billing.checkout import arrival_ledger
 from billing.checkout.lanes import fingerprint
 from billing.checkout.redirects import refusal
 from billing.checkout.view import CheckoutView, read_view
@@ -83,14 +83,14 @@ def record_checkout(
         "arrived_at": now,
     }
     with database.write() as connection:
-        lane_id = lane_ledger.find_lane(connection, user_id=user_id, product=catalog.product)
+        lane_id = arrival_ledger.find_lane(connection, user_id=user_id, product=catalog.product)
         if lane_id is None:
             customer_ledger.open_customer(connection, user_id=user_id, email=email, now=now)
-            lane_id = lane_ledger.open_lane(connection, user_id=user_id, product=catalog.product)
+            lane_id = arrival_ledger.open_lane(connection, user_id=user_id, product=catalog.product)
         # Numbering locks the lane row: what follows sees every earlier checkout of this user.
-        values |= {"lane_id": lane_id, "number": lane_ledger.next_number(connection, lane_id)}
+        values |= {"lane_id": lane_id, "number": arrival_ledger.next_number(connection, lane_id)}
         earlier = _earlier(connection, values)
-        if earlier is None and not lane_ledger.insert_checkout(connection, values):
+        if earlier is None and not arrival_ledger.insert_checkout(connection, values):
             raise LedgerUnavailable("This Idempotency-Key is just being used by another request. Try again.")
     queue.send(WorkLane(lane_id))
     return Recorded(earlier or checkout_id, replayed=earlier is not None)
@@ -164,12 +164,12 @@ def _earlier(connection: sa.Connection, values: Mapping[str, Any]) -> str | None
     """The checkout that this user's Idempotency-Key made in the last 24 h."""
     if values["idempotency_key"] is None:
         return None
-    found = lane_ledger.find_by_key(connection, values["user_id"], values["idempotency_key"])
+    found = arrival_ledger.find_by_key(connection, values["user_id"], values["idempotency_key"])
     if found is None:
         return None
     now: datetime = values["arrived_at"]
     if found.arrived_at < now - KEY_LIFETIME:
-        lane_ledger.forget_key(connection, found.id)
+        arrival_ledger.forget_key(connection, found.id)
         return None
     if found.body_hash != values["body_hash"]:
         raise IdempotencyMismatch

@@ -48,7 +48,7 @@ def begin(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
         seen.lane.user_id, database=at.database, stripe=at.stripe, clock=at.clock
     )
     try:
-        verdict = _verify(seen, customer_id, at)  # 3
+        verdict = _verify(seen, customer_id, at)  # 3 (LAN-11, LAN-14)
     except StripeRefused as refused:
         if not _has_replaced(customer_id, seen.lane, refused, at):
             raise
@@ -56,6 +56,20 @@ def begin(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
     if verdict.blocker:
         _refuse(seen.lane, mine, verdict.blocker, at)
         return True
+    written = _attempt(seen, mine, customer_id, verdict, at)
+    nonce, now_is = written.nonce, LaneState.CREATING
+    with at.database.write() as connection:  # 4 (LAN-2, LAN-6)
+        won = _won(seen.lane, lane_ledger.move(connection, seen.lane, now_is, nonce=nonce, session_id=None))
+        if won:
+            lane_ledger.insert_attempt(connection, written)
+    if not won:
+        return True
+    moved = replace(seen.lane, state=now_is, version=seen.lane.version + 1, nonce=nonce, session_id=None)
+    return create(replace(seen, lane=moved, attempt=written), at)
+
+
+def _attempt(seen: Snapshot, mine: Checkout, customer_id: str, verdict: Verdict, at: Hands) -> Attempt:
+    """What step 5 sends, whole: whoever takes over sends the same."""
     now, nonce = at.clock.now(), str(uuid.uuid4())
     expires_at = (at.stripe.now() + SESSION_LIFETIME).replace(microsecond=0)  # Stripe's clock judges it
     parameters = session_parameters(
@@ -68,7 +82,7 @@ def begin(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
         first_time=verdict.first_time,
         now=now,
     )
-    written = Attempt(
+    return Attempt(
         nonce=nonce,
         lane_id=mine.lane_id,
         checkout_id=mine.id,
@@ -78,14 +92,6 @@ def begin(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
         created_at=now,
         expires_at=expires_at,
     )
-    with at.database.write() as connection:  # 4
-        won = _won(seen.lane, lane_ledger.move(connection, seen.lane, LaneState.CREATING, nonce=nonce, session_id=None))
-        if won:
-            lane_ledger.insert_attempt(connection, written)
-    if not won:
-        return True
-    moved = replace(seen.lane, state=LaneState.CREATING, version=seen.lane.version + 1, nonce=nonce, session_id=None)
-    return create(replace(seen, lane=moved, attempt=written), at)
 
 
 def create(seen: Snapshot, at: Hands) -> bool:
@@ -93,9 +99,11 @@ def create(seen: Snapshot, at: Hands) -> bool:
     lane, attempt = seen.lane, seen.attempt
     assert attempt is not None, "a creating lane has an attempt"
     try:
-        session_id = at.stripe.create_session(attempt.parameters, idempotency_key=attempt.idempotency_key)  # 5
+        session_id = at.stripe.create_session(
+            attempt.parameters, idempotency_key=attempt.idempotency_key
+        )  # 5 (LAN-7, LAN-13)
     except StripeSavedFailure as failure:
-        return _look_for_it(seen, failure, at)  # 5b
+        return _look_for_it(seen, failure, at)  # 5b (LAN-17)
     except (StripeRefused, StripeMisconfigured) as refused:
         replaced = _has_replaced(attempt.parameters["customer"], lane, refused, at)
         error = {"code": refused.code, "detail": refused.sentence}
@@ -108,7 +116,7 @@ def create(seen: Snapshot, at: Hands) -> bool:
                     status=CheckoutStatus.FAILED,
                     error=error,
                     now=at.clock.now(),
-                    fingerprint=attempt.fingerprint,  # not: mine. A good checkout must not fail for another's price
+                    fingerprint=attempt.fingerprint,  # not: mine. Another's bad price fails nobody else (LAN-15)
                 )
         log.warning("attempt.refused", lane_id=lane.id, nonce=attempt.nonce, code=refused.code, checkouts=len(failed))
         at.doorbell.ring(failed)
@@ -157,7 +165,7 @@ def answer(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
     if replaced or is_stale(attempt, mine, reuse_seconds=at.reuse_seconds):
         return _begin_closing(lane, at)
     try:
-        verdict = _verify(seen, customer_id, at)  # 7, 7s and 8, read side by side
+        verdict = _verify(seen, customer_id, at)  # 7, 7s and 8, read side by side (LAN-5, LAN-11)
     except StripeRefused as refused:
         if not _has_replaced(customer_id, lane, refused, at):
             raise
@@ -172,14 +180,14 @@ def answer(seen: Snapshot, mine: Checkout, at: Hands) -> bool:
         return True
     if verdict.blocker:
         return _begin_closing(lane, at)
-    with at.database.write() as connection:  # 8
+    with at.database.write() as connection:  # 8 (LAN-18)
         answered = lane_ledger.answer(connection, lane, mine, url=session["url"], now=at.clock.now())
     at.doorbell.ring(answered)
     return not _won(lane, bool(answered))
 
 
 def _begin_closing(lane: Lane, at: Hands) -> bool:
-    """Step 9: committed before the expire is sent, so that no URL is given out meanwhile."""
+    """Step 9: committed before the expire is sent, so that no URL is given out meanwhile (LAN-10)."""
     with at.database.write() as connection:
         _won(lane, lane_ledger.move(connection, lane, LaneState.CLOSING))
     return True
@@ -189,7 +197,7 @@ def close_session(seen: Snapshot, at: Hands) -> bool:
     """Steps 10 and 11: expire the session and close the lane; a paid one is left to step 3."""
     lane = seen.lane
     assert lane.session_id is not None, "a closing lane has a session"
-    ended = expire(lane.session_id, stripe=at.stripe)  # 10
+    ended = expire(lane.session_id, stripe=at.stripe)  # 10 (LAN-8)
     outcome = AttemptOutcome.COMPLETED if ended is Ended.COMPLETE else AttemptOutcome.SUPERSEDED
     with at.database.write() as connection:  # 11
         _won(lane, lane_ledger.close(connection, lane, outcome))

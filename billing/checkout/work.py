@@ -59,7 +59,7 @@ def work_lane(
     """
     at = Hands(database, stripe, doorbell, clock, catalog, reuse_seconds)
     job = WorkLane(lane_id)
-    with locks.hold(f"lane:{lane_id}") as lease:  # 1
+    with locks.hold(f"lane:{lane_id}") as lease:  # 1 (LAN-19)
         if lease is None:
             queue.send(job, delay_seconds=random.uniform(*LOCK_JITTER_SECONDS))  # noqa: S311 (jitter)
             return
@@ -92,7 +92,7 @@ def work_lane(
 
 
 def _look(lane_id: int, at: Hands) -> Snapshot | None:
-    """Step 2: the lane first, then who waits; none when there is no such lane."""
+    """Step 2: the lane first, then who waits (LAN-3); none when there is no such lane."""
     with at.database.read() as connection:
         return lane_ledger.read_snapshot(connection, lane_id, now=at.clock.now())
 

@@ -165,7 +165,7 @@ MUTANTS = {
     ),
     "key_from_number": Mutant(
         "a key made from the attempt's number alone",
-        rewrite(steps, "begin", ('f"onelane-{nonce}"', 'f"onelane-{mine.lane_id}-{seen.lane.version}"'), users=(work,)),
+        rewrite(steps, "_attempt", ('f"onelane-{nonce}"', 'f"onelane-{mine.lane_id}-{seen.lane.version}"')),
         scene=Scene(plans=("standard",), restored=True, pays=False),
     ),
     "new_key": Mutant(
