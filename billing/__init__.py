@@ -1,7 +1,7 @@
 """billing decides: everything that is true without Flask and Celery. Its files, in the order in which data passes them.
 
-A buyer asks. checkout/requests checks the request against catalog and redirects, numbers it in its lane (arrival_ledger), commits,
-and sends a job that carries a row id (jobs, queue). A worker brings the lane to rest: checkout/work takes the
+A buyer asks. checkout/requests checks the request against catalog and redirects, numbers it in its lane, commits
+(arrival_ledger), and sends a job that carries a row id (jobs, queue). A worker brings the lane to rest: checkout/work takes the
 customer lock (locks) and chooses among checkout/steps; customers makes the one Stripe customer (customer_ledger),
 checkout/verify reads what could bill twice, stripe_gateway alone talks to Stripe. The doorbell wakes the web, and
 checkout/view reads the answer through the lane.
