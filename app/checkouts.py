@@ -86,7 +86,8 @@ def checkout_routes(
         wanted = preferred_wait(request.headers.getlist("Prefer"))
         default = services.settings.checkout_wait_seconds
         seconds = default if wanted is None else wanted
-        view = await_answer(recorded.checkout_id, user_id, seconds)
+        # From when it came: what a hanging Redis has taken by now is not waited for once more.
+        view = await_answer(recorded.checkout_id, user_id, seconds - (time.monotonic() - started))
         waited = seconds > 0
         if view.status is CheckoutStatus.PENDING and waited and time.monotonic() - started >= seconds:
             answer, outcome = _answer(view, waited=waited, heard=services.queue.reachable())

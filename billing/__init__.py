@@ -1,10 +1,10 @@
 """billing decides: everything that is true without Flask and Celery. Its files, in the order in which data passes them.
 
 A buyer asks. checkout/requests checks the request against catalog and redirects, numbers it in its lane, commits
-(arrival_ledger), and sends a job that carries a row id (jobs, queue). A worker brings the lane to rest: checkout/work takes the
-customer lock (locks) and chooses among checkout/steps; customers makes the one Stripe customer (customer_ledger),
-checkout/verify reads what could bill twice, stripe_gateway alone talks to Stripe. The doorbell wakes the web, and
-checkout/view reads the answer through the lane.
+(arrival_ledger), and sends a job that carries a row id (jobs, queue). A worker brings the lane to rest: checkout/work
+takes the customer lock (locks) and chooses among checkout/steps; customers makes the one Stripe customer
+(customer_ledger), checkout/verify reads what could bill twice, stripe_gateway alone talks to Stripe. The doorbell
+wakes the web, and checkout/view reads the answer through the lane.
 The buyer pays, and Stripe delivers. webhooks/ingest checks the bytes and commits them before the 2xx;
 webhooks/processing claims a customer's events; subscriptions/synchronizing fetches what is true now, projects it,
 notes what changed and closes the events, in one commit. subscriptions/reading shows it, access decides, and

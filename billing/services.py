@@ -9,7 +9,7 @@ from functools import cached_property
 from billing.catalog import Catalog, load_catalog
 from billing.clock import Clock, SystemClock
 from billing.database import Database
-from billing.doorbell import Doorbell, RedisDoorbell
+from billing.doorbell import POLL_SECONDS, Doorbell, RedisDoorbell
 from billing.locks import Locks, RedisLocks
 from billing.queue import CeleryQueue, Queue, create_producer
 from billing.redis_client import connect_redis
@@ -47,7 +47,7 @@ def build_services(settings: Settings) -> Services:
         catalog=load_catalog(settings.catalog),
         database=Database(settings.database_url),
         queue=CeleryQueue(create_producer(settings), client),
-        doorbell=RedisDoorbell(client),
+        doorbell=RedisDoorbell(connect_redis(settings.redis_url, blocks_seconds=POLL_SECONDS)),
         locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds),
         stripe=_stripe(settings, clock),
         clock=clock,
