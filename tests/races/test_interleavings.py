@@ -26,6 +26,7 @@ SCENES = {
     "a worker that sleeps for a day": Scene(plans=("standard",), day=True, pays=False),
     "somebody in the Dashboard": Scene(plans=("standard",), opened=True, dashboard=True),
     "Stripe's events meanwhile": Scene(plans=("commit",), opened=True, webhooks=True),
+    "strays are swept meanwhile": Scene(plans=("commit",), opened=True, sweeps=True),
     "a backup is put back": Scene(plans=("standard",), restored=True, pays=False),
 }
 

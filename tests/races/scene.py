@@ -1,0 +1,61 @@
+"""Scenes: what happens in a run of the explorer, while the schedule decides in which order."""
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What happens; in which order is the schedule's."""
+
+    plans: tuple[str, ...] = ("standard", "commit")
+    pays: bool = True
+    opened: bool = False  # a buyer was given a session before, and may pay it at any moment
+    legacy: bool = False  # an earlier system left an open session, which its buyer may pay
+    dashboard: bool = False  # somebody expires what is open by hand
+    crashes: int = 0
+    lossy: float = 0.0  # how often a write's answer is lost, executed or still on its way
+    lost_expires: int = 0  # requests that never arrive
+    saved_500: int = 0
+    busy: int = 0  # a 409 or 429 instead of a creation
+    lag_seconds: int = 0  # lists do not show what was made that recently
+    minutes: int = 0  # that pass meanwhile, five at a time
+    day: bool = False  # 25 hours pass at one step
+    restored: bool = False  # a backup of the ledger is taken, and put back later
+    webhooks: bool = False  # Stripe's events arrive, the newest first, and are worked meanwhile
+    sweeps: bool = False  # reconciling looks for strays meanwhile
+    lacks: str | None = None  # a plan whose price Stripe does not have
+
+    @classmethod
+    def of(cls, seed: int) -> "Scene":
+        """The scene of a seed: every ingredient comes and goes."""
+        chance = random.Random(f"scene {seed}")
+        plans = tuple(chance.choice(("standard", "commit")) for _ in range(chance.randint(1, 3)))
+        return cls(
+            plans=plans,
+            pays=chance.random() < 0.7,
+            opened=chance.random() < 0.5,
+            legacy=chance.random() < 0.3,
+            crashes=chance.choice((0, 0, 1, 2)),
+            lossy=chance.choice((0.0, 0.0, 0.25)),
+            saved_500=chance.choice((0, 0, 0, 1)),
+            lag_seconds=chance.choice((0, 0, 0, 3)),
+            minutes=chance.choice((0, 0, 20)),
+            dashboard=chance.random() < 0.15,
+            lost_expires=chance.choice((0, 0, 0, 2)),
+            busy=chance.choice((0, 0, 0, 1)),
+            day=chance.random() < 0.1,
+            restored=chance.random() < 0.1,
+            webhooks=chance.random() < 0.3,
+            sweeps=chance.random() < 0.2,
+        )
+
+
+class Broken(AssertionError):
+    """An invariant does not hold; the text is the story, with what replays it. `steps` is its length."""
+
+    def __init__(self, sentence: str, steps: list[str], replay: str) -> None:
+        story = "\n".join(f"{number:4} {step}" for number, step in enumerate(steps))
+        super().__init__(f"{sentence} ({replay})\n{story}")
+        self.sentence = sentence
+        self.steps = len(steps)
