@@ -222,6 +222,8 @@ class Lane(World):
             self.sandbox.faults.clear()
             self.clock.advance(minutes=1)
             self.sweep_strays()  # what the backup did not know
+            self.must(len(self.sessions("open")) <= 1, "a stray was left after the sweep")
+            self.ask("standard")
         for _ in range(12):
             self.clock.advance(seconds=61)
             self.work_lane(1)
