@@ -103,6 +103,10 @@ def instead(fault: Fault, request_id: str) -> Answer | None:
                 fault.status, fault.message or "The sandbox was told to fail.", type=type_, code=fault.code
             )
             return Answer(fault.status, json.dumps(error.body(request_id)).encode(), headers)
+        case "rate_limit":
+            headers = {**headers, "Stripe-Rate-Limited-Reason": "global-rate"}
+            error = ApiError(429, "Request rate limit exceeded.", code="rate_limit")
+            return Answer(429, json.dumps(error.body(request_id)).encode(), headers)
         case "html":
             page = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
             status = fault.status if fault.status != 500 else 502

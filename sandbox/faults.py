@@ -1,6 +1,7 @@
 """Things that go wrong on demand. A fault waits for requests that match it and spoils the next `times` of them.
 
 status                       a Stripe-shaped error; nothing is executed, nothing is saved
+rate_limit                   429 for what is more than `per_second` within a second; nothing is executed
 html, redirect               a proxy answers instead of Stripe: nothing is executed
 drop_before, drop_after      the connection breaks: before anything happened, or after everything did
 delay_before, delay_after    slow on the way in (the key is not taken yet), or on the way out
@@ -12,6 +13,8 @@ save_500_with_effect         500, saved under the idempotency key; everything wa
 """
 
 import re
+import time
+from collections import deque
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -19,6 +22,7 @@ from .errors import Json
 
 Kind = Literal[
     "status",
+    "rate_limit",
     "html",
     "redirect",
     "drop_before",
@@ -39,6 +43,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "path": (str,),
     "status": (int,),
     "seconds": (int, float),
+    "per_second": (int,),
     "times": (int, type(None)),
     "skip": (int,),
     "code": (str, type(None)),
@@ -56,6 +61,7 @@ class Fault:
     path: str = "/"
     status: int = 500
     seconds: float = 1.0
+    per_second: int = 25  # as Stripe's sandboxes
     times: int | None = 1
     skip: int = 0
     code: str | None = None
@@ -74,6 +80,7 @@ class Faults:
     def __init__(self) -> None:
         self._waiting: list[Fault] = []
         self._last_id = 0
+        self._let_through: deque[float] = deque()  # when; of the limited ones
 
     def add(self, kind: str, **fields: Any) -> Fault:
         if kind not in get_args(Kind):
@@ -105,12 +112,24 @@ class Faults:
             if fault.skip:
                 self._waiting[index] = replace(fault, skip=fault.skip - 1)
                 continue
+            if fault.kind == "rate_limit" and self._is_within(fault.per_second):
+                continue
             left = None if fault.times is None else fault.times - 1
             self._waiting[index] = replace(fault, times=left, hits=fault.hits + 1)
             if left == 0:
                 del self._waiting[index]
             return fault
         return None
+
+    def _is_within(self, per_second: int) -> bool:
+        """Count a request of this moment; whether it is one of those that may pass."""
+        now = time.monotonic()
+        while self._let_through and self._let_through[0] <= now - 1:
+            self._let_through.popleft()
+        if len(self._let_through) >= per_second:
+            return False
+        self._let_through.append(now)
+        return True
 
     def clear(self) -> None:
         self._waiting.clear()

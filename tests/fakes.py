@@ -42,6 +42,9 @@ class FakeStripe:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
+    def behind_buyers(self) -> "FakeStripe":
+        return self
+
     def together(self, *calls: Callable[[], Any]) -> list[Any]:
         return [call() for call in calls]
 

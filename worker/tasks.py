@@ -48,7 +48,7 @@ def event_process(job: ProcessEvent, services: Services) -> None:
     process_event(
         job.row_id,
         database=services.database,
-        stripe=_stripe(services),
+        stripe=_stripe(services).behind_buyers(),
         queue=services.queue,
         clock=services.clock,
         catalog=services.catalog,
@@ -62,7 +62,7 @@ def duplicates_remedy(job: RemedyDuplicates, services: Services) -> None:
         job.row_id,
         cancels=services.settings.duplicate_policy == "cancel_newest",
         database=services.database,
-        stripe=_stripe(services),
+        stripe=_stripe(services).behind_buyers(),
         locks=services.locks,
         queue=services.queue,
         clock=services.clock,
@@ -75,7 +75,7 @@ def ledger_reconcile(job: Reconcile, services: Services) -> None:
     services.queue.taken(job)
     row = reconcile(
         database=services.database,
-        stripe=_stripe(services),
+        stripe=_stripe(services).behind_buyers(),
         locks=services.locks,
         queue=services.queue,
         clock=services.clock,

@@ -25,9 +25,9 @@ from billing.errors import LedgerUnavailable, OnelaneError, StripeUnclear
 from billing.jobs import RECONCILE_ROW
 from billing.locks import Locks
 from billing.models import UpkeepPhase
+from billing.pace import Pace
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
-from billing.stripe_http import Pace
 from billing.webhooks import reconcile_ledger, upkeep_ledger
 from billing.webhooks.reconcile_steps import COUNTS, STEPS, Hands, save
 from billing.webhooks.upkeep_ledger import Upkeep

@@ -17,10 +17,11 @@ import stripe
 
 from billing.clock import SYSTEM_CLOCK
 from billing.errors import OnelaneError, StripeMisconfigured, StripeRefused, StripeSavedFailure, StripeUnclear
+from billing.pace import Pace
 from billing.services import build_services
 from billing.settings import load_settings
 from billing.stripe_gateway import LiveStripe
-from billing.stripe_http import MOST_BYTES, Pace
+from billing.stripe_http import MOST_BYTES
 from sandbox.core import Sandbox
 from sandbox.server import running
 
@@ -125,7 +126,7 @@ def test_connection_is_used_again(sandbox: Sandbox, customer: str) -> None:
         for _ in range(5):
             gateway.get_customer(customer)
             gateway.list_customers(created_since=gateway.now())
-        pools = gateway._client._requestor._client._pool.pools  # type: ignore[attr-defined]
+        pools = gateway._client._requestor._client.inner._pool.pools  # type: ignore[attr-defined]
         (key,) = pools.keys()
         pool = pools[key]
         assert (pool.num_connections, pool.num_requests) == (1, 10)
