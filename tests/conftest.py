@@ -32,7 +32,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 ONE_WORKER = {
     "tests/dev/": "processes",
     "tests/bench/": "processes",
-    "tests/kills/": "processes",
+    "tests/kills/": "kills",  # mostly waits: beside the others it costs little
     "tests/browser/": "browser",
     "tests/app/test_server.py": "server",
 }
