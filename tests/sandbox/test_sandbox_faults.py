@@ -232,3 +232,23 @@ def test_a_stale_list_does_not_know_what_was_just_made(open_session: Callable[..
     assert ids() == [old]
     assert ids() == [new, old]
     assert sandbox.request("GET", f"{path}/{new}").status == 200
+
+
+def test_a_rate_limit_refuses_what_is_beyond_it_and_executes_nothing_of_that(
+    url: str, control: Callable[..., Any], sandbox: Sandbox
+) -> None:
+    # SBX-50
+    client = stripe.StripeClient("sk_test_x", base_addresses={"api": url}, max_network_retries=0)
+    control("POST", "/faults", {"kind": "rate_limit", "path": "/v1/customers", "per_second": 3, "times": None})
+    before, refused = customers(sandbox), 0
+    with ThreadPoolExecutor(12) as threads:
+        for done in [threads.submit(client.v1.customers.create, {"name": "x"}) for _ in range(12)]:
+            error = done.exception()
+            if error is not None:
+                assert isinstance(error, stripe.RateLimitError)
+                assert (error.http_status, error.headers["Stripe-Rate-Limited-Reason"]) == (429, "global-rate")
+                refused += 1
+    assert refused > 0
+    assert customers(sandbox) == before + 12 - refused
+    control("DELETE", "/faults")
+    client.v1.customers.create({"name": "x"})

@@ -1,0 +1,251 @@
+"""The drain: bursts of twelve events for each customer through a real worker, ours and one task for each event; and
+what an event costs as the ledger grows. `python -m tests.bench.drain [customers] [rows,...]` prints the tables.
+
+One worker process of 16 threads, Valkey, the sandbox 100 ms away. The usual worker has a message for each event, ours
+one for each customer, as ingest sends them. Timed from the first event that is done to the last: no start counts.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from app.ports import free_port
+from billing.database import Database
+from billing.jobs import ProcessEvent
+from billing.models import events, projections
+from billing.queue import CeleryQueue, create_producer
+from billing.redis_client import connect_redis
+from billing.settings import Settings
+from tests.bench.storm import KEY, Stripe
+from tests.databases import running_postgres, sqlite_in
+from tests.dev.running import ROOT, environment, wait_until
+from tests.valkey import running_valkey
+
+BURST, THREADS, AWAY_SECONDS = 12, 16, 0.1
+NEAR_SECONDS = 0.005  # as the ledger grows: what is waited for must not hide what the database takes
+CUSTOMERS = 100
+ROWS = (0, 100_000, 1_000_000)
+TURNS = 3  # the best of them: others use this machine, too
+PAYLOAD = 512  # bytes; what a worker never reads
+WORKERS = {
+    "one task for each event": [sys.executable, "-m", "tests.bench.one_by_one", str(THREADS)],
+    "onelane": [sys.executable, "-m", "worker", "work", "--queues", "webhooks", "--concurrency", str(THREADS)],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What came of one drain."""
+
+    events: int
+    seconds: float
+    fetches: int
+    cpu_seconds: float
+
+    @property
+    def rate(self) -> float:
+        return self.events / self.seconds
+
+    @property
+    def cpu_milliseconds(self) -> float:
+        """The worker's own, for each event."""
+        return self.cpu_seconds * 1000 / self.events
+
+
+def main() -> None:
+    """Both tables, each with the machine."""
+    customers = int(sys.argv[1]) if len(sys.argv) > 1 else CUSTOMERS
+    rows = [int(each) for each in sys.argv[2].split(",")] if len(sys.argv) > 2 else list(ROWS)
+    started = time.monotonic()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stripe_address = stack.enter_context(running_sandbox(folder))
+        stripe = Stripe(stripe_address)
+        ids = [str(stripe.control("POST", "/v1/customers")["id"]) for _ in range(customers)]
+        stripe.slow_down(AWAY_SECONDS)
+        postgres = stack.enter_context(running_postgres(durable=True))
+        print("| 12 events for each customer | events/s | fetches | worker's CPU, ms/event | ratio |")
+        print("| --- | ---: | ---: | ---: | ---: |")
+        for kind in ("SQLite", "PostgreSQL"):
+            usual = 0.0
+            for name in WORKERS:
+                with sqlite_in(_fresh(folder)) if kind == "SQLite" else postgres.fresh() as ledger:
+                    done = drain(ledger, folder, stripe, stripe_address, ids, WORKERS[name])
+                usual = usual or done.rate
+                print(
+                    f"| {name}, {kind} | {done.rate:.0f} | {done.fetches} | {done.cpu_milliseconds:.2f} |"
+                    f" {done.rate / usual:.1f} |",
+                    flush=True,
+                )
+        stripe.slow_down(NEAR_SECONDS)
+        print(f"\n| ledger rows | {' | '.join(f'{count:,}' for count in rows)} |")
+        print(f"| --- | {' | '.join('---:' for _ in rows)} |")
+        for kind in ("SQLite", "PostgreSQL"):
+            costs = []
+            with sqlite_in(_fresh(folder)) if kind == "SQLite" else postgres.fresh() as ledger:
+                for count in rows:
+                    fill(ledger, count)
+                    turns = (
+                        drain(ledger, folder, stripe, stripe_address, ids, WORKERS["onelane"]) for _ in range(TURNS)
+                    )
+                    costs.append(min(turns, key=lambda done: done.seconds))
+            cells = [f"{1000 / one.rate:.2f} ms ({costs[0].rate / one.rate:.2f})" for one in costs]
+            print(f"| time for each event, {kind} | {' | '.join(cells)} |")
+            print(
+                f"| worker's CPU, {kind} | {' | '.join(f'{one.cpu_milliseconds:.2f} ms' for one in costs)} |",
+                flush=True,
+            )
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
+    print(f"\n{machine}; worker, sandbox and servers share the machine. {time.monotonic() - started:.0f} s.")
+
+
+def drain(
+    ledger: Database,
+    folder: Path,
+    stripe: Stripe,
+    address: str,
+    customers: Sequence[str],
+    command: Sequence[str],
+    *,
+    every: int = BURST,
+) -> Drain:
+    """Put bursts into the ledger and the queue, start one worker, and wait until all of it is done.
+
+    `every`: one message for so many events; for each of them where the worker is the usual one.
+    """
+    stripe.forget_calls()
+    with running_valkey(_fresh(folder)) as valkey:
+        settings = {
+            "REDIS_URL": valkey.url,
+            "DATABASE_URL": ledger.url.render_as_string(hide_password=False),
+            "STRIPE_API_KEY": KEY,
+            "STRIPE_API_BASE": address,
+            "STRIPE_MAX_PER_SECOND": "10000",
+            "ONELANE_LOG": "json",
+        }
+        rows = _put(ledger, customers)
+        client = connect_redis(valkey.url)
+        producer = create_producer(Settings(redis_url=valkey.url, _env_file=None))
+        queue = CeleryQueue(producer, client)
+        for row_id in rows if "tests.bench.one_by_one" in command else rows[::every]:
+            queue.send(ProcessEvent(row_id))
+        producer.close()
+        client.close()
+        with (folder / "worker.log").open("wb") as log:
+            worker = subprocess.Popen(command, cwd=ROOT, env=environment(**settings), stdout=log, stderr=log)
+        try:
+            before = _wait_for(ledger, rows, 1)
+            cpu, began = _cpu_seconds(worker.pid), time.monotonic()
+            _wait_for(ledger, rows, len(rows))
+            seconds, spent = time.monotonic() - began, _cpu_seconds(worker.pid) - cpu
+        finally:
+            worker.terminate()
+            worker.wait(30)
+    fetches = sum(call["path"] == "/v1/subscriptions" for call in stripe.calls_so_far())
+    return Drain(len(rows) - before, seconds, fetches, spent)
+
+
+def fill(ledger: Database, count: int) -> None:
+    """Let the ledger have so many rows that are done, twelve for each of their customers."""
+    with ledger.read() as connection:
+        there = int(connection.scalar(sa.select(sa.func.count()).select_from(events)) or 0)
+    if count <= there:
+        return
+    numbers = (
+        f"WITH RECURSIVE n(n) AS (SELECT {there + 1} UNION ALL SELECT n + 1 FROM n WHERE n < {count})"
+        if ledger.is_sqlite
+        else f"WITH n(n) AS (SELECT generate_series({there + 1}, {count}))"
+    )
+    payload, now = (
+        ("zeroblob(512)", "datetime('now')") if ledger.is_sqlite else ("convert_to(repeat('x', 512), 'UTF8')", "now()")
+    )
+    with ledger.write() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO events (account, livemode, event_id, type, customer_id, status, attempts, next_attempt_at,"
+            " created_at, received_at, finished_at, payload)"
+            f" {numbers} SELECT '', false, 'evt_old_' || n, 'invoice.paid', 'cus_old_' || (n / {BURST}), 'done', 1,"
+            f" {now}, {now}, {now}, {now}, {payload} FROM n"
+        )
+    if not ledger.is_sqlite:
+        with ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE events")
+
+
+def _put(ledger: Database, customers: Sequence[str]) -> list[int]:
+    """A burst for each customer, as ingest records it; the rows."""
+    now, mark = datetime.now(UTC), time.monotonic_ns()
+    times = dict.fromkeys(("next_attempt_at", "created_at", "received_at"), now)
+    each = {"livemode": False, "type": "customer.subscription.updated", "status": "pending", **times}
+    made = [
+        {**each, "event_id": f"evt_{mark}_{customer}_{number}", "customer_id": customer, "payload": b"x" * PAYLOAD}
+        for customer in customers
+        for number in range(BURST)
+    ]
+    with ledger.write() as connection:
+        known = set(connection.scalars(sa.select(projections.c.customer_id)))
+        new = [{"customer_id": customer} for customer in customers if customer not in known]
+        if new:  # the usual worker's rows name one
+            connection.execute(sa.insert(projections), new)
+        connection.execute(sa.insert(events), made)
+        mine = sa.select(events.c.id).where(events.c.event_id.startswith(f"evt_{mark}_", autoescape=True))
+        return list(connection.scalars(mine.order_by(events.c.id)))
+
+
+def _wait_for(ledger: Database, rows: Sequence[int], least: int) -> int:
+    """Wait until so many of the rows are done; how many are."""
+    query = sa.select(sa.func.count()).where(events.c.id.between(rows[0], rows[-1]), events.c.status == "done")
+    deadline = time.monotonic() + 120
+    while True:
+        with ledger.read() as connection:
+            done = int(connection.scalar(query) or 0)
+        if done >= least:
+            return done
+        assert time.monotonic() < deadline, f"{done} of {least} after two minutes"
+        time.sleep(0.02)
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def running_sandbox(folder: Path) -> Iterator[str]:
+    port = free_port(18_950)
+    with (folder / "sandbox.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sandbox", "--port", str(port)], cwd=ROOT, env=environment(), stdout=log, stderr=log
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: _answers(address), lambda: (folder / "sandbox.log").read_text("utf-8"))
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(address: str) -> bool:
+    try:
+        return bool(json.dumps(Stripe(address).control("GET", "/_sandbox/state")))
+    except OSError:
+        return False
+
+
+def _fresh(folder: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=folder))
+
+
+if __name__ == "__main__":
+    main()
