@@ -9,6 +9,7 @@ The buyer pays, and Stripe delivers. webhooks/ingest checks the bytes and commit
 webhooks/processing claims a customer's events; subscriptions/synchronizing fetches what is true now, projects it,
 notes what changed and closes the events, in one commit. subscriptions/reading shows it, access decides, and
 notifications sends the changes on; duplicates ends what is one too many.
-Whatever was lost on the way, sweeper finds. reports, checks and installation (each with its ledger) serve operators.
+Whatever was lost on the way, sweeper finds; webhooks/replaying has events worked again. reports, overview, checks,
+installation (each with its ledger) and webhooks/endpoint serve operators. pace lets buyers' calls to Stripe go first.
 The ground: settings, models, database, migrate, clock, errors, logs, process, ids. services wires it all.
 """

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from tests.bench import drain
 from tests.bench.costs import SETTINGS, Cost, know, our_costs, percentile, round_trip, usual_costs
 from tests.bench.crowd import Phase, run_phase
 from tests.bench.storm import (
@@ -161,4 +162,8 @@ def measure(stripe: Stripe, blow: Callable[[], list[list[Answer]]]) -> Mapping[s
     }
 
 
-main()
+if sys.argv[1:2] == ["drain"]:  # make bench ARGS="drain 200 0,100000"
+    del sys.argv[1]
+    drain.main()
+else:
+    main()
