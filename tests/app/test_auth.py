@@ -74,7 +74,7 @@ FORGED = {
 
 
 def test_every_forgery_gets_the_same_answer(web: Web, subtests: pytest.Subtests) -> None:
-    """API-10, API-11, API-12"""
+    """API-10, API-11, API-12; faults row 64"""
     answers = set()
     for name, bearer in FORGED.items():
         with subtests.test(name):
@@ -227,7 +227,7 @@ def test_tokens_signed_by_the_providers_keys_pass_and_the_set_is_fetched_once(bu
 
 
 def test_public_key_is_no_shared_secret(buyers: Web, provider: Provider, subtests: pytest.Subtests) -> None:
-    """API-11"""
+    """API-11; faults row 64"""
     provider.add("rs", "RS256", RSA)
     provider.keys.append({"kty": "oct", "kid": "oct", "alg": "HS256", "k": _b64(JWT_SECRET.encode())})
     pem = RSA.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

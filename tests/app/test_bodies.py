@@ -118,7 +118,7 @@ class Endless(io.RawIOBase):
     [("/v1/checkouts", 64 * 1024), ("/webhooks/stripe", 1024 * 1024)],
 )
 def test_endless_body_is_given_up_at_the_limit(web: Web, path: str, limit: int) -> None:
-    """API-5, API-35"""
+    """API-5, API-35; faults row 54"""
     body = Endless()
     chunked = {"wsgi.input": body, "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
 
@@ -130,7 +130,7 @@ def test_endless_body_is_given_up_at_the_limit(web: Web, path: str, limit: int) 
 
 @pytest.mark.parametrize("path", ["/v1/checkouts", "/webhooks/stripe"])
 def test_body_that_announces_ten_gigabytes_is_refused_unread(web: Web, path: str) -> None:
-    """API-35"""
+    """API-35; faults row 54"""
     body = Endless()
     announced = {"wsgi.input": body, "CONTENT_LENGTH": str(10 * 2**30)}
 
@@ -157,7 +157,7 @@ class Stalled(io.RawIOBase):
 
 
 def test_slow_deliveries_hold_so_many_threads_and_no_more(make_app: MakeApp) -> None:
-    """API-36"""
+    """API-36; faults row 67"""
     web = Web(make_app(most_readers=1))
     body = Stalled()
     stalled = {"wsgi.input": body, "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
@@ -204,7 +204,7 @@ SURPRISES = st.dictionaries(FIELDS | st.text(max_size=5), VALUES, max_size=4)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=SURPRISES, start=st.sampled_from([BODY, {}]))
 def test_whatever_a_body_says_the_answer_is_no_5xx(web: Web, fields: dict[str, object], start: dict[str, str]) -> None:
-    """API-2, API-3"""
+    """API-2, API-3; faults row 69"""
     data = json.dumps({**start, **fields}, allow_nan=True).encode("utf-8", "surrogatepass")
 
     assert web.call("POST", "/v1/checkouts", data=data, content_type=JSON).status_code in (202, 400, 422)

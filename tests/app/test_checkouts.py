@@ -228,7 +228,7 @@ def test_server_that_names_no_user_is_refused(web: Web, named: str) -> None:
 
 
 def test_another_users_checkout_reads_as_if_it_did_not_exist(web: Web) -> None:
-    """API-14"""
+    """API-14; faults row 65"""
     location = web.checkout().headers["Location"]
 
     foreign = web.get(location, user="user_2").get_json(force=True)
@@ -259,7 +259,7 @@ def test_buyer_cannot_name_a_user(web: Web, world: World) -> None:
     ],
 )
 def test_id_that_is_not_written_like_one_is_refused_before_it_is_looked_up(web: Web, id_: str) -> None:
-    """API-26"""
+    """API-26; faults row 66"""
     answer = web.get(f"/v1/checkouts/{id_}")
 
     assert (answer.status_code, answer.get_json(force=True)["code"]) == (400, "invalid_id")
@@ -357,7 +357,7 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
 
 
 def test_wrong_field_is_pointed_at_and_nothing_is_recorded(web: Web, world: World, subtests: pytest.Subtests) -> None:
-    """API-3, API-4, API-6"""
+    """API-3, API-4, API-6; faults rows 62 and 63"""
     for fields, pointer in WRONG_FIELDS:
         with subtests.test(str(fields)[:60]):
             answer = web.checkout(**fields)
@@ -369,7 +369,7 @@ def test_wrong_field_is_pointed_at_and_nothing_is_recorded(web: Web, world: Worl
 
 
 def test_naughty_text_is_kept_as_it_came(served: Web, world: World) -> None:
-    """API-3"""
+    """API-3; faults row 69"""
     naughty = "Robert'); DROP TABLE checkouts;-- \u202e\U0001d4e4 \"\\ ${7*7} <script> %s\n\t"
 
     answer = served.checkout(metadata={"note": naughty}, client_reference_id=naughty)

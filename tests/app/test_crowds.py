@@ -49,7 +49,7 @@ def door() -> Iterator[Door]:
 
 
 def test_caller_with_their_share_in_hand_is_turned_away_and_nobody_else_is(door: Door) -> None:
-    """API-38"""
+    """API-38; faults row 3"""
     ann, bob = token("ann"), token("bob")
     with ThreadPoolExecutor(MOST) as windows:
         in_hand = [windows.submit(door.ask, "/stay", ann) for _ in range(MOST)]

@@ -192,6 +192,7 @@ def test_page_allows_only_our_own_files(make_app: MakeApp, path: str) -> None:
 
 
 def test_believed_proxies_are_counted_from_our_side(make_app: MakeApp) -> None:
+    """Faults row 68."""
     forwarded = {"X-Forwarded-For": "6.6.6.6, 1.1.1.1, 2.2.2.2", "X-Forwarded-Proto": "https"}
     for proxies, seen in ((0, "127.0.0.1"), (1, "2.2.2.2"), (2, "1.1.1.1")):
         app = make_app(trusted_proxies=proxies)

@@ -48,7 +48,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def test_silent_clients_keep_nobody_out(port: int) -> None:
-    """API-37"""
+    """API-37; faults row 67"""
     with ExitStack() as stack:
         for _ in range(300):
             stack.enter_context(_connect(port))
@@ -58,7 +58,7 @@ def test_silent_clients_keep_nobody_out(port: int) -> None:
 
 
 def test_slow_bodies_keep_nobody_out(port: int) -> None:
-    """API-36, API-37"""
+    """API-36, API-37; faults row 67"""
     with ExitStack() as stack:
         for _ in range(100):
             stack.enter_context(_connect(port)).sendall(HEAD + b"Content-Length: 1000\r\n\r\n{")
@@ -66,7 +66,7 @@ def test_slow_bodies_keep_nobody_out(port: int) -> None:
 
 
 def test_endless_body_is_cut_off_after_little_more_than_the_limit(port: int) -> None:
-    """API-35"""
+    """API-35; faults row 54"""
     sent = 0
     with _connect(port) as client:
         client.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -88,7 +88,7 @@ REFUSED = {
 
 
 def test_ambiguous_request_is_refused(port: int, subtests: pytest.Subtests) -> None:
-    """API-3"""
+    """API-3; faults row 68"""
     for name, request in REFUSED.items():
         with subtests.test(name), _connect(port) as client:
             client.sendall(request)
@@ -107,7 +107,7 @@ ODD = {
 
 
 def test_odd_request_gets_an_ordinary_refusal(port: int, subtests: pytest.Subtests) -> None:
-    """API-3"""
+    """API-3; faults rows 66 and 68"""
     for name, request in ODD.items():
         with subtests.test(name), _connect(port) as client:
             client.sendall(request)

@@ -65,7 +65,7 @@ def test_second_buyer_gets_a_session_of_their_own(world: World) -> None:
 
 
 def test_fifty_concurrent_requests_share_one_session(world: World) -> None:
-    """CHK-1, CHK-2, CHK-8: fifty requests, eight workers, one create, one customer, one URL."""
+    """CHK-1, CHK-2, CHK-8; faults row 3: fifty requests, eight workers, one create, one customer, one URL."""
     with ThreadPoolExecutor(16) as people:
         ids = list(people.map(lambda _: world.ask(), range(50)))
         list(people.map(lambda _: world.work_lane(1), range(8)))
@@ -105,7 +105,7 @@ def test_two_plans_mixed_end_with_the_newest(world: World) -> None:
 
 
 def test_alternating_plans_one_after_the_other_leave_one_open_session(world: World) -> None:
-    """CHK-15, CHK-6: the earlier checkout shows that it was superseded, without a URL."""
+    """CHK-15, CHK-6; faults row 5: the earlier checkout shows that it was superseded, without a URL."""
     views = [world.served(("standard", "commit")[turn % 2]) for turn in range(6)]
     assert [view.status for view in views] == [CheckoutStatus.OPEN] * 6
     assert len(world.sessions("open")) == 1

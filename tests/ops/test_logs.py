@@ -95,7 +95,7 @@ def test_every_event_is_one_bounded_line_of_json(event: dict[str, Any]) -> None:
 
 @given(st.text())
 def test_nothing_in_a_readable_line_begins_another_or_paints(text: str) -> None:
-    """OPS-4"""
+    """OPS-4; faults row 70"""
     line = console_line({"event": text, "field": text, "timestamp": "2026-11-22T10:32:53Z"})
     assert len(line.splitlines()) == 1
     assert not re.search("[\x00-\x1f\x7f-\x9f]", line)

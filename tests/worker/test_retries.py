@@ -41,7 +41,7 @@ class World:
      ([[1]], {}), ([1], {"row_id": 1}), ([], {"row_id": 1})],
 )  # fmt: skip
 def test_anything_but_one_row_id_is_refused(args: list[Any], kwargs: dict[str, Any]) -> None:
-    """OPS-12"""
+    """OPS-12; faults row 74"""
     world = World()
     world.task(WorkLane).run(*args, **kwargs)
     assert world.worked == []
