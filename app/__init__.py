@@ -5,6 +5,7 @@ No SQL, no Stripe, no rules. `create_app` is the whole wiring; everything a rout
 
 from flask import Flask
 
+from app.addresses import limit_addresses
 from app.auth import Identity
 from app.checkouts import checkout_routes
 from app.crowds import turn_crowds_away
@@ -48,11 +49,13 @@ def create_app(
     storage = limits_storage or settings.redis_url
     asks = RateLimit("checkouts", settings.rate_limit_checkouts, storage_uri=storage)
     reads = RateLimit("reads", settings.rate_limit_reads, storage_uri=storage)
+    addresses = RateLimit("addresses", settings.rate_limit_addresses, storage_uri=storage)
     waiters = Seats(most_waiters, of_one=min(most_waiters, WAITERS_OF_ONE))
     turns = Turns(AT_WORK_OF_ONE)
 
     register(app)
     guard(app, origins=settings.redirect_origins, trusted_proxies=settings.trusted_proxies)
+    limit_addresses(app, identity=identity, rate=addresses)
     turn_crowds_away(app, identity=identity, shares=Share(MOST_OF_ONE), origins=settings.redirect_origins)
     app.register_blueprint(webhook_routes(services, readers=Seats(most_readers)))
     app.register_blueprint(

@@ -95,13 +95,14 @@ class UnsupportedMediaType(PermanentError):
 
 
 class RateLimited(TransientError):
-    """The user asked more often than the setting allows."""
+    """The user, or the address, asked more often than the setting allows. `limit` is the rate as two HTTP fields."""
 
     code = "rate_limited"
 
-    def __init__(self, retry_after: int) -> None:
+    def __init__(self, retry_after: int, limit: Mapping[str, str]) -> None:
         super().__init__(f"Too many requests. Try again in {retry_after} s.")
         self.retry_after = retry_after
+        self.limit = limit
 
 
 class Busy(TransientError):
@@ -163,12 +164,15 @@ def _own(error: OnelaneError) -> Response:
         log.warning("request.refused", code=error.code, error=type(error).__name__)
     if code == "internal":
         return problem(code)
-    return problem(
+    limited = error if isinstance(error, RateLimited) else None
+    answer = problem(
         code,
         error.sentence,
         errors=error.errors if isinstance(error, InvalidRequest) else (),
-        retry_after=error.retry_after if isinstance(error, RateLimited) else None,
+        retry_after=limited.retry_after if limited else None,
     )
+    answer.headers.extend(limited.limit if limited else {})
+    return answer
 
 
 _CODE_OF_STATUS = {

@@ -27,7 +27,7 @@ PAUSE_SECONDS = 5.0
 
 
 class RateLimit:
-    """One rate, such as 30/minute, for each user."""
+    """One rate, such as 30/minute, for each user or address."""
 
     def __init__(self, name: str, rate: str, *, storage_uri: str) -> None:
         self._name = name
@@ -50,7 +50,10 @@ class RateLimit:
         if limiter.hit(self._rate, self._name, who):
             return
         left = limiter.get_window_stats(self._rate, self._name, who).reset_time - time.time()
-        raise RateLimited(max(1, math.ceil(left)))
+        seconds = max(1, math.ceil(left))
+        # draft-ietf-httpapi-ratelimit-headers: the quota and its window in seconds; what is left, and until when.
+        policy = f'"{self._name}";q={self._rate.amount};w={self._rate.get_expiry()}'
+        raise RateLimited(seconds, {"RateLimit-Policy": policy, "RateLimit": f'"{self._name}";r=0;t={seconds}'})
 
 
 class Share:

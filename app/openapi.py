@@ -91,6 +91,8 @@ def _failures(codes: tuple[str, ...]) -> dict[int, Schema]:
         names = ["RequestId"]
         if any(PROBLEMS[code].retry_after for code in same):
             names.append("RetryAfter")
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            names += ["RateLimit", "RateLimitPolicy"]
         if status == HTTPStatus.UNAUTHORIZED:
             names.append("WwwAuthenticate")
         exact = {"properties": {"code": {"enum": same}, "status": {"const": status}}}
@@ -156,6 +158,8 @@ _HTTP_NAMES = {
     "RequestId": "Request-Id",
     "Location": "Location",
     "RetryAfter": "Retry-After",
+    "RateLimit": "RateLimit",
+    "RateLimitPolicy": "RateLimit-Policy",
     "IdempotentReplayed": "Idempotent-Replayed",
     "PreferenceApplied": "Preference-Applied",
     "WwwAuthenticate": "WWW-Authenticate",
@@ -170,6 +174,8 @@ _HEADERS: Schema = {
     "RequestId": _header("Names this request in our log."),
     "Location": _header("Where the checkout is read."),
     "RetryAfter": _header("Seconds until it is worth asking again.", "integer"),
+    "RateLimit": _header("Which rate was met, what is left of it, and for how many seconds."),
+    "RateLimitPolicy": _header("That rate: its quota and its window in seconds."),
     "IdempotentReplayed": _header("`true` when an earlier request with this Idempotency-Key made the checkout."),
     "PreferenceApplied": _header("The wait that was honoured."),
     "WwwAuthenticate": _header("How to log in."),

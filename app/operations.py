@@ -121,7 +121,7 @@ OPERATIONS: tuple[Operation, ...] = (
         bodies=(schemas.CustomerBody,),
         parameters=("UserIdPath",),
         answers={200: ("The customer is this user's", schemas.Customer)},
-        problems=(*_BODY, *_AUTH, *_EVERY, "forbidden", "invalid_id", "customer_taken", "not_found"),
+        problems=(*_BODY, *_AUTH, *_EVERY, "forbidden", "invalid_id", "customer_taken", "not_found", "rate_limited"),
     ),
     Operation(
         "post",

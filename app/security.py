@@ -75,6 +75,8 @@ def _allow_origins(app: Flask, origins: Sequence[str]) -> None:
         expose_headers=[
             "Location",
             "Retry-After",
+            "RateLimit",
+            "RateLimit-Policy",
             "Request-Id",
             "Idempotent-Replayed",
             "Preference-Applied",

@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     customer_lock_seconds: int = Field(30, ge=5, le=300)
     rate_limit_checkouts: str = "30/minute"
     rate_limit_reads: str = "300/minute"
+    # Ten eager readers behind one address: offices and phone networks share theirs.
+    rate_limit_addresses: str = "3000/minute"
     trusted_proxies: int = Field(0, ge=0, le=10)
     webhook_max_bytes: int = Field(1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     retention_days: int = Field(30, ge=1, le=3650)
@@ -111,7 +113,7 @@ class Settings(BaseSettings):
             raise ValueError("must be an http:// or https:// address")
         return value.rstrip("/")
 
-    @field_validator("rate_limit_checkouts", "rate_limit_reads")
+    @field_validator("rate_limit_checkouts", "rate_limit_reads", "rate_limit_addresses")
     @classmethod
     def _rate(cls, value: str) -> str:
         if not re.fullmatch(r"[1-9][0-9]{0,8}\s*(/|per)\s*([1-9][0-9]{0,4}\s*)?(second|minute|hour|day)s?", value):

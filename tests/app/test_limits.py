@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.addresses import counted_as
 from app.errors import RateLimited
 from app.limits import TIMEOUT_SECONDS, RateLimit
 from tests.app.conftest import MakeApp
@@ -53,9 +54,58 @@ def test_reads_have_a_limit_of_their_own(make_app: MakeApp) -> None:
     assert web.checkout().status_code == 202
 
 
+def test_address_that_asks_too_often_waits_whichever_tokens_it_shows(make_app: MakeApp) -> None:
+    """API-8, API-39"""
+    web = Web(make_app(rate_limit_addresses="3/minute"))
+    assert web.get("/v1/subscription", user="ann").status_code == 200
+    assert web.checkout(user="bob").status_code == 202
+    assert web.get("/v1/subscription", bearer="a-guess").status_code == 401
+
+    answer = web.get("/v1/subscription", user="eve")
+
+    assert (answer.status_code, answer.get_json(force=True)["code"]) == (429, "rate_limited")
+    seconds = int(answer.headers["Retry-After"])
+    assert 0 < seconds <= 60
+    assert answer.headers["RateLimit-Policy"] == '"addresses";q=3;w=60'
+    assert answer.headers["RateLimit"] == f'"addresses";r=0;t={seconds}'
+    assert web.get("/v1/subscription", bearer="a-guess").status_code == 429, "guessing is slowed down, too"
+    elsewhere = {"REMOTE_ADDR": "192.0.2.7"}
+    assert web.get("/v1/subscription", user="eve", environ_base=elsewhere).status_code == 200
+    assert web.get("/v1/subscription?user_id=ann", bearer=API_KEYS[0]).status_code == 200
+    assert web.get("/v1/plans", user=None).status_code == 200
+
+
+def test_address_is_the_one_that_the_believed_proxies_saw(make_app: MakeApp) -> None:
+    """API-39; faults row 68: what a client writes into X-Forwarded-For gives it no further allowance."""
+    for proxies in (0, 1, 2):
+        web = Web(make_app(trusted_proxies=proxies, rate_limit_addresses="1/minute"))
+        seen = ["198.51.100.7", "10.0.0.1"][2 - proxies :] if proxies else []
+        codes = [
+            web.get("/v1/subscription", headers={"X-Forwarded-For": ", ".join([f"203.0.113.{n}", *seen])}).status_code
+            for n in (1, 2)
+        ]
+        assert codes == [200, 429], f"{proxies} proxies"
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "unknown"),
+        ("x" * 5000, "unknown"),
+    ],
+)
+def test_address_is_counted_by_whom_it_belongs_to(address: str, name: str) -> None:
+    """API-39"""
+    assert counted_as(address) == name
+
+
 def test_deliveries_have_no_limit(make_app: MakeApp, world: World) -> None:
     """API-32"""
-    web = Web(make_app(rate_limit_checkouts="1/day", rate_limit_reads="1/day"))
+    web = Web(make_app(rate_limit_checkouts="1/day", rate_limit_reads="1/day", rate_limit_addresses="1/day"))
 
     for _ in range(10):
         body, signature = deliver(build_event(), at=world.clock.now())

@@ -80,6 +80,11 @@ def test_endless_body_is_cut_off_after_little_more_than_the_limit(port: int) -> 
 
 REFUSED = {
     "two lengths": HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}}",
+    "a length and chunks": HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks and a length": HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "chunks under another name": HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunks, hidden by a space": HEAD + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "a length with a sign": HEAD + b"Content-Length: +2\r\n\r\n{}",
     "a length below nothing": HEAD + b"Content-Length: -1\r\n\r\n{}",
     "a folded header": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n",
     "a bare CR in a header": b"GET /healthz HTTP/1.1\r\nHost: x\r\nRequest-Id: abcdefgh\rX-B: c\r\n\r\n",

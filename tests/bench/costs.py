@@ -20,6 +20,7 @@ SERVER_KEY = "a key of the shop's own server"
 SETTINGS = {
     "RATE_LIMIT_CHECKOUTS": "1000000/minute",
     "RATE_LIMIT_READS": "1000000/minute",
+    "RATE_LIMIT_ADDRESSES": "1000000/minute",
     "AUTH_API_KEYS": SERVER_KEY,
 }
 

@@ -72,6 +72,7 @@ class World:
             "REDIRECT_ORIGINS": SHOP,
             "RATE_LIMIT_CHECKOUTS": "100000/minute",
             "RATE_LIMIT_READS": "100000/minute",
+            "RATE_LIMIT_ADDRESSES": "1000000/minute",
             "CUSTOMER_LOCK_SECONDS": str(LOCK_SECONDS),
             "STRIPE_TIMEOUT_SECONDS": "3",
             "STRIPE_API_BASE": f"http://127.0.0.1:{self.proxy.port}",
