@@ -57,7 +57,7 @@ def create_app(
     guard(app, origins=settings.redirect_origins, trusted_proxies=settings.trusted_proxies)
     limit_addresses(app, identity=identity, rate=addresses)
     turn_crowds_away(app, identity=identity, shares=Share(MOST_OF_ONE), origins=settings.redirect_origins)
-    app.register_blueprint(webhook_routes(services, readers=Seats(most_readers)))
+    webhook_routes(app, services, readers=Seats(most_readers))
     app.register_blueprint(
         checkout_routes(services, identity=identity, asks=asks, reads=reads, waiters=waiters, turns=turns)
     )

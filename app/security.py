@@ -23,6 +23,12 @@ PAGE_POLICY = (
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
+# What every answer carries; a page has a policy of its own.
+ANSWER_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": ANSWER_POLICY,
+}
 
 
 def guard(app: Flask, *, origins: Sequence[str], trusted_proxies: int) -> None:
@@ -35,22 +41,27 @@ def guard(app: Flask, *, origins: Sequence[str], trusted_proxies: int) -> None:
     app.after_request(_finish)
 
 
-def _begin() -> None:
-    given = request.headers.get("Request-Id", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
-    g.started = time.monotonic()
+def begin(given: str) -> str:
+    """Give the request its id, the caller's own where that will do, and put it on every log line from here on."""
+    request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    return request_id
+
+
+def _begin() -> None:
+    g.request_id = begin(request.headers.get("Request-Id", ""))
+    g.started = time.monotonic()
 
 
 def _finish(answer: Response) -> Response:
     answer.headers["Request-Id"] = g.request_id
-    answer.headers.setdefault("X-Content-Type-Options", "nosniff")
-    answer.headers.setdefault("Referrer-Policy", "no-referrer")
-    is_page = answer.mimetype == "text/html"
-    answer.headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else ANSWER_POLICY)
+    if answer.mimetype == "text/html":
+        answer.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
+    for name, value in ANSWER_HEADERS.items():
+        answer.headers.setdefault(name, value)
     # A read that went well is no news: pages poll twice a second, probes all day.
-    dull = request.method in ("GET", "HEAD", "OPTIONS") and answer.status_code < 400
+    dull = (request.method in ("GET", "HEAD", "OPTIONS") or "told" in g) and answer.status_code < 400
     (log.debug if dull else log.info)(
         "request.answered",
         method=request.method,

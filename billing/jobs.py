@@ -4,15 +4,19 @@ A message is a wake-up. Losing one costs a delay until the sweep, never a result
 at worst make a worker look at a row again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One wake-up: `kind` names the task, `queue` the Celery queue, `row_id` the row to look at."""
+    """One wake-up: `kind` names the task, `queue` the Celery queue, `row_id` the row to look at.
+
+    `about` names whom the work is for, where one wake-up is enough for all of their rows; it stays with the sender.
+    """
 
     row_id: int
+    about: str = field(default="", compare=False)
     kind: ClassVar[str]
     queue: ClassVar[str]
 

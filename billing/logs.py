@@ -10,7 +10,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
@@ -27,16 +28,19 @@ FIRST = ("timestamp", "level", "event", "process", "request_id", "error", "excep
 QUIET = ("stripe", "urllib3", "requests", "celery", "alembic", "_granian")
 
 _SECRET_NAMES = frozenset({"authorization", "password", "secret", "token", "api_key", "email", "stripe_signature"})
-_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {HIDDEN}"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?"), HIDDEN),  # a JWT
-    (re.compile(r"\b(whsec|[srp]k_(?:live|test)|[sr]k)_[A-Za-z0-9_+/=-]{3,}"), rf"\1_{HIDDEN}"),
+# Each with what a text, in lower case, must have for the pattern to be worth a look: ten times faster for nearly all.
+_PATTERNS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
+    (("bear", "ba"), re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {HIDDEN}"),
+    (("eyj",), re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?"), HIDDEN),  # a JWT
+    (("whsec_", "k_"), re.compile(r"\b(whsec|[srp]k_(?:live|test)|[sr]k)_[A-Za-z0-9_+/=-]{3,}"), rf"\1_{HIDDEN}"),
     # A page that takes money or shows a portal: whoever has the address is let in.
-    (re.compile(r"(?i)https?://(?:checkout|billing|pay)\.stripe\.com/[^\s\"'<>]*"), HIDDEN),
-    (re.compile(r"(?i)https?://[^\s\"'<>]*/[^\s\"'<>]*\b(?:cs|bps)_[^\s\"'<>]*"), HIDDEN),
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@\"']*@"), rf"\1{HIDDEN}@"),  # redis://:password@host
-    (re.compile(r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"), HIDDEN),
+    (("://",), re.compile(r"(?i)https?://(?:checkout|billing|pay)\.stripe\.com/[^\s\"'<>]*"), HIDDEN),
+    (("://",), re.compile(r"(?i)https?://[^\s\"'<>]*/[^\s\"'<>]*\b(?:cs|bps)_[^\s\"'<>]*"), HIDDEN),
+    # redis://:password@host
+    (("://",), re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@\"']*@"), rf"\1{HIDDEN}@"),
+    (("@",), re.compile(r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"), HIDDEN),
 )
+_LONG_NUMBER = re.compile(r"\d[\d -]{12}")
 _CARD = re.compile(r"(?<!\w)(?<!\d\.)\d(?:[ -]?\d){12,18}(?!\w|\.\d)")
 # What starts a line, ends one, or is read by a terminal: C0 and C1 controls, line and paragraph separators.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -70,9 +74,17 @@ def log_handler(stream: TextIO, *, process: str, secrets: tuple[str, ...] = (), 
     def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
         return console_line(event) if console else json_line({"process": process, **event})
 
+    def render_batch(record: logging.LogRecord, lines: Batch) -> str:
+        head = {"timestamp": _now(), "level": record.levelname.lower()}
+        ends = {"logger": record.name} if console else {"process": process, "logger": record.name}
+        return "\n".join(to_line({**head, **_redacted_line(line, secrets), **ends}) for line in lines)
+
+    to_line = console_line if console else json_line
+
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
+            render_batch,
             foreign_pre_chain=_SHARED,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -83,6 +95,41 @@ def log_handler(stream: TextIO, *, process: str, secrets: tuple[str, ...] = (), 
         )
     )
     return handler
+
+
+class Batch(tuple[Mapping[str, Any], ...]):
+    """Events of one moment, a line each, that are written at once."""
+
+    __slots__ = ()
+
+
+def log_batch(name: str, events: Iterable[Mapping[str, Any]]) -> None:
+    """Log events at INFO under a logger's name, in one write: a line of its own for each costs ten times as much."""
+    if lines := Batch(events):
+        logging.getLogger(name).info(lines)
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """structlog's, and batches, whose events take a shorter way to the same lines."""
+
+    def __init__(self, render_batch: Callable[[logging.LogRecord, Batch], str], **options: Any) -> None:
+        super().__init__(**options)
+        self._render_batch = render_batch
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._render_batch(record, record.msg) if isinstance(record.msg, Batch) else super().format(record)
+
+
+def _redacted_line(event: Mapping[str, Any], secrets: tuple[str, ...]) -> Mapping[str, Any]:
+    """What `redact` makes of it, by one look where there is nothing to redact: a line break belongs to no secret."""
+    texts = "\n".join([value for value in event.values() if isinstance(value, str)])
+    if len(texts) > LINE_BYTES or redact_text(texts, secrets) != texts or not _SECRET_NAMES.isdisjoint(event):
+        return {name: _redacted(name, value, secrets) for name, value in event.items()}
+    return event
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 def known_secrets(settings: Settings) -> tuple[str, ...]:
@@ -97,8 +144,14 @@ def redact_text(text: str, secrets: tuple[str, ...] = ()) -> str:
     """Cut out secrets, addresses that are bearer secrets, emails and card numbers."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
-    for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
+    lower = text.lower()
+    for marks, pattern, replacement in _PATTERNS:
+        for mark in marks:
+            if mark in lower:
+                text = pattern.sub(replacement, text)
+                break
+    if not _LONG_NUMBER.search(text):
+        return text
     return _CARD.sub(lambda match: HIDDEN if _is_card(match[0]) else match[0], text)
 
 

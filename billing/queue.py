@@ -2,9 +2,10 @@
 
 A message is a wake-up. The ledger row was committed before it is sent, so one that cannot be sent is
 logged and left to the sweep. At most one message per row waits at a time (`once`): a storm of
-requests on one lane is one wake-up, not a thousand.
+requests on one lane is one wake-up, not a thousand. Many jobs go out in one round trip (`send_all`).
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import redis
@@ -15,6 +16,7 @@ from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
 from redis.exceptions import RedisError
 
+from billing.celery_message import celery_message
 from billing.errors import ConfigurationError
 from billing.jobs import BEAT_KINDS, JOB_KINDS, MAINTENANCE_QUEUE, QUEUES, Job
 from billing.settings import Settings
@@ -23,6 +25,25 @@ log = structlog.get_logger(__name__)
 
 # 5 s: after that a lost message no longer keeps the next one from being sent.
 ONCE_MILLISECONDS = 5000
+KEY_PREFIX = "onelane:"
+REDIS = ("redis", "rediss")  # where a queue is a list that we can push to
+
+# In one round trip: for each job that nobody is awake for, its marks and its message. The row's mark holds the name of
+# the other one, by whom the job is about, so that the worker, who knows the row only, takes both away.
+_SEND_ALL = """
+for n = 1, #ARGV - 1 do
+  local list, row, about = KEYS[3 * n - 2], KEYS[3 * n - 1], KEYS[3 * n]
+  if redis.call('SET', about, about, 'NX', 'PX', ARGV[1]) then
+    if row ~= about then redis.call('SET', row, about, 'PX', ARGV[1]) end
+    redis.call('LPUSH', list, ARGV[n + 1])
+  end
+end
+"""
+_TAKEN = """
+local about = redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[1])
+if about and about ~= KEYS[1] then redis.call('DEL', about) end
+"""
 
 
 class Queue(Protocol):
@@ -30,6 +51,9 @@ class Queue(Protocol):
 
     def send(self, job: Job, *, delay_seconds: float = 0) -> None:
         """Wake a worker, now or a little later. Never raises: the sweep finds what was not sent."""
+
+    def send_all(self, jobs: Sequence[Job]) -> None:
+        """Wake workers for all of these now, once for those about the same. Never raises, like `send`."""
 
     def taken(self, job: Job) -> None:
         """Note that a worker has begun with this job: the next `send` sends again."""
@@ -69,6 +93,11 @@ def create_producer(settings: Settings) -> Celery:
     return celery
 
 
+def writes_directly(settings: Settings) -> bool:
+    """Whether the broker is the Redis of REDIS_URL."""
+    return settings.broker_url == settings.redis_url and settings.redis_url.partition("://")[0] in REDIS
+
+
 def _transport_options(broker_url: str) -> dict[str, Any]:
     if not broker_url.startswith(("redis", "valkey", "sentinel", "unix")):
         return {}
@@ -80,16 +109,19 @@ def _transport_options(broker_url: str) -> dict[str, Any]:
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
         "health_check_interval": 5,
-        "global_keyprefix": "onelane:",
+        "global_keyprefix": KEY_PREFIX,
     }
 
 
 class CeleryQueue:
     """Sends jobs through Celery; `once` keys in Redis keep one message per row."""
 
-    def __init__(self, celery: Celery, client: "redis.Redis") -> None:
+    def __init__(self, celery: Celery, client: "redis.Redis", *, direct: bool = False) -> None:
+        """`direct`: the client's Redis is also the broker, so that messages can be written into its lists."""
         self._celery = celery
         self._client = client
+        self._direct = direct
+        self._send_all, self._taken = client.register_script(_SEND_ALL), client.register_script(_TAKEN)
 
     def send(self, job: Job, *, delay_seconds: float = 0) -> None:
         """Send the job unless one for the same row is already on its way."""
@@ -100,10 +132,22 @@ class CeleryQueue:
         except (OperationalError, RedisError, OSError) as error:
             log.warning("job.not_sent", kind=job.kind, row_id=job.row_id, error=type(error).__name__)
 
+    def send_all(self, jobs: Sequence[Job]) -> None:
+        """Send each of the jobs unless one for the same row, or about the same, is already on its way."""
+        if not self._direct or len(jobs) == 0:
+            for job in jobs:
+                self.send(job)
+            return
+        keys = [key for job in jobs for key in (f"{KEY_PREFIX}{job.queue}", self._key(job), self._about_key(job))]
+        try:
+            self._send_all(keys=keys, args=[ONCE_MILLISECONDS, *map(celery_message, jobs)])
+        except (RedisError, OSError) as error:
+            log.warning("jobs.not_sent", kind=jobs[0].kind, count=len(jobs), error=type(error).__name__)
+
     def taken(self, job: Job) -> None:
         """Forget that the job is on its way. Called before reading the row: a later change sends anew."""
         try:
-            self._client.delete(self._key(job))
+            self._taken(keys=[self._key(job)])
         except RedisError as error:
             log.warning("job.mark_unavailable", kind=job.kind, row_id=job.row_id, error=type(error).__name__)
 
@@ -120,11 +164,14 @@ class CeleryQueue:
 
     def _first(self, job: Job, delay_seconds: float) -> bool:
         lifetime = ONCE_MILLISECONDS + int(delay_seconds * 1000)
-        return bool(self._client.set(self._key(job), "1", nx=True, px=lifetime))
+        return bool(self._client.set(self._key(job), self._key(job), nx=True, px=lifetime))
 
     @staticmethod
     def _key(job: Job) -> str:
-        return f"onelane:once:{job.kind}:{job.row_id}"
+        return f"{KEY_PREFIX}once:{job.kind}:{job.row_id}"
+
+    def _about_key(self, job: Job) -> str:
+        return f"{KEY_PREFIX}once:{job.kind}:about:{job.about}" if job.about else self._key(job)
 
 
 class InlineQueue:
@@ -137,6 +184,11 @@ class InlineQueue:
         """Keep the job."""
         if job not in self.sent:
             self.sent.append(job)
+
+    def send_all(self, jobs: Sequence[Job]) -> None:
+        """Keep the jobs."""
+        for job in jobs:
+            self.send(job)
 
     def taken(self, job: Job) -> None:
         """Nothing to forget: `send` looks at what waits."""

@@ -11,7 +11,7 @@ from billing.clock import Clock, SystemClock
 from billing.database import Database
 from billing.doorbell import POLL_SECONDS, Doorbell, RedisDoorbell
 from billing.locks import Locks, RedisLocks
-from billing.queue import CeleryQueue, Queue, create_producer
+from billing.queue import CeleryQueue, Queue, create_producer, writes_directly
 from billing.redis_client import connect_redis
 from billing.settings import Settings
 from billing.stripe_gateway import LiveStripe, StripeGateway
@@ -46,7 +46,7 @@ def build_services(settings: Settings) -> Services:
         settings=settings,
         catalog=load_catalog(settings.catalog),
         database=Database(settings.database_url),
-        queue=CeleryQueue(create_producer(settings), client),
+        queue=CeleryQueue(create_producer(settings), client, direct=writes_directly(settings)),
         doorbell=RedisDoorbell(connect_redis(settings.redis_url, blocks_seconds=POLL_SECONDS)),
         locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds),
         stripe=_stripe(settings, clock),

@@ -106,6 +106,10 @@ class AtOnce:
         self._world.queue.send(job)
         self._world.work()
 
+    def send_all(self, jobs: Any) -> None:
+        for job in jobs:
+            self.send(job)
+
     def taken(self, job: Any) -> None:
         pass
 

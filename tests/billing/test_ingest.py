@@ -105,7 +105,7 @@ def test_worker_is_woken_only_after_the_commit(take, rows, queue):
     seen = []
 
     class Looking:
-        def send(self, job, *, delay_seconds=0):
+        def send_all(self, jobs):
             seen.append([row.id for row in rows()])
 
     take(build_event(), queue=Looking())

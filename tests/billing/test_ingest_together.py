@@ -12,7 +12,8 @@ from billing.errors import LedgerUnavailable
 from billing.models import events
 from billing.webhooks import event_ledger
 from billing.webhooks.envelope import read_event
-from billing.webhooks.ingest import GroupCommit, receive
+from billing.webhooks.group_commit import Delivery, GroupCommit
+from billing.webhooks.ingest import receive
 from tests.builders import NOON, SECRET, build_event, deliver
 
 
@@ -43,8 +44,13 @@ def gated(database):
 
 
 def new_event(**instead):
-    """A checked delivery."""
+    """A checked event."""
     return read_event(deliver(build_event(**instead))[0], now=NOON)
+
+
+def record(group, event):
+    """Record it, with nothing to do after the commit."""
+    return group.record(Delivery(event), lambda batch: None)
 
 
 def ids_in(database):
@@ -55,9 +61,9 @@ def ids_in(database):
 
 def gather(threads, group, gated, deliveries):
     """Let the first one begin its commit and all others wait for theirs; then open the gate."""
-    first = threads.submit(group.record, deliveries[0])
+    first = threads.submit(record, group, deliveries[0])
     until(lambda: gated.transactions == 1)
-    others = [threads.submit(group.record, delivery) for delivery in deliveries[1:]]
+    others = [threads.submit(record, group, delivery) for delivery in deliveries[1:]]
     until(lambda: len(group._waiting) == len(others))
     gated.gate.set()
     return [first, *others]
@@ -85,7 +91,7 @@ def test_nobody_is_answered_before_the_commit(gated):
     """LED-13, LED-3."""
     group = GroupCommit(gated)
     with ThreadPoolExecutor(1) as threads:
-        answer = threads.submit(group.record, new_event())
+        answer = threads.submit(record, group, new_event())
         until(lambda: gated.transactions == 1)
         with pytest.raises(TimeoutError):
             answer.result(timeout=0.1)
@@ -104,14 +110,14 @@ def test_same_event_twice_in_a_batch_is_one_row(database, gated):
 
 def test_one_that_fails_fails_alone(database, gated, monkeypatch):
     """LED-13."""
-    record = event_ledger.record
+    record_all = event_ledger.record_all
 
-    def poisoned(connection, event):
-        if event.event_id == "evt_poison":
+    def poisoned(connection, new):
+        if any(event.event_id == "evt_poison" for event in new):
             raise ZeroDivisionError
-        return record(connection, event)
+        return record_all(connection, new)
 
-    monkeypatch.setattr("billing.webhooks.ingest.event_ledger.record", poisoned)
+    monkeypatch.setattr("billing.webhooks.group_commit.event_ledger.record_all", poisoned)
     deliveries = [new_event(id=id) for id in ("evt_a", "evt_b", "evt_poison", "evt_z")]
     with ThreadPoolExecutor(4) as threads:
         answers = gather(threads, GroupCommit(gated), gated, deliveries)
@@ -134,15 +140,15 @@ def test_too_many_that_wait_are_refused(gated, monkeypatch):
     monkeypatch.setattr(GroupCommit, "MAX_WAITING", 3)
     group = GroupCommit(gated)
     with ThreadPoolExecutor(4) as threads:
-        first = threads.submit(group.record, new_event())
+        first = threads.submit(record, group, new_event())
         until(lambda: gated.transactions == 1)
-        others = [threads.submit(group.record, new_event()) for _ in range(3)]
+        others = [threads.submit(record, group, new_event()) for _ in range(3)]
         until(lambda: len(group._waiting) == 3)
         with pytest.raises(LedgerUnavailable):
-            group.record(new_event())
+            record(group, new_event())
         gated.gate.set()
         assert all(answer.result() for answer in [first, *others])
-    assert group.record(new_event())
+    assert record(group, new_event())
 
 
 def test_interrupted_commit_leaves_nobody_waiting(gated):
@@ -155,9 +161,9 @@ def test_interrupted_commit_leaves_nobody_waiting(gated):
     group = GroupCommit(gated)
     gated.gate.set()
     with pytest.raises(Interrupt):
-        group.record(new_event())
+        record(group, new_event())
     gated.failing = None
-    assert group.record(new_event())
+    assert record(group, new_event())
 
 
 def test_hundred_threads_receive_through_one_group(database, queue, clock):
@@ -172,4 +178,5 @@ def test_hundred_threads_receive_through_one_group(database, queue, clock):
     with ThreadPoolExecutor(32) as threads:
         answers = list(threads.map(take, bodies))
     assert (answers.count("recorded"), answers.count("duplicate")) == (150, 150)
-    assert len(ids_in(database)) == len(queue.sent) == 150
+    assert len(ids_in(database)) == 150
+    assert {job.about for job in queue.sent} == {"cus_1"}
