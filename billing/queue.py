@@ -125,6 +125,9 @@ class CeleryQueue:
 
     def send(self, job: Job, *, delay_seconds: float = 0) -> None:
         """Send the job unless one for the same row is already on its way."""
+        if self._direct and not delay_seconds:
+            self.send_all([job])
+            return
         try:
             if not self._first(job, delay_seconds):
                 return

@@ -70,6 +70,8 @@ def record_all(connection: sa.Connection, new: Sequence[NewEvent]) -> list[Recor
 
     One statement for all of them in PostgreSQL, a few in SQLite. Of the same event twice, the first is recorded.
     """
+    if not new:
+        return []
     convert = _converters(connection.dialect)
     rows = [[change(getattr(event, name)) for name, change in convert] for event in new]
     insert = _insert_rows if connection.dialect.name == "sqlite" else _insert_arrays

@@ -133,7 +133,7 @@ def _read_page(row: Upkeep, at: Hands) -> Upkeep:
     if at.dry:
         return dataclasses.replace(row, until=until, report=report, **place)
     with at.database.write() as connection:
-        kept = [made for new in fresh if (made := event_ledger.record(connection, new))]
+        kept = [made for made in event_ledger.record_all(connection, fresh) if made]
         reconcile_ledger.note_source(connection, [id_ for id_, _status in kept])
         report["found"] -= len(fresh) - len(kept)  # delivered after all, in this very moment
         row = saved(connection, row, at, until=until, report=report, **place)

@@ -51,7 +51,7 @@ def woken_for(*rows: int, about: str = "cus_1") -> list[ProcessEvent]:
 
 
 def test_message_of_many_is_the_one_that_celery_writes(valkey: Valkey, client: "redis.Redis") -> None:
-    """LED-21, LED-4: field by field; only ids of the message itself differ."""
+    """LED-24, LED-4: field by field; only ids of the message itself differ."""
     celery = create_producer(Settings(redis_url=valkey.url, _env_file=None))
     queue = CeleryQueue(celery, client, direct=True)
     queue.send_all([ProcessEvent(7)])
@@ -73,7 +73,7 @@ def test_message_of_many_is_the_one_that_celery_writes(valkey: Valkey, client: "
 
 
 def test_wake_ups_of_a_batch_are_one_request(valkey: Valkey, client: "redis.Redis") -> None:
-    """LED-21."""
+    """LED-24."""
     celery = create_producer(Settings(redis_url=valkey.url, _env_file=None))
     queue = CeleryQueue(celery, client, direct=True)
     queue.send_all(woken_for(1))  # the script is known to the server now
@@ -91,7 +91,7 @@ def commands(client: "redis.Redis") -> int:
 
 
 def test_events_of_one_customer_are_one_wake_up_until_it_is_taken(client: "redis.Redis", valkey: Valkey) -> None:
-    """LED-20: whichever of them it was sent for."""
+    """LED-23: whichever of them it was sent for."""
     celery = create_producer(Settings(redis_url=valkey.url, _env_file=None))
     queue = CeleryQueue(celery, client, direct=True)
     queue.send_all(woken_for(1, 2, 3))

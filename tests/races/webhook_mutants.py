@@ -65,12 +65,12 @@ def acknowledge_before_commit(patch: Patch) -> None:
     """The answer does not wait for the transaction."""
     real = ingest.GroupCommit.record
 
-    def later(self: Any, event: Any) -> None:
+    def later(*arguments: Any) -> None:
         with suppress(Exception):
-            real(self, event)
+            real(*arguments)
 
-    def record(self: Any, event: Any) -> Any:
-        threading.Thread(target=later, args=(self, event)).start()
+    def record(*arguments: Any) -> Any:
+        threading.Thread(target=later, args=arguments).start()
         return 1, EventStatus.PENDING
 
     patch.setattr(ingest.GroupCommit, "record", record)
