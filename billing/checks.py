@@ -104,8 +104,20 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     for name, missing in lacking.items():
         if missing:
             yield Finding("settings", Verdict.WRONG, f"{name} is not set. Set it as README.md lists it.")
+    yield from _key(settings)
     if not any(lacking.values()):
         yield Finding("settings", Verdict.OK, "Every setting makes sense.")
+
+
+def _key(settings: Settings) -> Iterator[Finding]:
+    key = settings.stripe_api_key.get_secret_value() if settings.stripe_api_key else ""
+    mode = next((mode for mode in ("live", "test") if key.startswith((f"sk_{mode}_", f"rk_{mode}_"))), None)
+    if mode and settings.stripe_livemode not in (None, mode == "live"):
+        sentence = f"STRIPE_API_KEY is a {mode} key, STRIPE_LIVEMODE says otherwise. Set both to the same mode."
+        yield Finding("settings", Verdict.WRONG, sentence)
+    if key.startswith("sk_live_"):
+        sentence = "STRIPE_API_KEY may do everything. Use a restricted key (rk_live_…) with what SECURITY.md lists."
+        yield Finding("settings", Verdict.WARNING, sentence)
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from app.ports import free_port
+from billing import checks
 from billing.database import Database
 from billing.migrate import upgrade
 from billing.reports import customer_problem
+from billing.settings import load_settings
 from tests.dev.running import ROOT, onelane
 
 
@@ -100,6 +102,24 @@ def test_doctor_finds_what_is_wrong_and_what_does_not_answer(folder: Path) -> No
     assert cluster.returncode == 78
     assert "cluster" in cluster.stderr
     assert len(cluster.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "livemode", "verdict", "word"),
+    [
+        ("sk_" + "live_x", "true", "warning", "rk_live_"),
+        ("rk_" + "live_x", "false", "wrong", "STRIPE_LIVEMODE"),
+        ("sk_" + "test_x", "true", "wrong", "STRIPE_LIVEMODE"),
+        ("rk_" + "live_x", "true", None, ""),
+        ("rk_" + "test_x", "false", None, ""),
+    ],
+)
+def test_doctor_looks_at_the_kind_and_mode_of_the_key(key: str, livemode: str, verdict: str | None, word: str) -> None:
+    """OPS-23"""
+    settings = load_settings(stripe_api_key=key, stripe_livemode=livemode, _env_file=None)
+    found = [(finding.verdict, finding.sentence) for finding in checks._key(settings)]
+    assert [given for given, _ in found] == ([verdict] if verdict else [])
+    assert all(word in sentence and key not in sentence for _, sentence in found)
 
 
 def test_import_reports_bad_rows_by_line_and_imports_the_others(folder: Path) -> None:
