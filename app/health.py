@@ -19,7 +19,7 @@ from billing.errors import LedgerUnavailable
 from billing.migrate import is_current
 from billing.services import Services
 from billing.subscriptions import projection_ledger
-from billing.webhooks import event_ledger
+from billing.webhooks import event_ledger, upkeep_ledger
 
 
 def health_routes(services: Services) -> Blueprint:
@@ -77,6 +77,10 @@ class LedgerGauges(Collector):
                         event_ledger.oldest_pending_age_seconds(connection, now),
                     ),
                     "onelane_events_dead": ("Events given up.", event_ledger.count_dead(connection)),
+                    "onelane_reconciled_age_seconds": (
+                        "How far behind now Stripe's events have been read; 0 before the first time.",
+                        upkeep_ledger.mark_age_seconds(connection, now),
+                    ),
                     "onelane_incidents_open": (
                         "Incidents a person has to look at.",
                         projection_ledger.count_open_incidents(connection),

@@ -1,5 +1,7 @@
 """The time, handed in so that tests can move it. Always aware UTC."""
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -20,6 +22,12 @@ class SystemClock:
 
 
 SYSTEM_CLOCK = SystemClock()
+
+
+def time_is_up(seconds: float) -> Callable[[], bool]:
+    """Whether so many seconds have passed since this call, whatever becomes of the clock."""
+    deadline = time.monotonic() + seconds
+    return lambda: time.monotonic() >= deadline
 
 
 def iso(moment: datetime | None) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery
 
 from billing.checkout.work import work_lane
+from billing.clock import time_is_up
 from billing.errors import StripeMisconfigured
 from billing.jobs import NOTIFY_KIND, SWEEP_KIND, Job, ProcessEvent, Prune, Reconcile, RemedyDuplicates, WorkLane
 from billing.services import Services
@@ -81,7 +82,7 @@ def ledger_reconcile(job: Reconcile, services: Services) -> None:
         clock=services.clock,
         catalog=services.catalog,
         when_due=True,
-        for_seconds=SLICE_SECONDS,
+        stop=time_is_up(SLICE_SECONDS),
         looks_per_second=services.settings.stripe_max_per_second / BACKGROUND_SHARE,
     )
     if row is not None and row.unfinished:
@@ -97,7 +98,7 @@ def ledger_prune(job: Prune, services: Services) -> None:
         payload_days=services.settings.retention_days,
         row_days=services.settings.retention_rows_days,
         when_due=True,
-        for_seconds=SLICE_SECONDS,
+        stop=time_is_up(SLICE_SECONDS),
     )
     if row is not None and row.unfinished:
         services.queue.send(job, delay_seconds=1)

@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "app.cli.overview:report",
     "incidents": "app.cli.ledger:incidents",
     "customers": "app.cli.customers:customers",
+    "reconcile": "app.cli.reconcile:reconcile_command",
     "token": "app.cli.token:token",
     "openapi": "app.cli.openapi:openapi",
 }

@@ -7,6 +7,7 @@ worked keeps its payload; what is dead keeps its row, since a person has to look
 
 import dataclasses
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import structlog
@@ -36,9 +37,9 @@ def prune(
     payload_days: int,
     row_days: int,
     when_due: bool = False,
-    for_seconds: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Upkeep | None:
-    """Begin at the oldest row, or go on where it was interrupted; the row as it is then.
+    """Begin at the oldest row, or go on where it was interrupted, to the end or until `stop`; the row as it is then.
 
     None when somebody is at it, or with `when_due` when it is not time yet. Raises LedgerUnavailable.
     """
@@ -57,7 +58,7 @@ def prune(
     assert row.started_at is not None, "it has just begun"
     payloads_before = row.started_at - timedelta(days=payload_days)
     rows_before = row.started_at - timedelta(days=row_days)
-    while row.unfinished and not (for_seconds is not None and clock.now() - begun > timedelta(seconds=for_seconds)):
+    while row.unfinished and not stop():
         with database.write() as connection:
             piece = prune_ledger.prune_piece(
                 connection,

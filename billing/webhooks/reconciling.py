@@ -69,11 +69,11 @@ def reconcile(
     thorough: bool = False,
     dry: bool = False,
     when_due: bool = False,
-    for_seconds: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
     looks_per_second: float = 10.0,
     shown: Callable[[Upkeep], None] = lambda _row: None,
 ) -> Upkeep | None:
-    """Begin a run, or go on with the one that was interrupted, for so many seconds at the most; the row as it is then.
+    """Begin a run, or go on with the one that was interrupted, to its end or until `stop`; the row as it is then.
 
     `since` and `thorough` begin anew: from then, and with every customer. `dry` writes nothing. A look is a page or a
     customer, one to three calls. `shown` is called after each step. None when somebody else is at it, or with
@@ -92,9 +92,7 @@ def reconcile(
     try:
         if since is not None or thorough or not row.unfinished or _is_too_old(row, begun):
             row = _begin(row, at, since=since, thorough=thorough)
-        while row.unfinished:
-            if for_seconds is not None and clock.now() - begun > timedelta(seconds=for_seconds):
-                break
+        while row.unfinished and not stop():
             row = STEPS[row.phase](row, at)
             shown(row)
         if not row.unfinished:

@@ -54,6 +54,12 @@ def read(connection: sa.Connection, row_id: int) -> Upkeep:
     return Upkeep(row_id) if row is None else _upkeep(row)
 
 
+def mark_age_seconds(connection: sa.Connection, now: datetime) -> float:
+    """How far behind Stripe's events have been read; 0 before the first time."""
+    mark = connection.scalar(sa.select(sa.func.max(upkeep.c.mark)))
+    return 0.0 if mark is None else max(0.0, (now - mark).total_seconds())
+
+
 def claim(connection: sa.Connection, row_id: int, *, token: str, now: datetime) -> Upkeep | None:
     """Take the row unless somebody is at it; None when somebody is."""
     insert_new(connection, upkeep, {"id": row_id, "report": {}})

@@ -449,19 +449,18 @@ def test_run_in_slices_goes_on_where_it_was(shop):
     """WHK-50: a worker's thread is not kept for long."""
     for number in range(20):
         shop.subscribe(f"user_{number}")
-    real = shop.stripe.page_events
-
-    def slowly(**options):
-        shop.clock.advance(seconds=20)
-        return real(**options)
-
-    shop.stripe.page_events = slowly
-    rows = [shop.reconcile(for_seconds=15, when_due=True)]
+    rows = [shop.reconcile(stop=after_steps(1))]
     while rows[-1].unfinished:
-        rows.append(shop.reconcile(for_seconds=15, when_due=True))
+        rows.append(shop.reconcile(stop=after_steps(1)))
     assert len(rows) >= 3
     assert rows[-1].report["pages"] == len(shop.requests("GET", "/v1/events"))
     assert shop.found() == {event["id"] for event in shop.made() if asks(event["type"])}
+
+
+def after_steps(number):
+    """Stop after so many steps."""
+    left = iter(range(number))
+    return lambda: next(left, None) is None
 
 
 def test_page_whose_place_is_gone_is_read_again_from_the_newest(shop):

@@ -1,0 +1,157 @@
+"""`onelane reconcile`: find what Stripe never delivered, now, and say what was found.
+
+Beat does the same every few minutes; this is for after an outage, a restored backup, or to look with `--dry-run`.
+Interrupted, it goes on where it was: by running it again, or by the next worker.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import click
+import structlog
+
+from app.cli.options import Moment, as_json, bulk_write, stop_by_signal
+from billing.clock import iso
+from billing.errors import ConfigurationError, StripeUnclear, TransientError
+from billing.installation import bind
+from billing.logs import configure_logging
+from billing.migrate import is_current
+from billing.services import Services, build_services
+from billing.settings import load_settings
+from billing.webhooks.reconciling import reconcile
+from billing.webhooks.upkeep_ledger import Upkeep
+
+log = structlog.get_logger(__name__)
+
+# 1 s to 30 s between tries, about a minute in all: what takes longer is an outage, and said so.
+WAIT_SECONDS = (1, 2, 5, 10, 15, 30)
+STOPPED = 1
+
+
+@click.command("reconcile")
+@click.option("--since", type=Moment(), help="Read again from then on: 2026-06-01T12:00Z, or 36h ago.")
+@click.option("--full", is_flag=True, help="Compare every customer, not only those not looked at for a day.")
+@bulk_write
+@as_json
+def reconcile_command(
+    since: datetime | None, full: bool, dry_run: bool, reason: str | None, yes: bool, as_json: bool
+) -> None:
+    """Find what Stripe never delivered, and compare with Stripe.
+
+    Changes nothing that Stripe does not say, so it asks only where somebody sits at a terminal.
+    """
+    settings = load_settings()
+    services = build_services(settings)
+    if services.stripe is None:
+        raise ConfigurationError("STRIPE_API_KEY is not set. Set it: reconciling asks Stripe.")
+    if not is_current(services.database):
+        raise ConfigurationError("The ledger lacks this version's tables. Run `onelane db upgrade` first.")
+    # With another account's key every customer would look gone.
+    bind(database=services.database, stripe=services.stripe, settings=settings, clock=services.clock)
+    if not dry_run and not yes and sys.stdin.isatty():
+        click.confirm(f"Reconcile {services.database.url!r} with Stripe?", abort=True)
+    with stop_by_signal() as stop:
+        row = _run(services, since=since, full=full, dry=dry_run, stop=stop, progress=Progress())
+    if as_json:
+        about = {"since": iso(row.since), "until": iso(row.until), "mark": iso(row.mark)}
+        click.echo(json.dumps({**about, "dry_run": dry_run, "finished": not row.unfinished, **row.report}, indent=2))
+    else:
+        _show(row, dry_run=dry_run)
+    if not dry_run:
+        configure_logging(settings, process="cli", stream=sys.stderr)
+        log.info("reconcile.ran", found=row.report["found"], drifted=row.report["drifted"], reason=reason)
+    if row.unfinished:
+        sys.exit(STOPPED)
+
+
+def _run(
+    services: Services,
+    *,
+    since: datetime | None,
+    full: bool,
+    dry: bool,
+    stop: Callable[[], bool],
+    progress: "Progress",
+) -> Upkeep:
+    """To the end, past failures in passing. Raises TransientError when they last, or another one is at it."""
+    assert services.stripe is not None, "checked before"
+    for turn, wait in enumerate((*WAIT_SECONDS, 0)):
+        again = turn > 0 and not dry  # what was begun is gone on with
+        try:
+            row = reconcile(
+                database=services.database,
+                stripe=services.stripe,
+                locks=services.locks,
+                queue=services.queue,
+                clock=services.clock,
+                catalog=services.catalog,
+                since=None if again else since,
+                thorough=full and not again,
+                dry=dry,
+                stop=stop,
+                looks_per_second=services.settings.stripe_max_per_second,
+                shown=progress.show,
+            )
+        except StripeUnclear as error:
+            if not wait or stop():
+                raise
+            progress.say(f"{error.sentence} Again in {wait} s.")
+            time.sleep(max(wait, min(error.retry_after or 0, 60)))
+            continue
+        finally:
+            progress.end()
+        if row is None:
+            raise TransientError("A worker, or another one of these, is reconciling just now. Try again in a minute.")
+        return row
+    raise AssertionError("the last try returns or raises")
+
+
+class Progress:
+    """What a terminal shows meanwhile, on one line, with the rate of events and customers; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def show(self, row: Upkeep) -> None:
+        """Say how far it is."""
+        if self._terminal and row.report:
+            count = row.report["events"] + row.report["listed"] + row.report["compared"]
+            rate = count / max(time.monotonic() - self._begun, 0.1)
+            text = (
+                f"{row.phase.value}: {row.report['events']} events read, {row.report['found']} found, "
+                f"{row.report['compared']} customers compared, {row.report['drifted']} differed · {rate:.0f}/s"
+            )
+            click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+    def say(self, sentence: str) -> None:
+        """Say something between."""
+        self.end()
+        click.echo(sentence, err=True)
+
+    def end(self) -> None:
+        """Clear the line."""
+        if self._terminal:
+            click.echo("\r\033[K", nl=False, err=True)
+
+
+def _show(row: Upkeep, *, dry_run: bool) -> None:
+    found = row.report
+    would = "would be " if dry_run else ""
+    if row.unfinished:
+        click.echo("Stopped; the next run, or a worker, goes on from here.")
+    if found["gap"]:
+        click.echo("Events were missing for longer than Stripe keeps them: every customer was compared instead.")
+    click.echo(f"{found['events']} events since {iso(row.since)}, of which {found['found']} were never delivered.")
+    if found["found"] and not dry_run:
+        click.echo("They are recorded, and workers are on them.")
+    if found["strays"]:
+        click.echo(f"{found['strays']} open sessions that no checkout owns {would}looked at, to be expired.")
+    click.echo(f"{found['compared']} customers compared, of whom {found['drifted']} differed.")
+    for drift in found["drift"]:
+        click.echo(f"  {drift['customer_id']}: {', '.join(drift['fields'])}")
+    if found["failed"]:
+        click.echo(f"{found['failed']} customers were refused by Stripe; the log says why.", err=True)
