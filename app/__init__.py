@@ -7,6 +7,7 @@ from flask import Flask
 
 from app.addresses import limit_addresses
 from app.auth import Identity
+from app.changes import change_routes
 from app.checkouts import checkout_routes
 from app.crowds import turn_crowds_away
 from app.customers import customer_routes
@@ -60,6 +61,10 @@ def create_app(
     webhook_routes(app, services, readers=Seats(most_readers))
     app.register_blueprint(
         checkout_routes(services, identity=identity, asks=asks, reads=reads, waiters=waiters, turns=turns)
+    )
+    changes = RateLimit("operations", settings.rate_limit_checkouts, storage_uri=storage)
+    app.register_blueprint(
+        change_routes(services, identity=identity, asks=changes, reads=reads, waiters=waiters, turns=turns)
     )
     app.register_blueprint(subscription_routes(services, identity=identity, reads=reads))
     app.register_blueprint(customer_routes(services, identity=identity))

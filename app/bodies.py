@@ -26,7 +26,18 @@ def read_body(request: Request, model: type[Body]) -> Body:
     """Read the body as this model. Raises InvalidJson, BodyTooLarge, UnsupportedMediaType, InvalidRequest."""
     if request.mimetype != "application/json":
         raise UnsupportedMediaType
-    value = _parse(read_bytes(request, MAX_BODY_BYTES))
+    return _checked(_parse(read_bytes(request, MAX_BODY_BYTES)), model)
+
+
+def read_optional_body(request: Request, model: type[Body]) -> Body:
+    """The same where a call may come without a body: none reads like an empty object."""
+    raw = read_bytes(request, MAX_BODY_BYTES)
+    if raw.strip() and request.mimetype != "application/json":
+        raise UnsupportedMediaType
+    return _checked(_parse(raw) if raw.strip() else _Object([]), model)
+
+
+def _checked(value: Any, model: type[Body]) -> Body:
     if problems := [problem for problem, _ in zip(_unfit(value, ""), range(MAX_ERRORS), strict=False)]:
         raise InvalidRequest("The body has fields that cannot be used.", *problems)
     try:

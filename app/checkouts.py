@@ -98,7 +98,7 @@ def checkout_routes(
         CHECKOUTS.labels(outcome).inc()
         SECONDS.observe(time.monotonic() - started)
         log.info("checkout.answered", checkout_id=view.id, outcome=outcome, replayed=recorded.replayed)
-        return _private(answer, wanted)
+        return private(answer, wanted)
 
     @routes.get("/v1/checkouts/<checkout_id>")
     def show(checkout_id: str) -> Response:
@@ -109,7 +109,7 @@ def checkout_routes(
         answer = jsonify(view.as_json())
         if view.status is CheckoutStatus.PENDING:
             answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        return _private(answer, wanted)
+        return private(answer, wanted)
 
     return routes
 
@@ -177,7 +177,8 @@ def _refusal(view: CheckoutView, error: Mapping[str, Any], otherwise: str) -> tu
     return problem(code, error.get("detail"), checkout_id=view.id, **extra), code
 
 
-def _private(answer: Response, wanted: float | None) -> Response:
+def private(answer: Response, wanted: float | None) -> Response:
+    """Nobody may store this answer (API-23); and which wait was honoured."""
     answer.cache_control.no_store = True
     if wanted is not None:
         answer.headers["Preference-Applied"] = f"wait={wanted:.0f}"

@@ -58,7 +58,10 @@ def _operation(operation: Operation) -> Schema:
     if operation.bodies:
         refs = [_ref(model) for model in operation.bodies]
         schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
-        built["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        built["requestBody"] = {
+            "required": operation.body_required,
+            "content": {"application/json": {"schema": schema}},
+        }
     elif operation.who == (STRIPE,):
         event = {"type": "object", "description": "An event as Stripe sends it: its bytes are what is signed"}
         built["requestBody"] = {"required": True, "content": {"application/json": {"schema": event}}}
@@ -129,6 +132,12 @@ _PARAMETERS: Schema = {
         "required": True,
         "schema": {"type": "string", "pattern": "^chk_[a-z0-9]{1,60}$"},
     },
+    "OperationId": {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^op_[a-z0-9]{1,60}$"},
+    },
     "UserIdPath": {"name": "user_id", "in": "path", "required": True, "schema": _USER_ID},
     "UserIdQuery": {
         "name": "user_id",
@@ -142,7 +151,7 @@ _PARAMETERS: Schema = {
         "in": "header",
         "required": False,
         "description": "Quoted or bare, up to 255 characters, kept for 24 h per user. The same key and body give the"
-        " same checkout as it is now; another body is refused.",
+        " same checkout or operation as it is now; another body is refused.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 257},
     },
     "Prefer": {
@@ -172,11 +181,11 @@ def _header(text: str, kind: str = "string") -> Schema:
 
 _HEADERS: Schema = {
     "RequestId": _header("Names this request in our log."),
-    "Location": _header("Where the checkout is read."),
+    "Location": _header("Where the checkout or operation is read."),
     "RetryAfter": _header("Seconds until it is worth asking again.", "integer"),
     "RateLimit": _header("Which rate was met, what is left of it, and for how many seconds."),
     "RateLimitPolicy": _header("That rate: its quota and its window in seconds."),
-    "IdempotentReplayed": _header("`true` when an earlier request with this Idempotency-Key made the checkout."),
+    "IdempotentReplayed": _header("`true` when an earlier request with this Idempotency-Key made it."),
     "PreferenceApplied": _header("The wait that was honoured."),
     "WwwAuthenticate": _header("How to log in."),
 }

@@ -28,12 +28,65 @@ class Operation:
     headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    body_required: bool = True
 
 
 _BODY = ("bad_request", "invalid_json", "payload_too_large", "unsupported_media_type", "invalid_request")
 _AUTH = ("unauthorized", "identity_unavailable")
 _EVERY = ("internal", "ledger_unavailable", "try_again")
 BUYER, SERVER, STRIPE = "buyer", "server", "stripe"
+
+_CHANGE_PROBLEMS = (
+    *_BODY,
+    *_AUTH,
+    *_EVERY,
+    "no_subscription",
+    "payment_in_progress",
+    "idempotency_key_reused",
+    "rate_limited",
+    "stripe_refused",
+    "stripe_unavailable",
+    "misconfigured",
+)
+
+
+def _change(
+    method: str,
+    path: str,
+    name: str,
+    summary: str,
+    text: str,
+    *,
+    bodies: tuple[type[BaseModel], ...] = (),
+    parameters: tuple[str, ...] = (),
+    problems: tuple[str, ...] = (),
+) -> Operation:
+    """A call that changes a subscription: all of them answer by the same rule."""
+    waits = " Waits like a checkout; what takes longer is answered with 202 and read at `Location`."
+    answered = ("IdempotentReplayed", "PreferenceApplied")
+    return Operation(
+        method,
+        path,
+        name,
+        summary,
+        text + waits,
+        "Subscription",
+        who=(BUYER, SERVER),
+        bodies=bodies,
+        body_required=bool(bodies) and schemas.NoBody not in bodies,
+        parameters=(*parameters, "IdempotencyKey", "Prefer"),
+        answers={200: ("Done", schemas.Operation), 202: ("Not done yet: ask at `Location`", schemas.Operation)},
+        headers={
+            200: answered,
+            202: ("Location", "RetryAfter", *answered),
+            409: answered,
+            422: answered,
+            502: answered,
+            503: ("Location", *answered),
+        },
+        problems=(*_CHANGE_PROBLEMS, *problems),
+    )
+
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -99,6 +152,64 @@ OPERATIONS: tuple[Operation, ...] = (
         parameters=("UserIdQuery",),
         answers={200: ("Access, and the subscription if there is one", schemas.SubscriptionAnswer)},
         problems=(*_AUTH, *_EVERY, "invalid_request", "rate_limited"),
+    ),
+    _change(
+        "post",
+        "/v1/subscription/cancel",
+        "cancelSubscription",
+        "Cancel at the end of the period",
+        "Access stays until then. A planned change of plan is taken back first.",
+        bodies=(schemas.NoBody, schemas.ServerBody),
+        problems=("already_canceling",),
+    ),
+    _change(
+        "post",
+        "/v1/subscription/reactivate",
+        "reactivateSubscription",
+        "Take a cancellation back",
+        "Where none is planned, nothing is changed and the answer is the same.",
+        bodies=(schemas.NoBody, schemas.ServerBody),
+    ),
+    _change(
+        "post",
+        "/v1/subscription/switch",
+        "switchPlan",
+        "Change the plan at the end of the period",
+        "The same subscription goes on with the other plan's price; nothing is billed before.",
+        bodies=(schemas.SwitchBody, schemas.ServerSwitchBody),
+        problems=("already_on_plan", "already_canceling"),
+    ),
+    _change(
+        "delete",
+        "/v1/subscription/switch",
+        "undoSwitch",
+        "Take a planned change of plan back",
+        "Where none is planned, nothing is changed and the answer is the same. With a server key, name the user in"
+        " the body or as `?user_id=`.",
+        bodies=(schemas.NoBody, schemas.ServerBody),
+        parameters=("UserIdQuery",),
+    ),
+    _change(
+        "post",
+        "/v1/portal-sessions",
+        "openPortal",
+        "Open Stripe's billing portal",
+        "Send the user to `url` at once: whoever has it can change the subscription.",
+        bodies=(schemas.PortalBody, schemas.ServerPortalBody),
+    ),
+    Operation(
+        "get",
+        "/v1/operations/{id}",
+        "readOperation",
+        "Read an operation",
+        "What became of a change that was answered with 202. `Prefer: wait=N` holds the answer back until it is no"
+        " longer `pending`.",
+        "Subscription",
+        who=(BUYER, SERVER),
+        parameters=("OperationId", "UserIdQuery", "Prefer"),
+        answers={200: ("The operation, whatever became of it", schemas.Operation)},
+        headers={200: ("RetryAfter", "PreferenceApplied")},
+        problems=(*_AUTH, *_EVERY, "invalid_id", "not_found", "invalid_request", "rate_limited"),
     ),
     Operation(
         "get",

@@ -65,6 +65,41 @@ class ServerCheckoutBody(CheckoutBody):
     user_id: UserId = Field(description="The buyer", examples=["user_1"])
 
 
+class NoBody(Strict):
+    """Nothing: the buyer's token says whose subscription it is."""
+
+
+class ServerBody(Strict):
+    """The same from the application's own server, which names the user."""
+
+    user_id: UserId = Field(description="The user", examples=["user_1"])
+
+
+class SwitchBody(Strict):
+    """The plan that is to come at the end of the period."""
+
+    plan: str = Field(min_length=1, max_length=63, description="A plan's key in the catalog", examples=["commit"])
+
+
+class ServerSwitchBody(SwitchBody, ServerBody):
+    """The same from the application's own server, which names the user."""
+
+
+class PortalBody(Strict):
+    """Where the portal leads back to."""
+
+    return_url: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="Where the user comes back to. Its origin must be one of REDIRECT_ORIGINS",
+        examples=["https://app.example.com/billing"],
+    )
+
+
+class ServerPortalBody(PortalBody, ServerBody):
+    """The same from the application's own server, which names the user."""
+
+
 class CustomerBody(Strict):
     """An existing Stripe customer."""
 
@@ -121,6 +156,32 @@ class SubscriptionAnswer(Answer):
 
     access: Access
     subscription: Subscription | None
+
+
+class OperationError(Answer):
+    """Why an operation was refused or failed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str = Field(examples=["already_canceling"])
+    detail: str
+
+
+class Operation(Answer):
+    """A change of a subscription that a user asked for, or a visit to the portal, and what became of it."""
+
+    id: str = Field(pattern="^op_[a-z0-9]+$", examples=["op_5f1d7a84db5e4fd09a3b4f8be0a4a3c2"])
+    kind: Literal["cancel", "reactivate", "switch", "undo_switch", "portal"]
+    status: Literal["pending", "succeeded", "refused", "failed"]
+    plan: str | None = Field(description="The plan of a switch")
+    url: str | None = Field(
+        description="The portal's address, for five minutes. Whoever has it may change the subscription: a secret"
+    )
+    error: OperationError | None
+    created_at: Time
+    finished_at: Time | None
+    access: Access | None = Field(description="Access as it is now, once the operation has succeeded")
+    subscription: Subscription | None = Field(description="The subscription as it is now, once it has succeeded")
 
 
 class PublicPlan(Answer):

@@ -148,6 +148,15 @@ class IdempotencyMismatch(PermanentError):
         super().__init__("This Idempotency-Key was used with a different body. Send a new key for a new request.")
 
 
+class NoSubscription(PermanentError):
+    """There is nothing to change: the user has no live subscription to this product."""
+
+    code = "no_subscription"
+
+    def __init__(self) -> None:
+        super().__init__("This user has no subscription to this product.")
+
+
 class CustomerTaken(PermanentError):
     """The user already has a Stripe customer, or the Stripe customer already belongs to a user."""
 

@@ -30,6 +30,14 @@ class WorkLane(Job):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkOperations(Job):
+    """Finish what this lane's buyer asked to be changed of their subscription, in the order in which it came."""
+
+    kind = "operations.work"
+    queue = "checkout"  # a buyer waits here too
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessEvent(Job):
     """Work the pending events of this event's customer."""
 
@@ -62,7 +70,7 @@ class Prune(Job):
 
 
 RECONCILE_ROW, PRUNE_ROW = 1, 2  # the rows of `upkeep`
-JOB_KINDS: tuple[type[Job], ...] = (WorkLane, ProcessEvent, RemedyDuplicates, Reconcile, Prune)
+JOB_KINDS: tuple[type[Job], ...] = (WorkLane, WorkOperations, ProcessEvent, RemedyDuplicates, Reconcile, Prune)
 # Kinds that carry no row: beat sends them, and any number of them at once is harmless.
 SWEEP_KIND = "ledger.sweep"
 NOTIFY_KIND = "outbox.notify"

@@ -88,6 +88,15 @@ class CheckoutStatus(StrEnum):
     FAILED = "failed"
 
 
+class OperationStatus(StrEnum):
+    """A buyer's change of their subscription, as they see it."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"  # it makes no sense for this user: no subscription, say
+    FAILED = "failed"  # Stripe said no
+
+
 class AttemptOutcome(StrEnum):
     """What became of an attempt's session, as Stripe said when it was last read."""
 
@@ -284,19 +293,41 @@ subscriptions = sa.Table(
     _time("created_at", nullable=False),
 )
 
-# Buyer calls that change a subscription (cancel, reactivate, switch): answered like checkouts.
+# Buyer calls that change a subscription (cancel, reactivate, switch, ...): answered like checkouts.
 operations = sa.Table(
     "operations",
     metadata,
     sa.Column("id", sa.String(40), primary_key=True),
-    sa.Column("user_id", sa.String(200), nullable=False, index=True),
+    sa.Column("lane_id", BigId, sa.ForeignKey("lanes.id"), nullable=False),
+    sa.Column("user_id", sa.String(200), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),  # order of arrival in its lane, checkouts included
     sa.Column("kind", sa.String(40), nullable=False),
     sa.Column("request", Json, nullable=False),
+    sa.Column("body_hash", sa.String(64), nullable=False),  # of kind and request
     sa.Column("status", sa.String(20), nullable=False),
-    sa.Column("result", Json),
-    sa.Column("error", Json),
-    _time("created_at", nullable=False),
+    sa.Column("version", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("subscription_id", ShortText),  # what it changes, once that was settled
+    sa.Column("call", Json),  # the write that may be on its way to Stripe: name, target, parameters, key, planned_at
+    sa.Column("sent", Json, nullable=False),  # the names of those that were answered
+    sa.Column("failure", Json),  # {code, detail} that it will end with, while its traces are being removed
+    sa.Column("url", sa.Text),  # of a portal session: a bearer secret, forgotten after minutes
+    sa.Column("error", Json),  # {code, detail, ...} of refused and failed
+    sa.Column("idempotency_key", ShortText),  # the client's own; NULL again after 24 h
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
+    sa.Column("last_error", ShortText),  # the code of the last of them
+    _time("next_attempt_at"),  # "again later": not before this; NULL is now
+    _time("arrived_at", nullable=False),
     _time("finished_at"),
+    sa.UniqueConstraint("lane_id", "number"),
+    sa.UniqueConstraint("user_id", "idempotency_key"),
+    sa.Index("ix_operations_lane_id_status", "lane_id", "status"),
+    sa.Index("ix_operations_status", "status"),
+    sa.Index(  # the few keys and addresses that are not yet forgotten
+        "ix_operations_key_age",
+        "arrived_at",
+        postgresql_where=sa.text("idempotency_key IS NOT NULL OR url IS NOT NULL"),
+        sqlite_where=sa.text("idempotency_key IS NOT NULL OR url IS NOT NULL"),
+    ),
 )
 
 # Changes that the application is to hear of, written with the projection in one transaction.

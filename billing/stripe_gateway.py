@@ -104,6 +104,21 @@ class StripeGateway(Protocol):
     def cancel_subscription(self, subscription_id: str, *, comment: str) -> None:
         """Cancel a subscription now, without prorations. StripeRefused when it is over already."""
 
+    def update_subscription(self, subscription_id: str, parameters: Mapping[str, Any], *, idempotency_key: str) -> None:
+        """Change a subscription."""
+
+    def create_schedule(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> None:
+        """Put a subscription under a schedule. StripeRefused when it has one."""
+
+    def update_schedule(self, schedule_id: str, parameters: Mapping[str, Any], *, idempotency_key: str) -> None:
+        """Change a schedule, its phases for example."""
+
+    def release_schedule(self, schedule_id: str, *, idempotency_key: str) -> None:
+        """Let a schedule's subscription go on as it is. StripeRefused when the schedule is over."""
+
+    def create_portal_session(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
+        """Open the billing portal for a customer; its address, a bearer secret."""
+
     def list_invoice_payments(self, invoice_id: str) -> list[Json]:
         """Every payment of an invoice, every status, all pages."""
 
@@ -214,6 +229,27 @@ class LiveStripe:
         details = {"cancellation_details": {"comment": comment}}
         path, route = f"/v1/subscriptions/{subscription_id}", "/v1/subscriptions/{id}"
         self._request("delete", path, route=route, max_network_retries=0, **details)
+
+    def update_subscription(self, subscription_id: str, parameters: Mapping[str, Any], *, idempotency_key: str) -> None:
+        path, route = f"/v1/subscriptions/{subscription_id}", "/v1/subscriptions/{id}"
+        self._post(path, parameters, route=route, idempotency_key=idempotency_key)
+
+    def create_schedule(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> None:
+        self._post("/v1/subscription_schedules", parameters, idempotency_key=idempotency_key)
+
+    def update_schedule(self, schedule_id: str, parameters: Mapping[str, Any], *, idempotency_key: str) -> None:
+        path, route = f"/v1/subscription_schedules/{schedule_id}", "/v1/subscription_schedules/{id}"
+        self._post(path, parameters, route=route, idempotency_key=idempotency_key)
+
+    def release_schedule(self, schedule_id: str, *, idempotency_key: str) -> None:
+        path, route = f"/v1/subscription_schedules/{schedule_id}/release", "/v1/subscription_schedules/{id}/release"
+        self._post(path, {}, route=route, idempotency_key=idempotency_key)
+
+    def create_portal_session(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
+        made = self._post("/v1/billing_portal/sessions", parameters, idempotency_key=idempotency_key)
+        if not isinstance(made.get("url"), str):
+            raise StripeUnclear("Stripe's answer to a portal session names no address.")
+        return str(made["url"])
 
     def list_invoice_payments(self, invoice_id: str) -> list[Json]:
         return self._all("/v1/invoice_payments", invoice=invoice_id)

@@ -11,7 +11,8 @@ import structlog
 from billing.checkout import arrival_ledger, lane_ledger
 from billing.clock import Clock
 from billing.database import Database
-from billing.jobs import ProcessEvent, RemedyDuplicates, WorkLane
+from billing.jobs import ProcessEvent, RemedyDuplicates, WorkLane, WorkOperations
+from billing.operations import operation_ledger
 from billing.queue import Queue
 from billing.subscriptions import remedy_ledger
 from billing.webhooks import event_ledger
@@ -30,6 +31,7 @@ class SweepReport:
     lanes: int
     keys: int  # clients' Idempotency-Keys that reached their 24 h
     remedies: int = 0  # incidents whose remedy is due
+    operations: int = 0  # lanes with a due operation
 
 
 def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates: bool = False) -> SweepReport:
@@ -42,15 +44,20 @@ def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates:
     with database.read() as connection:
         events = event_ledger.due(connection, now=now, limit=BATCH)
         lanes = lane_ledger.lanes_to_wake(connection, now=now, limit=BATCH)
+        operations = operation_ledger.lanes_to_wake(connection, now=now, limit=BATCH)
         remedies = remedy_ledger.due(connection, now=now, limit=BATCH, open_ones=cancels_duplicates)
     for row_id in lanes:  # lanes first: a buyer waits
         queue.send(WorkLane(row_id))
+    for row_id in operations:
+        queue.send(WorkOperations(row_id))
     for row_id in events:
         queue.send(ProcessEvent(row_id))
     for row_id in remedies:
         queue.send(RemedyDuplicates(row_id))
     with database.write() as connection:
-        keys = arrival_ledger.forget_keys(connection, now=now)
-    report = SweepReport(events=len(events), lanes=len(lanes), keys=keys, remedies=len(remedies))
+        keys = arrival_ledger.forget_keys(connection, now=now) + operation_ledger.forget(connection, now=now)
+    report = SweepReport(
+        events=len(events), lanes=len(lanes), keys=keys, remedies=len(remedies), operations=len(operations)
+    )
     log.info("sweep.finished", **asdict(report))
     return report

@@ -15,7 +15,9 @@ from billing.checkout.view import CheckoutView
 from billing.checkout.work import work_lane
 from billing.database import Database
 from billing.doorbell import LocalDoorbell
+from billing.jobs import WorkOperations
 from billing.locks import LocalLocks, Locks
+from billing.operations.work import work_operations
 from billing.queue import InlineQueue
 from billing.stripe_gateway import StripeGateway
 from sandbox.core import Sandbox
@@ -84,7 +86,11 @@ class World:
     def work(self) -> None:
         """Work whatever waits, as the workers would, until nothing is due any more."""
         while self.queue.sent:
-            self.work_lane(self.queue.sent.pop(0).row_id)
+            job = self.queue.sent.pop(0)
+            if isinstance(job, WorkOperations):
+                self.work_operations(job.row_id)
+            else:
+                self.work_lane(job.row_id)
 
     def work_lane(self, lane_id: int = 1, **instead: Any) -> None:
         """Work one lane once; `instead` replaces collaborators."""
@@ -99,6 +105,19 @@ class World:
             "reuse_seconds": self.reuse_seconds,
         }
         work_lane(lane_id, **collaborators | instead)
+
+    def work_operations(self, lane_id: int = 1, **instead: Any) -> None:
+        """Work one lane's operations once; `instead` replaces collaborators."""
+        collaborators: dict[str, Any] = {
+            "database": self.database,
+            "stripe": self.stripe,
+            "locks": self.locks,
+            "queue": self.queue,
+            "doorbell": self.doorbell,
+            "clock": self.clock,
+            "catalog": self.catalog,
+        }
+        work_operations(lane_id, **collaborators | instead)
 
     def view(self, checkout_id: str, *, user: str = "user_1") -> CheckoutView:
         """The checkout as its buyer sees it."""

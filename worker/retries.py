@@ -17,7 +17,7 @@ from celery import Task
 from prometheus_client import Counter
 
 from billing.errors import PermanentError, StripeUnclear, TransientError
-from billing.jobs import Job, WorkLane
+from billing.jobs import Job, WorkLane, WorkOperations
 from billing.services import Services
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ class JobTask(Task):  # type: ignore[type-arg]  # celery's Task is generic in it
         job = self._job(row_id)
         with structlog.contextvars.bound_contextvars(job=self.name, row_id=row_id):
             error = attempt(self.name, lambda services: self._work(job, services), self._services)
-            if isinstance(error, TransientError) and isinstance(job, WorkLane):
+            if isinstance(error, TransientError) and isinstance(job, WorkLane | WorkOperations):
                 self._put_back(job, error)
             else:
                 self._tries.forget(row_id)

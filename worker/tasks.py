@@ -11,7 +11,18 @@ from celery import Celery
 from billing.checkout.work import work_lane
 from billing.clock import time_is_up
 from billing.errors import StripeMisconfigured
-from billing.jobs import NOTIFY_KIND, SWEEP_KIND, Job, ProcessEvent, Prune, Reconcile, RemedyDuplicates, WorkLane
+from billing.jobs import (
+    NOTIFY_KIND,
+    SWEEP_KIND,
+    Job,
+    ProcessEvent,
+    Prune,
+    Reconcile,
+    RemedyDuplicates,
+    WorkLane,
+    WorkOperations,
+)
+from billing.operations.work import work_operations
 from billing.services import Services
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.duplicates import remedy_duplicates
@@ -40,6 +51,21 @@ def lane_work(job: WorkLane, services: Services) -> None:
         clock=services.clock,
         catalog=services.catalog,
         reuse_seconds=services.settings.checkout_reuse_seconds,
+    )
+
+
+def operations_work(job: WorkOperations, services: Services) -> None:
+    """Finish what this lane's buyer asked to be changed (SUB-30)."""
+    services.queue.taken(job)
+    work_operations(
+        job.row_id,
+        database=services.database,
+        stripe=_stripe(services),
+        locks=services.locks,
+        queue=services.queue,
+        doorbell=services.doorbell,
+        clock=services.clock,
+        catalog=services.catalog,
     )
 
 
@@ -123,6 +149,7 @@ def register(celery: Celery, services: Callable[[], Services]) -> None:
     """Tell the application its tasks: these, and no others, are what a message may name."""
     works: dict[type[Job], Callable[[Any, Services], None]] = {
         WorkLane: lane_work,
+        WorkOperations: operations_work,
         ProcessEvent: event_process,
         RemedyDuplicates: duplicates_remedy,
         Reconcile: ledger_reconcile,

@@ -21,7 +21,11 @@ def test_every_route_is_in_the_document_and_the_other_way_round(make_app: MakeAp
     routes = {
         (
             method,
-            re.sub(r"<(?:path:)?(\w+)>", lambda found: "{" + found[1].replace("checkout_id", "id") + "}", rule.rule),
+            re.sub(
+                r"<(?:path:)?(\w+)>",
+                lambda found: "{" + found[1].replace("checkout_id", "id").replace("operation_id", "id") + "}",
+                rule.rule,
+            ),
         )
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) & METHODS

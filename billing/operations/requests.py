@@ -1,0 +1,124 @@
+"""The web's half of an operation: record it, wait for the answer, read it.
+
+What arrives is a checked body and a user; what leaves is a row that a worker will answer. The web has no Stripe key.
+"""
+
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing import customer_ledger
+from billing.catalog import Catalog
+from billing.checkout import lane_ledger
+from billing.checkout.lanes import fingerprint
+from billing.checkout.redirects import refusal
+from billing.clock import Clock
+from billing.database import Database
+from billing.doorbell import Doorbell, wait_until
+from billing.errors import IdempotencyMismatch, InvalidRequest, LedgerUnavailable, NoSubscription, NotFound
+from billing.jobs import WorkOperations
+from billing.models import OperationStatus
+from billing.operations import operation_ledger
+from billing.operations.deciding import Kind
+from billing.operations.operation_ledger import KEY_LIFETIME, OperationView
+from billing.queue import Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An operation that is in the ledger; `replayed` when an earlier call with the same key made it."""
+
+    operation_id: str
+    replayed: bool
+
+
+def record_operation(
+    kind: Kind,
+    request: Mapping[str, Any],
+    *,
+    user_id: str,
+    idempotency_key: str | None,
+    database: Database,
+    queue: Queue,
+    clock: Clock,
+    catalog: Catalog,
+    redirect_origins: Collection[str],
+) -> Recorded:
+    """Record an operation and wake a worker.
+
+    Raises InvalidRequest, IdempotencyMismatch, NoSubscription (for users who never were customers), LedgerUnavailable.
+    """
+    _check(kind, request, catalog=catalog, redirect_origins=redirect_origins)
+    values: dict[str, Any] = {
+        "id": f"op_{uuid.uuid4().hex}",
+        "user_id": user_id,
+        "kind": kind,
+        "request": dict(request),
+        "body_hash": fingerprint({"kind": kind, **request}),
+        "idempotency_key": idempotency_key,
+        "arrived_at": clock.now(),
+    }
+    with database.write() as connection:
+        if customer_ledger.read_customer(connection, user_id) is None:
+            raise NoSubscription
+        lane_id = lane_ledger.open_lane(connection, user_id=user_id, product=catalog.product)
+        # Numbering locks the lane row: what follows sees every earlier operation of this user.
+        values |= {"lane_id": lane_id, "number": lane_ledger.next_number(connection, lane_id)}
+        earlier = _earlier(connection, values)
+        # A second press of the same button waits for the first one's answer (SUB-37).
+        waiting = operation_ledger.find_waiting_equal(connection, lane_id, values["body_hash"])
+        joined = waiting if idempotency_key is None else None
+        if earlier is None and joined is None and not operation_ledger.insert(connection, values):
+            raise LedgerUnavailable("This Idempotency-Key is just being used by another request. Try again.")
+    queue.send(WorkOperations(lane_id))
+    return Recorded(earlier or joined or values["id"], replayed=earlier is not None)
+
+
+def await_operation(
+    operation_id: str, *, user_id: str, seconds: float, database: Database, doorbell: Doorbell, clock: Clock
+) -> OperationView:
+    """The operation as soon as it is answered, or as it is after that many seconds. Raises NotFound."""
+
+    def answered() -> OperationView | None:
+        view = read_operation(operation_id, user_id=user_id, database=database, clock=clock)
+        return None if view.status is OperationStatus.PENDING else view
+
+    view = wait_until(answered, operation_id, doorbell=doorbell, seconds=seconds)
+    return view or read_operation(operation_id, user_id=user_id, database=database, clock=clock)
+
+
+def read_operation(operation_id: str, *, user_id: str, database: Database, clock: Clock) -> OperationView:
+    """The operation as it is now. Raises NotFound, also for another user's."""
+    with database.read() as connection:
+        view = operation_ledger.read_view(connection, operation_id, now=clock.now())
+    if view is None or view.user_id != user_id:
+        raise NotFound("operation")
+    return view
+
+
+def _check(kind: Kind, request: Mapping[str, Any], *, catalog: Catalog, redirect_origins: Collection[str]) -> None:
+    wrong: tuple[str, str] | None = None
+    if kind is Kind.SWITCH and request["plan"] not in catalog.plans:
+        wrong = ("/plan", f"is not sold here; the plans are {', '.join(catalog.plans)}")
+    elif kind is Kind.PORTAL and (reason := refusal(request["return_url"], origins=redirect_origins)):
+        wrong = ("/return_url", reason)
+    if wrong:
+        raise InvalidRequest("The request is not valid; see errors.", wrong)
+
+
+def _earlier(connection: sa.Connection, values: Mapping[str, Any]) -> str | None:
+    """The operation that this user's Idempotency-Key made in the last 24 h."""
+    if values["idempotency_key"] is None:
+        return None
+    found = operation_ledger.find_by_key(connection, values["user_id"], values["idempotency_key"])
+    if found is None:
+        return None
+    if found.arrived_at < values["arrived_at"] - KEY_LIFETIME:
+        operation_ledger.forget_key(connection, found.id)
+        return None
+    if found.body_hash != values["body_hash"]:
+        raise IdempotencyMismatch
+    return found.id

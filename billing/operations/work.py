@@ -1,0 +1,314 @@
+"""Operations, the worker's half: finish what a lane's buyer asked for, one operation at a time, oldest first.
+
+1 take the customer lock, the one that checkouts take (a hint)  2 read the oldest pending operation  3 a call is
+planned: send it with its key, note the answer, again  4 look at Stripe  5 decide: plan the next call in the row, again;
+or 6 sync the customer and end the operation, in one commit.
+Each number is a crash point; whoever runs it again goes on from the row. What was planned is always sent before
+anything else is decided, also when Stripe looks finished: so its key is used up, and a worker that slept with it in
+hand can only ever get the old answer again (SUB-30).
+"""
+
+import random
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from billing.catalog import Catalog
+from billing.clock import Clock
+from billing.database import Database
+from billing.doorbell import Doorbell
+from billing.errors import (
+    LedgerUnavailable,
+    OnelaneError,
+    StripeMisconfigured,
+    StripeRefused,
+    StripeSavedFailure,
+    StripeUnclear,
+    TransientError,
+)
+from billing.jobs import RemedyDuplicates, WorkOperations
+from billing.locks import Locks
+from billing.models import OperationStatus
+from billing.operations import operation_ledger
+from billing.operations.calls import lifetime, send
+from billing.operations.deciding import Call, Done, Kind, Refusal, Seen, Write, decide
+from billing.operations.operation_ledger import LONGEST_BACKOFF, Operation
+from billing.queue import Queue
+from billing.stripe_gateway import StripeGateway
+from billing.subscriptions.access import choose
+from billing.subscriptions.fetching import or_none
+from billing.subscriptions.projection import belongs, is_live, project, schedule_of
+from billing.subscriptions.synchronizing import sync_customer
+
+log = structlog.get_logger(__name__)
+
+# An operation is at most four calls (release, schedule, phases, release), two rounds each; the rest waits its turn.
+MOST_ROUNDS = 30
+LOCK_JITTER_SECONDS = (0.1, 0.4)
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.5, LONGEST_BACKOFF.total_seconds()
+LONGEST_DELAY_SECONDS = 10.0  # up to here a delayed message, beyond it the sweep
+# 15 s: a call at its 10 s timeout, plus slack. Whoever slept longer between reading the row and sending reads again.
+READ_LASTS = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hands:
+    database: Database
+    stripe: StripeGateway
+    queue: Queue
+    doorbell: Doorbell
+    clock: Clock
+    catalog: Catalog
+
+
+def work_operations(
+    lane_id: int,
+    *,
+    database: Database,
+    stripe: StripeGateway,
+    locks: Locks,
+    queue: Queue,
+    doorbell: Doorbell,
+    clock: Clock,
+    catalog: Catalog,
+) -> None:
+    """Work this lane's operations until none is due.
+
+    Nothing of Stripe's is raised: a failure is noted on the operation and tried again later. Raises LedgerUnavailable.
+    """
+    at = _Hands(database, stripe, queue, doorbell, clock, catalog)
+    job = WorkOperations(lane_id)
+    if (wait := _seconds_until_due(lane_id, at)) is None:
+        return
+    if wait > 0:
+        _send_later(job, wait, queue)
+        return
+    with locks.hold(f"lane:{lane_id}") as lease:  # 1
+        if lease is None:
+            queue.send(job, delay_seconds=random.uniform(*LOCK_JITTER_SECONDS))  # noqa: S311 (jitter)
+            return
+        for _ in range(MOST_ROUNDS):
+            if lease.lapsed:
+                break
+            if not _round(lane_id, job, at):
+                return
+    queue.send(job)
+
+
+def _round(lane_id: int, job: WorkOperations, at: _Hands) -> bool:
+    """Steps 2 to 6 once; whether to go again."""
+    since = at.clock.now()
+    with at.database.read() as connection:  # 2
+        operation = operation_ledger.oldest_pending(connection, lane_id)
+        owner = operation_ledger.find_customer(connection, lane_id)
+    if operation is None or owner is None or _left(operation, at.clock.now()) > 0:
+        return False
+    try:
+        if operation.call is not None:
+            _send(operation, since, at)
+        else:
+            _go_on(operation, owner[1], at)
+    except LedgerUnavailable:
+        raise
+    except (StripeRefused, StripeMisconfigured) as error:
+        _fail(operation, error, at)
+    except TransientError as error:
+        _send_later(job, _postpone(operation, error, at), at.queue)
+        return False
+    except Exception:  # a bug, or an answer that nobody foresaw: heard of by whoever watches the worker
+        _postpone(operation, TransientError("The worker failed at this operation. It will be tried again."), at)
+        raise
+    return True
+
+
+def _send(operation: Operation, since: datetime, at: _Hands) -> None:
+    """Step 3: the planned write, with its key; its answer is noted, whatever Stripe looks like by now."""
+    call = operation.call
+    assert call is not None, "the caller looked"
+    now = at.clock.now()
+    if abs(now - datetime.fromisoformat(call["planned_at"])) > lifetime(call):
+        _change(operation, at, call=sa.null(), sent=[*operation.sent, call["name"]])  # too old to send: look anew
+        return
+    if abs(now - since) > READ_LASTS:
+        return  # slept in between: read again
+    try:
+        url = send(call, stripe=at.stripe)
+    except StripeSavedFailure as failure:
+        if not failure.replayed:
+            raise  # Stripe will say the same again, marked as a replay, if it has kept it
+        _change(operation, at, call=sa.null(), sent=[*operation.sent, call["name"]])
+        return
+    log.info("operation.sent", operation_id=operation.id, call=call["name"])
+    if url is not None:
+        _end(operation, OperationStatus.SUCCEEDED, None, at, url=url)
+        return
+    _change(operation, at, call=sa.null(), sent=[*operation.sent, call["name"]], failures=0, last_error=None)
+
+
+def _go_on(operation: Operation, customer_id: str | None, at: _Hands) -> None:
+    """Steps 4 to 6: look, decide, and plan the next write or end it."""
+    seen = _look(operation, customer_id, at)
+    if seen is None:
+        refused = Refusal("no_subscription", "This user has no subscription to this product.", {})
+        _conclude(operation, refused, customer_id, at)
+        return
+    step = decide(
+        operation.kind,
+        operation.request,
+        seen,
+        sent=operation.sent,
+        failed=operation.failure is not None,
+        catalog=at.catalog,
+        now=at.clock.now(),
+    )
+    if not isinstance(step, Call):
+        _conclude(operation, step, customer_id, at)
+        return
+    planned = {
+        "name": step.name,
+        "target": step.target,
+        "parameters": step.parameters,
+        "key": f"onelane-{uuid.uuid4()}",
+        "planned_at": at.clock.now().isoformat(),
+    }
+    subscription_id = str(seen.subscription["id"]) if seen.subscription else None
+    _change(operation, at, call=planned, subscription_id=subscription_id)  # 5, the write-ahead
+
+
+def _look(operation: Operation, customer_id: str | None, at: _Hands) -> Seen | None:
+    """Step 4: the subscription that its buyer sees, read by id, with its schedule; None without a customer."""
+    if customer_id is None:
+        return None
+    if operation.kind is Kind.PORTAL:
+        customer = or_none(at.stripe.get_customer, customer_id)
+        return Seen(customer_id, None, None) if customer and not customer.get("deleted") else None
+    chosen = operation.subscription_id or _choose(customer_id, at)
+    # By id: a list promises no read-after-write, and this may be right after one of our own.
+    subscription = or_none(at.stripe.get_subscription, chosen) if chosen else None
+    schedule_id = schedule_of(subscription or {})
+    schedule = or_none(at.stripe.get_schedule, schedule_id) if schedule_id else None
+    return Seen(customer_id, subscription, schedule)
+
+
+def _choose(customer_id: str, at: _Hands) -> str | None:
+    """Of several, the one that speaks for the user, as GET /v1/subscription has it."""
+    now = at.clock.now()
+    rows = [
+        project(one, customer_id=customer_id, catalog=at.catalog, schedule=None, before=None, now=now)
+        for one in or_none(at.stripe.list_subscriptions, customer_id) or []
+        if belongs(one, at.catalog) and is_live(str(one.get("status")))
+    ]
+    chosen = choose(rows, now)
+    return chosen.subscription_id if chosen else None
+
+
+def _conclude(operation: Operation, step: Done | Refusal, customer_id: str | None, at: _Hands) -> None:
+    """Step 6: the operation ends with the projection that shows its effect, in one commit (SUB-36)."""
+    error: dict[str, Any] | None = None
+    status = OperationStatus.SUCCEEDED
+    if operation.failure is not None:
+        status, error = OperationStatus.FAILED, dict(operation.failure)
+    elif isinstance(step, Refusal):
+        status, error = OperationStatus.REFUSED, {"code": step.code, "detail": step.detail, **step.extra}
+    if customer_id is None or operation.kind is Kind.PORTAL:
+        _end(operation, status, error, at)
+        return
+    ended = False
+
+    def end(connection: sa.Connection) -> None:
+        nonlocal ended
+        ended = operation_ledger.finish(connection, operation, status, now=at.clock.now(), error=error)
+
+    sync_customer(
+        customer_id,
+        database=at.database,
+        stripe=at.stripe,
+        clock=at.clock,
+        catalog=at.catalog,
+        look_at_customer=False,
+        subscriptions=[operation.subscription_id] if operation.subscription_id else [],
+        then=end,
+        on_duplicates=lambda incident_id: at.queue.send(RemedyDuplicates(incident_id)),
+    )
+    if ended:
+        _tell(operation, status, error, at)
+
+
+def _end(
+    operation: Operation, status: OperationStatus, error: dict[str, Any] | None, at: _Hands, *, url: str | None = None
+) -> None:
+    with at.database.write() as connection:
+        ended = operation_ledger.finish(connection, operation, status, now=at.clock.now(), error=error, url=url)
+    if ended:
+        _tell(operation, status, error, at)
+
+
+def _tell(operation: Operation, status: OperationStatus, error: dict[str, Any] | None, at: _Hands) -> None:
+    code = error["code"] if error else None
+    log.info("operation.finished", operation_id=operation.id, kind=operation.kind.value, status=status.value, code=code)
+    at.doorbell.ring([operation.id])
+
+
+def _change(operation: Operation, at: _Hands, **values: Any) -> None:
+    """One compare-and-set; who lost it just goes again."""
+    with at.database.write() as connection:
+        if not operation_ledger.change(connection, operation, **values):
+            log.info("operation.moved_on", operation_id=operation.id)
+
+
+def _fail(operation: Operation, error: StripeRefused | StripeMisconfigured, at: _Hands) -> None:
+    """Stripe says no. Where a write of ours was refused, its earlier ones are taken back first."""
+    if operation.call is None and operation.sent and operation.failure is None:
+        # The buyer's wish was carried out; only looking is refused. That is no failure of the operation.
+        _postpone(operation, error, at)
+        return
+    words = error.sentence
+    if operation.call is not None and operation.call["name"] == Write.RELEASE:
+        words = f"The planned change of plan could not be taken back, so nothing else was changed. {words}"
+    failure = {"code": error.code, "detail": words}
+    log.warning("operation.stripe_refused", operation_id=operation.id, code=error.code, reason=error.sentence)
+    if operation.call is not None and operation.failure is None and operation.kind is Kind.SWITCH:
+        _change(operation, at, call=sa.null(), failure=failure)
+    else:
+        _end(operation, OperationStatus.FAILED, dict(operation.failure or failure), at)
+
+
+def _postpone(operation: Operation, error: OnelaneError, at: _Hands) -> float:
+    """Note the failure; the seconds until the next try: doubling, jittered, at least what Stripe asked for."""
+    wait = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(operation.failures, 12))
+    wait *= random.uniform(0.5, 1)  # noqa: S311 (jitter)
+    if isinstance(error, StripeUnclear) and error.retry_after:
+        wait = max(wait, min(error.retry_after, LONGEST_BACKOFF_SECONDS))
+    with at.database.write() as connection:
+        until = at.clock.now() + timedelta(seconds=wait)
+        operation_ledger.postpone(connection, operation, code=error.code, until=until)
+    log.warning(
+        "operation.postponed",
+        operation_id=operation.id,
+        code=error.code,
+        seconds=round(wait, 2),
+        reason=error.sentence,
+    )
+    return wait
+
+
+def _seconds_until_due(lane_id: int, at: _Hands) -> float | None:
+    """How long the oldest operation still has to wait; None when there is none."""
+    with at.database.read() as connection:
+        operation = operation_ledger.oldest_pending(connection, lane_id)
+    return None if operation is None else _left(operation, at.clock.now())
+
+
+def _left(operation: Operation, now: datetime) -> float:
+    """A time further ahead than any backoff was set by a machine whose clock is wrong."""
+    left = (operation.next_attempt_at or now) - now
+    return left.total_seconds() if timedelta() < left <= LONGEST_BACKOFF else 0.0
+
+
+def _send_later(job: WorkOperations, seconds: float, queue: Queue) -> None:
+    if seconds <= LONGEST_DELAY_SECONDS:
+        queue.send(job, delay_seconds=seconds)
