@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from billing import customer_ledger
 from billing.catalog import Catalog
-from billing.checkout import lane_ledger
+from billing.checkout import arrival_ledger
 from billing.checkout.lanes import fingerprint
 from billing.checkout.redirects import refusal
 from billing.clock import Clock
@@ -64,9 +64,9 @@ def record_operation(
     with database.write() as connection:
         if customer_ledger.read_customer(connection, user_id) is None:
             raise NoSubscription
-        lane_id = lane_ledger.open_lane(connection, user_id=user_id, product=catalog.product)
+        lane_id = arrival_ledger.open_lane(connection, user_id=user_id, product=catalog.product)
         # Numbering locks the lane row: what follows sees every earlier operation of this user.
-        values |= {"lane_id": lane_id, "number": lane_ledger.next_number(connection, lane_id)}
+        values |= {"lane_id": lane_id, "number": arrival_ledger.next_number(connection, lane_id)}
         earlier = _earlier(connection, values)
         # A second press of the same button waits for the first one's answer (SUB-37).
         waiting = operation_ledger.find_waiting_equal(connection, lane_id, values["body_hash"])
