@@ -1,5 +1,6 @@
 """What a pass over a lane may cost, and that none goes on without end."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from billing.database import Database
 from billing.errors import StripeMissing
 from billing.models import CheckoutStatus, lanes
 from tests.checkout_world import World
+from tests.databases import sqlite_in
 
 
 @pytest.fixture
@@ -130,3 +132,18 @@ def test_hundred_equal_requests_cost_no_more_calls_than_one(world: World) -> Non
     world.work()
     assert len(world.requests()) == 2 * alone
     assert len(world.sessions("open")) == 2
+
+
+@pytest.mark.timeout(300)
+def test_thousand_buyers_have_a_session_each_for_what_a_thousand_single_ones_cost(tmp_path: Path) -> None:
+    """CHK-2, LAN-11; faults row 4: on SQLite only, a thousand passes being enough."""
+    with sqlite_in(tmp_path) as database:
+        sa.event.listen(database.engine, "connect", lambda one, _: one.execute("PRAGMA synchronous=OFF"))
+        database.close()  # the connections of the migration
+        world = World(database)
+        for number in range(1000):
+            world.ask(user=f"user_{number}")
+        world.work()
+    sessions = world.sessions("open")
+    assert len({one["customer"] for one in sessions}) == len(sessions) == len(world.objects("customer")) == 1000
+    assert len(world.requests()) <= 8 * 1000
