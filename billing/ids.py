@@ -10,7 +10,11 @@ ACCOUNT = re.compile("acct" + _REST)
 CUSTOMER = re.compile("cus" + _REST)
 SUBSCRIPTION = re.compile("sub_(?!sched_)[A-Za-z0-9_]{1,250}")
 SESSION = re.compile("cs" + _REST)
+SCHEDULE = re.compile("sub_sched" + _REST)
+INVOICE = re.compile("in" + _REST)
 CHARGE = re.compile("(ch|py)" + _REST)
+PAYMENT_INTENT = re.compile("pi" + _REST)
+DISPUTE = re.compile("(du|dp)" + _REST)
 OBJECT = re.compile("[a-z]{1,20}" + _REST)
 
 

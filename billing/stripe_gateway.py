@@ -98,6 +98,15 @@ class StripeGateway(Protocol):
     def get_charge(self, charge_id: str) -> Json:
         """One charge."""
 
+    def get_invoice(self, invoice_id: str) -> Json:
+        """One invoice."""
+
+    def get_dispute(self, dispute_id: str) -> Json:
+        """One dispute."""
+
+    def get_thin_event(self, event_id: str) -> Json:
+        """What a thin notification stands for, with its `data`."""
+
     def page_events(self, *, created_since: datetime, after: str | None) -> Page:
         """A page of the account's events since then, newest first. StripeRefused when `after` is older than 30 days."""
 
@@ -220,6 +229,15 @@ class LiveStripe:
 
     def get_charge(self, charge_id: str) -> Json:
         return self._get(f"/v1/charges/{charge_id}", route="/v1/charges/{id}")
+
+    def get_invoice(self, invoice_id: str) -> Json:
+        return self._get(f"/v1/invoices/{invoice_id}", route="/v1/invoices/{id}")
+
+    def get_dispute(self, dispute_id: str) -> Json:
+        return self._get(f"/v1/disputes/{dispute_id}", route="/v1/disputes/{id}")
+
+    def get_thin_event(self, event_id: str) -> Json:
+        return self._get(f"/v2/core/events/{event_id}", route="/v2/core/events/{id}")
 
     def page_events(self, *, created_since: datetime, after: str | None) -> Page:
         return self._page("/v1/events", after, created={"gte": int(created_since.timestamp())})

@@ -3,7 +3,7 @@
 core.py       Sandbox: request in, answer out, without HTTP
 routes.py     every address; each resource has its own file
 paying.py     what a buyer does; cycle.py what passing time does
-events.py     what happened; webhooks.py and delivery.py who hears of it
+events.py     what happened, thin.py the same in v2's form; webhooks.py and delivery.py who hears of it
 http.py       the same over HTTP, with control.py, pages.py and server.py
 """
 

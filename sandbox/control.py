@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from . import webhooks
+from . import thin, webhooks
 from .core import Sandbox
 from .errors import ApiError, Json
 from .events import visible
@@ -132,14 +132,26 @@ def _deliveries(pages: Blueprint, sandbox: Sandbox) -> None:
 
     @pages.post("/webhook_endpoints")
     def configure_endpoint() -> tuple[Response, int]:
-        """`url` with `secret` or `secrets`: both old and new sign while a secret is rolled."""
+        """`url` with `secret` or `secrets`: both old and new sign while a secret is rolled. `thin`: it is sent thin
+        notifications."""
         body = _table()
         secrets = body.get("secrets") or [body.get("secret")]
         if not isinstance(body.get("url"), str) or not all(isinstance(one, str) and one for one in secrets):
             raise ApiError(400, "url and secret (or secrets) are required.")
         with sandbox.calling() as call:
-            one = webhooks.configured(call, body["url"], list(secrets), body.get("enabled_events"))
+            types, thinly = body.get("enabled_events"), body.get("thin") is True
+            one = webhooks.configured(call, body["url"], list(secrets), types, thinly=thinly)
         return jsonify(visible(one)), 201
+
+    @pages.post("/thin_events")
+    def announce() -> tuple[Response, int]:
+        """A thin event that exists in v2 only: `type`, and if wanted `data` and `related_object` ({id, type, url})."""
+        body = _table()
+        if not isinstance(body.get("type"), str):
+            raise ApiError(400, "type is required.")
+        with sandbox.calling() as call:
+            event = thin.announce(call, body["type"], named=body.get("related_object"), data=body.get("data"))
+        return jsonify(thin.shown(event)), 201
 
 
 def _buyers(pages: Blueprint, sandbox: Sandbox) -> None:

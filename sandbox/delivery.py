@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import thin
 from .errors import Json
 from .store import Store
 from .webhooks import listening
@@ -199,7 +200,7 @@ class Deliveries:
         if self.settings.drop > 0:
             self.settings.drop -= 1
             copies = 0
-        payload = json.dumps(event, indent=2).encode()
+        payload = json.dumps(thin.notification(event) if endpoint.get("_thin") else event, indent=2).encode()
         now = time.time()
         active = [each for each in endpoint["_secrets"] if endpoint.get("_until", {}).get(each, now) >= now]
         return endpoint["url"], payload, active, copies

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import forms
 from .calls import API_VERSION, Call, Route
-from .errors import Json, bad_parameter
+from .errors import Json, bad_parameter, missing_object
 from .lists import PAGING, page
 
 
@@ -43,7 +43,10 @@ def visible(one: Mapping[str, Any]) -> Json:
 
 
 def retrieve(call: Call, params: Json) -> Json:
-    return call.named("event", params["id"])
+    event = call.named("event", params["id"])
+    if event["object"] != "event":
+        raise missing_object("event", params["id"])
+    return event
 
 
 def list_events(call: Call, params: Json) -> Json:
@@ -56,6 +59,8 @@ def list_events(call: Call, params: Json) -> Json:
     oldest = call.now - 30 * 86400  # Stripe lists the events of the last 30 days
 
     def keep(event: Json) -> bool:
+        if event["object"] != "event":
+            return False  # of v2 only
         if event["created"] < oldest or (wanted and not any(matches(event["type"], one) for one in wanted)):
             return False
         return answered is None or (event["pending_webhooks"] == 0) == answered

@@ -23,8 +23,8 @@ def create_app(sandbox: Sandbox) -> Flask:
     app.register_blueprint(pages.blueprint(sandbox))
     app.register_blueprint(portal.blueprint(sandbox))
 
-    @app.route("/v1/<path:rest>", methods=["GET", "POST", "DELETE", "PUT", "PATCH"])
-    def api(rest: str) -> Response:
+    @app.route("/<any(v1, v2):version>/<path:rest>", methods=["GET", "POST", "DELETE", "PUT", "PATCH"])
+    def api(version: str, rest: str) -> Response:
         try:
             params = forms.decode(request.query_string.decode("utf-8", "replace"))
             if request.method == "POST":
@@ -33,7 +33,7 @@ def create_app(sandbox: Sandbox) -> Flask:
             return Response(_json(app, error.body("req_unread")), error.status, mimetype="application/json")
         answer = sandbox.request(
             request.method,
-            f"/v1/{rest}",
+            f"/{version}/{rest}",
             params,
             idempotency_key=request.headers.get("Idempotency-Key") or None,
             api_key=_api_key(),

@@ -15,6 +15,7 @@ from . import (
     refunds,
     schedules,
     subscriptions,
+    thin,
     webhooks,
 )
 from .calls import Handler, not_found
@@ -33,6 +34,7 @@ _RESOURCES = (
     refunds,
     schedules,
     subscriptions,
+    thin,
     webhooks,
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import forms
+from . import forms, thin
 from .calls import API_VERSION, Call, Route
 from .errors import Json
 from .events import matches
@@ -82,14 +82,20 @@ def plant(call: Call, endpoints: Sequence[Endpoint]) -> None:
         call.store.remove("webhook_endpoint", id)
 
 
-def configured(call: Call, url: str, secrets: list[str], types: list[str] | None = None) -> Json:
-    """The endpoint with this address, made or brought up to date: what a restart with the same settings needs."""
+def configured(
+    call: Call, url: str, secrets: list[str], types: list[str] | None = None, *, thinly: bool = False
+) -> Json:
+    """The endpoint with this address, made or brought up to date: what a restart with the same settings needs.
+
+    `thinly`: the one that is sent thin notifications; an address may have one of each.
+    """
     for one in call.store.all("webhook_endpoint"):
-        if one["url"] == url:
+        if one["url"] == url and one.get("_thin", False) == thinly:
             return call.store.change(
                 "webhook_endpoint", one["id"], _secrets=secrets, enabled_events=types or ["*"], status="enabled"
             )
-    return made(call, url, secrets=secrets, types=types)
+    one = made(call, url, secrets=secrets, types=types)
+    return call.store.change("webhook_endpoint", one["id"], _thin=True) if thinly else one
 
 
 def update(call: Call, params: Json) -> Json:
@@ -116,8 +122,14 @@ def listening(store: Store, event: Json) -> list[Json]:
         for one in store.all("webhook_endpoint")
         if one["status"] == "enabled"
         and one["livemode"] == event["livemode"]
-        and any(matches(event["type"], pattern) for pattern in one["enabled_events"])
+        and (one.get("_thin") or not thin.is_thin(event))
+        and any(matches(_type(one, event), pattern) for pattern in one["enabled_events"])
     ]
+
+
+def _type(endpoint: Json, event: Json) -> str:
+    """The event's type as this endpoint asks for it."""
+    return str(thin.shown(event)["type"] if endpoint.get("_thin") else event["type"])
 
 
 _TYPES = forms.items(forms.identifier, 500)

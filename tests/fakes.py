@@ -74,6 +74,18 @@ class FakeStripe:
     def get_charge(self, charge_id: str) -> Json:
         return self._get("get_charge", charge_id)
 
+    def get_invoice(self, invoice_id: str) -> Json:
+        return self._get("get_invoice", invoice_id)
+
+    def get_dispute(self, dispute_id: str) -> Json:
+        return self._get("get_dispute", dispute_id)
+
+    def get_payment_intent(self, payment_intent_id: str) -> Json:
+        return self._get("get_payment_intent", payment_intent_id)
+
+    def get_thin_event(self, event_id: str) -> Json:
+        return self._get("get_thin_event", event_id)
+
     def _get(self, name: str, id: str) -> Json:
         return self._answer(name, self.objects.get(id))
 

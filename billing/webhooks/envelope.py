@@ -18,7 +18,7 @@ import msgspec
 from billing.errors import InvalidEvent
 from billing.ids import ACCOUNT, CUSTOMER, EVENT, OBJECT, id_like
 from billing.models import EventStatus
-from billing.webhooks.event_types import asks
+from billing.webhooks.event_types import asks, is_thin
 
 MAX_DEPTH = 100
 THIN = "v2.core.event"
@@ -54,6 +54,7 @@ class Envelope(msgspec.Struct):
     livemode: bool
     object: Any = None
     account: str | None = None
+    context: Any = None
     data: Any = None
     related_object: Any = None
 
@@ -68,19 +69,18 @@ def read_event(body: bytes, *, now: datetime) -> NewEvent:
         raise InvalidEvent("The event's id is not one of Stripe's.")
     if not _TYPE.fullmatch(envelope.type):
         raise InvalidEvent("The event's type is not one of Stripe's.")
-    if envelope.account is not None and not id_like(ACCOUNT, envelope.account):
-        raise InvalidEvent("The event's account is not one of Stripe's.")
     thin = envelope.object == THIN
     hints = _subject(envelope, thin)
+    # A thin one of a type without the API's name, or the other way round: none that Stripe documents.
+    followed = thin == is_thin(envelope.type) and asks(envelope.type) is not None
     return NewEvent(
-        account=envelope.account or "",
+        account=_account(envelope, thin),
         livemode=envelope.livemode,
         event_id=envelope.id,
         type=envelope.type,
-        customer_id=_customer_of(hints),
+        customer_id=_customer_of(hints, "type" if thin else "object"),
         object_id=id_like(OBJECT, hints.get("id")),
-        # A thin notification tells no more than an id; those that we follow come as snapshots too.
-        status=EventStatus.IGNORED if thin or asks(envelope.type) is None else EventStatus.PENDING,
+        status=EventStatus.PENDING if followed else EventStatus.IGNORED,
         created_at=_time(envelope.created),
         received_at=now,
         next_attempt_at=now,
@@ -89,8 +89,9 @@ def read_event(body: bytes, *, now: datetime) -> NewEvent:
 
 
 def read_data(payload: bytes) -> Mapping[str, Any]:
-    """`data.object` of a stored payload."""
-    return _subject(_parse(payload), thin=False)
+    """`data.object` of a stored payload, `related_object` of a thin one."""
+    envelope = _parse(payload)
+    return _subject(envelope, thin=envelope.object == THIN)
 
 
 def _parse(body: bytes) -> Envelope:
@@ -148,8 +149,19 @@ def _subject(envelope: Envelope, thin: bool) -> Mapping[str, Any]:
     return found
 
 
-def _customer_of(subject: Mapping[str, Any]) -> str | None:
-    return id_like(CUSTOMER, subject if subject.get("object") == "customer" else subject.get("customer"))
+def _account(envelope: Envelope, thin: bool) -> str:
+    """Whose event it is, '' for our own; a thin one says it as the last part of a context such as `org_1/acct_1`."""
+    context = envelope.context if thin else None
+    path = str(context).split("/") if context is not None else []
+    if not all(id_like(OBJECT, part) for part in path):
+        raise InvalidEvent("The event's context is not one of Stripe's.")
+    if envelope.account is not None and not id_like(ACCOUNT, envelope.account):
+        raise InvalidEvent("The event's account is not one of Stripe's.")
+    return envelope.account or "".join(path[-1:])
+
+
+def _customer_of(subject: Mapping[str, Any], kind: str) -> str | None:
+    return id_like(CUSTOMER, subject if subject.get(kind) == "customer" else subject.get("customer"))
 
 
 def _time(created: int | str) -> datetime:

@@ -138,8 +138,12 @@ def claim(
 
 
 def note_customer(connection: sa.Connection, event_row_id: int, *, token: str, customer_id: str) -> bool:
-    """Note whose event this is, once that was found out; False when the claim was lost."""
-    return _mine(connection, token, [event_row_id], customer_id=customer_id) == 1
+    """Note whose event this is, once that was found out, and let go of it; False when the claim was lost.
+
+    It takes its place among the customer's events, so that one fetch is for all of them.
+    """
+    free = {"claim": None, "claimed_until": None, "attempts": events.c.attempts - 1}  # looking it up was no attempt
+    return _mine(connection, token, [event_row_id], customer_id=customer_id, **free) == 1
 
 
 def read_payload(connection: sa.Connection, event_row_id: int) -> bytes | None:

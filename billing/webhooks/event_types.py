@@ -2,7 +2,7 @@
 
 Events are hints: the payload says whose, Stripe says what. So nearly all of them ask for the same thing, a
 sync of the customer, and the order in which they come does not matter. A type not listed here is recorded
-and left alone.
+and left alone, thin ones (of the v2 API's form) among them.
 """
 
 from enum import StrEnum
@@ -16,6 +16,7 @@ class Ask(StrEnum):
     SESSION = "session"  # also note what became of the checkout session
     CUSTOMER = "customer"  # also look whether the customer still exists
     DISPUTE = "dispute"  # names a charge, not a customer: ask the charge whose it is
+    MISSED = "missed"  # tells of events that were never made: look at whom they concerned, or at everybody
 
 
 class Followed(NamedTuple):
@@ -25,6 +26,7 @@ class Followed(NamedTuple):
     ask: Ask = Ask.SYNC
 
 
+# What a snapshot endpoint is told. Of most of them Stripe also sends thin notifications, with `v1.` before the type.
 FOLLOWED: dict[str, Followed] = {
     # --- checkout
     "checkout.session.completed": Followed(
@@ -99,8 +101,21 @@ FOLLOWED: dict[str, Followed] = {
     ),
 }
 
+# What comes as a thin notification only.
+FOLLOWED_THIN: dict[str, Followed] = {
+    "v2.core.health.event_generation_failure.resolved": Followed(
+        "Occurs when Stripe could not make an event, which is then never sent nor listed.", Ask.MISSED
+    ),
+}
+_THIN = ("v1.", "v2.")
+
+
+def is_thin(event_type: str) -> bool:
+    """Whether a notification of this type is thin: it names the API of its object first."""
+    return event_type.startswith(_THIN)
+
 
 def asks(event_type: str) -> Ask | None:
-    """What an event of this type asks for; None when nobody follows it."""
-    followed = FOLLOWED.get(event_type)
+    """What an event of this type asks for, thin or not; None when nobody follows it."""
+    followed = FOLLOWED_THIN.get(event_type) or FOLLOWED.get(event_type.removeprefix("v1."))
     return followed.ask if followed else None

@@ -1,9 +1,10 @@
 """Processing: a wake-up with a row id comes in; the customer's pending events leave done, with their projection.
 
-1 claim all of the customer's due events (LED-2)  2 leave out what nobody follows (WHK-11)  3 find out whose a
-dispute is (WHK-12)  4 sync the customer once for all of them, and close them in the same transaction (LED-6)
-5 on failure give them back for later, or bury them (LED-7). What can be noted in the ledger is noted here and
-nowhere else: the task sees only a ledger that cannot be written, or a bug.
+1 claim all of the customer's due events (LED-2)  2 leave out what nobody follows (WHK-11)  3 find out whose an event
+is that names no customer (WHK-12, WHK-70), and begin again with those of that customer  4 sync the customer once for
+all of them, and close them in the same transaction (LED-6)  5 on failure give them back for later, or bury them
+(LED-7). What can be noted in the ledger is noted here and nowhere else: the task sees only a ledger that cannot be
+written, or a bug.
 """
 
 import random
@@ -24,19 +25,19 @@ from billing.errors import (
     OnelaneError,
     PermanentError,
     StripeMisconfigured,
-    StripeMissing,
     StripeUnclear,
 )
-from billing.ids import CHARGE, CUSTOMER, SESSION, SUBSCRIPTION, id_like
-from billing.jobs import ProcessEvent, RemedyDuplicates
+from billing.ids import SESSION, SUBSCRIPTION, id_like
+from billing.jobs import RECONCILE_ROW, ProcessEvent, Reconcile, RemedyDuplicates
 from billing.models import EventStatus
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.synchronizing import sync_customer
 from billing.webhooks import event_ledger
-from billing.webhooks.envelope import read_data
 from billing.webhooks.event_ledger import Claimed
 from billing.webhooks.event_types import Ask, asks
+from billing.webhooks.reconciling import begin_with_everybody
+from billing.webhooks.whose import find_customer
 
 __all__ = ["process_event", "sync_customer"]
 
@@ -62,6 +63,11 @@ class Batch:
         """The rows."""
         return [event.id for event in self.events]
 
+    @property
+    def customer_id(self) -> str | None:
+        """Whose they are; None for an event of whom nobody knows yet, which came alone."""
+        return self.events[0].customer_id
+
 
 def process_event(
     event_row_id: int,
@@ -76,8 +82,12 @@ def process_event(
     batch = _claim(event_row_id, database=database, clock=clock)
     if not batch.events:
         return  # done already, not due, or somebody else is at it
+    again = False
     try:
-        _work(batch, database=database, stripe=stripe, queue=queue, clock=clock, catalog=catalog)
+        if batch.customer_id is None:
+            again = _find_its_place(batch, database=database, stripe=stripe, queue=queue, clock=clock)
+        else:
+            _work(batch, database=database, stripe=stripe, queue=queue, clock=clock, catalog=catalog)
     except LedgerUnavailable:
         raise  # nothing can be noted; the lease ends by itself
     except OnelaneError as error:
@@ -85,6 +95,8 @@ def process_event(
     except Exception as error:
         _note_failure(batch, error, database=database, queue=queue, clock=clock)
         raise  # a bug: the events wait, and whoever watches the worker hears of it
+    if again:
+        process_event(event_row_id, database=database, stripe=stripe, queue=queue, clock=clock, catalog=catalog)
 
 
 def _claim(event_row_id: int, *, database: Database, clock: Clock) -> Batch:
@@ -100,24 +112,35 @@ def _claim(event_row_id: int, *, database: Database, clock: Clock) -> Batch:
     return Batch(token, [event for event in claimed if event.id not in spent])
 
 
+def _find_its_place(batch: Batch, *, database: Database, stripe: StripeGateway, queue: Queue, clock: Clock) -> bool:
+    """Step 3: whether it is known now whose this is, so that it can be claimed with the others of that customer."""
+    [event] = batch.events
+    found = find_customer(event, database=database, stripe=stripe)
+    with database.write() as connection:
+        if found.customer_id:
+            return event_ledger.note_customer(connection, event.id, token=batch.token, customer_id=found.customer_id)
+        status = EventStatus.DONE if found.everybody else EventStatus.IGNORED
+        if _close(connection, batch, batch.ids, status, clock=clock) and found.everybody:
+            begin_with_everybody(connection, clock=clock)
+    if found.everybody:
+        log.error("events.never_made", event_id=event.event_id)
+        queue.send(Reconcile(RECONCILE_ROW))
+    return False
+
+
 def _work(
     batch: Batch, *, database: Database, stripe: StripeGateway, queue: Queue, clock: Clock, catalog: Catalog
 ) -> None:
+    """Steps 2 and 4, for events of a known customer."""
     followed = [event for event in batch.events if asks(event.type)]
-    customer_id = next((event.customer_id for event in followed if event.customer_id), None)
-    if customer_id is None and followed:
-        customer_id = _whose(
-            followed[0], batch.token, database=database, stripe=stripe
-        )  # without a customer it came alone
+    ignored = [event.id for event in batch.events if event not in followed]
 
     def close(connection: sa.Connection) -> None:
-        done = [event.id for event in followed] if customer_id else []
-        rest = [id_ for id_ in batch.ids if id_ not in done]
-        for ids, status in ((done, EventStatus.DONE), (rest, EventStatus.IGNORED)):
-            if ids and event_ledger.finish(connection, ids, token=batch.token, status=status, now=clock.now()):
-                log.info("event.finished", event_row_ids=ids, status=status.value)
+        _close(connection, batch, [event.id for event in followed], EventStatus.DONE, clock=clock)
+        _close(connection, batch, ignored, EventStatus.IGNORED, clock=clock)
 
-    if customer_id is None:
+    customer_id = batch.customer_id
+    if customer_id is None or not followed:
         with database.write() as connection:
             close(connection)
         return
@@ -127,7 +150,7 @@ def _work(
         stripe=stripe,
         clock=clock,
         catalog=catalog,
-        look_at_customer=any(asks(event.type) is Ask.CUSTOMER for event in followed),
+        look_at_customer=any(asks(event.type) in (Ask.CUSTOMER, Ask.MISSED) for event in followed),
         sessions=_named(SESSION, [event for event in followed if asks(event.type) is Ask.SESSION]),
         subscriptions=_named(SUBSCRIPTION, followed),
         then=close,
@@ -135,24 +158,14 @@ def _work(
     )
 
 
-def _whose(event: Claimed, token: str, *, database: Database, stripe: StripeGateway) -> str | None:
-    """Step 3: a dispute names a charge, and the charge its customer. Nothing else is looked for."""
-    if asks(event.type) is not Ask.DISPUTE:
-        return None
-    with database.read() as connection:
-        payload = event_ledger.read_payload(connection, event.id)
-    if payload is None:
-        return None  # pruned
-    charge_id = id_like(CHARGE, read_data(payload).get("charge"))
-    try:
-        charge = stripe.get_charge(charge_id) if charge_id else {}
-    except StripeMissing:
-        return None
-    customer_id = id_like(CUSTOMER, charge.get("customer"))
-    if customer_id:
-        with database.write() as connection:
-            event_ledger.note_customer(connection, event.id, token=token, customer_id=customer_id)
-    return customer_id
+def _close(connection: sa.Connection, batch: Batch, ids: list[int], status: EventStatus, *, clock: Clock) -> int:
+    """How many were still ours."""
+    if not ids:
+        return 0
+    closed = event_ledger.finish(connection, ids, token=batch.token, status=status, now=clock.now())
+    if closed:
+        log.info("event.finished", event_row_ids=ids, status=status.value)
+    return closed
 
 
 def _named(pattern: re.Pattern[str], events: Sequence[Claimed]) -> set[str]:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
 import structlog
 from prometheus_client import Counter
 
@@ -106,6 +107,18 @@ def reconcile(
     return row
 
 
+def begin_with_everybody(connection: sa.Connection, *, clock: Clock) -> None:
+    """Let the next run begin anew and compare every customer; whoever reconciles just now loses its claim (WHK-49).
+
+    One that was begun for this and has not compared anybody yet does for this, too.
+    """
+    row, now = upkeep_ledger.read(connection, RECONCILE_ROW), clock.now()
+    if row.thorough and row.phase in (UpkeepPhase.STRAYS, UpkeepPhase.EVENTS) and not _is_too_old(row, now):
+        return
+    first = reconcile_ledger.bound_at(connection)
+    upkeep_ledger.begin_anew(connection, RECONCILE_ROW, **_beginning(row, first, now, since=None, thorough=True))
+
+
 # --- the run
 
 
@@ -124,9 +137,15 @@ def _is_too_old(row: Upkeep, now: datetime) -> bool:
 
 def _begin(row: Upkeep, at: Hands, *, since: datetime | None, thorough: bool) -> Upkeep:
     """From the mark less an hour. Before the first run nothing was missed that is older than the ledger itself."""
-    now = at.clock.now()
     with at.database.read() as connection:
         first = reconcile_ledger.bound_at(connection)
+    return save(row, at, **_beginning(row, first, at.clock.now(), since=since, thorough=thorough))
+
+
+def _beginning(
+    row: Upkeep, first: datetime | None, now: datetime, *, since: datetime | None, thorough: bool
+) -> dict[str, Any]:
+    """What the row of a run that begins holds."""
     unread = row.mark - OVERLAP if row.mark else (first or now) - BEFORE_FIRST
     since = min(since or unread, unread)  # never later: what lies between would be taken for read
     gap = since < now - READABLE
@@ -134,17 +153,15 @@ def _begin(row: Upkeep, at: Hands, *, since: datetime | None, thorough: bool) ->
         FOUND.labels("gap").inc()
         log.error("reconcile.gap", since=since.isoformat(), mark=row.mark and row.mark.isoformat())
     report: dict[str, Any] = {"gap": gap, **dict.fromkeys(COUNTS, 0), "drift": []}
-    return save(
-        row,
-        at,
-        phase=UpkeepPhase.STRAYS,
-        cursor=None,
-        thorough=thorough or gap,
-        report=report,
-        since=max(since, now - READABLE),
-        until=None,
-        started_at=now,
-    )
+    return {
+        "phase": UpkeepPhase.STRAYS,
+        "cursor": None,
+        "thorough": thorough or gap,
+        "report": report,
+        "since": max(since, now - READABLE),
+        "until": None,
+        "started_at": now,
+    }
 
 
 def _finish(row: Upkeep) -> None:

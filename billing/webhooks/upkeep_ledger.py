@@ -83,6 +83,13 @@ def let_go(connection: sa.Connection, row: Upkeep, **values: Any) -> bool:
     return _change(connection, row, claim=None, claimed_until=None, **values)
 
 
+def begin_anew(connection: sa.Connection, row_id: int, **values: Any) -> None:
+    """Change the row whoever is at it: their claim is lost with this, and what they save after it."""
+    insert_new(connection, upkeep, {"id": row_id, "report": {}})
+    free = {"claim": None, "claimed_until": None, "failures": 0, "next_attempt_at": None, "error": None}
+    connection.execute(sa.update(upkeep).where(upkeep.c.id == row_id).values(**free, **values))
+
+
 def _change(connection: sa.Connection, row: Upkeep, **values: Any) -> bool:
     mine = sa.update(upkeep).where(upkeep.c.id == row.id, upkeep.c.claim == row.claim)
     return connection.execute(mine.values(**values)).rowcount == 1

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.installation_ledger import insert_first
+from billing.jobs import Job
 from billing.models import events, subscriptions
 from billing.subscriptions.projection import Subscription, project
 from billing.webhooks import upkeep_ledger
@@ -52,8 +53,11 @@ class Shop(World):
     def work_events(self) -> None:
         """Work what waits, as workers and sweep would."""
         while self.queue.sent:
-            job = self.queue.sent.pop(0)
-            process_event(job.row_id, stripe=self.stripe, catalog=self.catalog, **self.places())
+            self.process(self.queue.sent.pop(0))
+
+    def process(self, job: Job) -> None:
+        """Work one wake-up."""
+        process_event(job.row_id, stripe=self.stripe, catalog=self.catalog, **self.places())
 
     def reconcile(self, **instead: Any) -> Upkeep | None:
         """One run, a few minutes later: no delivery is on its way any more."""
