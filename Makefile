@@ -15,7 +15,7 @@ dev: .venv/run.stamp  ## run everything on this machine: no account, no Docker; 
 test: .venv/dev.stamp  ## every test, real Valkey and PostgreSQL included
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
-bench: .venv/dev.stamp  ## one buyer, 100 requests at once: the usual way and onelane side by side (ARGS=200: a Stripe 200 ms away; ARGS=drain: bursts of events through workers)
+bench: .venv/dev.stamp  ## one buyer, 100 requests at once: the usual way and onelane side by side (ARGS=200: a Stripe 200 ms away; ARGS=receiver: how fast deliveries are taken; ARGS=drain: bursts of events through workers)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 race: .venv/dev.stamp  ## look for an interleaving that breaks the checkout protocol, and show every shortcut found out (ARGS: minutes, or a shortcut's name)

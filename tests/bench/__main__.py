@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import drain
+from tests.bench import drain, receiver
 from tests.bench.costs import SETTINGS, Cost, know, our_costs, percentile, round_trip, usual_costs
 from tests.bench.crowd import Phase, run_phase
 from tests.bench.storm import (
@@ -162,8 +162,12 @@ def measure(stripe: Stripe, blow: Callable[[], list[list[Answer]]]) -> Mapping[s
     }
 
 
-if sys.argv[1:2] == ["drain"]:  # make bench ARGS="drain 200 0,100000"
-    del sys.argv[1]
-    drain.main()
-else:
-    main()
+match sys.argv[1:]:
+    case ["drain", *_]:  # make bench ARGS="drain 200 0,100000"
+        del sys.argv[1]
+        drain.main()
+    case ["receiver", *rest]:  # make bench ARGS="receiver 4 compare"
+        receiver.main(rest)
+    case _:
+        main()
+        print("More: make bench ARGS=receiver (deliveries), make bench ARGS=drain (bursts of events through workers).")

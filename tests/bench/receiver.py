@@ -1,170 +1,169 @@
-"""The receiver side by side: bare Flask, the usual tutorial, and ours on SQLite and on PostgreSQL; then as it grows.
+"""`make bench ARGS=receiver`: the four receivers side by side, ours as its ledger grows, and its memory over a million.
 
-One run, one machine, one after the other, all under `app.server` with the same settings. Every 200 of ours is a
-durable commit: SQLite with synchronous=FULL, PostgreSQL with fsync.
-`python -m tests.bench.receiver [seconds] [rows,...] [million]` prints the tables.
+All four run at the same time and take the load in turns, in short rounds, each round in another order: whatever else
+the machine does hits all alike. Ratios are the medians of those within a round.
 """
 
-import http.client
+import argparse
 import os
 import platform
-import subprocess
-import sys
+import statistics
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from importlib import import_module
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.ports import free_port
-from billing.database import Database
-from tests.bench.load import CONNECTIONS, SECRET, Load, send, write_deliveries
-from tests.databases import running_postgres, sqlite_in
-from tests.dev.running import ROOT, descendants, environment, wait_until
-from tests.valkey import running_valkey
+from tests.bench import growth, written
+from tests.bench.load import CONNECTIONS, Load, send, write_deliveries
+from tests.bench.serving import APPLICATIONS, BARE, TUTORIAL, Server, receiver
 
-THREADS = 160  # as many as `onelane web` has
-APPLICATIONS = {
-    "bare Flask": "tests.bench.bare",
-    "the usual tutorial": "tests.bench.tutorial",
-    "onelane, SQLite": "app.wsgi",
-    "onelane, PostgreSQL": "app.wsgi",
-}
+SECONDS, ROUNDS = 8.0, 5
 WARM_UP_SECONDS = 2
-MOST_A_SECOND = 9000  # so many deliveries are made for the warm-up, after which the rate is known
+MOST_A_SECOND = 14_000  # so many deliveries are made for a round: more than bare Flask answers
+PARTS = ("compare", "growth", "memory")
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A receiver that runs: its port and its processes."""
-
-    port: int
-    pids: tuple[int, ...]
-    ledger: Database | None = None
-
-    def cpu_seconds(self) -> float:
-        """User and system time of its processes so far."""
-        ticks = 0
-        for pid in self.pids:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
-    def memory_bytes(self) -> int:
-        """Resident memory of its processes."""
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids)
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Measured:
-    """One load on one receiver."""
+    """One receiver's rounds."""
 
-    load: Load
-    cpu_each: float  # seconds of the server's processes for a request
-    memory: tuple[int, int]  # bytes before and after
+    loads: list[Load] = field(default_factory=list)
+    cpu_seconds: float = 0.0  # of the server's processes, in all of the rounds
+    memory: tuple[int, int] = (0, 0)  # bytes before and after
+
+    @property
+    def rate(self) -> float:
+        """Requests a second, over all rounds."""
+        return sum(load.requests for load in self.loads) / sum(load.seconds for load in self.loads)
+
+    @property
+    def cpu_each(self) -> float:
+        """Seconds of a processor for a request."""
+        return self.cpu_seconds / sum(load.requests for load in self.loads)
+
+    def middle(self, name: str) -> float:
+        """The median of the rounds' percentiles."""
+        return statistics.median(getattr(load, name) for load in self.loads)
+
+    def beside(self, other: "Measured | None", name: str = "rate") -> float | None:
+        """How much more than the other's, round by round; the median."""
+        if other is None:
+            return None
+        pairs = zip(self.loads, other.loads, strict=True)
+        return statistics.median(getattr(mine, name) / getattr(theirs, name) for mine, theirs in pairs)
 
 
-def main(arguments: list[str]) -> None:
-    """Print the tables."""
-    if arguments[:1] == ["serve"]:
-        return serve(arguments[1], int(arguments[2]))
-    seconds = float(arguments[0]) if arguments else 8.0
-    found = {name: measure(name, seconds) for name in APPLICATIONS if not arguments[1:] or name in arguments[1:]}
-    print(table(found))
-    print(
-        f"\n{CONNECTIONS} connections, {seconds:.0f} s each."
-        f" {os.cpu_count()} cores, Python {platform.python_version()}."
-    )
-    return None
+def main(arguments: Sequence[str]) -> None:
+    """Print the tables, and with --write put them and the plot into docs."""
+    parser = argparse.ArgumentParser(prog='make bench ARGS="receiver ..."', description=__doc__.partition("\n")[0])
+    parser.add_argument("seconds", nargs="?", type=float, default=SECONDS, help="of a round (default 8)")
+    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="for each receiver (default 5)")
+    parser.add_argument("--rows", default=",".join(map(str, growth.ROWS)), help="of the ledgers that are compared")
+    parser.add_argument("--events", type=int, default=growth.EVENTS, help="for the memory (default 1000000)")
+    parser.add_argument("--write", action="store_true", help="put what was measured into docs/benchmarks.md")
+    given = parser.parse_args(arguments)
+    parts = given.parts or PARTS
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(unknown)}")
+    started, text, found = time.monotonic(), [], None
+
+    def say(part: str) -> None:
+        text.append(part)
+        print(f"{part}\n", flush=True)
+
+    if "compare" in parts:
+        found = compare(given.seconds, given.rounds)
+        say(table(found))
+        say(
+            f"{CONNECTIONS} connections, {given.rounds} rounds of {given.seconds:.0f} s each. Ratios are medians of the"
+            " rounds', times medians of the rounds' percentiles,\nCPU that of the web process."
+        )
+    if "growth" in parts:
+        rows = [int(each) for each in given.rows.split(",")]
+        say(growth.growth_table(growth.grow(rows, seconds=given.seconds, rounds=given.rounds)))
+    if "memory" in parts:
+        say(growth.memory_table(growth.remember(given.events)))
+    say(machine())
+    print(f"{time.monotonic() - started:.0f} s.")
+    if given.write:
+        chart = (
+            written.bars("Deliveries answered in a second", {name: one.rate for name, one in found.items()})
+            if (found)
+            else None
+        )
+        written.write("\n\n".join(text), chart)
 
 
-def measure(name: str, seconds: float) -> Measured:
-    """Put one receiver under load for so many seconds."""
-    with tempfile.TemporaryDirectory() as folder, receiver(name, Path(folder)) as server:
-        warm = write_deliveries(Path(folder), "warm", MOST_A_SECOND * WARM_UP_SECONDS)
-        expected = send(warm, server.port, seconds=WARM_UP_SECONDS).rate
-        deliveries = write_deliveries(Path(folder), "measured", int(max(expected * 2.5, 2000) * seconds))
-        cpu, memory = server.cpu_seconds(), server.memory_bytes()
-        load = send(deliveries, server.port, seconds=seconds)
-        assert not load.refused, load
-        return Measured(load, (server.cpu_seconds() - cpu) / load.requests, (memory, server.memory_bytes()))
+def compare(seconds: float, rounds: int) -> dict[str, Measured]:
+    """Put each of the receivers under load, in turns."""
+    found = {name: Measured() for name in APPLICATIONS}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        running = {
+            name: stack.enter_context(receiver(name, folder / str(number))) for number, name in enumerate(APPLICATIONS)
+        }
+        warm = write_deliveries(folder, "warm", MOST_A_SECOND * WARM_UP_SECONDS)
+        for server in running.values():
+            send(warm, server.port, seconds=WARM_UP_SECONDS)
+        names, before = list(running), {name: server.memory_bytes() for name, server in running.items()}
+        for number in range(rounds):
+            deliveries = write_deliveries(folder, f"round {number}", int(MOST_A_SECOND * seconds))
+            for name in names:
+                measure(found[name], running[name], deliveries, seconds)
+            deliveries.with_name(f"{deliveries.name}.1").unlink()
+            names.append(names.pop(0))
+        for name, server in running.items():
+            found[name].memory = (before[name], server.memory_bytes())
+            if server.ledger:
+                answered = sum(load.requests for load in found[name].loads)
+                assert server.rows() >= answered, f"{name}: {answered} were answered 200, {server.rows()} are there"
+    return found
+
+
+def measure(measured: Measured, server: Server, deliveries: Path, seconds: float) -> None:
+    """One round of one receiver."""
+    rows = server.rows() if server.ledger else 0
+    cpu = server.cpu_seconds()
+    load = send(deliveries, server.port, seconds=seconds)
+    measured.cpu_seconds += server.cpu_seconds() - cpu
+    measured.loads.append(load)
+    assert not load.refused, load
+    if server.ledger:
+        assert server.rows() - rows >= load.requests, "a 200 that is no row"
 
 
 def table(found: Mapping[str, Measured]) -> str:
     """The rows of the comparison, in Markdown."""
-    bare, tutorial = (found[name].load.rate if name in found else 0 for name in ("bare Flask", "the usual tutorial"))
+    bare, tutorial = found.get(BARE), found.get(TUTORIAL)
     lines = [
-        "| receiver | requests/s | x tutorial | of bare | p50 | p99 | CPU a request | memory |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| receiver | requests/s | x tutorial | of bare | p50 | p99 | p99, x bare | CPU a request | memory |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, one in found.items():
-        load, (before, after) = one.load, one.memory
-        ratios = f"{load.rate / tutorial if tutorial else 0:.1f} | {load.rate / bare if bare else 0:.2f}"
-        times = f"{load.p50 * 1000:.1f} ms | {load.p99 * 1000:.1f} ms | {one.cpu_each * 1e6:.0f} µs"
-        memory = f"{before / 2**20:.0f} to {after / 2**20:.0f} MiB"
-        lines.append(f"| {name} | {load.rate:,.0f} | {ratios} | {times} | {memory} |")
+        cells = [f"{one.rate:,.0f}", _times(one.beside(tutorial), 1), _times(one.beside(bare), 2)]
+        cells += [f"{one.middle('p50') * 1000:.1f} ms", f"{one.middle('p99') * 1000:.1f} ms"]
+        cells += [_times(one.beside(bare, "p99"), 2), f"{one.cpu_each * 1e6:.0f} µs"]
+        cells += [" to ".join(f"{each / 2**20:.0f}" for each in one.memory) + " MiB"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-@contextmanager
-def receiver(name: str, folder: Path) -> Iterator[Server]:
-    """Start one of the four, with everything it needs, each new."""
-    with ExitStack() as stack:
-        valkey = stack.enter_context(running_valkey(folder / "valkey"))
-        settings = {
-            "REDIS_URL": valkey.url,
-            "STRIPE_WEBHOOK_SECRETS": SECRET,
-            "AUTH_JWT_SECRET": "nobody asks for a checkout here, whatever",
-            "CATALOG": str(ROOT / "catalog.toml"),
-        }
-        ledger = None
-        if name == "onelane, SQLite":
-            ledger = stack.enter_context(sqlite_in(folder))
-        elif name == "onelane, PostgreSQL":
-            ledger = stack.enter_context(stack.enter_context(running_postgres(durable=True)).fresh())
-        if ledger:
-            settings["DATABASE_URL"] = ledger.url.render_as_string(hide_password=False)
-        port, pids = stack.enter_context(served(APPLICATIONS[name], folder, settings))
-        yield Server(port, pids, ledger)
+def machine() -> str:
+    """What it was measured on, and what that shares."""
+    return (
+        f"{os.cpu_count()} cores ({_processor()}), {platform.system()}, Python {platform.python_version()},"
+        f" load {os.getloadavg()[0]:.1f} at the end. The load generator, Valkey and PostgreSQL share\nthe cores with"
+        " the receiver."
+    )
 
 
-@contextmanager
-def served(application: str, folder: Path, settings: Mapping[str, str]) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Serve an application in processes of its own; their port and their ids."""
-    port, log = free_port(18_850), folder / "log"
-    command = [sys.executable, "-m", "tests.bench.receiver", "serve", application, str(port)]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(**settings), stdout=output, stderr=output)
-    try:
-        wait_until(lambda: _listens(port) or process.poll() is not None, lambda: log.read_text("utf-8"))
-        assert process.poll() is None, log.read_text("utf-8")
-        yield port, (process.pid, *descendants(process.pid))
-    finally:
-        process.terminate()
-        process.wait(40)
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def serve(application: str, port: int) -> None:
-    """Become the server: that of `onelane web`, over this application."""
-    from app.server import serve as serve_until_stopped
-    from billing.settings import load_settings
-
-    settings = load_settings(port=port, stripe_api_key=None)
-    serve_until_stopped(settings, workers=1, threads=THREADS, load=lambda: import_module(application).application)
-
-
-def _listens(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/webhooks/stripe")
-        return connection.getresponse().status == 405
-    except OSError:
-        return False
-    finally:
-        connection.close()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _times(ratio: float | None, digits: int) -> str:
+    return "" if ratio is None else f"{ratio:.{digits}f}"
