@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app import schemas
+from app.auth import MAX_USER_ID
 from app.errors import PROBLEMS
 from app.operations import BUYER, OPERATIONS, SERVER, STRIPE, TAGS, Operation
 
@@ -124,7 +125,7 @@ def _ref(model: type[BaseModel]) -> Schema:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
-_USER_ID = {"type": "string", "minLength": 1, "maxLength": 200}
+_USER_ID = {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID, "pattern": schemas.PRINTABLE}
 _PARAMETERS: Schema = {
     "CheckoutId": {
         "name": "id",
@@ -152,7 +153,7 @@ _PARAMETERS: Schema = {
         "required": False,
         "description": "Quoted or bare, up to 255 characters, kept for 24 h per user. The same key and body give the"
         " same checkout or operation as it is now; another body is refused.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 257},
+        "schema": {"type": "string", "pattern": '^("[ !#-~]{1,255}"|[!#-~][!-~]{0,254})$'},
     },
     "Prefer": {
         "name": "Prefer",

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.auth import MAX_USER_ID, is_user_id
+from billing.checkout.requests import LONGEST_KEY, LONGEST_VALUE
+from billing.ids import CUSTOMER
 
 
 def _printable(value: str) -> str:
@@ -16,7 +18,17 @@ def _printable(value: str) -> str:
     return value
 
 
-UserId = Annotated[str, AfterValidator(_printable), Field(min_length=1, max_length=MAX_USER_ID)]
+# For the document only, and as far as every client's regular expressions go: the code refuses in words of its own.
+PRINTABLE = r"^[^\u0000-\u001f\u007f-\u00a0\ufffd]+$"
+_NO_NUL = r"^[^\u0000]*$"
+_METADATA_KEY = rf"^(?!(type|nonce)$|onelane_)[^\[\]\u0000]{{1,{LONGEST_KEY}}}$"
+
+UserId = Annotated[
+    str,
+    AfterValidator(_printable),
+    Field(min_length=1, max_length=MAX_USER_ID, json_schema_extra={"pattern": PRINTABLE}),
+]
+Reference = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": _NO_NUL})]
 Time = Annotated[str, Field(description="ISO 8601 in UTC", examples=["2026-03-01T12:00:00Z"])]
 
 
@@ -50,12 +62,21 @@ class CheckoutBody(Strict):
         examples=["https://app.example.com/billing"],
     )
     quantity: int = Field(1, ge=1, le=999_999, description="How many; the plan says how many there may be")
-    client_reference_id: str | None = Field(None, min_length=1, max_length=200, description="Your own reference")
+    client_reference_id: Reference | None = Field(None, description="Your own reference")
     metadata: dict[str, str] = Field(
         default_factory=dict,
         max_length=20,
         description="Your own notes, copied to the session and the subscription. `type`, `nonce` and `onelane_*` are"
         " refused",
+        json_schema_extra={
+            "propertyNames": {"pattern": _METADATA_KEY},
+            "additionalProperties": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": LONGEST_VALUE,
+                "pattern": _NO_NUL,
+            },
+        },
     )
 
 
@@ -103,7 +124,12 @@ class ServerPortalBody(PortalBody, ServerBody):
 class CustomerBody(Strict):
     """An existing Stripe customer."""
 
-    customer_id: str = Field(min_length=1, max_length=255, examples=["cus_9s6XKzkNRiz8i3"])
+    customer_id: str = Field(
+        min_length=1,
+        max_length=255,
+        examples=["cus_9s6XKzkNRiz8i3"],
+        json_schema_extra={"pattern": f"^{CUSTOMER.pattern}$"},
+    )
 
 
 # --- answers
