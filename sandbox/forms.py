@@ -16,6 +16,8 @@ Check = Callable[[Any, str], Any]
 Table = Mapping[str, Check]
 
 _PARTS = re.compile(r"\[([^\[\]]*)\]")
+_INDEX = re.compile(r"[0-9]{1,9}")
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 _MAX_DEPTH = 10  # Stripe's own parameters nest to about six
 
 
@@ -103,7 +105,7 @@ def integer(least: int | None = None, most: int | None = None) -> Check:
     def run(value: Any, param: str) -> int | None:
         if value == "" or value is None:
             return None
-        if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value):
+        if isinstance(value, str) and _INTEGER.fullmatch(value):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             raise bad_parameter(f"Invalid integer: {_show(value)}", param, code="parameter_invalid_integer")
@@ -173,7 +175,7 @@ def items(each: Check, most: int = 100) -> Check:
     def run(value: Any, param: str) -> list[Any]:
         if value == "" or value is None:
             return []
-        if isinstance(value, Mapping) and all(str(key).isdigit() for key in value):
+        if isinstance(value, Mapping) and all(_INDEX.fullmatch(str(key)) for key in value):
             value = [value[key] for key in sorted(value, key=int)]
         if not isinstance(value, list | tuple):
             raise bad_parameter("Invalid array", param)

@@ -41,6 +41,8 @@ _RESOURCES = (
 _FIXED: dict[tuple[str, str], tuple[Table, Handler]] = {}
 _WITH_ID: list[tuple[str, re.Pattern[str], Table, Handler]] = []
 
+ROUTES: list[tuple[str, str, Table]] = [(one[0], one[1], one[2]) for resource in _RESOURCES for one in resource.ROUTES]
+
 for _resource in _RESOURCES:
     for _method, _path, _table, _handler in _resource.ROUTES:
         if "{id}" in _path:

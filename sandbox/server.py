@@ -9,6 +9,7 @@ import http.client
 import io
 import json
 import logging
+import re
 import signal
 import socket
 import sys
@@ -27,6 +28,7 @@ from .webhooks import Endpoint
 
 _log = logging.getLogger("sandbox")
 _IDLE_SECONDS = 75  # how long a connection may wait for its next request
+_LENGTH = re.compile(r"[0-9]{1,9}")
 _MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -76,7 +78,7 @@ class _Handler(WSGIRequestHandler):
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not length.isdigit() or int(length) > _MOST_BYTES:
+        if "Transfer-Encoding" in self.headers or not _LENGTH.fullmatch(length) or int(length) > _MOST_BYTES:
             self._write("411 Length Required", [("Content-Type", "text/plain")], b"Send a Content-Length.\n")
             return None
         body = self.rfile.read(int(length))
