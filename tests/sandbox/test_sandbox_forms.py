@@ -44,7 +44,7 @@ def client() -> FlaskClient:
 @settings(fuzz, max_examples=300)
 @given(text=st.lists(SHARDS, max_size=12).map("".join) | st.text(max_size=40))
 def test_any_text_is_parameters_or_a_400(text: str) -> None:
-    """SBX-3, SBX-54"""
+    """SBX-3, SBX-58"""
     try:
         decoded = decode(text)
     except ApiError as refusal:
@@ -68,7 +68,7 @@ def calls(draw: Any) -> tuple[str, str, str]:
 @settings(fuzz, max_examples=400)
 @given(call=calls())
 def test_any_form_is_served_or_refused_as_stripe_refuses(client: FlaskClient, call: tuple[str, str, str]) -> None:
-    """SBX-3, SBX-54"""
+    """SBX-3, SBX-58"""
     method, path, form = call
     sent: dict[str, Any] = {"data": form, "content_type": "application/x-www-form-urlencoded"}
     if method != "POST":
