@@ -46,6 +46,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "already_canceling": Problem(409, "The subscription ends at the end of its period already."),
     "superseded": Problem(409, "A newer checkout of the same user took over."),
     "customer_taken": Problem(409, "The user or the Stripe customer is already taken."),
+    "user_erased": Problem(410, "The user was erased."),
     "payload_too_large": Problem(413, "The body is too large."),
     "unsupported_media_type": Problem(415, "The body must be application/json."),
     "invalid_request": Problem(422, "The request does not make sense."),

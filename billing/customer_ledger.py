@@ -21,6 +21,7 @@ class CustomerRow:
     idempotency_key: str
     parameters: dict[str, Any]
     requested_at: datetime | None
+    erased_at: datetime | None
 
 
 def open_customer(connection: sa.Connection, *, user_id: str, email: str | None, now: datetime) -> None:
@@ -43,6 +44,12 @@ def read_customer(connection: sa.Connection, user_id: str) -> CustomerRow | None
 def find_user(connection: sa.Connection, customer_id: str) -> str | None:
     """Whose Stripe customer this is, by our own table only, never by metadata."""
     return connection.scalar(sa.select(customers.c.user_id).where(customers.c.customer_id == customer_id))
+
+
+def is_erased(connection: sa.Connection, customer_id: str) -> bool:
+    """Whether the user whose Stripe customer this is was erased."""
+    gone = sa.exists().where(customers.c.customer_id == customer_id, customers.c.erased_at.is_not(None))
+    return bool(connection.scalar(sa.select(gone)))
 
 
 def requested(connection: sa.Connection, user_id: str, *, now: datetime) -> None:

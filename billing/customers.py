@@ -22,6 +22,7 @@ from billing.errors import (
     StripeRefused,
     StripeSavedFailure,
     StripeUnclear,
+    UserErased,
 )
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.synchronizing import sync_customer
@@ -58,11 +59,14 @@ def ensure_customer(user_id: str, *, database: Database, stripe: StripeGateway, 
 
 
 def claim_customer(user_id: str, customer_id: str, *, database: Database, clock: Clock) -> None:
-    """Note that an existing Stripe customer is this user's. Raises InvalidRequest, CustomerTaken."""
+    """Note that an existing Stripe customer is this user's. Raises InvalidRequest, CustomerTaken, UserErased."""
     if not CUSTOMER_ID.fullmatch(customer_id):
         raise InvalidRequest("The customer id is not valid.", ("/customer_id", "must look like cus_..."))
     with database.write() as connection:
         customer_ledger.open_customer(connection, user_id=user_id, email=None, now=clock.now())
+        row = customer_ledger.read_customer(connection, user_id)
+        if row is not None and row.erased_at is not None:
+            raise UserErased
         if customer_ledger.claim(connection, user_id=user_id, customer_id=customer_id):
             return
         if customer_ledger.find_user(connection, customer_id) == user_id:
@@ -93,6 +97,15 @@ def release_deleted(
             log.warning("customer.released", customer_id=customer_id, reason="deleted at Stripe")
         row = customer_ledger.read_customer(connection, user_id)
     return row is not None and row.customer_id != customer_id
+
+
+def adopt_made(row: CustomerRow, *, database: Database, stripe: StripeGateway, clock: Clock) -> None:
+    """Note the customer that an interrupted creation made, if it made one; none is created."""
+    if row.customer_id is None and row.requested_at is not None:
+        found = _look_for(row, stripe=stripe, clock=clock)
+        if found is not None:
+            with database.write() as connection:
+                customer_ledger.give(connection, row, found)
 
 
 def _create(row: CustomerRow, *, database: Database, stripe: StripeGateway, clock: Clock) -> str:

@@ -157,6 +157,15 @@ class NoSubscription(PermanentError):
         super().__init__("This user has no subscription to this product.")
 
 
+class UserErased(PermanentError):
+    """The user was erased: nothing of theirs is taken any more."""
+
+    code = "user_erased"
+
+    def __init__(self) -> None:
+        super().__init__("This user was erased. A person who comes back needs a new user id.")
+
+
 class CustomerTaken(PermanentError):
     """The user already has a Stripe customer, or the Stripe customer already belongs to a user."""
 
@@ -170,6 +179,12 @@ class StaleWrite(TransientError):
 
 
 # --- What an operator can be told
+
+
+class NotErasable(PermanentError):
+    """Somebody who may still be billed is not erased. The sentence says what to do first."""
+
+    code = "not_erasable"
 
 
 class ReplayUnderWay(TransientError):

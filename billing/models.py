@@ -186,7 +186,9 @@ customers = sa.Table(
     sa.Column("parameters", Json, nullable=False),
     _time("created_at", nullable=False),
     _time("requested_at"),  # when the first POST with this key went out; NULL: none did
-    _time("erased_at"),
+    _time("erased_at"),  # from here on nothing personal is taken in
+    sa.Column("erasure_reason", sa.Text),
+    _time("erasure_finished_at"),  # everything personal was gone
 )
 
 # One lane per customer and product.
@@ -201,6 +203,7 @@ lanes = sa.Table(
     sa.Column("nonce", sa.String(36)),
     sa.Column("session_id", ShortText),
     sa.Column("last_number", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("erased", sa.Boolean, nullable=False, server_default=sa.false()),  # its user: nothing arrives any more
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
     sa.Column("last_error", ShortText),  # the code of the last of them
     _time("next_attempt_at"),  # "again later": not before this; NULL is now

@@ -95,6 +95,9 @@ class StripeGateway(Protocol):
     def get_customer(self, customer_id: str) -> Json:
         """One customer (`deleted: true` when it is gone)."""
 
+    def delete_customer(self, customer_id: str) -> None:
+        """Delete a customer for good; that cancels every subscription it has. StripeMissing when there is none."""
+
     def get_charge(self, charge_id: str) -> Json:
         """One charge."""
 
@@ -226,6 +229,10 @@ class LiveStripe:
 
     def get_customer(self, customer_id: str) -> Json:
         return self._get(f"/v1/customers/{customer_id}", route="/v1/customers/{id}")
+
+    def delete_customer(self, customer_id: str) -> None:
+        path, route = f"/v1/customers/{customer_id}", "/v1/customers/{id}"
+        self._request("delete", path, route=route, max_network_retries=0)
 
     def get_charge(self, charge_id: str) -> Json:
         return self._get(f"/v1/charges/{charge_id}", route="/v1/charges/{id}")

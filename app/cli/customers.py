@@ -1,13 +1,15 @@
-"""`onelane customers import FILE.csv`: users who already have a Stripe customer, in bulk.
+"""`onelane customers`: users come in from elsewhere, and users are erased.
 
-The file has the columns user_id and customer_id. Each row stands for itself: a bad one is reported with
-its line and the others are imported. Importing a file again changes nothing.
+`import FILE.csv` notes existing Stripe customers in bulk. The file has the columns user_id and customer_id. Each row
+stands for itself: a bad one is reported with its line and the others are imported. Importing a file again changes
+nothing. `erase USER_ID` removes what is personal about one user; interrupted, it is run again and goes on.
 """
 
 import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import structlog
@@ -17,8 +19,13 @@ from billing import reports
 from billing.clock import SystemClock
 from billing.customers import CUSTOMER_ID, claim_customer
 from billing.database import Database
-from billing.errors import PermanentError
+from billing.erasing import Found, count_holdings, erase_user
+from billing.erasure_ledger import Holdings
+from billing.errors import ConfigurationError, PermanentError
+from billing.installation import bind
 from billing.logs import configure_logging
+from billing.migrate import is_current
+from billing.services import build_services
 from billing.settings import load_settings
 
 log = structlog.get_logger(__name__)
@@ -61,6 +68,59 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
         log.info("customers.imported", imported=good, refused=len(problems), reason=reason)
     if problems:
         sys.exit(1)
+
+
+@customers.command("erase")
+@click.argument("user_id")
+@click.option("--delete-at-stripe", is_flag=True, help="Delete their customer at Stripe too; it keeps the invoices.")
+@bulk_write
+def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | None, yes: bool) -> None:
+    """Remove what is personal about a user, for good. Refused while a subscription of theirs is live."""
+    settings = load_settings()
+    services = build_services(settings)
+    if services.stripe is None:
+        raise ConfigurationError("STRIPE_API_KEY is not set. Set it: nobody is erased whom Stripe still bills.")
+    if not is_current(services.database):
+        raise ConfigurationError("The ledger lacks this version's tables. Run `onelane db upgrade` first.")
+    bind(database=services.database, stripe=services.stripe, settings=settings, clock=services.clock)
+    at_hand: dict[str, Any] = {
+        "database": services.database,
+        "stripe": services.stripe.behind_buyers(),
+        "catalog": services.catalog,
+        "delete_at_stripe": delete_at_stripe,
+    }
+    given = None if dry_run else require_reason(reason)
+    found = count_holdings(user_id, **at_hand)
+    click.echo(f"{_counted(found.holdings)}; at Stripe: {', '.join(found.customer_ids) or 'no customer'}.")
+    if given is None:
+        _say_what_would_happen(found, delete_at_stripe=delete_at_stripe)
+        return
+    also = " and delete the customer at Stripe" if delete_at_stripe else ""
+    confirm(f"Erase this user from {services.database.url!r}{also}? Nobody can undo it.", yes=yes or bool(found.live))
+    configure_logging(settings, process="cli", stream=sys.stderr)
+    with progress_bar(found.holdings.rows, "Erasing") as bar:
+        removed = erase_user(
+            user_id,
+            reason=given,
+            locks=services.locks,
+            doorbell=services.doorbell,
+            clock=services.clock,
+            progress=bar.update,
+            **at_hand,
+        )
+    click.echo(f"Erased: {_counted(removed)}.")
+
+
+def _counted(holdings: Holdings) -> str:
+    said = [f"{number} {kind}" for kind, number in holdings.as_dict().items() if number]
+    return ", ".join(said) or "nothing personal is kept"
+
+
+def _say_what_would_happen(found: Found, *, delete_at_stripe: bool) -> None:
+    if found.live:
+        click.echo(f"It would be refused: still billed by {', '.join(found.live)}.")
+        sys.exit(1)
+    click.echo("All of it would be erased" + (", and the customer deleted at Stripe." if delete_at_stripe else "."))
 
 
 def _read(file: Path) -> Iterator[tuple[int, str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.database import insert_new
+from billing.errors import UserErased
 from billing.models import checkouts, lanes
 
 _FIND_LANE = sa.select(lanes.c.id).where(
@@ -17,7 +18,7 @@ _FIND_LANE = sa.select(lanes.c.id).where(
 )
 _NEXT_NUMBER = (
     sa.update(lanes)
-    .where(lanes.c.id == sa.bindparam("lane_id"))
+    .where(lanes.c.id == sa.bindparam("lane_id"), lanes.c.erased.is_(False))
     .values(last_number=lanes.c.last_number + 1)
     .returning(lanes.c.last_number)
 )
@@ -37,8 +38,14 @@ def open_lane(connection: sa.Connection, *, user_id: str, product: str) -> int:
 
 
 def next_number(connection: sa.Connection, lane_id: int) -> int:
-    """Number an arriving checkout. The version stays: an arrival must not void a worker's compare-and-set."""
-    return int(connection.execute(_NEXT_NUMBER, {"lane_id": lane_id}).scalar_one())
+    """Number an arriving checkout. The version stays: an arrival must not void a worker's compare-and-set.
+
+    Raises UserErased: whoever erases a user changes this row, so that each of the two sees what the other did.
+    """
+    number = connection.execute(_NEXT_NUMBER, {"lane_id": lane_id}).scalar_one_or_none()
+    if number is None:
+        raise UserErased
+    return int(number)
 
 
 def insert_checkout(connection: sa.Connection, values: dict[str, Any]) -> bool:

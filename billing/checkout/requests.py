@@ -64,7 +64,8 @@ def record_checkout(
     catalog: Catalog,
     redirect_origins: Collection[str],
 ) -> Recorded:
-    """Record a checkout and wake a worker (step 0). Raises InvalidRequest, IdempotencyMismatch, LedgerUnavailable."""
+    """Record a checkout and wake a worker (step 0). Raises InvalidRequest, IdempotencyMismatch, UserErased and
+    LedgerUnavailable."""
     check_request(request, catalog=catalog, redirect_origins=redirect_origins)
     body = asdict(request)
     price_id = catalog.plans[request.plan].price

@@ -49,7 +49,8 @@ def record_operation(
 ) -> Recorded:
     """Record an operation and wake a worker.
 
-    Raises InvalidRequest, IdempotencyMismatch, NoSubscription (for users who never were customers), LedgerUnavailable.
+    Raises InvalidRequest, IdempotencyMismatch, NoSubscription (for users who never were customers), UserErased and
+    LedgerUnavailable.
     """
     _check(kind, request, catalog=catalog, redirect_origins=redirect_origins)
     values: dict[str, Any] = {

@@ -14,7 +14,7 @@ import structlog
 
 from billing.catalog import Catalog
 from billing.clock import Clock
-from billing.customer_ledger import find_user
+from billing.customer_ledger import find_user, is_erased
 from billing.database import Database
 from billing.errors import StaleWrite
 from billing.stripe_gateway import StripeGateway
@@ -129,7 +129,12 @@ def _note(
     ours: Sequence[Subscription],
     now: datetime,
 ) -> None:
-    """Every change goes to the application with whose it is and what it means for their access."""
+    """Every change goes to the application with whose it is and what it means for their access.
+
+    Nothing of somebody who was erased: the application knows them no more, and what was sent is forgotten.
+    """
+    if is_erased(connection, customer_id):
+        return
     about = {
         "user_id": find_user(connection, customer_id),
         "customer_id": customer_id,

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from billing.models import EventStatus, events, replayed_events
+from billing.models import EventStatus, customers, events, replayed_events
 from billing.webhooks.envelope import NewEvent
 
 # 1,000: far more than one customer ever makes in a burst; databases limit the parameters of a statement.
@@ -140,10 +140,13 @@ def claim(
 def note_customer(connection: sa.Connection, event_row_id: int, *, token: str, customer_id: str) -> bool:
     """Note whose event this is, once that was found out, and let go of it; False when the claim was lost.
 
-    It takes its place among the customer's events, so that one fetch is for all of them.
+    It takes its place among the customer's events, so that one fetch is for all of them. Of somebody who was erased the
+    payload goes now: while nobody knew whose it is, it was kept.
     """
     free = {"claim": None, "claimed_until": None, "attempts": events.c.attempts - 1}  # looking it up was no attempt
-    return _mine(connection, token, [event_row_id], customer_id=customer_id, **free) == 1
+    erased = sa.exists().where(customers.c.customer_id == customer_id, customers.c.erased_at.is_not(None))
+    payload = sa.case((erased, sa.null()), else_=events.c.payload)
+    return _mine(connection, token, [event_row_id], customer_id=customer_id, payload=payload, **free) == 1
 
 
 def read_payload(connection: sa.Connection, event_row_id: int) -> bytes | None:

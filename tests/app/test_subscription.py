@@ -2,9 +2,10 @@
 
 import pytest
 
+from billing import erasure_ledger
 from billing.models import projections, subscriptions
 from tests.builders import NOON
-from tests.checkout_world import World
+from tests.checkout_world import ORIGIN, World
 from tests.web import API_KEYS, Web
 
 CUSTOMERS = "/v1/customers/"
@@ -110,3 +111,19 @@ def test_buyer_may_not_name_customers(web: Web) -> None:
     for user in ("user_1", "user_2"):
         answer = web.call("PUT", CUSTOMERS + user, user="user_1", json={"customer_id": "cus_1"})
         assert (answer.status_code, answer.get_json(force=True)["code"]) == (403, "forbidden")
+
+
+def test_somebody_who_was_erased_is_told_so_everywhere(web: Web, world: World) -> None:
+    """SUB-55: 410, which no client asks again."""
+    assert web.call("PUT", CUSTOMERS + "user_1", bearer=API_KEYS[0], json={"customer_id": "cus_1"}).status_code == 200
+    with world.database.write() as connection:
+        lane_id = erasure_ledger.open_lane(connection, "user_1", world.catalog.product)
+        erasure_ledger.mark(connection, "user_1", lane_id, reason="a letter", now=NOON)
+    addresses = {"success_url": f"{ORIGIN}/ok", "cancel_url": f"{ORIGIN}/no"}
+    answers = [
+        web.call("POST", "/v1/checkouts", json={"plan": "standard", **addresses}),
+        web.call("POST", "/v1/subscription/cancel"),
+        web.call("PUT", CUSTOMERS + "user_1", bearer=API_KEYS[0], json={"customer_id": "cus_1"}),
+    ]
+    assert [(one.status_code, one.get_json(force=True)["code"]) for one in answers] == [(410, "user_erased")] * 3
+    assert web.get("/v1/subscription").get_json()["access"]["granted"] is False

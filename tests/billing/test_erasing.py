@@ -1,0 +1,365 @@
+"""Erasing a user: over the sandbox, on both databases, and after a crash anywhere."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from billing import customer_ledger
+from billing.customers import claim_customer
+from billing.doorbell import LocalDoorbell
+from billing.erasing import count_holdings, erase_user
+from billing.erasure_ledger import Holdings
+from billing.errors import NotErasable, UserErased
+from billing.models import customers, events, metadata, outbox
+from billing.operations.deciding import Kind
+from billing.operations.requests import record_operation
+from tests.billing.reconciling import Shop as Delivered
+from tests.builders import build_event
+from tests.checkout_world import ORIGIN
+from tests.crashing import Crash, Fuse, FusedDatabase, FusedStripe
+
+CANARY = "canary"
+
+
+class Shop(Delivered):
+    """A shop whose buyers say something personal wherever they can."""
+
+    def arrive(self, user: str = "user_1") -> None:
+        """A user comes with an address."""
+        with self.database.write() as connection:
+            email = f"{CANARY}-{user}@example.com"
+            customer_ledger.open_customer(connection, user_id=user, email=email, now=self.clock.now())
+
+    def ask_personally(self, user: str = "user_1", plan: str = "standard") -> str:
+        """A checkout with something personal in every field; its id."""
+        said = f"{CANARY}-{user}"
+        return self.ask(
+            plan,
+            user=user,
+            key=f"{said}-{plan}",
+            success_url=f"{ORIGIN}/ok?{said}",
+            cancel_url=f"{ORIGIN}/no?{said}",
+            client_reference_id=said,
+            metadata={"note": said},
+        )
+
+    def change(self, kind: Kind, user: str = "user_1", **request: Any) -> None:
+        """Record an operation."""
+        record_operation(
+            kind,
+            request,
+            user_id=user,
+            idempotency_key=f"{CANARY}-{user}-{kind}",
+            redirect_origins=[ORIGIN],
+            catalog=self.catalog,
+            **self.places(),
+        )
+
+    def ended(self, user: str = "user_1") -> str:
+        """A user who bought, opened the portal, and whose subscription ended; their customer."""
+        self.arrive(user)
+        checkout_id = self.ask_personally(user)
+        self.work()
+        paid = self.sandbox.pay(str(self.view(checkout_id, user=user).session_id))
+        self.told()
+        self.change(Kind.PORTAL, user, return_url=f"{ORIGIN}/?{CANARY}-{user}")
+        self.work()
+        self.sandbox.request("DELETE", f"/v1/subscriptions/{paid['subscription']}")
+        self.told()
+        return str(paid["customer"])
+
+    def told(self) -> None:
+        """What Stripe says arrives, a little of it a second time, and is worked."""
+        self.queue.sent.clear()
+        made = self.made()
+        known = len(self.rows(events))
+        self.deliver(made[max(0, known - 2) :])
+        self.work_events()
+
+    def erase(self, user: str = "user_1", **instead: Any) -> Holdings:
+        """As the command does it."""
+        collaborators: dict[str, Any] = {
+            "reason": "asked for by letter",
+            "delete_at_stripe": False,
+            "database": self.database,
+            "stripe": self.stripe,
+            "locks": self.locks,
+            "doorbell": self.doorbell,
+            "clock": self.clock,
+            "catalog": self.catalog,
+        }
+        return erase_user(user, **collaborators | instead)
+
+    def holdings(self, user: str = "user_1", **instead: Any) -> Any:
+        """What erasing would remove."""
+        rest: dict[str, Any] = {"database": self.database, "stripe": self.stripe, "catalog": self.catalog}
+        return count_holdings(user, **{"delete_at_stripe": False, **rest, **instead})
+
+    def dump(self) -> str:
+        """The whole ledger as text."""
+        return "\n".join(str(tuple(row)) for table in metadata.sorted_tables for row in self.rows(table))
+
+    def row(self, user: str = "user_1") -> Any:
+        """The user's tombstone."""
+        return next(row for row in self.rows(customers) if row.user_id == user)
+
+
+class Hooked:
+    """A Stripe in front of which something happens once, right before a call of that name."""
+
+    def __init__(self, stripe: Any, name: str, hook: Callable[[], object]) -> None:
+        self._stripe, self._name, self._hook = stripe, name, hook
+        self._due = True
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._stripe, name)
+        if name != self._name or not self._due:
+            return real
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            if self._due:
+                self._due = False
+                self._hook()
+            return real(*arguments, **options)
+
+        return call
+
+
+@pytest.fixture
+def shop(database) -> Shop:
+    """An empty ledger, an empty Stripe."""
+    return Shop(database)
+
+
+# --- what goes
+
+
+def test_everything_personal_is_gone_and_ids_stay(shop):
+    """SUB-50: and nothing of another user's."""
+    customer = shop.ended("user_1")
+    shop.ended("user_2")
+    assert shop.dump().count(f"{CANARY}-user_1") > 5
+    before = shop.dump().count(f"{CANARY}-user_2")
+    counted = shop.holdings().holdings
+
+    removed = shop.erase()
+
+    assert f"{CANARY}-user_1" not in shop.dump()
+    assert shop.dump().count(f"{CANARY}-user_2") == before
+    assert removed == counted
+    assert all(counted.as_dict().values()), "every kind was there"
+    row = shop.row()
+    assert (row.customer_id, row.erasure_reason) == (customer, "asked for by letter")
+    assert row.erasure_finished_at == shop.clock.now()
+    assert shop.erase() == Holdings(), "once more changes nothing"
+    assert shop.holdings().holdings == Holdings()
+
+
+def test_what_was_not_sent_yet_is_not_sent(shop):
+    """SUB-50: messages that wait go with the rest."""
+    shop.ended()
+    assert {row.status for row in shop.rows(outbox)} == {"pending"}
+    shop.erase()
+    assert {(row.status, str(row.payload)) for row in shop.rows(outbox)} == {("erased", "{}")}
+
+
+def test_user_without_any_customer_is_erased_too(shop):
+    """SUB-50: somebody who signed up and never bought."""
+    shop.arrive()
+    assert shop.erase() == Holdings(emails=1)
+    assert CANARY not in shop.dump()
+    with pytest.raises(NotErasable, match="no user"):
+        shop.erase("user_9")
+
+
+# --- what comes late
+
+
+def test_nothing_that_comes_late_brings_it_back(shop):
+    """SUB-51, faults row 77: an event, a dispute that names no customer, reconciling, and a change at Stripe."""
+    customer = shop.ended()
+    shop.erase()
+    messages = len(shop.rows(outbox))
+    shop.sandbox.request("POST", f"/v1/customers/{customer}", {"name": CANARY})
+    charge = shop.objects("charge")[0]["id"]
+    dispute = {"id": "dp_1", "object": "dispute", "charge": charge, "evidence": {"customer_name": CANARY}}
+    shop.deliver([build_event("charge.dispute.created", dispute)])
+    shop.work_events()
+    assert CANARY not in shop.dump()
+
+    shop.reconcile(thorough=True)
+    shop.work_events()
+    shop.sandbox.request(
+        "POST",
+        "/v1/subscriptions",
+        {"customer": customer, "items": [{"price": shop.catalog.plans["standard"].price}], "metadata": {"x": CANARY}},
+    )
+    shop.told()
+
+    assert len(shop.projection()) == 2, "what Stripe has is still followed"
+    assert CANARY not in shop.dump()
+    assert len(shop.rows(outbox)) == messages
+    assert all(event.payload is None for event in shop.rows(events) if event.customer_id == customer)
+
+
+# --- who is not erased
+
+
+@pytest.mark.parametrize("status", ["active", "past_due", "unpaid", "paused", "trialing"])
+def test_who_is_still_billed_is_not_erased_and_told_why(shop, status):
+    """SUB-52"""
+    shop.arrive()
+    shop.subscribe("user_1")
+    subscription = shop.objects("subscription")[0]["id"]
+    shop.sandbox.force_status(subscription, status)
+    before = shop.dump()
+    assert shop.holdings().live == [subscription]
+    with pytest.raises(NotErasable, match=f"{subscription}.*Cancel it first"):
+        shop.erase()
+    assert shop.dump() == before
+    assert shop.ended("user_2")
+    shop.erase("user_2")
+
+
+def test_payment_on_its_way_keeps_a_user(shop):
+    """SUB-52: a debit that takes days."""
+    checkout = shop.served()
+    shop.sandbox.pay(str(checkout.session_id), delayed=True)
+    with pytest.raises(NotErasable, match="Cancel it first"):
+        shop.erase()
+    assert shop.row().erased_at is None
+
+
+def test_open_page_is_expired_first(shop):
+    """SUB-53"""
+    checkout = shop.served()
+    shop.erase()
+    assert [one["status"] for one in shop.sessions()] == ["expired"]
+    assert shop.view(checkout.id).url is None
+
+
+def test_page_that_was_paid_in_the_last_moment_keeps_its_user(shop):
+    """SUB-53, and then they go on as before."""
+    shop.arrive()
+    checkout_id = shop.ask_personally()
+    shop.work()
+    session = str(shop.view(checkout_id).session_id)
+    paying = Hooked(shop.stripe, "expire_session", lambda: shop.sandbox.pay(session))
+    with pytest.raises(NotErasable, match="sub_"):
+        shop.erase(stripe=paying)
+    assert shop.row().erased_at is None
+    assert CANARY in shop.dump()
+    assert shop.served("commit").error["code"] == "already_subscribed"
+
+
+# --- interrupted
+
+
+def test_run_that_is_killed_anywhere_is_finished_by_the_next(shop, monkeypatch):
+    """SUB-54: at each call to Stripe and each commit, with small batches."""
+    monkeypatch.setattr("billing.erasing.BATCH", 8)
+    for steps in count(1):
+        user = f"user_{steps}"
+        shop.ended(user)
+        shop.ask_personally(user, "commit")
+        shop.work()
+        fuse = Fuse(steps)
+        fused = {"stripe": FusedStripe(shop.stripe, fuse), "database": FusedDatabase(shop.database, fuse)}
+        try:
+            shop.erase(user, **fused)
+        except Crash:
+            shop.erase(user)
+        assert f"{CANARY}-{user}" not in shop.dump()
+        assert shop.row(user).erasure_finished_at is not None
+        assert shop.sessions("open") == []
+        if not fuse.burnt:
+            break
+    assert steps > 15
+
+
+def test_who_paid_between_a_killed_run_and_the_next_is_served_again(shop):
+    """SUB-53, SUB-54: a mark that was left behind does not lock out a subscriber."""
+    shop.arrive()
+    checkout = shop.served()
+    with pytest.raises(Crash):  # right after the mark
+        shop.erase(database=FusedDatabase(shop.database, Fuse(4)))
+    assert shop.row().erased_at is not None
+    shop.sandbox.pay(str(checkout.session_id))
+    with pytest.raises(NotErasable):
+        shop.erase()
+    assert shop.row().erased_at is None
+
+
+# --- who comes afterwards, or meanwhile
+
+
+def test_requests_for_somebody_erased_are_refused_and_leave_nothing(shop):
+    """SUB-55"""
+    shop.ended()
+    shop.erase()
+    before = shop.dump()
+    with pytest.raises(UserErased):
+        shop.ask_personally()
+    with pytest.raises(UserErased):
+        shop.change(Kind.PORTAL, return_url=f"{ORIGIN}/")
+    with pytest.raises(UserErased):
+        claim_customer("user_1", "cus_other", database=shop.database, clock=shop.clock)
+    assert shop.dump() == before
+
+
+def test_checkout_that_waits_during_the_erasure_is_refused_and_makes_no_page(shop):
+    """SUB-55: its worker is past everything but the creation when the user is erased."""
+    shop.arrive()
+    checkout_id = shop.ask_personally()
+    erased: list[Holdings] = []
+    meanwhile = Hooked(shop.stripe, "list_subscriptions", lambda: erased.append(shop.erase(doorbell=LocalDoorbell())))
+    shop.work_lane(1, stripe=meanwhile)
+    shop.work()
+    assert erased
+    assert shop.view(checkout_id).error["code"] == "user_erased"
+    assert shop.creates() == 0
+    assert CANARY not in shop.dump()
+
+
+def test_operation_that_waits_is_refused(shop):
+    """SUB-55"""
+    shop.ended()
+    shop.change(Kind.CANCEL)
+    shop.erase()
+    shop.work()
+    with shop.database.read() as connection:
+        found = connection.execute(sa.text("SELECT status FROM operations WHERE kind = 'cancel'")).scalars().all()
+    assert found == ["refused"]
+
+
+# --- at Stripe
+
+
+def test_customer_at_stripe_goes_only_when_asked_for(shop):
+    """SUB-56"""
+    customer = shop.ended()
+    shop.erase()
+    assert "deleted" not in shop.sandbox.request("GET", f"/v1/customers/{customer}").body
+    shop.erase(delete_at_stripe=True)
+    assert shop.sandbox.request("GET", f"/v1/customers/{customer}").body["deleted"] is True
+    shop.erase(delete_at_stripe=True)
+    shop.told()
+    assert CANARY not in shop.dump()
+
+
+def test_customer_with_a_subscription_to_another_product_is_not_deleted(shop):
+    """SUB-56: erased here, yes."""
+    customer = shop.ended()
+    price = {"currency": "usd", "unit_amount": 500, "recurring": {"interval": "month"}, "product_data": {"name": "x"}}
+    other = shop.sandbox.request("POST", "/v1/prices", price).body["id"]
+    method = shop.sandbox.request("GET", "/v1/payment_methods", {"customer": customer}).body["data"][0]["id"]
+    made = {"customer": customer, "items": [{"price": other}], "default_payment_method": method}
+    assert shop.sandbox.request("POST", "/v1/subscriptions", made).status == 200
+    with pytest.raises(NotErasable):
+        shop.erase(delete_at_stripe=True)
+    assert shop.row().erased_at is None
+    shop.erase()
+    assert CANARY not in shop.dump()
