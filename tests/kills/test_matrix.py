@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.databases import Postgres
-from tests.kills.world import END_SECONDS, LOCK_SECONDS, World, in_background, running_world, thaw
+from tests.kills.asking import in_background, thaw
+from tests.kills.world import END_SECONDS, LOCK_SECONDS, World, running_world
 from tests.valkey import wait_until
 
 FULL = os.environ.get("KILLS") == "full"

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.kills.asking import in_background, thaw
 from tests.kills.postgres import KillablePostgres, killable_postgres
-from tests.kills.world import World, in_background, running_world, thaw
+from tests.kills.world import World, running_world
 from tests.valkey import wait_until
 
 FULL = os.environ.get("KILLS") == "full"
@@ -67,7 +68,7 @@ def test_flushed_redis_lets_two_workers_in_and_only_one_changes_the_lane(world: 
 def test_queue_that_is_flushed_costs_time_only(world: World) -> None:
     """LED-8, CHK-13; faults row 20: the jobs are lost, the rows are not."""
     buyers = [f"unqueued-{number}" for number in range(5)]
-    workers = [int(path.name) for path in (world.folder / "alive").iterdir()]
+    workers = world.worker_pids()
     asked = {}
     try:
         for pid in workers:

@@ -1,9 +1,8 @@
 """Real Celery workers that can be told to die, freeze or pause at one step of the protocol, once; for tests only.
 
-`python -m tests.kills.worker FOLDER COUNT` imports once and forks COUNT workers of one thread each, and another for
-each that dies. A file `armed/<user>` with "<step> <moment> <what>" is a command for the worker that gets there first:
-`kill` and `stop` are SIGKILL and SIGSTOP, sent to itself; `pause` waits for `released/<user>`. It leaves
-`tripped/<user>.<its process id>`.
+`python -m tests.kills.worker COUNT` imports once and forks COUNT workers of one thread each, and another for each that
+dies. On SIGTERM it passes that on and ends with the last of them. Here are the steps of a checkout; `event_steps.py`
+has those of webhooks, and `arming.py` what happens there.
 """
 
 import ctypes
@@ -12,8 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from functools import wraps
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,60 +22,11 @@ from billing.checkout import lane_ledger, steps, work
 from billing.doorbell import RedisDoorbell
 from billing.models import LaneState
 from billing.stripe_gateway import LiveStripe
+from tests.kills.arming import FOLDER, Now, always, around, committing, never, trip
+from tests.kills.event_steps import arm_processing, move_times
 
-FOLDER = Path()
 PR_SET_PDEATHSIG = 1
 STEP_OF_MOVE = {LaneState.CREATING: "4", LaneState.OPEN: "6", LaneState.CLOSING: "9"}
-Where = tuple[str, str] | None
-
-
-class Now:
-    """What this worker, of one thread, is doing."""
-
-    user: str | None = None
-    committing: str | None = None  # the step whose compare-and-set is in the open transaction
-
-
-def trip(step: str, moment: str) -> None:
-    """Do what was ordered for this user at this point, if anything was."""
-    armed = FOLDER / "armed" / f"{Now.user}"
-    try:
-        where, when, what = armed.read_text("utf-8").split()
-        if (where, when) != (step, moment):
-            return
-        armed.rename(FOLDER / "tripped" / f"{Now.user}.{os.getpid()}")
-    except (FileNotFoundError, ValueError):
-        return
-    if what == "pause":
-        while not (FOLDER / "released" / f"{Now.user}").exists():
-            time.sleep(0.01)
-    else:
-        os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[what])
-        time.sleep(0.5)  # another thread is told first: this one would run on for a moment
-
-
-def around(where: Any, name: str, before: Callable[..., str | None], after: Callable[..., str | None]) -> None:
-    """Trip before and after a function, at the steps that these name for its arguments."""
-    inner = getattr(where, name)
-
-    @wraps(inner)
-    def outer(*args: Any, **kwargs: Any) -> Any:
-        if step := before(*args):
-            trip(step, "before")
-        done = inner(*args, **kwargs)
-        if step := after(*args):
-            trip(step, "after")
-        return done
-
-    setattr(where, name, outer)
-
-
-def never(*_: Any) -> None:
-    return None
-
-
-def always(step: str) -> Callable[..., str]:
-    return lambda *_: step
 
 
 def arm_all() -> None:
@@ -166,37 +115,45 @@ def changing(name: str, step_of: Callable[..., str | None]) -> None:
     setattr(lane_ledger, name, change)
 
 
-def committing(_connection: sa.Connection) -> None:
-    """Everything is written, and COMMIT is not sent yet."""
-    step, Now.committing = Now.committing, None
-    if step:
-        trip(step, "commit")
-
-
 def become_worker(number: int) -> None:
     """Consume every queue, with one thread: at most one lane dies with this process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     log = os.open(FOLDER / "logs" / f"{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    move_times(number)
     arm_all()
-    alive = str(FOLDER / "alive" / str(os.getpid()))
+    arm_processing()
+    alive = str(FOLDER / "alive" / f"{number}.{os.getpid()}")
     worker.__main__.main(["work", "--concurrency", "1", "--name", f"worker-{number}", "--alive-file", alive])
 
 
 def main() -> None:
-    global FOLDER
-    FOLDER, count, starter = Path(sys.argv[1]), int(sys.argv[2]), os.getppid()
+    count, starter = int(sys.argv[1]), os.getppid()
     running: dict[int, int] = {}
-    while os.getppid() == starter:
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: stopping.append(number))
+    while os.getppid() == starter and not stopping:
         for number in set(range(count)) - set(running.values()):
             pid = os.fork()
             if pid == 0:
                 become_worker(number)
             running[pid] = number
+        reap(running)
+    for pid in running:
+        os.kill(pid, signal.SIGTERM)  # not reaped yet, so it is still theirs
+    while os.getppid() == starter and running:
+        reap(running)
+
+
+def reap(running: dict[int, int]) -> None:
+    """Strike one that has ended off the list, after a moment in which it may."""
+    time.sleep(0.02)
+    with suppress(ChildProcessError):
         pid, _ = os.waitpid(-1, os.WNOHANG)
-        running.pop(pid, None)
-        time.sleep(0.02)
+        number = running.pop(pid, None)
+        (FOLDER / "alive" / f"{number}.{pid}").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

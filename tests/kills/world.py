@@ -6,16 +6,12 @@ faults: the checkout is answered, one open session at most, one customer, nothin
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,37 +27,39 @@ from billing.queue import create_producer
 from billing.settings import Settings
 from tests.bench.storm import Stripe
 from tests.dev.running import ROOT, environment
+from tests.kills.asking import SERVER_KEY, Answer, answers, ask
 from tests.kills.proxy import Proxy
 from tests.valkey import Valkey, wait_until
 
 Json = dict[str, Any]
 SHOP = "https://app.example.com"
-SERVER_KEY, SIGNING_SECRET = "server-key-of-the-kills", "whsec_of_the_kills"
+SIGNING_SECRET = "whsec_of_the_kills"
 END_SECONDS = 60  # E
 LOCK_SECONDS = 5  # the shortest that settings allow
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer of the web's, and how long it took."""
-
-    status: int
-    body: Json
-    location: str | None
-    retry_after: str | None
-    seconds: float
-
-
 class World:
-    """The processes. `workers` of one thread each; the sweep comes every `sweep_seconds`."""
+    """The processes. `workers` of one thread each; the sweep comes every `sweep_seconds`.
 
-    def __init__(self, folder: Path, *, database: Database, workers: int, sweep_seconds: float, **settings: str):
-        self.folder, self.database = folder, database
+    Everybody asks the web through `front`, a proxy as there is one before every web.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        database: Database,
+        workers: int,
+        sweep_seconds: float,
+        sandbox: str = "sandbox",
+        **settings: str,
+    ) -> None:
+        self.folder, self.database, self.sweep_seconds = folder, database, sweep_seconds
         for name in ("armed", "tripped", "released", "logs", "alive"):
             (folder / name).mkdir(parents=True)
         self.valkey = Valkey(folder / "valkey")
-        sandbox_port, self._port = free_port(20_800 + os.getpid() % 5_000), free_port(25_900 + os.getpid() % 5_000)
-        self.proxy = Proxy(sandbox_port)
+        sandbox_port, self.port = free_port(20_800 + os.getpid() % 5_000), free_port(25_900 + os.getpid() % 5_000)
+        self.proxy, self.front = Proxy(sandbox_port), Proxy(self.port)
         self.stripe = Stripe(f"http://127.0.0.1:{sandbox_port}")
         self._settings = {
             "PYTHONPATH": str(ROOT),
@@ -75,27 +73,56 @@ class World:
             "RATE_LIMIT_ADDRESSES": "1000000/minute",
             "CUSTOMER_LOCK_SECONDS": str(LOCK_SECONDS),
             "STRIPE_TIMEOUT_SECONDS": "3",
+            "STRIPE_MAX_PER_SECOND": "10000",
+            "KILLS_FOLDER": str(folder),
             "STRIPE_API_BASE": f"http://127.0.0.1:{self.proxy.port}",
             **settings,
         }
         self._running: list[subprocess.Popen[bytes]] = []
-        hook = f"http://127.0.0.1:{self._port}/webhooks/stripe"
+        hook = f"http://127.0.0.1:{self.front.port}/webhooks/stripe"
         seed = str(ROOT / "deploy" / "sandbox-seed.json")
         signed = ["--webhook-url", hook, "--webhook-secret", SIGNING_SECRET]
-        self._start("sandbox", ["sandbox", "--port", str(sandbox_port), "--seed", seed, *signed])
-        web = {"AUTH_API_KEYS": SERVER_KEY, "STRIPE_WEBHOOK_SECRETS": SIGNING_SECRET, "PORT": str(self._port)}
-        self._start("web", ["app", "web"], **web)
-        wait_until(lambda: self._answers("/readyz"), "the web is ready", seconds=60)
+        self.sandbox = self._start("sandbox", [sandbox, "--port", str(sandbox_port), "--seed", seed, *signed])
+        self.web = self.start_web()
         wait_until(self._sandbox_answers, "the sandbox is ready", seconds=60)
-        if workers:
-            kit = ["tests.kills.worker", str(folder), str(workers)]
-            self._start("workers", kit, STRIPE_API_KEY="sk_test_of_the_kills")
-            wait_until(lambda: len(list((folder / "alive").iterdir())) >= workers, "the workers are ready", seconds=60)
+        self.workers = self.start_workers(workers) if workers else None
         self._ended = threading.Event()
-        self._sweeper = threading.Thread(target=self._sweep, args=(sweep_seconds,), daemon=True)
+        self._sweeper = threading.Thread(target=self._sweep, daemon=True)
         self._sweeper.start()
 
     # --- what a test does to it
+
+    def start_web(self) -> subprocess.Popen[bytes]:
+        """Start a web on `port`, and wait until it is ready."""
+        web = {"AUTH_API_KEYS": SERVER_KEY, "STRIPE_WEBHOOK_SECRETS": SIGNING_SECRET, "PORT": str(self.port)}
+        process = self._start("web", ["tests.kills.web"], **web)
+        wait_until(lambda: answers(f"http://127.0.0.1:{self.port}/readyz"), "the web is ready", seconds=60)
+        return process
+
+    def restart_web(self) -> None:
+        """SIGKILL for what is left of the web, and a new one, as who runs it in production does."""
+        self.web.kill()
+        self.web.wait()
+        self.web = self.start_web()
+
+    def replace_web(self) -> subprocess.Popen[bytes]:
+        """Start another web beside this one, and let the proxy send everything new there; the old one."""
+        old, self.port = self.web, free_port(self.port + 1)
+        self.web = self.start_web()
+        self.front.target = self.port
+        return old
+
+    def start_workers(self, count: int) -> subprocess.Popen[bytes]:
+        """Start so many more workers, and wait until they are ready."""
+        before = len(self.worker_pids())
+        process = self._start("workers", ["tests.kills.worker", str(count)], STRIPE_API_KEY="sk_test_of_the_kills")
+        wait_until(lambda: len(self.worker_pids()) >= before + count, "the workers are ready", seconds=60)
+        return process
+
+    def worker_pids(self, number: int | None = None) -> list[int]:
+        """The processes of those that are consuming, or of those with this number in their kit."""
+        alive = [path.name.split(".") for path in (self.folder / "alive").iterdir()]
+        return [int(pid) for which, pid in alive if number in (None, int(which))]
 
     def arm(self, user_id: str, step: str, moment: str, what: str) -> None:
         """Let the worker that gets to this step of the user's lane first do this, once."""
@@ -111,7 +138,8 @@ class World:
             found[:] = (self.folder / "tripped").glob(f"{user_id}.*")
             return bool(found)
 
-        wait_until(there, f"a worker tripped for {user_id}", seconds)
+        wait_until(there, f"a process tripped for {user_id}", seconds)
+        found[0].unlink()
         return int(found[0].suffix[1:])
 
     def release(self, user_id: str) -> None:
@@ -194,55 +222,39 @@ class World:
             process.wait()
         self.valkey.kill()
         self.proxy.close()
+        self.front.close()
 
     # --- how
 
-    def _start(self, name: str, module: list[str], **settings: str) -> None:
-        with (self.folder / f"{name}.log").open("wb") as log:
+    def _start(self, name: str, module: list[str], **settings: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("ab") as log:
             starter = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid())]
-            self._running.append(
-                subprocess.Popen(
-                    [*starter, sys.executable, "-m", *module],
-                    cwd=ROOT,
-                    env=environment(**{**self._settings, **settings}),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                )
+            process = subprocess.Popen(
+                [*starter, sys.executable, "-m", *module],
+                cwd=ROOT,
+                env=environment(**{**self._settings, **settings}),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
+        self._running.append(process)
+        return process
 
-    def _sweep(self, every: float) -> None:
+    def _sweep(self) -> None:
         """Beat's part, with an interval of our own."""
         celery = create_producer(Settings(redis_url=self.valkey.url, _env_file=None))
-        while not self._ended.wait(every):
-            with suppress(Exception):  # Valkey is gone: that is what is being tested
-                celery.send_task(SWEEP_KIND, expires=max(every, 2), retry=False)
+        last = time.monotonic()
+        while not self._ended.wait(0.1):
+            if time.monotonic() - last >= self.sweep_seconds:
+                with suppress(Exception):  # Valkey is gone: that is what is being tested
+                    celery.send_task(SWEEP_KIND, expires=max(self.sweep_seconds, 2), retry=False)
+                last = time.monotonic()
         celery.close()
 
     def _ask(self, method: str, path: str, body: Any, *, wait: float | None, **headers: str) -> Answer:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}{path}",
-            method=method,
-            data=body if body is None or isinstance(body, bytes) else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "Authorization": f"Bearer {SERVER_KEY}", **headers},
-        )
         if wait is not None:
-            request.add_header("Prefer", f"wait={wait:.0f}")
-        begun = time.monotonic()
-        try:
-            answer = urllib.request.urlopen(request, timeout=END_SECONDS)
-        except urllib.error.HTTPError as error:
-            answer = error  # type: ignore[assignment]  # it is an answer, too
-        with answer:
-            read = json.loads(answer.read())
-            said = answer.headers
-            return Answer(answer.status, read, said.get("Location"), said.get("Retry-After"), time.monotonic() - begun)
-
-    def _answers(self, path: str) -> bool:
-        try:
-            return self._ask("GET", path, None, wait=None).status == 200
-        except OSError:
-            return False
+            headers["Prefer"] = f"wait={wait:.0f}"
+        return ask(f"http://127.0.0.1:{self.front.port}{path}", method, body, **headers)
 
     def _sandbox_answers(self) -> bool:
         with suppress(OSError):
@@ -261,12 +273,6 @@ class World:
         return found[0]
 
 
-def thaw(pid: int) -> None:
-    """SIGCONT."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
-
-
 @contextmanager
 def running_world(folder: Path, **options: Any) -> Iterator[World]:
     world = World(folder, **options)
@@ -274,26 +280,3 @@ def running_world(folder: Path, **options: Any) -> Iterator[World]:
         yield world
     finally:
         world.close()
-
-
-def in_background(act: Callable[[], Any]) -> Callable[[], Any]:
-    """Begin; what is given back waits for the result, or raises what it raised."""
-    done: list[Any] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(act())
-        except BaseException as error:  # noqa: BLE001 - raised again by who waits
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-
-    def result() -> Any:
-        thread.join()
-        if failed:
-            raise failed[0]
-        return done[0]
-
-    return result

@@ -1,0 +1,115 @@
+"""Where the web may die with a delivery in hand, and a worker with a customer's events: the hooks at each step.
+
+Receiving: "line" (after: it waits for a batch), "record", the batch's transaction (commit: all is written, after:
+committed and nobody answered), "wake" (before: the others of the batch have their answers). Working: "claim", "fetch",
+"write" (commit: all is written, after: committed, the message not acknowledged).
+"""
+
+import os
+import threading
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+import billing.queue
+import worker.tasks
+from billing.clock import SystemClock
+from billing.models import events
+from billing.subscriptions import projection_ledger, synchronizing
+from billing.webhooks import ingest, processing
+from billing.webhooks.group_commit import Delivery, GroupCommit
+from tests.kills.arming import Now, always, around, trip
+
+
+class Receiving(threading.local):
+    """Whose deliveries this thread of the web is committing."""
+
+    customers: tuple[str | None, ...] = ()
+
+
+receiving = Receiving()
+
+
+def arm_receiving() -> None:
+    """Put a hook at each step of a batch of deliveries."""
+    inner_commit = GroupCommit._commit
+
+    def commit(self: GroupCommit, batch: Sequence[Delivery]) -> None:
+        receiving.customers = tuple(delivery.event.customer_id for delivery in batch)
+        inner_commit(self, batch)
+        trip("record", "after", *receiving.customers)
+        receiving.customers = ()
+
+    setattr(GroupCommit, "_commit", commit)  # noqa: B010
+    inner_wait = Delivery.wait
+
+    def wait(self: Delivery) -> None:
+        trip("line", "after", self.event.customer_id)
+        inner_wait(self)
+
+    setattr(Delivery, "wait", wait)  # noqa: B010
+    inner_committed = ingest._committed
+
+    def committed(batch: Sequence[Delivery], queue: Any) -> None:
+        trip("wake", "before", *(delivery.event.customer_id for delivery in batch))
+        inner_committed(batch, queue)
+
+    ingest._committed = committed
+
+    def committing(_connection: sa.Connection) -> None:
+        if receiving.customers:
+            trip("record", "commit", *receiving.customers)
+
+    sa.event.listen(sa.Engine, "commit", committing)
+
+
+def arm_processing() -> None:
+    """Put a hook at each step of working a customer's events."""
+    inner = worker.tasks.process_event
+
+    def process_event(event_row_id: int, *, database: Any, **hands: Any) -> None:
+        with database.read() as connection:
+            Now.user = connection.scalar(sa.select(events.c.customer_id).where(events.c.id == event_row_id))
+        try:
+            inner(event_row_id, database=database, **hands)
+            trip("write", "after")
+        finally:
+            Now.user = Now.committing = None
+
+    worker.tasks.process_event = process_event
+    inner_claim = processing._claim
+
+    def claim(*args: Any, **kwargs: Any) -> processing.Batch:
+        batch = inner_claim(*args, **kwargs)
+        if batch.events:
+            trip("claim", "after")
+        return batch
+
+    processing._claim = claim
+    around(synchronizing, "fetch", always("fetch"), always("fetch"))
+    inner_advance = projection_ledger.advance
+
+    def advance(*args: Any, **kwargs: Any) -> bool:
+        Now.committing = "write"
+        return inner_advance(*args, **kwargs)
+
+    projection_ledger.advance = advance
+
+
+def move_times(number: int) -> None:
+    """Shorten what a test cannot wait for, and set this worker's clock, as the environment says."""
+    if seconds := os.environ.get("KILLS_LEASE_SECONDS"):
+        processing.LEASE = timedelta(seconds=float(seconds))
+    if seconds := os.environ.get("KILLS_VISIBILITY_SECONDS"):
+        options = billing.queue._transport_options
+        short = {"visibility_timeout": float(seconds), "unacked_restore_interval": 1}
+        billing.queue._transport_options = lambda url: {**options(url), **short}
+    shifts = [float(hours) * 3600 for hours in os.environ.get("KILLS_CLOCKS_HOURS", "0").split(",")]
+    shift, now = timedelta(seconds=shifts[number % len(shifts)]), SystemClock.now
+
+    def shifted(self: SystemClock) -> datetime:
+        return now(self) + shift
+
+    setattr(SystemClock, "now", shifted)  # noqa: B010
