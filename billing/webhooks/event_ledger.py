@@ -7,7 +7,7 @@ by whoever still holds the claim. Functions take a connection with an open trans
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,9 @@ from billing.webhooks.envelope import NewEvent
 
 # 1,000: far more than one customer ever makes in a burst; databases limit the parameters of a statement.
 CLAIM_LIMIT = 1000
+# No claim lasts longer than this, and no failure postpones an event further. What lies beyond was written by a clock
+# that was ahead, and is not waited for.
+LONGEST_LEASE, LONGEST_BACKOFF = timedelta(seconds=60), timedelta(seconds=3600)
 
 Recorded = tuple[int, EventStatus]
 
@@ -115,6 +118,7 @@ def claim(
     Also when this one was worked meanwhile: its wake-up may be the only one for the others. A first attempt is due at
     once, whatever our clock says: it was the web's clock that dated the row.
     """
+    assert until <= now + LONGEST_LEASE
     whose = connection.execute(sa.select(events.c.customer_id, events.c.status).where(events.c.id == event_row_id))
     row = whose.first()
     if row is None or (row.customer_id is None and row.status != EventStatus.PENDING):
@@ -123,8 +127,8 @@ def claim(
     free = sa.and_(
         same,
         events.c.status == EventStatus.PENDING,
-        sa.or_(events.c.claimed_until.is_(None), events.c.claimed_until <= now),
-        sa.or_(events.c.attempts == 0, events.c.next_attempt_at <= now),
+        _is_free(now),
+        sa.or_(events.c.attempts == 0, _is_due(now)),
     )
     oldest = sa.select(events.c.id).where(free).order_by(events.c.id).limit(CLAIM_LIMIT)
     # `free` twice: PostgreSQL looks again at a row that another worker has just changed, but not at the subquery.
@@ -180,14 +184,24 @@ def due(connection: sa.Connection, *, now: datetime, limit: int) -> list[int]:
         sa.select(events.c.id, events.c.customer_id)
         .where(
             events.c.status == EventStatus.PENDING,
-            events.c.next_attempt_at <= now,
-            sa.or_(events.c.claimed_until.is_(None), events.c.claimed_until <= now),
+            _is_due(now),
+            _is_free(now),
         )
         .order_by(events.c.next_attempt_at)
         .limit(limit)
     )
     first = {row.customer_id or row.id: row.id for row in reversed(connection.execute(statement).all())}
     return sorted(first.values())
+
+
+def _is_free(now: datetime) -> sa.ColumnElement[bool]:
+    """Nobody's, or claimed until a time that has passed, or that no right clock could have written."""
+    until = events.c.claimed_until
+    return sa.or_(until.is_(None), until <= now, until > now + LONGEST_LEASE)
+
+
+def _is_due(now: datetime) -> sa.ColumnElement[bool]:
+    return sa.or_(events.c.next_attempt_at <= now, events.c.next_attempt_at > now + LONGEST_BACKOFF)
 
 
 # --- what the gauges of /metrics show

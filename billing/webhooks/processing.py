@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 # take longer; that harms nothing: another worker takes the same events, and the generation sorts out who writes.
 LEASE = timedelta(seconds=25)
 MAX_ATTEMPTS = 20  # with the backoff below about twelve hours
-MAX_BACKOFF_SECONDS = 3600
+MAX_BACKOFF_SECONDS = event_ledger.LONGEST_BACKOFF.total_seconds()
 SOON_SECONDS = 10  # up to here a delayed message, beyond it the sweep
 
 

@@ -257,6 +257,23 @@ def test_first_attempt_does_not_depend_on_the_workers_clock(stripe, record, work
     assert statuses() == ["done"]
 
 
+@pytest.mark.parametrize("what", ["claimed and died", "postponed"])
+def test_nobody_waits_for_a_time_that_only_a_wrong_clock_set(database, stripe, record, work, statuses, clock, what):
+    """WHK-88, faults row 30: a worker two hours ahead; no claim lasts for a minute, no postponement for two hours."""
+    row = record(build_event())
+    ahead = clock.now() + timedelta(hours=2)
+    with database.write() as connection:
+        [claimed] = event_ledger.claim(connection, row, token="ahead", now=ahead, until=ahead + LEASE)
+        if what == "postponed":
+            until = ahead + timedelta(seconds=1)
+            event_ledger.give_back(connection, [claimed.id], token="ahead", error="no answer", until=until)
+    clock.advance(seconds=60)
+    with database.read() as connection:
+        assert event_ledger.due(connection, now=clock.now(), limit=9) == [row]
+    work(row)
+    assert statuses() == ["done"]
+
+
 @pytest.mark.parametrize("row", [0, 2, 10**9])
 def test_wake_up_for_what_is_not_there_does_nothing(work, record, stripe, statuses, row):
     """LED-4: a forged or late message can at worst make a worker look."""
