@@ -36,6 +36,7 @@ def create_celery(settings: Settings, *, services: Callable[[], Services]) -> Ce
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_max_retries=None,  # wait for the broker for as long as it takes
+        broker_channel_error_retry=True,  # also for one that answers and takes no writes: full, or a replica now
         beat_schedule=SCHEDULE,
         beat_scheduler="worker.schedule:MemoryScheduler",
     )

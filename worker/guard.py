@@ -13,6 +13,7 @@ import structlog
 from celery import bootsteps
 from celery.worker.consumer import Consumer
 from kombu.utils.json import loads
+from redis.exceptions import RedisError
 
 from billing.jobs import BEAT_KINDS, JOB_KINDS
 
@@ -54,7 +55,7 @@ class GuardedConsumer(Consumer):
         def settle_or_reconnect(_logger: object, errors: tuple[type[Exception], ...], **how: Any) -> None:
             try:
                 settle(**how)
-            except errors as error:
+            except (*errors, RedisError) as error:  # Redis' own: it answers, and takes no writes
                 log.warning("message.not_acknowledged", error=type(error).__name__)
                 if self.blueprint.state == bootsteps.RUN:  # type: ignore[attr-defined]  # not in the stubs
                     raise
