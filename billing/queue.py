@@ -14,6 +14,7 @@ from celery import Celery
 from kombu import Queue as KombuQueue
 from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
+from prometheus_client import Counter
 from redis.exceptions import RedisError
 
 from billing.celery_message import celery_message
@@ -22,6 +23,8 @@ from billing.jobs import BEAT_KINDS, JOB_KINDS, MAINTENANCE_QUEUE, QUEUES, Job
 from billing.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+NOT_SENT = Counter("onelane_jobs_not_sent_total", "Wake-ups that the broker did not take; the sweep's now.", ["kind"])
 
 # 5 s: after that a lost message no longer keeps the next one from being sent.
 ONCE_MILLISECONDS = 5000
@@ -133,6 +136,7 @@ class CeleryQueue:
                 return
             self._celery.send_task(job.kind, args=[job.row_id], countdown=delay_seconds or None)
         except (OperationalError, RedisError, OSError) as error:
+            NOT_SENT.labels(job.kind).inc()
             log.warning("job.not_sent", kind=job.kind, row_id=job.row_id, error=type(error).__name__)
 
     def send_all(self, jobs: Sequence[Job]) -> None:
@@ -145,6 +149,7 @@ class CeleryQueue:
         try:
             self._send_all(keys=keys, args=[ONCE_MILLISECONDS, *map(celery_message, jobs)])
         except (RedisError, OSError) as error:
+            NOT_SENT.labels(jobs[0].kind).inc(len(jobs))
             log.warning("jobs.not_sent", kind=jobs[0].kind, count=len(jobs), error=type(error).__name__)
 
     def taken(self, job: Job) -> None:
