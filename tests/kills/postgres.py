@@ -3,11 +3,12 @@
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,51 @@ class KillablePostgres:
                 wait_until(self._answers, "PostgreSQL answers", 30)
                 return
 
+    @contextmanager
+    def small_disk(self, table: str) -> Iterator[tuple[str, Callable[[], None], Callable[[], None]]]:
+        """Keep a table on a disk of its own, of 16 MB: its kind, what fills it, and what makes room again.
+
+        Mounting one takes root's rights. Elsewhere a trigger raises what PostgreSQL raises then, SQLSTATE 53100.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="onelane-disk-"))
+        mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)]
+        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+            folder.rmdir()
+            yield "a trigger", lambda: self._run(*FULL), lambda: self._run("DROP TRIGGER no_room ON events")
+            return
+        try:
+            os.chown(folder, self._server.pgdata.stat().st_uid, -1)
+            self._run(f"CREATE TABLESPACE small LOCATION '{folder}'", f"ALTER TABLE {table} SET TABLESPACE small")
+            yield "16 MB", lambda: _fill(folder / "filler"), (folder / "filler").unlink
+            self._run(f"ALTER TABLE {table} SET TABLESPACE pg_default", "CHECKPOINT", "DROP TABLESPACE small")
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+            folder.rmdir()
+
+    def _run(self, *statements: str) -> None:
+        with self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
     def _answers(self) -> bool:
         try:
             with self.database.engine.connect() as connection:
                 return bool(connection.scalar(sa.text("SELECT 1")) == 1)
         except sa.exc.OperationalError:
             return False
+
+
+FULL = (
+    "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql"
+    " AS $$ BEGIN RAISE 'could not extend file' USING ERRCODE = '53100'; END $$",
+    "CREATE TRIGGER no_room BEFORE INSERT ON events EXECUTE FUNCTION no_room()",
+)
+
+
+def _fill(path: Path) -> None:
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
 
 
 def _exists(pid: int) -> bool:

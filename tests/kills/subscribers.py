@@ -34,10 +34,15 @@ class Subscribers:
 
     def new(self) -> str:
         """A customer with a subscription, of which everything has been told; the customer's id."""
-        customer_id = str(self.ask("POST", "/v1/customers")["id"])
-        self.ask("POST", "/v1/subscriptions", {"customer": customer_id, "items[0][price]": PRICE})
-        self.settled([customer_id])
-        return customer_id
+        return self.some(1)[0]
+
+    def some(self, count: int) -> list[str]:
+        """So many of them."""
+        made = [str(self.ask("POST", "/v1/customers")["id"]) for _ in range(count)]
+        for customer_id in made:
+            self.ask("POST", "/v1/subscriptions", {"customer": customer_id, "items[0][price]": PRICE})
+        self.settled(made)
+        return made
 
     def change(self, customer_id: str) -> str:
         """Cancel at the end of the period, or take that back; the event's id."""
