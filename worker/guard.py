@@ -53,9 +53,11 @@ class GuardedConsumer(Consumer):
         """
 
         def settle_or_reconnect(_logger: object, errors: tuple[type[Exception], ...], **how: Any) -> None:
+            # Redis' own error, too: it answers, and takes no writes.
+            failures: tuple[type[Exception], ...] = (*errors, RedisError)
             try:
                 settle(**how)
-            except (*errors, RedisError) as error:  # Redis' own: it answers, and takes no writes
+            except failures as error:
                 log.warning("message.not_acknowledged", error=type(error).__name__)
                 if self.blueprint.state == bootsteps.RUN:  # type: ignore[attr-defined]  # not in the stubs
                     raise
