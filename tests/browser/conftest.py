@@ -3,6 +3,8 @@
 import os
 import shutil
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -42,9 +44,35 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def shop(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the shop of a running `onelane dev`."""
-    started = Dev(tmp_path_factory.mktemp("shop"), free_port(18_400))
+def elsewhere(chromium: str) -> Iterator[str]:
+    """Another origin, whose pages are all blank."""
+
+    class Blank(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"<!doctype html><title>Elsewhere</title><body>Another application"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Blank)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def shop(elsewhere: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the shop of a running `onelane dev`, which pages from elsewhere may call, too."""
+    port = free_port(18_400)
+    origins = f"http://127.0.0.1:{port},{elsewhere}"
+    started = Dev(tmp_path_factory.mktemp("shop"), port, REDIRECT_ORIGINS=origins)
     started.says("onelane is ready", seconds=40)
     yield f"http://127.0.0.1:{started.port}/shop"
     started.terminate()

@@ -30,7 +30,9 @@ def test_commands_are_those_that_exist() -> None:
     assert {name for cell in first_cells for name in re.findall(r"`([a-z]+)[ `]", cell)} == set(COMMANDS)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "specs/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "specs/README.md", "docs/frontend.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\(((?!https?:)[^)#]+)\)", (ROOT / page).read_text("utf-8"))
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
