@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
 
-.PHONY: help dev test race kills bench lint types clean lock
+.PHONY: help dev test race kills soak bench lint types clean lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -21,8 +21,11 @@ bench: .venv/dev.stamp  ## one buyer, 100 requests at once: the usual way and on
 race: .venv/dev.stamp  ## look for an interleaving that breaks the checkout protocol, and show every shortcut found out (ARGS: minutes, or a shortcut's name)
 	@$(BIN)/python -m tests.races $(ARGS)
 
-kills: .venv/dev.stamp  ## kill and freeze real workers at every step, take Valkey, PostgreSQL and Stripe away (about 5 minutes)
+kills: .venv/dev.stamp  ## kill and freeze real workers at every step, take Valkey, PostgreSQL and Stripe away (about 15 minutes)
 	@KILLS=full $(BIN)/python -m pytest tests/kills $(ARGS)
+
+soak: .venv/dev.stamp  ## 200 events a second for five minutes while workers, Valkey, PostgreSQL and the web are killed in turn (ARGS: minutes, events a second)
+	@$(BIN)/python -m tests.kills.soak $(ARGS)
 
 lint: .venv/dev.stamp  ## ruff, formatting and import directions
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

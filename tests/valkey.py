@@ -1,6 +1,7 @@
 """A real Valkey for tests, which can be killed and started again on its data, and waiting with a deadline."""
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,10 @@ class Valkey:
         """SIGKILL."""
         self._process.kill()
         self._process.wait()
+
+    def forget(self) -> None:
+        """Remove its data, once it was killed."""
+        shutil.rmtree(self._folder)
 
 
 @contextmanager

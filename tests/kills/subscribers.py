@@ -62,6 +62,18 @@ class Subscribers:
     def subscriptions(self, customer_id: str) -> list[Json]:
         return list(self.ask("GET", f"/v1/subscriptions?customer={customer_id}&status=all&limit=100")["data"])
 
+    def everybody(self) -> dict[str, list[Json]]:
+        """Each customer's subscriptions."""
+        found: dict[str, list[Json]] = {}
+        after = ""
+        while True:
+            page = self.ask("GET", f"/v1/subscriptions?status=all&limit=100{after}")
+            for one in page["data"]:
+                found.setdefault(one["customer"], []).append(one)
+            if not page["has_more"]:
+                return found
+            after = f"&starting_after={page['data'][-1]['id']}"
+
     def events(self) -> list[Json]:
         """The newest hundred."""
         return list(self.ask("GET", "/v1/events?limit=100")["data"])

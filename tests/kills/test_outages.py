@@ -4,7 +4,6 @@ Real processes; the same end check E as the matrix. `KILLS=full` does each at ev
 """
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -95,7 +94,7 @@ def test_valkey_killed_and_back_without_its_data_costs_time_only(world: World, s
     answered = in_background(lambda: world.buy(user_id, plan=plan))
     world.tripped(user_id)
     world.valkey.kill()
-    shutil.rmtree(world.folder / "valkey")
+    world.valkey.forget()
     world.release(user_id)
     time.sleep(1)  # it goes on without a lock, without a bell, and without a queue
     world.valkey.start()

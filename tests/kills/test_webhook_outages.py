@@ -5,7 +5,6 @@ one row, and the projection is what the sandbox says.
 """
 
 import os
-import shutil
 import signal
 import time
 import urllib.request
@@ -108,7 +107,7 @@ def test_queue_that_is_lost_costs_time_only(world: World, buyers: Subscribers, m
                 client.flushall()
         else:
             world.valkey.kill()
-            shutil.rmtree(world.folder / "valkey")
+            world.valkey.forget()
             world.valkey.start()
     buyers.settled(many)
 
