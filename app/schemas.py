@@ -174,6 +174,9 @@ class Subscription(Answer):
     status: str
     cancel_at_period_end: bool
     current_period_end: Time | None
+    commitment_ends_at: Time | None = Field(description="Until when the buyer is bound, on a plan with a commitment")
+    disputed: bool = Field(description="Whether the payment for the current period is disputed")
+    refunded: bool = Field(description="Whether the payment for the current period was paid back, wholly")
     scheduled_plan: str | None
 
 

@@ -36,6 +36,25 @@ OWN_PARAMETERS = frozenset(
 )
 
 
+class AccessRules(BaseModel):
+    """Who has access where Stripe's status alone does not say it; the operator's choice, the same for all plans."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    past_due_grace_days: int = Field(default=14, ge=0, le=365)  # while Stripe retries a renewal that failed
+    unpaid: Literal["grant", "deny"] = "deny"
+    paused: Literal["grant", "deny"] = "deny"
+    disputed: Literal["grant", "deny"] = "grant"  # what paid the current period is disputed, or the dispute was lost
+    refunded: Literal["grant", "deny"] = "grant"  # what paid the current period was paid back, wholly
+    # Access without a subscription or a card, from a user's first look; 0: none.
+    product_trial_days: int = Field(default=0, ge=0, le=365)
+
+    @property
+    def depends_on_money(self) -> bool:
+        """Whether a dispute or a refund takes access away."""
+        return "deny" in (self.disputed, self.refunded)
+
+
 class Plan(BaseModel):
     """One thing a buyer can subscribe to. Amounts in the currency's smallest unit, for display only."""
 
@@ -58,6 +77,7 @@ class Plan(BaseModel):
     allow_promotion_codes: bool = False
     trial_end: int | None = None  # epoch seconds: no charge before
     billing_starts_at: int | None = None  # epoch seconds: free until then, then the billing cycle begins
+    commitment_months: int | None = Field(None, ge=1, le=36)  # the buyer is bound for so long; one period of the price
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "Plan":
@@ -67,6 +87,11 @@ class Plan(BaseModel):
             raise ValueError("coupon and allow_promotion_codes exclude each other at Stripe")
         if self.trial_end and self.billing_starts_at:
             raise ValueError("trial_end and billing_starts_at say the same thing; set one")
+        months = {"month": 1, "year": 12}.get(self.interval, 0) * self.interval_count
+        if self.commitment_months and self.commitment_months != months:
+            raise ValueError(
+                "commitment_months must be one period of the plan: only so does Stripe keep its buyer to it"
+            )
         return self
 
 
@@ -79,6 +104,7 @@ class Catalog(BaseModel):
     name: str
     plans: Mapping[str, Plan]
     session: Mapping[str, Any] = {}
+    access: AccessRules = AccessRules()
 
     def plan_of_price(self, price_id: str | None) -> Plan | None:
         """The plan that sells this price, if one does."""
@@ -113,7 +139,7 @@ def parse_catalog(raw: Mapping[str, Any], *, name: str = "the catalog") -> Catal
     product, plans = raw.get("product"), raw.get("plans")
     if not isinstance(product, dict) or not isinstance(plans, dict):
         raise ConfigurationError(f"CATALOG: {name} needs a [product] and at least one [plans.NAME]. Add them.")
-    if unknown := set(raw) - {"product", "plans", "session"}:
+    if unknown := set(raw) - {"product", "plans", "session", "access"}:
         raise ConfigurationError(f"CATALOG: {name} has an unknown table [{sorted(unknown)[0]}]. Remove it.")
     try:
         return Catalog.model_validate(
@@ -122,6 +148,7 @@ def parse_catalog(raw: Mapping[str, Any], *, name: str = "the catalog") -> Catal
                 "name": product.get("name", product.get("key")),
                 "plans": {key: {**plan, "key": key} if isinstance(plan, dict) else plan for key, plan in plans.items()},
                 "session": raw.get("session", {}),
+                "access": raw.get("access", {}),
             }
         )
     except ValidationError as error:

@@ -293,7 +293,20 @@ subscriptions = sa.Table(
     _time("ended_at"),
     _time("trial_end"),
     _time("past_due_since"),
+    _time("commitment_ends_at"),
+    sa.Column("disputed", sa.Boolean, nullable=False, server_default=sa.false()),  # what paid the latest invoice
+    sa.Column("refunded", sa.Boolean, nullable=False, server_default=sa.false()),
     _time("created_at", nullable=False),
+)
+
+# Access without a subscription, once for each user: whoever looks first begins it.
+product_trials = sa.Table(
+    "product_trials",
+    metadata,
+    sa.Column("user_id", sa.String(200), primary_key=True),
+    sa.Column("product", ShortText, primary_key=True),
+    _time("started_at", nullable=False),
+    _time("ends_at", nullable=False),
 )
 
 # Buyer calls that change a subscription (cancel, reactivate, switch, ...): answered like checkouts.

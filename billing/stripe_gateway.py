@@ -131,6 +131,12 @@ class StripeGateway(Protocol):
     def create_portal_session(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
         """Open the billing portal for a customer; its address, a bearer secret."""
 
+    def list_paid_invoices(self, subscription_id: str) -> list[Json]:
+        """Every paid invoice of a subscription, all pages."""
+
+    def list_disputes(self, charge_id: str) -> list[Json]:
+        """Every dispute of a charge, every status, all pages."""
+
     def list_invoice_payments(self, invoice_id: str) -> list[Json]:
         """Every payment of an invoice, every status, all pages."""
 
@@ -275,6 +281,12 @@ class LiveStripe:
         if not isinstance(made.get("url"), str):
             raise StripeUnclear("Stripe's answer to a portal session names no address.")
         return str(made["url"])
+
+    def list_paid_invoices(self, subscription_id: str) -> list[Json]:
+        return self._all("/v1/invoices", subscription=subscription_id, status="paid")
+
+    def list_disputes(self, charge_id: str) -> list[Json]:
+        return self._all("/v1/disputes", charge=charge_id)
 
     def list_invoice_payments(self, invoice_id: str) -> list[Json]:
         return self._all("/v1/invoice_payments", invoice=invoice_id)

@@ -172,6 +172,10 @@ def _buyers(pages: Blueprint, sandbox: Sandbox) -> None:
     def status(id: str) -> Response:
         return jsonify(sandbox.force_status(id, str(_table().get("status"))))
 
+    @pages.post("/charges/<id>/dispute")
+    def dispute(id: str) -> Response:
+        return jsonify(sandbox.dispute(id, str(_table().get("status", "needs_response"))))
+
 
 def _matching(log: Any, method: str | None, path: str | None) -> Iterator[Json]:
     for one in log:

@@ -16,7 +16,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
-from . import idempotency, lifecycle, paying, routes, seeds, webhooks
+from . import disputes, idempotency, lifecycle, paying, routes, seeds, webhooks
 from .answers import Answer, instead, mode_of, run
 from .calls import API_VERSION, Call
 from .clock import Clock
@@ -210,6 +210,11 @@ class Sandbox:
         with self.calling() as call:
             call.livemode = bool((self.store.get("subscription", subscription_id) or {}).get("livemode"))
             return visible(lifecycle.force_status(call, call.named("subscription", subscription_id), status))
+
+    def dispute(self, charge_id: str, status: str = "needs_response") -> Json:
+        """The buyer disputes a charge, or the dispute goes on."""
+        with self.calling() as call:
+            return visible(disputes.dispute(call, charge_id, status))
 
     def seed(self, objects: Iterable[Json]) -> int:
         """Objects with the ids that a catalog names. What exists is brought up to date; nothing is announced."""

@@ -15,7 +15,7 @@ from billing.checkout import lane_ledger
 from billing.checkout.lane_ledger import Snapshot
 from billing.checkout.lanes import LOOK_BACK, SESSION_LIFETIME, Attempt, Checkout, Lane, is_stale, key_is_dead, nonce_of
 from billing.checkout.session_parameters import session_parameters
-from billing.checkout.verify import Blocker, Ended, Verdict, expire, verify
+from billing.checkout.verify import Blocker, Ended, Verdict, expire, never_paid, verify
 from billing.clock import Clock
 from billing.customers import ensure_customer, release_deleted
 from billing.database import Database
@@ -79,7 +79,7 @@ def _attempt(seen: Snapshot, mine: Checkout, customer_id: str, verdict: Verdict,
         customer_id=customer_id,
         nonce=nonce,
         expires_at=expires_at,
-        first_time=verdict.first_time,
+        first_time=_is_first_time(mine, verdict, at),
         now=now,
     )
     return Attempt(
@@ -92,6 +92,13 @@ def _attempt(seen: Snapshot, mine: Checkout, customer_id: str, verdict: Verdict,
         created_at=now,
         expires_at=expires_at,
     )
+
+
+def _is_first_time(mine: Checkout, verdict: Verdict, at: Hands) -> bool:
+    """Asked only for somebody who comes back, and where it makes a difference."""
+    plan = at.catalog.plans.get(mine.plan)
+    matters = plan is not None and plan.coupon is not None and plan.coupon_for == "first_time"
+    return matters and never_paid(verdict.begun, stripe=at.stripe)
 
 
 def create(seen: Snapshot, at: Hands) -> bool:

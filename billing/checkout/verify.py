@@ -14,7 +14,7 @@ from billing.catalog import Catalog
 from billing.checkout.lanes import LOOK_BACK, is_tagged, strays
 from billing.errors import StripeMissing, StripeRefused, StripeUnclear
 from billing.stripe_gateway import StripeGateway
-from billing.subscriptions.projection import belongs, is_live
+from billing.subscriptions.projection import belongs, has_begun, is_live
 
 Json = dict[str, Any]
 
@@ -37,11 +37,11 @@ class Blocker:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What Stripe said: tagged sessions by id, whether the customer ever subscribed, and what blocks."""
+    """What Stripe said: tagged sessions by id, what blocks, and the subscriptions of the product that once began."""
 
     sessions: Mapping[str, Json]
     blocker: Blocker | None
-    first_time: bool
+    begun: Collection[str]
 
 
 def verify(
@@ -72,8 +72,17 @@ def verify(
     return Verdict(
         sessions=sessions,
         blocker=_blocker(sessions.values(), ours | own),
-        first_time=all(one["status"] == "incomplete_expired" for one in (ours | own).values()),
+        begun=[id_ for id_, one in (ours | own).items() if has_begun(one["status"])],
     )
+
+
+def never_paid(begun: Collection[str], *, stripe: StripeGateway) -> bool:
+    """Whether none of these subscriptions was ever paid for (CHK-11): what a trial costs is nothing.
+
+    The subtotal is before discounts: who had a first month for nothing has had it.
+    """
+    paid = stripe.together(*[partial(stripe.list_paid_invoices, id_) for id_ in begun])
+    return not any((invoice.get("subtotal") or 0) > 0 for invoices in paid for invoice in invoices)
 
 
 def expire(session_id: str, *, stripe: StripeGateway) -> Ended:

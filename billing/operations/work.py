@@ -202,7 +202,7 @@ def _choose(customer_id: str, at: _Hands) -> str | None:
         for one in or_none(at.stripe.list_subscriptions, customer_id) or []
         if belongs(one, at.catalog) and is_live(str(one.get("status")))
     ]
-    chosen = choose(rows, now)
+    chosen = choose(rows, now, at.catalog.access)
     return chosen.subscription_id if chosen else None
 
 

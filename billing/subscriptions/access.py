@@ -1,7 +1,7 @@
 """Access: may this user use what is sold, why, and until when. Pure.
 
-Decided from the subscriptions of our product as last fetched from Stripe, never from an event, a redirect or
-an invoice: so zero-amount invoices, trials and debits that are still on their way come out as Stripe sees them.
+Decided by the catalog's rules from the subscriptions of our product as last fetched from Stripe, never from an event,
+a redirect or an invoice: so zero-amount invoices, trials and debits on their way come out as Stripe sees them.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from billing.catalog import AccessRules
 from billing.clock import iso
-from billing.subscriptions.projection import Subscription
+from billing.subscriptions.projection import Subscription, has_begun
 
-GRACE = timedelta(days=14)  # how long a renewal that failed keeps its access, while Stripe retries the payment
+DEFAULT = AccessRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +25,24 @@ class Access:
     until: datetime | None = None
 
 
-def decide_access(rows: Sequence[Subscription], now: datetime, *, grace: timedelta = GRACE) -> Access:
-    """The best that any of the subscriptions gives (SUB-10 to SUB-15)."""
-    chosen = choose(rows, now, grace=grace)
-    return Access(False, "no_subscription") if chosen is None else _decide(chosen, now, grace)
+def decide_access(
+    rows: Sequence[Subscription],
+    now: datetime,
+    rules: AccessRules = DEFAULT,
+    *,
+    trial_ends_at: datetime | None = None,
+) -> Access:
+    """The best that any of the subscriptions gives (SUB-10 to SUB-15), else what is left of the product's trial."""
+    chosen = choose(rows, now, rules)
+    access = Access(False, "no_subscription") if chosen is None else _decide(chosen, now, rules)
+    on_trial = trial_ends_at is not None and now < trial_ends_at and not any(has_begun(row.status) for row in rows)
+    return Access(True, "product_trial", trial_ends_at) if on_trial and not access.granted else access
 
 
-def choose(rows: Sequence[Subscription], now: datetime, *, grace: timedelta = GRACE) -> Subscription | None:
+def choose(rows: Sequence[Subscription], now: datetime, rules: AccessRules = DEFAULT) -> Subscription | None:
     """The subscription that speaks for the user: one that grants before a live one, a live one before an ended one,
     then the longest access, then the newest."""
-    return max(rows, key=lambda row: _rank(row, now, grace), default=None)
+    return max(rows, key=lambda row: _rank(row, now, rules), default=None)
 
 
 def describe(row: Subscription) -> dict[str, Any]:
@@ -51,6 +60,9 @@ def describe(row: Subscription) -> dict[str, Any]:
         "ended_at": iso(row.ended_at),
         "trial_end": iso(row.trial_end),
         "past_due_since": iso(row.past_due_since),
+        "commitment_ends_at": iso(row.commitment_ends_at),
+        "disputed": row.disputed,
+        "refunded": row.refunded,
         "scheduled_plan": row.scheduled_plan,
         "created_at": iso(row.created_at),
     }
@@ -61,15 +73,24 @@ def describe_access(access: Access) -> dict[str, Any]:
     return {"granted": access.granted, "reason": access.reason, "until": iso(access.until)}
 
 
-def _decide(row: Subscription, now: datetime, grace: timedelta) -> Access:
+def _decide(row: Subscription, now: datetime, rules: AccessRules) -> Access:
+    access = _by_status(row, now, rules)
+    if access.granted and row.disputed and rules.disputed == "deny":
+        return Access(False, "disputed")
+    if access.granted and row.refunded and rules.refunded == "deny":
+        return Access(False, "refunded")
+    return access
+
+
+def _by_status(row: Subscription, now: datetime, rules: AccessRules) -> Access:
     match row.status:
-        case "active" | "trialing":
-            # We may not have heard of the end yet: what was cancelled for a time is over at that time.
-            ends = _planned_end(row)
-            return Access(True, row.status, ends) if ends is None or now < ends else Access(False, "canceled")
+        case "active" | "trialing" as status:
+            return _until_planned_end(row, status, now)
         case "past_due":
-            ends = (row.past_due_since or now) + grace
+            ends = (row.past_due_since or now) + timedelta(days=rules.past_due_grace_days)
             return Access(True, "past_due_grace", ends) if now < ends else Access(False, "past_due")
+        case "unpaid" | "paused" as status if getattr(rules, status) == "grant":
+            return _until_planned_end(row, status, now)
         case "unpaid" | "incomplete" | "paused" | "canceled" as status:
             return Access(False, status)
         case "incomplete_expired":
@@ -78,13 +99,19 @@ def _decide(row: Subscription, now: datetime, grace: timedelta) -> Access:
             return Access(False, "unknown_status")
 
 
+def _until_planned_end(row: Subscription, reason: str, now: datetime) -> Access:
+    """We may not have heard of the end yet: what was cancelled for a time is over at that time."""
+    ends = _planned_end(row)
+    return Access(True, reason, ends) if ends is None or now < ends else Access(False, "canceled")
+
+
 def _planned_end(row: Subscription) -> datetime | None:
     ends = [row.cancel_at, row.current_period_end if row.cancel_at_period_end else None]
     return min((end for end in ends if end is not None), default=None)
 
 
-def _rank(row: Subscription, now: datetime, grace: timedelta) -> tuple[int, float, float]:
-    access = _decide(row, now, grace)
+def _rank(row: Subscription, now: datetime, rules: AccessRules) -> tuple[int, float, float]:
+    access = _decide(row, now, rules)
     if access.granted:
         order = 4
     elif access.reason == "no_subscription":

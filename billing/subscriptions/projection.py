@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from billing.catalog import Catalog
+from billing.catalog import Catalog, Plan
+from billing.clock import add_months
 
 # A subscription in one of these is over; in any other state (also one that Stripe adds) it counts as live.
 ENDED = frozenset({"canceled", "incomplete_expired"})
@@ -38,6 +39,17 @@ class Subscription:
     trial_end: datetime | None
     past_due_since: datetime | None
     created_at: datetime
+    commitment_ends_at: datetime | None = None
+    disputed: bool = False  # what paid the latest invoice
+    refunded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What became of the payment of a subscription's latest invoice."""
+
+    disputed: bool
+    refunded: bool
 
 
 # What may be said of a subscription to the application, see specs/subscriptions.md.
@@ -84,10 +96,12 @@ def project(
     schedule: Mapping[str, Any] | None,
     before: Subscription | None,
     now: datetime,
+    money: Money | None = None,
 ) -> Subscription:
     """The row for a subscription as Stripe gives it (SUB-3).
 
-    One thing Stripe does not tell: since when it is past due. That is kept from the row before, or begins now.
+    One thing Stripe does not tell: since when it is past due. That is kept from the row before, or begins now. `money`
+    is None where it was not looked at: then that is kept, too.
     """
     items = _items(subscription)
     item = next((item for item in items if catalog.plan_of_price(_price_id(item))), items[0] if items else {})
@@ -113,6 +127,9 @@ def project(
         trial_end=_time(subscription.get("trial_end")),
         past_due_since=since if status == "past_due" else None,
         created_at=_time(subscription.get("created")) or now,
+        commitment_ends_at=_commitment_end(subscription, item, plan),
+        disputed=money.disputed if money else bool(before and before.disputed),
+        refunded=money.refunded if money else bool(before and before.refunded),
     )
 
 
@@ -153,6 +170,30 @@ def _kind(was: Subscription | None, now: Subscription | None) -> str:
     if after in ("past_due", "unpaid", "paused"):
         return f"subscription.{after}"
     return "subscription.created" if before is None else "subscription.updated"
+
+
+def has_begun(status: str) -> bool:
+    """Whether there is, or was, a subscription at all: before its first payment there is none."""
+    return status not in ("incomplete", "incomplete_expired")
+
+
+def _commitment_end(subscription: Mapping[str, Any], item: Mapping[str, Any], plan: Plan | None) -> datetime | None:
+    """Until when its buyer is bound: whole terms in calendar months from the billing cycle's anchor (SUB-68).
+
+    From the anchor, not from the period's start: after a short month that is a day of the short month. A trial binds
+    nobody, the term begins when it ends.
+    """
+    start = _time(item.get("current_period_start"))
+    if plan is None or plan.commitment_months is None or start is None or not is_live(str(subscription.get("status"))):
+        return None
+    if subscription.get("status") == "trialing":
+        start = max(start, _time(subscription.get("trial_end")) or start)
+    anchor = _time(subscription.get("billing_cycle_anchor")) or start
+    anchor = anchor if anchor <= start else start
+    terms = max(0, (start.year - anchor.year) * 12 + start.month - anchor.month) // plan.commitment_months
+    while (ends := add_months(anchor, terms * plan.commitment_months)) <= start:
+        terms += 1
+    return ends
 
 
 def _items(subscription: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -2,27 +2,40 @@
 
 from typing import Any
 
+import structlog
+
 from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.customer_ledger import read_customer
 from billing.database import Database
+from billing.subscriptions import trial_ledger
 from billing.subscriptions.access import choose, decide_access, describe, describe_access
 from billing.subscriptions.projection_ledger import read_subscriptions
+
+log = structlog.get_logger(__name__)
 
 
 def read_subscription(user_id: str, *, database: Database, catalog: Catalog, clock: Clock) -> dict[str, Any]:
     """The body of `GET /v1/subscription` (SUB-9): the user's access, and the subscription that decides it.
 
-    Whose a subscription is, is known by our own table of customers only, never by metadata.
+    Whose a subscription is, is known by our own table of customers only, never by metadata. Where the catalog gives
+    new users a trial, their first look begins it (SUB-63).
     """
-    now = clock.now()
+    now, product, days = clock.now(), catalog.product, catalog.access.product_trial_days
     with database.read() as connection:
         customer = read_customer(connection, user_id)
         known = customer.customer_id if customer else None
         rows = read_subscriptions(connection, known) if known else []
-    ours = [row for row in rows if row.product == catalog.product]
-    chosen = choose(ours, now)
+        is_new = days > 0 and trial_ledger.may_begin(connection, user_id, product)
+        # After it: a trial that another look has just begun is not new any more, and has to be seen.
+        trial_ends_at = trial_ledger.read_end(connection, user_id, product)
+    if is_new:
+        with database.write() as connection:
+            trial_ends_at = trial_ledger.begin(connection, user_id, product, days=days, now=now)
+        log.info("product_trial.begun", product=product, days=days)
+    ours = [row for row in rows if row.product == product]
+    chosen = choose(ours, now, catalog.access)
     return {
-        "access": describe_access(decide_access(ours, now)),
+        "access": describe_access(decide_access(ours, now, catalog.access, trial_ends_at=trial_ends_at)),
         "subscription": describe(chosen) if chosen else None,
     }

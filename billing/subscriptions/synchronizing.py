@@ -6,7 +6,7 @@ caller close what asked for the sync. So an old fetch never overwrites a newer o
 is closed without the rows it asked for (LED-6).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -18,10 +18,11 @@ from billing.customer_ledger import find_user, is_erased
 from billing.database import Database
 from billing.errors import StaleWrite
 from billing.stripe_gateway import StripeGateway
-from billing.subscriptions import projection_ledger
+from billing.subscriptions import projection_ledger, trial_ledger
 from billing.subscriptions.access import decide_access, describe, describe_access
 from billing.subscriptions.fetching import Seen, fetch
-from billing.subscriptions.projection import Change, Subscription, differences, is_live, project, schedule_of
+from billing.subscriptions.money import look_at_money
+from billing.subscriptions.projection import Change, Money, Subscription, differences, is_live, project, schedule_of
 
 log = structlog.get_logger(__name__)
 
@@ -37,12 +38,14 @@ def sync_customer(
     clock: Clock,
     catalog: Catalog,
     look_at_customer: bool = True,
+    ask_for_money: bool = False,
     sessions: Iterable[str] = (),
     subscriptions: Iterable[str] = (),
     then: Callable[[sa.Connection], None] | None = None,
     on_duplicates: Callable[[int], None] | None = None,
 ) -> Sequence[Change]:
-    """Fetch and project; what changed. `sessions` and `subscriptions` are the ids that events named.
+    """Fetch and project; what changed. `sessions` and `subscriptions` are the ids that events named; `ask_for_money`
+    looks at disputes and refunds, too.
 
     `then` runs inside the transaction that writes it, `on_duplicates` after its commit with the id of the incident,
     where there is one.
@@ -60,13 +63,14 @@ def sync_customer(
             sessions=sessions,
             expected=[*subscriptions, *_live(known)],
         )
+        money = _money(seen, known, asked=ask_for_money, catalog=catalog, stripe=stripe)
         now = clock.now()
         with database.write() as connection:
             if not projection_ledger.advance(
                 connection, customer_id, generation=generation, deleted=seen.deleted, now=now
             ):
                 continue
-            changes, incident_id = _write(connection, customer_id, seen, catalog=catalog, now=now)
+            changes, incident_id = _write(connection, customer_id, seen, money, catalog=catalog, now=now)
             if then is not None:
                 then(connection)
         log.info("customer.synced", customer_id=customer_id, changes=[change.kind for change in changes])
@@ -83,7 +87,17 @@ def compare_customer(
     with database.read() as connection:
         before = projection_ledger.read_subscriptions(connection, customer_id)
     seen = fetch(customer_id, stripe=stripe, look_at_customer=False, sessions=(), expected=_live(before))
-    return differences(before, _project(customer_id, seen, before, catalog=catalog, now=clock.now()))
+    money = _money(seen, before, asked=catalog.access.depends_on_money, catalog=catalog, stripe=stripe)
+    return differences(before, _project(customer_id, seen, before, money, catalog=catalog, now=clock.now()))
+
+
+def _money(
+    seen: Seen, before: Sequence[Subscription], *, asked: bool, catalog: Catalog, stripe: StripeGateway
+) -> Mapping[str, Money]:
+    """Where somebody asks, or something was disputed or paid back when we last looked: it may be over."""
+    if asked or any(row.disputed or row.refunded for row in before):
+        return look_at_money(seen.subscriptions, catalog=catalog, stripe=stripe)
+    return {}
 
 
 def _live(rows: Iterable[Subscription]) -> list[str]:
@@ -91,22 +105,35 @@ def _live(rows: Iterable[Subscription]) -> list[str]:
 
 
 def _write(
-    connection: sa.Connection, customer_id: str, seen: Seen, *, catalog: Catalog, now: datetime
+    connection: sa.Connection,
+    customer_id: str,
+    seen: Seen,
+    money: Mapping[str, Money],
+    *,
+    catalog: Catalog,
+    now: datetime,
 ) -> tuple[Sequence[Change], int | None]:
     """Step 3, after the gate: rows, changes, sessions and the incident, whose id it gives."""
     before = projection_ledger.read_subscriptions(connection, customer_id)
-    after = _project(customer_id, seen, before, catalog=catalog, now=now)
+    after = _project(customer_id, seen, before, money, catalog=catalog, now=now)
     projection_ledger.replace_subscriptions(connection, before, after)
     changes = differences(before, after)
     if changes:
-        _note(connection, customer_id, changes, [row for row in after if row.product == catalog.product], now)
+        ours = [row for row in after if row.product == catalog.product]
+        _note(connection, customer_id, changes, ours, catalog=catalog, now=now)
     for session_id, outcome in seen.sessions.items():
         projection_ledger.note_session(connection, session_id, outcome)
     return changes, _watch(connection, customer_id, after, catalog=catalog, now=now)
 
 
 def _project(
-    customer_id: str, seen: Seen, before: Sequence[Subscription], *, catalog: Catalog, now: datetime
+    customer_id: str,
+    seen: Seen,
+    before: Sequence[Subscription],
+    money: Mapping[str, Money],
+    *,
+    catalog: Catalog,
+    now: datetime,
 ) -> list[Subscription]:
     known = {row.subscription_id: row for row in before}
     return [
@@ -117,6 +144,7 @@ def _project(
             schedule=seen.schedules.get(schedule_of(subscription) or ""),
             before=known.get(str(subscription["id"])),
             now=now,
+            money=money.get(str(subscription["id"])),
         )
         for subscription in seen.subscriptions
     ]
@@ -127,6 +155,8 @@ def _note(
     customer_id: str,
     changes: Iterable[Change],
     ours: Sequence[Subscription],
+    *,
+    catalog: Catalog,
     now: datetime,
 ) -> None:
     """Every change goes to the application with whose it is and what it means for their access.
@@ -135,10 +165,12 @@ def _note(
     """
     if is_erased(connection, customer_id):
         return
+    user_id = find_user(connection, customer_id)
+    trial_ends_at = trial_ledger.read_end(connection, user_id, catalog.product) if user_id else None
     about = {
-        "user_id": find_user(connection, customer_id),
+        "user_id": user_id,
         "customer_id": customer_id,
-        "access": describe_access(decide_access(ours, now)),
+        "access": describe_access(decide_access(ours, now, catalog.access, trial_ends_at=trial_ends_at)),
     }
     for change in changes:
         payload = {**about, "subscription": describe(change.subject)}

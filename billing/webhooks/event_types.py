@@ -15,7 +15,8 @@ class Ask(StrEnum):
     SYNC = "sync"
     SESSION = "session"  # also note what became of the checkout session
     CUSTOMER = "customer"  # also look whether the customer still exists
-    DISPUTE = "dispute"  # names a charge, not a customer: ask the charge whose it is
+    REFUND = "refund"  # also look whether the payment for the current period was paid back
+    DISPUTE = "dispute"  # the same; and it names a charge, not a customer: ask the charge whose it is
     MISSED = "missed"  # tells of events that were never made: look at whom they concerned, or at everybody
 
 
@@ -70,7 +71,7 @@ FOLLOWED: dict[str, Followed] = {
     "invoice.marked_uncollectible": Followed("Occurs when an invoice is given up as bad debt."),
     "invoice.voided": Followed("Occurs when an invoice is voided."),
     # --- money that goes back
-    "charge.refunded": Followed("Occurs when a charge is refunded, wholly or in part."),
+    "charge.refunded": Followed("Occurs when a charge is refunded, wholly or in part.", Ask.REFUND),
     "charge.dispute.created": Followed("Occurs when a buyer disputes a charge with the bank.", Ask.DISPUTE),
     "charge.dispute.updated": Followed("Occurs when a dispute changes, with new evidence mostly.", Ask.DISPUTE),
     "charge.dispute.closed": Followed("Occurs when a dispute is won, lost or withdrawn.", Ask.DISPUTE),

@@ -151,6 +151,7 @@ def _work(
         clock=clock,
         catalog=catalog,
         look_at_customer=any(asks(event.type) in (Ask.CUSTOMER, Ask.MISSED) for event in followed),
+        ask_for_money=any(asks(event.type) in (Ask.REFUND, Ask.DISPUTE) for event in followed),
         sessions=_named(SESSION, [event for event in followed if asks(event.type) is Ask.SESSION]),
         subscriptions=_named(SUBSCRIPTION, followed),
         then=close,

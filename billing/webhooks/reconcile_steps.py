@@ -217,7 +217,10 @@ def _differences(customer_id: str, at: Hands) -> Sequence[Change]:
     if at.dry:
         return compare_customer(customer_id, **whose)
     return sync_customer(
-        customer_id, on_duplicates=lambda incident_id: at.queue.send(RemedyDuplicates(incident_id)), **whose
+        customer_id,
+        ask_for_money=at.catalog.access.depends_on_money,
+        on_duplicates=lambda incident_id: at.queue.send(RemedyDuplicates(incident_id)),
+        **whose,
     )
 
 

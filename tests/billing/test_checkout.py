@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
@@ -247,6 +248,44 @@ def test_first_month_coupon_is_for_first_time_buyers_of_standard(world: World) -
     world.sandbox.force_status(world.objects("subscription")[0]["id"], "canceled")
     again = world.served()
     assert again.status is CheckoutStatus.OPEN
+    assert not world.sessions("open")[0]["discounts"]
+
+
+@pytest.mark.parametrize("ended", ["canceled", "never paid"])
+def test_coupon_is_still_there_for_somebody_whose_trial_cost_nothing(world: World, ended: str) -> None:
+    """CHK-11, CHK-20: a trial that was ended before the first payment, and one whose first payment never came."""
+    ends = int((world.clock.now() + timedelta(days=10)).timestamp())
+    plan = world.catalog.plans["standard"]
+    plans = {**world.catalog.plans, "standard": plan.model_copy(update={"trial_end": ends})}
+    world.catalog = world.catalog.model_copy(update={"plans": plans})
+    view = world.served()
+    world.sandbox.pay(str(view.session_id))
+    subscription = world.objects("subscription")[0]
+    assert subscription["status"] == "trialing"
+    if ended == "never paid":
+        world.sandbox.force_status(subscription["id"], "past_due")
+        world.clock.advance(days=11)
+    world.sandbox.request("DELETE", f"/v1/subscriptions/{subscription['id']}")
+    world.served()
+    assert world.sessions("open")[0]["discounts"] == [{"coupon": "kiloclaw_first_month", "promotion_code": None}]
+
+
+@pytest.mark.parametrize("spoilt", ["refunded", "free"])
+def test_coupon_is_spent_by_a_first_month_that_was_refunded_or_free(world: World, spoilt: str) -> None:
+    """CHK-20: else a month for nothing would be had again and again."""
+    if spoilt == "free":
+        plan = world.catalog.plans["standard"]
+        plans = {**world.catalog.plans, "standard": plan.model_copy(update={"coupon": "all_of_it"})}
+        world.catalog = world.catalog.model_copy(update={"plans": plans})
+        world.sandbox.request("POST", "/v1/coupons", {"id": "all_of_it", "percent_off": 100, "duration": "once"})
+    view = world.served()
+    world.sandbox.pay(str(view.session_id))
+    if spoilt == "refunded":
+        world.sandbox.request("POST", "/v1/refunds", {"charge": world.objects("charge")[0]["id"]})
+    subscription = world.objects("subscription")[0]["id"]
+    world.sandbox.request("DELETE", f"/v1/subscriptions/{subscription}")
+    assert world.objects("invoice")[0]["amount_paid"] == (0 if spoilt == "free" else 400)
+    world.served()
     assert not world.sessions("open")[0]["discounts"]
 
 

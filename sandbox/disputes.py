@@ -1,0 +1,70 @@
+"""Disputes: a buyer goes to the bank about a charge. Nobody can make one by the API; the control plane does."""
+
+from . import forms
+from .calls import Call, Route
+from .errors import ApiError, Json
+from .events import emit
+from .lists import PAGING
+from .payments import list_of, retrieve
+
+STATUSES = frozenset(
+    {
+        "warning_needs_response",
+        "warning_under_review",
+        "warning_closed",
+        "needs_response",
+        "under_review",
+        "won",
+        "lost",
+        "prevented",
+    }
+)
+_CLOSED = frozenset({"won", "lost", "warning_closed"})
+
+
+def dispute(call: Call, charge_id: str, status: str) -> Json:
+    """A charge is disputed, or its dispute goes on to this status."""
+    if status not in STATUSES:
+        raise ApiError(400, f"status must be one of {', '.join(sorted(STATUSES))}", param="status")
+    charge = call.named("charge", charge_id)
+    call.livemode = bool(charge["livemode"])
+    known = next((one for one in call.store.newest_first("dispute") if one["charge"] == charge_id), None)
+    if known is not None:
+        after = call.store.change("dispute", known["id"], status=status)
+        emit(call, f"charge.dispute.{'closed' if status in _CLOSED else 'updated'}", after, previous=known)
+        return after
+    call.store.change("charge", charge_id, disputed=True)
+    made = call.store.put(
+        "dispute",
+        {
+            "id": call.store.new_id("du_1"),
+            "object": "dispute",
+            "amount": charge["amount"],
+            "balance_transactions": [],
+            "charge": charge_id,
+            "created": call.now,
+            "currency": charge["currency"],
+            "enhanced_eligibility_types": [],
+            "evidence": {},
+            "evidence_details": {"due_by": None, "has_evidence": False, "past_due": False, "submission_count": 0},
+            "is_charge_refundable": False,
+            "livemode": call.livemode,
+            "metadata": {},
+            "payment_intent": charge["payment_intent"],
+            "reason": "general",
+            "status": status,
+        },
+    )
+    emit(call, "charge.dispute.created", made)
+    return made
+
+
+ROUTES: list[Route] = [
+    (
+        "GET",
+        "/v1/disputes",
+        {**PAGING, "charge": forms.text(), "created": forms.created, "payment_intent": forms.text()},
+        list_of("dispute", "/v1/disputes", "charge", "payment_intent"),
+    ),
+    ("GET", "/v1/disputes/{id}", {}, retrieve("dispute")),
+]
