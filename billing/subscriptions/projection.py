@@ -178,7 +178,7 @@ def has_begun(status: str) -> bool:
 
 
 def _commitment_end(subscription: Mapping[str, Any], item: Mapping[str, Any], plan: Plan | None) -> datetime | None:
-    """Until when its buyer is bound: whole terms in calendar months from the billing cycle's anchor (SUB-68).
+    """Until when its buyer is bound: whole terms in calendar months from the billing cycle's anchor (SUB-67).
 
     From the anchor, not from the period's start: after a short month that is a day of the short month. A trial binds
     nobody, the term begins when it ends.
