@@ -40,8 +40,9 @@ from billing.operations.operation_ledger import LONGEST_BACKOFF, Operation
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.access import choose
-from billing.subscriptions.fetching import or_none
+from billing.subscriptions.fetching import fetch_missing, or_none
 from billing.subscriptions.projection import belongs, is_live, project, schedule_of
+from billing.subscriptions.projection_ledger import read_subscriptions
 from billing.subscriptions.synchronizing import sync_customer
 
 log = structlog.get_logger(__name__)
@@ -195,11 +196,17 @@ def _look(operation: Operation, customer_id: str | None, at: _Hands) -> Seen | N
 
 
 def _choose(customer_id: str, at: _Hands) -> str | None:
-    """Of several, the one that speaks for the user, as GET /v1/subscription has it."""
+    """Of several, the one that speaks for the user, as GET /v1/subscription has it (SUB-37).
+
+    Also one that Stripe's list does not show yet: its user sees it, so they may change it.
+    """
     now = at.clock.now()
+    with at.database.read() as connection:
+        shown = [row.subscription_id for row in read_subscriptions(connection, customer_id) if is_live(row.status)]
+    listed = or_none(at.stripe.list_subscriptions, customer_id) or []
     rows = [
         project(one, customer_id=customer_id, catalog=at.catalog, schedule=None, before=None, now=now)
-        for one in or_none(at.stripe.list_subscriptions, customer_id) or []
+        for one in [*listed, *fetch_missing(customer_id, shown, listed, at.stripe)]
         if belongs(one, at.catalog) and is_live(str(one.get("status")))
     ]
     chosen = choose(rows, now, at.catalog.access)

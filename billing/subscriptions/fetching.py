@@ -51,13 +51,22 @@ def fetch(
     made = (id_like(SUBSCRIPTION, (session or {}).get("subscription")) for session in others)
     listed = list(found or [])
     if not gone:
-        listed += _fetch_missing(customer_id, {*expected, *filter(None, made)}, listed, stripe)
+        listed += fetch_missing(customer_id, {*expected, *filter(None, made)}, listed, stripe)
     return Seen(
         subscriptions=listed,
         deleted=gone if gone or look_at_customer else None,
         schedules=_fetch_schedules(listed, stripe),
         sessions=_outcomes(dict(zip(wanted, others, strict=True))),
     )
+
+
+def fetch_missing(
+    customer_id: str, expected: Iterable[str], listed: Sequence[Json], stripe: StripeGateway
+) -> list[Json]:
+    """The subscriptions that the list should have had, by id; another customer's is none of this projection's."""
+    missing = sorted(set(expected) - {str(one["id"]) for one in listed})
+    answers = stripe.together(*(partial(or_none, stripe.get_subscription, id_) for id_ in missing))
+    return [one for one in answers if one is not None and id_like(CUSTOMER, one.get("customer")) == customer_id]
 
 
 def or_none(call: Callable[[str], Any], id_: str) -> Any:
@@ -68,15 +77,6 @@ def or_none(call: Callable[[str], Any], id_: str) -> Any:
         if refused.status == 404 or refused.stripe_code == "resource_missing":
             return None
         raise
-
-
-def _fetch_missing(
-    customer_id: str, expected: Iterable[str], listed: Sequence[Json], stripe: StripeGateway
-) -> list[Json]:
-    """The subscriptions that the list should have had, by id; another customer's is none of this projection's."""
-    missing = sorted(set(expected) - {str(one["id"]) for one in listed})
-    answers = stripe.together(*(partial(or_none, stripe.get_subscription, id_) for id_ in missing))
-    return [one for one in answers if one is not None and id_like(CUSTOMER, one.get("customer")) == customer_id]
 
 
 def _fetch_schedules(subscriptions: Sequence[Json], stripe: StripeGateway) -> Mapping[str, Json]:

@@ -16,6 +16,7 @@ from billing.operations.deciding import Kind
 from billing.operations.operation_ledger import OperationView
 from billing.operations.requests import Recorded, read_operation, record_operation
 from billing.subscriptions.reading import read_subscription
+from billing.subscriptions.synchronizing import sync_customer
 from billing.sweeper import sweep
 from tests.checkout_world import ORIGIN, World
 from tests.crashing import Crash, Fuse, FusedDatabase, FusedStripe
@@ -339,6 +340,23 @@ def test_other_products_subscription_is_never_touched(shop: Shop) -> None:
     shop.sandbox.request("POST", "/v1/subscriptions", {"customer": customer["id"], "items": [{"price": "price_x"}]})
     assert (shop.done(Kind.CANCEL).error or {})["code"] == "no_subscription"
     assert shop.writes() == []
+
+
+def test_subscription_that_stripes_list_does_not_show_yet_can_be_changed(shop: Shop) -> None:
+    """SUB-37: its user is shown it, since a paid session or an event named it."""
+    paid = shop.sandbox.pay(str(shop.served().session_id))
+    sync_customer(
+        paid["customer"],
+        database=shop.database,
+        stripe=shop.stripe,
+        clock=shop.clock,
+        catalog=shop.catalog,
+        subscriptions=[paid["subscription"]],
+    )
+    shop.sandbox.faults.add("stale_list", method="GET", path="/v1/", seconds=60, times=None)
+    assert shop.seen()["status"] == "active"
+    assert shop.done(Kind.CANCEL).status is OperationStatus.SUCCEEDED
+    assert shop.at_stripe(paid["subscription"])["cancel_at_period_end"] is True
 
 
 @pytest.mark.parametrize(
