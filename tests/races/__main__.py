@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.races.explorer import Broken, Explorer, first_broken
-from tests.races.mutants import MUTANTS
 from tests.races.switch import ALL, dies_of_its_test
 from tests.races.test_interleavings import SCENES
 
@@ -28,7 +27,7 @@ def main() -> None:
     """Both halves; exit 1 when an invariant broke or a shortcut survived."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     argument = sys.argv[1] if len(sys.argv) > 1 else "4"
-    if argument in MUTANTS:
+    if argument in ALL:
         found = _try(argument)
         console.print(found[1] if found else "not found", highlight=False, markup=False, soft_wrap=True)
         return
@@ -96,10 +95,10 @@ def mutant(name: str) -> tuple[str, str, str, str]:
 
 
 def _try(name: str) -> tuple[int, Broken] | None:
-    scene = MUTANTS[name].scene
+    scene = ALL[name].scene
     assert scene is not None, "this one is decided by a test"
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        MUTANTS[name].apply(patch)
+        ALL[name].apply(patch)
         return first_broken(Explorer(Path(folder)), scene, seeds=300)
 
 

@@ -8,6 +8,7 @@ invariants of the protocol (I1 to I6) are looked at after every step, and at res
 
 import random
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -18,8 +19,9 @@ from billing import migrate
 from billing.database import Database
 from billing.models import metadata
 from tests.races.lane import Lane
+from tests.races.ports import SteppedDatabase
 from tests.races.scene import Broken, Scene
-from tests.races.schedule import Schedule, SteppedDatabase
+from tests.races.schedule import Schedule
 
 __all__ = ["Broken", "Explorer", "Scene", "first_broken"]
 
@@ -35,6 +37,7 @@ class Explorer:
         # One engine for all runs: compiling its statements anew would cost half of a run.
         self._database = SteppedDatabase(f"sqlite:///{path}")
         sa.event.listen(self._database.engine, "connect", lambda one, _: one.execute("PRAGMA synchronous=OFF"))
+        self.met: Counter[str] = Counter()  # how often each kind of trouble came, in all runs
         self._raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
     def close(self) -> None:
@@ -57,6 +60,7 @@ class Explorer:
         random.seed(seed)  # the jitter of the code under test
         schedule = Schedule(seed, delays, crash_at=crash_at)
         Lane(self._database, self._raw, schedule, scene or Scene.of(seed)).play()
+        self.met += schedule.met
         return schedule
 
     def delayed(self, scene: Scene, most: int) -> Iterator[int]:

@@ -1,7 +1,7 @@
 """Scenes: what happens in a run of the explorer, while the schedule decides in which order."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,18 @@ class Scene:
     webhooks: bool = False  # Stripe's events arrive, the newest first, and are worked meanwhile
     sweeps: bool = False  # reconciling looks for strays meanwhile
     lacks: str | None = None  # a plan whose price Stripe does not have
+    subscribed: bool = False  # the buyer has paid for the standard plan before
+    wishes: tuple[str, ...] = ()  # what buyers want to be changed, each by a buyer of its own
+    month: bool = False  # 32 days pass at one step
+    duplicate: bool = False  # there is a second live subscription, and the policy is to cancel the newest
+    lapses: float = 0.0  # how often a lease turns out to be lost, or the lock to be taken
+    flushed: bool = False  # Redis is emptied
+    ports: bool = False  # clock and queue are points, too
+
+    @property
+    def outsiders(self) -> bool:
+        """Whether somebody else changes the subscription meanwhile."""
+        return self.month or self.duplicate
 
     @classmethod
     def of(cls, seed: int) -> "Scene":
@@ -48,6 +60,29 @@ class Scene:
             restored=chance.random() < 0.1,
             webhooks=chance.random() < 0.3,
             sweeps=chance.random() < 0.2,
+            lapses=chance.choice((0.0, 0.0, 0.0, 0.05)),
+            flushed=chance.random() < 0.1,
+            ports=chance.random() < 0.1,
+        ).changing(chance)
+
+    def changing(self, chance: random.Random) -> "Scene":
+        """Half of the scenes have operations in them; half of those a subscription, and fewer checkouts."""
+        if chance.random() < 0.5:
+            return self
+        wishes = tuple(chance.choice(("cancel", "reactivate", "switch", "undo", "portal")) for _ in range(3))
+        if chance.random() < 0.3:
+            return replace(self, wishes=wishes, opened=True, webhooks=True)
+        return replace(
+            self,
+            plans=self.plans[: chance.choice((0, 0, 1))],
+            wishes=(*wishes, chance.choice(("cancel", "switch"))),
+            subscribed=True,
+            opened=False,
+            legacy=False,
+            dashboard=False,
+            month=chance.random() < 0.15,
+            duplicate=chance.random() < 0.15,
+            lacks=chance.choice((None, None, None, "commit")),
         )
 
 

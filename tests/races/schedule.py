@@ -13,17 +13,11 @@ delayed, it goes to the end of the row. All runs with one or two delays are few 
 step 0, 1, 2 ... dies instead (`Explorer.crashed`): every state that the straight run passes is one to recover from.
 """
 
-import contextlib
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
-
-import sqlalchemy as sa
-
-from billing.database import Database
-from billing.errors import StripeUnclear
 
 AGAIN = "looks again"  # a point at which an actor only waits for others
 
@@ -39,6 +33,7 @@ class Actor:
         self.name = name
         self.at: str | None = "begins"  # the point it waits at; None once it has ended
         self.crashed = False
+        self.mortal = True  # a process; a request in the network is none
         self.rank = 0.0  # the lowest goes first
         self.error: BaseException | None = None
         self.go = threading.Semaphore(0)
@@ -68,6 +63,7 @@ class Schedule:
         self.crashes = 0  # how many may still happen
         self.trace: list[str] = []
         self.width: list[int] = []  # how many could have gone on, at each step
+        self.met: Counter[str] = Counter()  # how often each kind of trouble came
         self.after_step: list[Callable[[], None]] = []
         self.back = threading.Semaphore(0)
         self.delays = delays
@@ -76,6 +72,7 @@ class Schedule:
         self._falls = {self.random.randrange(100) for _ in range(self.random.randint(1, 5))}
         self._actors: dict[int, Actor] = {}
         self._later: list[Actor] = []
+        self._here = threading.local()
 
     def run(self, *actors: Actor) -> None:
         """Run all actors to their end."""
@@ -84,10 +81,11 @@ class Schedule:
             self._start(actor)
         while waiting:
             actor = self._choose(waiting)
-            by_chance = self.crashes and actor.at != "begins" and self.random.random() < 0.03
+            by_chance = self.crashes and actor.mortal and actor.at != "begins" and self.random.random() < 0.03
             if by_chance or self.crash_at == len(self.trace):
                 self.crashes -= bool(by_chance)
                 actor.crashed = True
+                self.met["a process dies"] += 1
             self.width.append(len(waiting))
             self.trace.append(f"{actor.name}: {'CRASHES before ' if actor.crashed else ''}{actor.at}")
             actor.go.release()
@@ -128,7 +126,7 @@ class Schedule:
     def point(self, label: str) -> None:
         """Stop here until chosen. Outside the schedule (set-up, final checks) nothing stops."""
         actor = self._actors.get(threading.get_ident())
-        if actor is None:
+        if actor is None or getattr(self._here, "whole", False):
             return
         actor.at = label
         self.back.release()
@@ -136,82 +134,23 @@ class Schedule:
         if actor.crashed:
             raise Crash
 
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Nothing stops in here: a transaction, or a call at Stripe's side."""
+        before, self._here.whole = getattr(self._here, "whole", False), True
+        try:
+            yield
+        finally:
+            self._here.whole = before
+
+    def in_hand(self, *labels: str) -> bool:
+        """Whether somebody is just about to do one of these."""
+        waiting = (actor.at or "" for actor in self._actors.values() if not actor.crashed)
+        return any(at.startswith(labels) for at in waiting)
+
     def _start(self, actor: Actor) -> None:
         thread = threading.Thread(target=actor.body, args=(self,), name=actor.name, daemon=True)
         thread.start()
         assert thread.ident is not None
         self._actors[thread.ident] = actor
         actor.rank = self.random.random()
-
-
-class SteppedDatabase(Database):
-    """A ledger that stops before every transaction. Commits need not survive a power cut here."""
-
-    schedule: Schedule | None = None
-
-    @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """A transaction, after a point."""
-        if self.schedule:
-            self.schedule.point("a write transaction")
-        with super().write() as connection:
-            yield connection
-
-    @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """A transaction, after a point."""
-        if self.schedule:
-            self.schedule.point("a read transaction")
-        with super().read() as connection:
-            yield connection
-
-
-class SteppedStripe:
-    """A gateway that stops before every call, reads in any order, and loses or delays answers now and then."""
-
-    def __init__(self, gateway: Any, schedule: Schedule) -> None:
-        self._gateway = gateway
-        self._schedule = schedule
-        self.lossy = 0.0  # how often a write's answer is lost
-        self.expired: list[str] = []  # the sessions that we have expired
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._gateway, name)
-        if name == "now":
-            return real
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            self._schedule.point(f"Stripe: {name} {_short(arguments)}")
-            writes = name.startswith(("create", "expire"))
-            if writes and self._schedule.random.random() < self.lossy:
-                if self._schedule.random.random() < 0.5:
-                    done(*arguments, **options)
-                    raise StripeUnclear("executed, answer lost")
-                self._schedule.later(Actor(f"late {name}", lambda: _quietly(done, *arguments, **options)))
-                raise StripeUnclear("on its way, nobody knows")
-            return done(*arguments, **options)
-
-        def done(*arguments: Any, **options: Any) -> Any:
-            answer = real(*arguments, **options)
-            if name == "expire_session":
-                self.expired.append(arguments[0])
-            return answer
-
-        return call
-
-    def together(self, *calls: Callable[[], Any]) -> list[Any]:
-        """Side by side means: in any order."""
-        order = list(range(len(calls)))
-        if self._schedule.delays is None:
-            self._schedule.random.shuffle(order)
-        results = {index: calls[index]() for index in order}
-        return [results[index] for index in range(len(calls))]
-
-
-def _quietly(call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-    with contextlib.suppress(Exception):  # nobody waits for this answer
-        call(*arguments, **options)
-
-
-def _short(arguments: tuple[Any, ...]) -> str:
-    return " ".join(str(one)[:24] for one in arguments if isinstance(one, str))

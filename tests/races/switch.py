@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.races.mutants import MUTANTS
+from tests.races.operation_mutants import OPERATION_MUTANTS
 from tests.races.webhook_mutants import WEBHOOK_MUTANTS
 
-ALL = MUTANTS | WEBHOOK_MUTANTS
+ALL = MUTANTS | WEBHOOK_MUTANTS | OPERATION_MUTANTS
 
 
 def dies_of_its_test(name: str) -> bool:

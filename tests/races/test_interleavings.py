@@ -5,6 +5,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,21 @@ SCENES = {
     "Stripe's events meanwhile": Scene(plans=("commit",), opened=True, webhooks=True),
     "strays are swept meanwhile": Scene(plans=("commit",), opened=True, sweeps=True),
     "a backup is put back": Scene(plans=("standard",), restored=True, pays=False),
+}
+# And with operations: the buyer has a subscription, unless it says otherwise.
+BOUGHT = Scene(plans=(), subscribed=True)
+SCENES |= {
+    "cancel, and think again": replace(BOUGHT, wishes=("cancel", "reactivate")),
+    "switch, then cancel": replace(BOUGHT, wishes=("switch", "cancel")),
+    "switch, and take it back": replace(BOUGHT, wishes=("switch", "undo")),
+    "a switch to a price that Stripe lacks, then the portal": replace(
+        BOUGHT, wishes=("switch", "portal"), lacks="commit"
+    ),
+    "a subscriber asks for another checkout and cancels": replace(BOUGHT, plans=("commit",), wishes=("cancel",)),
+    "one who just pays cancels": Scene(plans=("commit",), opened=True, webhooks=True, wishes=("cancel",)),
+    "cancel while a duplicate is ended": replace(BOUGHT, wishes=("cancel",), duplicate=True),
+    "switch, and a worker that sleeps for a day": replace(BOUGHT, wishes=("switch",), day=True, ports=True),
+    "switch, and the period ends": replace(BOUGHT, wishes=("switch",), month=True),
 }
 
 
