@@ -6,7 +6,7 @@ What the session will make (its lines, its subscription_data) is kept in fields 
 from fractions import Fraction
 from typing import Any
 
-from . import coupons, customers, forms
+from . import coupons, customers, forms, lifecycle
 from .calls import Call, Route
 from .checkout_parameters import PARAMETERS, check
 from .errors import Json, bad_parameter, refused
@@ -133,6 +133,7 @@ def create(call: Call, params: Json) -> Json:
         "_due": float(expires_at),
         "_intent": None,
         "_lines": lines,
+        "_subscription": None,
         "_subscription_data": data,
     }
     return call.store.put("checkout_session", one)
@@ -220,6 +221,9 @@ def expire(call: Call, params: Json) -> Json:
 def expired(call: Call, old: Json) -> Json:
     one = call.store.change("checkout_session", old["id"], status="expired", url=None, _due=None)
     emit(call, "checkout.session.expired", one)
+    begun = call.find("subscription", old["_subscription"])
+    if begun is not None and begun["status"] == "incomplete":  # its buyer is just being asked to authenticate
+        lifecycle.abandon(call, begun)
     return one
 
 

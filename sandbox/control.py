@@ -164,6 +164,14 @@ def _buyers(pages: Blueprint, sandbox: Sandbox) -> None:
     def decline(id: str) -> Response:
         return jsonify(sandbox.decline(id))
 
+    @pages.post("/checkout_sessions/<id>/challenge")
+    def challenge(id: str) -> Response:
+        return jsonify(sandbox.challenge(id))
+
+    @pages.post("/checkout_sessions/<id>/authenticate")
+    def authenticate(id: str) -> Response:
+        return jsonify(sandbox.authenticate(id, succeeds=_table().get("succeeds", True) is not False))
+
     @pages.post("/checkout_sessions/<id>/settle")
     def settle(id: str) -> Response:
         return jsonify(sandbox.settle(id, succeeds=_table().get("succeeds", True) is not False))

@@ -182,20 +182,39 @@ class Sandbox:
         session = self._session(session_id)
         with self.calling(livemode=session["livemode"]) as call:
             done = paying.pay(call, self._session(session_id), delayed=delayed)
+        if wait:
+            self._wait_for_completion(session_id, wait)
+        return visible(done)
+
+    def _wait_for_completion(self, session_id: str, seconds: float) -> None:
+        with self.lock:
             told = next(
                 one
                 for one in self.store.newest_first("event")
                 if one["type"] == "checkout.session.completed" and one["data"]["object"]["id"] == session_id
             )
-        if wait:
-            self.deliveries.wait_for_answer(told["id"], wait)
-        return visible(done)
+        self.deliveries.wait_for_answer(told["id"], seconds)
 
     def decline(self, session_id: str) -> Json:
         """The buyer's card is refused."""
         session = self._session(session_id)
         with self.calling(livemode=session["livemode"]) as call:
             return visible(paying.decline(call, self._session(session_id)))
+
+    def challenge(self, session_id: str) -> Json:
+        """The buyer pays with a card whose bank asks them to authenticate (3-D Secure)."""
+        session = self._session(session_id)
+        with self.calling(livemode=session["livemode"]) as call:
+            return visible(paying.challenge(call, self._session(session_id)))
+
+    def authenticate(self, session_id: str, *, succeeds: bool = True, wait: float = 0.0) -> Json:
+        """What became of that: paid, or refused by the bank. ApiError when the session was expired meanwhile."""
+        session = self._session(session_id)
+        with self.calling(livemode=session["livemode"]) as call:
+            done = paying.authenticate(call, self._session(session_id), succeeds=succeeds)
+        if done["status"] == "complete" and wait:
+            self._wait_for_completion(session_id, wait)
+        return visible(done)
 
     def settle(self, session_id: str, *, succeeds: bool = True) -> Json:
         """A delayed payment arrives, or fails."""

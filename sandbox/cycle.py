@@ -36,7 +36,7 @@ def tick(store: Store, now: float, call_at: Callable[[float, bool], Call]) -> in
 
 def _subscription(call: Call, one: Json) -> None:
     if one["status"] == "incomplete":
-        lifecycle.end(call, one, status="incomplete_expired")
+        lifecycle.abandon(call, one)
         return
     if one["cancel_at"] is not None and one["cancel_at"] <= call.now:
         lifecycle.end(call, one)

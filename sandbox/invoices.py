@@ -7,7 +7,7 @@ from .calls import Call, Route
 from .errors import Json
 from .invoice_objects import Line, new_invoice, new_payment
 from .lists import PAGING, page, same
-from .payments import charge, new_intent
+from .payments import ask_for_authentication, charge, new_intent, unauthenticated
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ def bill(
     discount: str | None = None,
     outcome: str = "paid",
 ) -> Billed:
-    """Makes the invoice and settles it: `outcome` is paid, failed (declined), open (nobody tried) or processing."""
+    """Makes the invoice and settles it.
+
+    `outcome` is paid, failed (declined), open (nobody tried), processing or requires_action (the buyer's bank asks).
+    """
     draft = new_invoice(call, customer, subscription, lines, reason, discount)
     id, total = draft["id"], draft["total"]
     call.store.put("invoice", draft)
@@ -62,8 +65,10 @@ def bill(
         description="Subscription creation" if reason == "subscription_create" else "Subscription update",
     )
     payment = new_payment(call, opened, waiting)
-    if outcome == "processing":
-        intent = call.store.change("payment_intent", waiting["id"], status="processing", payment_method=method["id"])
+    if outcome in ("processing", "requires_action"):
+        asked = ask_for_authentication(call.base_url, waiting) if outcome == "requires_action" else None
+        fields = {"status": outcome, "payment_method": method["id"], "next_action": asked}
+        intent = call.store.change("payment_intent", waiting["id"], **fields)
         return Billed(draft, opened, opened, waiting, intent, None, payment)
     return _try(call, Billed(draft, opened, opened, waiting, waiting, None, payment), method, outcome == "paid")
 
@@ -79,6 +84,30 @@ def collect(call: Call, opened: Json, method: Json, *, succeeds: bool) -> Billed
         payment = new_payment(call, opened, created)
     intent = call.named("payment_intent", payment["payment"]["payment_intent"])
     return _try(call, Billed(opened, opened, opened, created, intent, None, payment), method, succeeds)
+
+
+def authentication_failed(call: Call, opened: Json) -> Billed:
+    """The bank was not convinced: no charge was made, the invoice waits for another card."""
+    [payment] = payments_of(call, opened["id"])
+    intent = unauthenticated(call, call.named("payment_intent", payment["payment"]["payment_intent"]))
+    return Billed(opened, opened, opened, None, intent, None, payment)
+
+
+def void(call: Call, opened: Json) -> tuple[Json, list[Json]]:
+    """Nobody will pay this any more: the invoice, and the payment intents that are canceled with it."""
+    intents = []
+    for payment in payments_of(call, opened["id"]):
+        fields = {"status": "canceled", "status_transitions": {"canceled_at": call.now, "paid_at": None}}
+        call.store.change("invoice_payment", payment["id"], **fields)
+        gone = {
+            "status": "canceled",
+            "canceled_at": call.now,
+            "cancellation_reason": "void_invoice",
+            "next_action": None,
+        }
+        intents.append(call.store.change("payment_intent", payment["payment"]["payment_intent"], **gone))
+    voided = {**opened["status_transitions"], "voided_at": call.now}
+    return call.store.change("invoice", opened["id"], status="void", status_transitions=voided), intents
 
 
 def payments_of(call: Call, invoice: str) -> list[Json]:

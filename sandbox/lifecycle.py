@@ -8,7 +8,7 @@ from .calls import Call
 from .errors import Json
 from .events import emit
 from .invoice_objects import Line
-from .invoices import Billed, bill, collect
+from .invoices import Billed, bill, collect, void
 from .lists import whole
 from .paid_events import announce
 from .periods import next_end
@@ -198,6 +198,17 @@ def end(call: Call, old: Json, *, status: str = "canceled", **details: Any) -> J
     emit(call, "customer.subscription.deleted" if status == "canceled" else "customer.subscription.updated", one,
          previous=None if status == "canceled" else old)  # fmt: skip
     return one
+
+
+def abandon(call: Call, old: Json) -> Json:
+    """The first payment will not come any more: nothing can be charged from here on, whatever a bank says later."""
+    invoice = call.find("invoice", old["latest_invoice"])
+    if invoice is not None and invoice["status"] == "open":
+        invoice, intents = void(call, invoice)
+        for intent in intents:
+            emit(call, "payment_intent.canceled", intent)
+        emit(call, "invoice.voided", invoice)
+    return end(call, old, status="incomplete_expired")
 
 
 def next_period(call: Call, old: Json) -> Json:

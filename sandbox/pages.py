@@ -1,4 +1,5 @@
-"""The hosted payment page: what a buyer sees at a session's `url`. Three ways on: pay, be declined, leave.
+"""The hosted payment page: what a buyer sees at a session's `url`. Three ways on: pay, be declined, leave; or pay with
+a card whose bank asks the buyer first, on a page of its own, and either lets the payment through or not.
 
 Plain forms and no JavaScript. The pages are never cached, and say on top that no money moves.
 """
@@ -6,7 +7,7 @@ Plain forms and no JavaScript. The pages are never cached, and say on top that n
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from flask import Blueprint, Response, make_response, redirect, render_template
+from flask import Blueprint, Response, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from .core import Sandbox
@@ -15,6 +16,7 @@ from .payments import DECLINED
 
 _WAIT_SECONDS = 10.0  # so long Checkout waits for the answer to checkout.session.completed
 _SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
+NOT_AUTHENTICATED = "Your bank could not confirm that it was you."
 _WITHOUT_CENTS = frozenset(
     ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"]
 )
@@ -33,9 +35,7 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
             done = sandbox.pay(id, wait=_WAIT_SECONDS)
         except ApiError:  # it is no longer open, or never was: the page says which
             return _show(sandbox, id, status=409)
-        if done["success_url"]:
-            return redirect(done["success_url"].replace("{CHECKOUT_SESSION_ID}", quote(id)), 303)
-        return redirect(f"/pay/{quote(id)}", 303)
+        return _paid(done)
 
     @pages.post("/pay/<id>/decline")
     def decline(id: str) -> Response:
@@ -43,7 +43,33 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
             sandbox.decline(id)
         except ApiError:
             return _show(sandbox, id, status=409)
-        return _show(sandbox, id, declined=True, status=402)
+        return _show(sandbox, id, declined=DECLINED, status=402)
+
+    @pages.post("/pay/<id>/challenge")
+    def challenge(id: str) -> BaseResponse:
+        try:
+            sandbox.challenge(id)
+        except ApiError:
+            return _show(sandbox, id, status=409)
+        return redirect(f"/pay/{quote(id)}/authenticate", 303)
+
+    @pages.get("/pay/<id>/authenticate")
+    def asked(id: str) -> BaseResponse:
+        session = sandbox.session(id)
+        if session is None or session["status"] != "open" or session["_subscription"] is None:
+            return _show(sandbox, id)
+        amount = money(session["amount_total"], session["currency"])
+        return _page("bank.html", id=id, amount=amount, shop=_shop_of(session))
+
+    @pages.post("/pay/<id>/authenticate")
+    def authenticate(id: str) -> BaseResponse:
+        try:
+            done = sandbox.authenticate(id, succeeds=request.form.get("answer") == "yes", wait=_WAIT_SECONDS)
+        except ApiError:  # expired while the bank asked: nothing is paid
+            return _show(sandbox, id, status=409)
+        if done["status"] != "complete":
+            return _show(sandbox, id, declined=NOT_AUTHENTICATED, status=402)
+        return _paid(done)
 
     @pages.post("/pay/<id>/leave")
     def leave(id: str) -> BaseResponse:
@@ -57,7 +83,16 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
     return pages
 
 
-def _show(sandbox: Sandbox, id: str, *, declined: bool = False, status: int = 200) -> Response:
+def _paid(done: Json) -> BaseResponse:
+    id = quote(done["id"])
+    return redirect((done["success_url"] or f"/pay/{id}").replace("{CHECKOUT_SESSION_ID}", id), 303)
+
+
+def _shop_of(session: Json) -> str:
+    return str(session["_lines"][0]["description"])
+
+
+def _show(sandbox: Sandbox, id: str, *, declined: str | None = None, status: int = 200) -> Response:
     session = sandbox.session(id)
     if session is None:
         return _page(
@@ -89,7 +124,7 @@ def _show(sandbox: Sandbox, id: str, *, declined: bool = False, status: int = 20
         coupon = call.find("coupon", session["discounts"][0]["coupon"]) if session["discounts"] else None
     email = customer.get("email") or session["customer_email"]
     view = _view(session, coupon, int(sandbox.clock.now()))
-    return _page("pay.html", status, id=id, email=email, declined=DECLINED if declined else None, **view)
+    return _page("pay.html", status, id=id, email=email, declined=declined, **view)
 
 
 def _page(template: str, status: int = 200, **values: object) -> Response:
@@ -144,6 +179,7 @@ def _view(session: Json, coupon: Json | None, now: int) -> Json:
         "prorated": begins is not None and not trying and session["amount_total"] > 0,
         "total": money(session["amount_total"], currency),
         "recurring": recurring,
+        "can_be_asked": recurring and session["amount_total"] > 0,  # whether there is anything to authenticate today
         "verb": verb,
         "heading": heading,
     }

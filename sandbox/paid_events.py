@@ -11,8 +11,7 @@ def announce(call: Call, billed: Billed, *, charged: bool = False) -> None:
     if billed.charge is not None and not charged:
         announce_charge(call, billed.charge)
     if billed.intent is not None and billed.intent["status"] != "requires_payment_method":
-        succeeded = billed.intent["status"] == "succeeded"
-        emit(call, f"payment_intent.{'succeeded' if succeeded else 'processing'}", billed.intent)
+        emit(call, f"payment_intent.{billed.intent['status']}", billed.intent)  # succeeded, processing, requires_action
     if billed.intent_created is not None:
         emit(call, "payment_intent.created", billed.intent_created)
     if billed.intent is not None and billed.intent["last_payment_error"] is not None:
@@ -27,6 +26,8 @@ def announce(call: Call, billed: Billed, *, charged: bool = False) -> None:
             emit(call, "invoice_payment.paid", billed.payment)
     elif billed.charge is not None:
         emit(call, "invoice.payment_failed", billed.last)
+    elif billed.intent is not None and billed.intent["status"] == "requires_action":
+        emit(call, "invoice.payment_action_required", billed.last)
 
 
 def announce_charge(call: Call, made: Json) -> None:

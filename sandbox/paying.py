@@ -1,29 +1,92 @@
-"""What a buyer does on the payment page: pay, be declined, or pay by a method whose money comes later.
+"""What a buyer does on the payment page: pay, be declined, be asked to authenticate, or pay by a method whose money
+comes later.
 
 Paying makes everything at once (customer, card, subscription, invoice, payment) and then announces it in the order in
 which Stripe was seen to send it: the charge and the session first, the subscription and the invoice after them.
 """
 
+from fractions import Fraction
+
 from . import checkout_sessions, customers, lifecycle, payments
 from .calls import Call
 from .errors import Json, refused
 from .events import emit
-from .invoices import collect
+from .invoices import Billed, authentication_failed, collect
 from .paid_events import announce, announce_charge
 
 
 def pay(call: Call, session: Json, *, delayed: bool = False) -> Json:
     """The session, complete. `delayed`: the money comes later, `payment_status` is unpaid until `settle_late`."""
     _still_open(session)
-    known = call.find("customer", session["customer"])
-    email = session["customer_email"] or "buyer@example.com"
-    customer = known if known and not known.get("deleted") else customers.made(call, email=email)
+    customer = _payer(call, session)
     method = payments.new_card(call, customer)
     if session["mode"] == "payment":
         return _pay_once(call, session, customer, method)
+    if waiting := _waiting(call, session):  # begun with a card that asked for authentication: there is never a second
+        return _settle(call, session, waiting, method)
+    subscription, billed = _subscribe(call, session, customer, method, "processing" if delayed else "paid")
+    done = _complete(call, session, customer, subscription, billed)
+    if billed.charge is not None:
+        announce_charge(call, billed.charge)
+    emit(call, "payment_method.attached", method)
+    emit(call, "checkout.session.completed", done)
+    _note_currency(call, session, customer)
+    emit(call, "customer.subscription.created", subscription)
+    announce(call, billed, charged=True)
+    return done
+
+
+def challenge(call: Call, session: Json) -> Json:
+    """The buyer's bank asks who they are: until they answer, the session is open and its subscription `incomplete`."""
+    _still_open(session)
+    if session["mode"] != "subscription" or _share(call, session) == 0:
+        raise refused("The sandbox asks for authentication only where a subscription is paid at once.")
+    if _waiting(call, session):
+        return session
+    customer = _payer(call, session)
+    method = payments.new_card(call, customer, last4="3155")
+    subscription, billed = _subscribe(call, session, customer, method, "requires_action", status="incomplete")
+    emit(call, "payment_method.attached", method)
+    emit(call, "customer.subscription.created", subscription)
+    announce(call, billed)
+    return call.store.change("checkout_session", session["id"], _subscription=subscription["id"])
+
+
+def authenticate(call: Call, session: Json, *, succeeds: bool) -> Json:
+    """The buyer's answer to their bank. Where the session was expired meanwhile, nothing is paid any more."""
+    _still_open(session)
+    subscription = _waiting(call, session)
+    if subscription is None:
+        raise refused("Nobody asked this buyer to authenticate.")
+    if succeeds:
+        return _settle(
+            call, session, subscription, call.named("payment_method", subscription["default_payment_method"])
+        )
+    billed = authentication_failed(call, call.named("invoice", subscription["latest_invoice"]))
+    announce(call, billed)
+    return session
+
+
+def _payer(call: Call, session: Json) -> Json:
+    known = call.find("customer", session["customer"])
+    email = session["customer_email"] or "buyer@example.com"
+    return known if known and not known.get("deleted") else customers.made(call, email=email)
+
+
+def _share(call: Call, session: Json) -> Fraction:
+    return checkout_sessions.due_share(call, session["_lines"][0]["price"], session["_subscription_data"])
+
+
+def _waiting(call: Call, session: Json) -> Json | None:
+    """The subscription of this session whose first payment waits for the buyer's authentication."""
+    found = call.find("subscription", session["_subscription"])
+    return found if found and found["status"] == "incomplete" else None
+
+
+def _subscribe(
+    call: Call, session: Json, customer: Json, method: Json, outcome: str, *, status: str | None = None
+) -> tuple[Json, Billed]:
     data = session["_subscription_data"]
-    trial_end = checkout_sessions.trial_end(call, data)
-    share = checkout_sessions.due_share(call, session["_lines"][0]["price"], data)
     coupon = call.find("coupon", session["discounts"][0]["coupon"]) if session["discounts"] else None
     subscription = lifecycle.new(
         call,
@@ -31,21 +94,37 @@ def pay(call: Call, session: Json, *, delayed: bool = False) -> Json:
         [{"price": line["price"], "quantity": line["quantity"]} for line in session["_lines"]],
         metadata=data.get("metadata"),
         description=data.get("description"),
-        trial_end=trial_end,
+        trial_end=checkout_sessions.trial_end(call, data),
         anchor=data.get("billing_cycle_anchor"),
         coupon=coupon,
         method=method,
+        status=status,
         automatic_tax=session["automatic_tax"]["enabled"],
     )
-    subscription, billed = lifecycle.charge_period(
-        call,
-        subscription,
-        reason="subscription_create",
-        method=method,
-        outcome="processing" if delayed else "paid",
-        share=share,
+    share = _share(call, session)
+    return lifecycle.charge_period(
+        call, subscription, reason="subscription_create", method=method, outcome=outcome, share=share
     )
-    done = checkout_sessions.completed(
+
+
+def _settle(call: Call, session: Json, waiting: Json, method: Json) -> Json:
+    """The first payment comes after all: the subscription that waited for it is active, the session complete."""
+    billed = collect(call, call.named("invoice", waiting["latest_invoice"]), method, succeeds=True)
+    subscription = lifecycle.save(call, waiting, status="active", default_payment_method=method["id"])
+    customer = call.named("customer", subscription["customer"])
+    done = _complete(call, session, customer, subscription, billed)
+    assert billed.charge is not None
+    announce_charge(call, billed.charge)
+    emit(call, "checkout.session.completed", done)
+    _note_currency(call, session, customer)
+    emit(call, "customer.subscription.updated", subscription, previous=waiting)
+    announce(call, billed, charged=True)
+    return done
+
+
+def _complete(call: Call, session: Json, customer: Json, subscription: Json, billed: Billed) -> Json:
+    paid = "paid" if billed.last["status"] == "paid" else "unpaid"
+    return checkout_sessions.completed(
         call,
         session,
         amount_subtotal=billed.last["subtotal"],  # a prorated amount is that of the moment of paying
@@ -53,18 +132,14 @@ def pay(call: Call, session: Json, *, delayed: bool = False) -> Json:
         customer=customer["id"],
         customer_details=checkout_sessions.details_of(customer),
         invoice=billed.last["id"],
-        payment_status="no_payment_required" if share == 0 else "paid" if billed.last["status"] == "paid" else "unpaid",
+        payment_status="no_payment_required" if _share(call, session) == 0 else paid,
         subscription=subscription["id"],
     )
-    if billed.charge is not None:
-        announce_charge(call, billed.charge)
-    emit(call, "payment_method.attached", method)
-    emit(call, "checkout.session.completed", done)
+
+
+def _note_currency(call: Call, session: Json, customer: Json) -> None:
     now = call.store.get("customer", customer["id"]) or customer
     customers.changed(call, {**now, "currency": customer["currency"]}, currency=session["currency"])
-    emit(call, "customer.subscription.created", subscription)
-    announce(call, billed, charged=True)
-    return done
 
 
 def _pay_once(call: Call, session: Json, customer: Json, method: Json) -> Json:

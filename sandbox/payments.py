@@ -8,6 +8,10 @@ from .errors import Json
 from .lists import PAGING, page
 
 DECLINED = "Your card was declined."
+UNAUTHENTICATED = (
+    "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new PaymentMethod"
+    " to attempt to fulfill this PaymentIntent again."
+)
 _NO_ADDRESS = {
     "city": None, "country": None, "line1": None, "line2": None, "postal_code": None, "state": None
 }  # fmt: skip
@@ -197,6 +201,7 @@ def charge(call: Call, intent: Json, method: Json, *, succeeds: bool = True) -> 
             customer=made["customer"],
             last_payment_error=None,
             latest_charge=id,
+            next_action=None,
             payment_method=method["id"],
             status="succeeded",
         )
@@ -220,6 +225,28 @@ def charge(call: Call, intent: Json, method: Json, *, succeeds: bool = True) -> 
             status="requires_payment_method",
         )
     return made, intent
+
+
+def ask_for_authentication(base_url: str, intent: Json) -> Json:
+    """What the buyer has to do next: their bank's page."""
+    return {
+        "type": "redirect_to_url",
+        "redirect_to_url": {"return_url": None, "url": f"{base_url}/authenticate/{intent['id']}"},
+    }
+
+
+def unauthenticated(call: Call, intent: Json) -> Json:
+    """The buyer's bank was not convinced. No charge is made. The caller announces it."""
+    code = "payment_intent_authentication_failure"
+    error: Json = {
+        "code": code,
+        "doc_url": f"https://docs.stripe.com/error-codes/{code.replace('_', '-')}",
+        "message": UNAUTHENTICATED,
+        "payment_method": call.find("payment_method", intent["payment_method"]),
+        "type": "invalid_request_error",
+    }
+    fields = {"status": "requires_payment_method", "payment_method": None, "next_action": None}
+    return call.store.change("payment_intent", intent["id"], last_payment_error=error, **fields)
 
 
 def list_of(kind: str, url: str, *filters: str) -> Any:

@@ -275,3 +275,59 @@ def test_a_later_billing_anchor_bills_the_part_of_a_period_until_then(params: Op
         assert item["current_period_end"] == data["billing_cycle_anchor"]
         far = params(subscription_data={"billing_cycle_anchor": int(now) + 40 * 86400})
         assert sandbox.request("POST", "/v1/checkout/sessions", far).status == 400
+
+
+def test_a_buyer_who_is_asked_to_authenticate_has_an_incomplete_subscription(
+    sandbox: Sandbox, open_session: Open
+) -> None:
+    # SBX-64, SBX-65
+    session = open_session()
+    assert sandbox.challenge(session["id"])["status"] == "open"
+    [begun] = sandbox.request("GET", "/v1/subscriptions", {"status": "all"}).body["data"]
+    [intent] = sandbox.request("GET", "/v1/payment_intents").body["data"]
+    assert (begun["status"], intent["status"]) == ("incomplete", "requires_action")
+    assert intent["next_action"]["type"] == "redirect_to_url"
+    assert "payment_intent.requires_action" in events(sandbox)
+    assert "invoice.payment_action_required" in events(sandbox)
+    assert fetch(sandbox, f"/v1/checkout/sessions/{session['id']}")["subscription"] is None
+
+    assert sandbox.authenticate(session["id"], succeeds=False)["status"] == "open"
+    failed = fetch(sandbox, f"/v1/payment_intents/{intent['id']}")
+    assert failed["status"] == "requires_payment_method"
+    assert failed["last_payment_error"]["code"] == "payment_intent_authentication_failure"
+    assert sandbox.challenge(session["id"])["status"] == "open", "they may try again"
+    done = sandbox.authenticate(session["id"])
+    assert (done["status"], done["payment_status"], done["subscription"]) == ("complete", "paid", begun["id"])
+    assert fetch(sandbox, f"/v1/subscriptions/{begun['id']}")["status"] == "active"
+    assert fetch(sandbox, f"/v1/invoices/{done['invoice']}")["status"] == "paid"
+    with pytest.raises(ApiError, match="complete"):
+        sandbox.authenticate(session["id"])
+    assert sandbox.request("POST", f"/v1/checkout/sessions/{session['id']}/expire").status == 400
+
+
+def test_another_card_pays_for_the_subscription_that_was_begun(sandbox: Sandbox, open_session: Open) -> None:
+    # SBX-65
+    session = open_session()
+    sandbox.challenge(session["id"])
+    sandbox.authenticate(session["id"], succeeds=False)
+    done = sandbox.pay(session["id"])
+    [only] = sandbox.request("GET", "/v1/subscriptions", {"status": "all"}).body["data"]
+    assert (done["subscription"], only["status"]) == (only["id"], "active")
+    card = fetch(sandbox, f"/v1/payment_methods/{only['default_payment_method']}")
+    assert card["card"]["last4"] == "4242"
+
+
+def test_a_session_expired_while_its_buyer_authenticates_ends_with_nothing_paid(
+    sandbox: Sandbox, open_session: Open
+) -> None:
+    # SBX-66
+    session = open_session()
+    sandbox.challenge(session["id"])
+    assert sandbox.request("POST", f"/v1/checkout/sessions/{session['id']}/expire").status == 200
+    with pytest.raises(ApiError, match="expired"):
+        sandbox.authenticate(session["id"])
+    [ended] = sandbox.request("GET", "/v1/subscriptions", {"status": "all"}).body["data"]
+    [intent] = sandbox.request("GET", "/v1/payment_intents").body["data"]
+    assert (ended["status"], intent["status"]) == ("incomplete_expired", "canceled")
+    assert fetch(sandbox, f"/v1/invoices/{ended['latest_invoice']}")["status"] == "void"
+    assert sandbox.request("GET", "/v1/charges").body["data"] == []

@@ -132,6 +132,10 @@ def test_the_control_plane_pays_declines_and_forces(
     assert paid["status"] == "complete"
     forced = control("POST", f"/subscriptions/{paid['subscription']}/status", {"status": "past_due"})
     assert forced["status"] == "past_due"
+    other = open_session(customer="cus_bob")["id"]
+    assert control("POST", f"/checkout_sessions/{other}/challenge")["status"] == "open"
+    assert control("POST", f"/checkout_sessions/{other}/authenticate", {"succeeds": False})["status"] == "open"
+    assert control("POST", f"/checkout_sessions/{other}/authenticate")["status"] == "complete"
     control("POST", f"/checkout_sessions/{id}/pay", status=(400,))
     control("POST", "/checkout_sessions/cs_no/pay", status=(404,))
     control("POST", f"/subscriptions/{paid['subscription']}/status", {"status": "happy"}, status=(400,))

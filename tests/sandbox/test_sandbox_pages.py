@@ -139,3 +139,40 @@ def test_the_portal_cancels_at_the_end_and_takes_it_back(url: str, sandbox: Sand
     sandbox.pay(open_session(customer="cus_bob")["id"])
     other = sandbox.request("GET", "/v1/subscriptions", {"customer": "cus_bob"}).body["data"][0]["id"]
     assert requests.post(f"{made['url']}/{other}/cancel", timeout=5).status_code == 404
+
+
+def test_a_bank_that_asks_is_a_page_between_the_card_and_the_payment(
+    url: str, sandbox: Sandbox, open_session: Open
+) -> None:
+    # SBX-64, SBX-65
+    session = open_session()
+    answer = press(url, session, "challenge")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/pay/{session['id']}/authenticate")
+    asked = requests.get(f"{url}/pay/{session['id']}/authenticate", timeout=5)
+    assert [asked.text.count(f'data-action="{name}"') for name in ("authenticate", "refuse")] == [1, 1]
+    assert "$9.00" in asked.text
+    where = f"{url}/pay/{session['id']}/authenticate"
+    no = requests.post(where, {"answer": "no"}, timeout=15, allow_redirects=False)
+    assert (no.status_code, "could not confirm" in no.text, 'data-action="pay"' in no.text) == (402, True, True)
+    yes = requests.post(where, {"answer": "yes"}, timeout=15, allow_redirects=False)
+    assert (yes.status_code, yes.headers["Location"]) == (303, f"http://shop.example/done?session={session['id']}")
+    assert len(sandbox.request("GET", "/v1/subscriptions").body["data"]) == 1
+
+
+def test_a_session_that_is_expired_while_the_bank_asks_takes_no_money(
+    url: str, sandbox: Sandbox, open_session: Open
+) -> None:
+    """SBX-62, SBX-66; fault 41: as the buyer sees it."""
+    session = open_session()
+    press(url, session, "challenge")
+    assert sandbox.request("POST", f"/v1/checkout/sessions/{session['id']}/expire").status == 200
+    late = requests.post(f"{url}/pay/{session['id']}/authenticate", {"answer": "yes"}, timeout=15)
+    assert (late.status_code, "has expired" in late.text) == (409, True)
+    assert sandbox.request("GET", "/v1/charges").body["data"] == []
+
+
+def test_where_nothing_is_due_there_is_nothing_to_authenticate(url: str, open_session: Open) -> None:
+    # SBX-60
+    session = open_session(subscription_data={"trial_period_days": 7})
+    assert 'data-action="challenge"' not in page(url, session).text
+    assert press(url, session, "challenge").status_code == 409
