@@ -1,6 +1,7 @@
 """The protocol when Stripe fails, answers late, refuses or is paid at the wrong moment (specs/lanes.md, faults.md)."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from billing.checkout.lanes import SESSION_LIFETIME
 from billing.database import Database
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, lanes
+from sandbox.errors import ApiError
 from tests.checkout_world import World
 
 SESSIONS, EXPIRE = "^/v1/checkout/sessions$", "/expire$"
@@ -179,6 +181,42 @@ def test_buyer_pays_before_any_call_and_is_billed_once(world: World, call: str) 
     if second.status is CheckoutStatus.OPEN:  # the first was expired before it could be paid
         world.sandbox.pay(str(second.session_id))
     assert len(world.objects("subscription")) <= 1
+
+
+@pytest.mark.parametrize("plan", ["standard", "commit"])
+@pytest.mark.parametrize(
+    "call", ["list_sessions", "list_subscriptions", "get_session", "expire_session", "create_session", None]
+)
+def test_buyer_who_authenticates_while_the_session_expires_has_paid_or_has_not(
+    world: World, call: str | None, plan: str
+) -> None:
+    """LAN-50, fault 41: before any call of the next checkout's pass, or when that is over; either outcome is whole."""
+    first = world.served()
+    world.sandbox.challenge(str(first.session_id))
+    if call:
+        before(world, call, lambda: authenticate(world, str(first.session_id)))
+    second = world.served(plan)
+    authenticate(world, str(first.session_id))
+    [begun] = world.objects("subscription")
+    paid = [one for one in world.objects("charge") if one["paid"]]
+    if begun["status"] == "active":
+        assert (len(paid), world.sessions("open")) == (1, [])
+        assert (second.status, (second.error or {})["code"]) == (CheckoutStatus.REFUSED, "already_subscribed")
+        assert world.view(first.id).status is CheckoutStatus.COMPLETED
+    else:
+        assert (begun["status"], paid) == ("incomplete_expired", [])
+        assert second.status is CheckoutStatus.OPEN
+        assert [one["id"] for one in world.sessions("open")] == [second.session_id]
+
+
+@pytest.mark.parametrize(("call", "status"), [("expire_session", "active"), ("create_session", "incomplete_expired")])
+def test_authenticating_wins_before_the_expiry_and_loses_after_it(world: World, call: str, status: str) -> None:
+    """LAN-50, fault 41: both outcomes come about."""
+    first = world.served()
+    world.sandbox.challenge(str(first.session_id))
+    before(world, call, lambda: authenticate(world, str(first.session_id)))
+    world.served("commit")
+    assert [one["status"] for one in world.objects("subscription")] == [status]
 
 
 def test_completed_session_whose_subscription_the_list_lacks_still_blocks(world: World) -> None:
@@ -385,14 +423,31 @@ class Killed(BaseException):
 
 def pay_before(world: World, call: str, session_id: str) -> None:
     """The buyer pays just before the next call of this name, if the session can still be paid then."""
+
+    def pay() -> None:
+        if (world.sandbox.session(session_id) or {})["status"] == "open":
+            world.sandbox.pay(session_id)
+
+    before(world, call, pay)
+
+
+def before(world: World, call: str, happens: Callable[[], None]) -> None:
+    """Something happens just before the next call of this name, once."""
     real, done = getattr(world.stripe, call), []
 
-    def paid_first(*arguments: Any, **options: Any) -> Any:
-        if not done and (world.sandbox.session(session_id) or {})["status"] == "open":
-            done.append(world.sandbox.pay(session_id))
+    def first(*arguments: Any, **options: Any) -> Any:
+        if not done:
+            done.append(call)
+            happens()
         return real(*arguments, **options)
 
-    setattr(world.stripe, call, paid_first)
+    setattr(world.stripe, call, first)
+
+
+def authenticate(world: World, session_id: str) -> None:
+    """The buyer says yes to their bank; when the session is over by then, so is the payment."""
+    with suppress(ApiError):
+        world.sandbox.authenticate(session_id)
 
 
 def legacy(world: World, customer_id: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from billing.errors import NotFound
 from billing.models import CheckoutStatus
 from billing.subscriptions.projection import is_live
 from billing.sweeper import sweep
+from sandbox.errors import ApiError
 from tests.races.changing import Changing
 from tests.races.scene import Broken
 from tests.races.schedule import AGAIN, Actor
@@ -108,9 +109,23 @@ class Lane(Changing):
     def pay(self, session_id: str, label: str) -> None:
         """What a payment page does: pays if the session is still open at that moment."""
         self.schedule.point(label)
-        if label != "leaves" and self.session(session_id)["status"] == "open":
-            self.schedule.met["a buyer pays"] += 1
+        if label == "leaves" or self.session(session_id)["status"] != "open":
+            return
+        if self.scene.asked:
+            self.authenticate(session_id)
+        else:
             self.sandbox.pay(session_id)
+            self.schedule.met["a buyer pays"] += 1
+
+    def authenticate(self, session_id: str) -> None:
+        """The buyer's bank asks, and their answer may come when the session is over."""
+        self.sandbox.challenge(session_id)
+        self.schedule.point("answers their bank")
+        try:
+            self.sandbox.authenticate(session_id)
+            self.schedule.met["a buyer authenticates and pays"] += 1
+        except ApiError:
+            self.schedule.met["a buyer authenticates too late"] += 1
 
     # --- what must hold
 
@@ -159,6 +174,9 @@ class Lane(Changing):
         self.must(len(self.objects("customer")) == 1 or self.scene.day, "there is not exactly one customer")
         owners = {one["customer"] for one in self.sessions()}
         self.must(len(owners) <= 1, f"sessions were made for {len(owners)} customers")
+        paid = [one for one in self.objects("charge") if one["paid"]]
+        done = [one for one in self.sessions("complete") if one["payment_status"] == "paid"]
+        self.must(self.scene.subscribed or len(paid) == len(done), "money was taken for a session that is not complete")
         rows = self.raw.execute(ANSWERED).fetchall()
         for _, _, status, plan, _ in rows:
             self.must(status != CheckoutStatus.PENDING, "a checkout is stuck")

@@ -10,6 +10,7 @@ class Scene:
 
     plans: tuple[str, ...] = ("standard", "commit")
     pays: bool = True
+    asked: bool = False  # by their bank: whoever pays has to authenticate first (3-D Secure)
     opened: bool = False  # a buyer was given a session before, and may pay it at any moment
     legacy: bool = False  # an earlier system left an open session, which its buyer may pay
     dashboard: bool = False  # somebody expires what is open by hand
@@ -63,6 +64,7 @@ class Scene:
             lapses=chance.choice((0.0, 0.0, 0.0, 0.05)),
             flushed=chance.random() < 0.1,
             ports=chance.random() < 0.1,
+            asked=chance.random() < 0.2,
         ).changing(chance)
 
     def changing(self, chance: random.Random) -> "Scene":

@@ -26,6 +26,7 @@ SCENES = {
     "lost expires": Scene(plans=("commit",), opened=True, lost_expires=2),
     "a worker that sleeps for a day": Scene(plans=("standard",), day=True, pays=False),
     "somebody in the Dashboard": Scene(plans=("standard",), opened=True, dashboard=True),
+    "a buyer whose bank asks": Scene(plans=("commit",), opened=True, asked=True),
     "Stripe's events meanwhile": Scene(plans=("commit",), opened=True, webhooks=True),
     "strays are swept meanwhile": Scene(plans=("commit",), opened=True, sweeps=True),
     "a backup is put back": Scene(plans=("standard",), restored=True, pays=False),
@@ -57,7 +58,10 @@ def explorer(tmp_path: Path) -> Iterator[Explorer]:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_no_interleaving_breaks_the_invariants(explorer: Explorer, part: int) -> None:
-    """LAN-1, LAN-2, LAN-3, LAN-5, LAN-7, LAN-9, LAN-10, LAN-18, CHK-1, CHK-6, CHK-8; faults 9 to 18, 31 to 40."""
+    """LAN-1, LAN-2, LAN-3, LAN-5, LAN-7, LAN-9, LAN-10, LAN-18, LAN-50, CHK-1, CHK-6, CHK-8, SUB-30 to SUB-37, SUB-39.
+
+    Faults 9 to 18, 31 to 41.
+    """
     for seed in range(part, SEEDS, PARTS):
         explorer.run(seed)
 
@@ -65,12 +69,12 @@ def test_no_interleaving_breaks_the_invariants(explorer: Explorer, part: int) ->
 @pytest.mark.parametrize("name", SCENES)
 @pytest.mark.timeout(3600)
 def test_no_delay_anywhere_breaks_the_invariants(explorer: Explorer, name: str) -> None:
-    """LAN-1, LAN-2, LAN-9: whoever is made to wait at any step, and everybody else runs."""
+    """LAN-1, LAN-2, LAN-9, LAN-50, SUB-30 to SUB-37: whoever is made to wait at any step, and everybody else runs."""
     runs = sum(1 for _ in explorer.delayed(SCENES[name], DELAYS))
     assert runs > 20, "the scene has hardly any steps"
 
 
 @pytest.mark.parametrize("name", SCENES)
 def test_a_crash_at_any_step_is_recovered_from(explorer: Explorer, name: str) -> None:
-    """LAN-9, LED-8; faults 9 to 17: I3, and that every state comes to rest."""
+    """LAN-9, LED-8, SUB-30; faults 9 to 17: I3, and that every state comes to rest."""
     assert sum(1 for _ in explorer.crashed(SCENES[name])) > 20, "the scene has hardly any steps"
