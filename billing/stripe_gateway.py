@@ -359,7 +359,7 @@ class LiveStripe:
             REQUESTS.labels(label, str(error.http_status or "none")).inc()
             self._note_date(error.headers)
             # from None: the SDK's error holds the body, and with it a session's URL or an email.
-            raise _translate(error, writing=method != "get") from None
+            raise _translate(error, label) from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # What the SDK makes of a proxy's {"error": "Bad Gateway"}, or of a page that is not in UTF-8.
             REQUESTS.labels(label, "none").inc()
@@ -380,16 +380,21 @@ class LiveStripe:
                 return  # a date that is none tells nothing
 
 
-def _translate(error: stripe.StripeError, *, writing: bool) -> OnelaneError:
+def _translate(error: stripe.StripeError, label: str) -> OnelaneError:
     """Say in our words what an SDK error means. Never by its message; Stripe's texts change."""
     status, headers = error.http_status, error.headers or {}
     body = error.json_body if isinstance(error.json_body, Mapping) else {}
     raw = body.get("error")
     details: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
     request = f" (request {error.request_id})" if error.request_id else ""
-    if status in (401, 403) and details:  # without them it is a proxy that speaks
+    if status == 403 and details:  # without them it is a proxy that speaks
         return StripeMisconfigured(
-            f"Stripe does not accept this API key for that{request}. The operator must set STRIPE_API_KEY."
+            f"Stripe does not let STRIPE_API_KEY do {label}{request}. The operator must give that key the permission;"
+            " SECURITY.md lists what it needs."
+        )
+    if status == 401 and details:
+        return StripeMisconfigured(
+            f"Stripe does not accept STRIPE_API_KEY{request}. The operator must set a valid one."
         )
     if status is None or status in (409, 429) or not details or status in (502, 503, 504):
         return StripeUnclear(
@@ -398,7 +403,7 @@ def _translate(error: stripe.StripeError, *, writing: bool) -> OnelaneError:
             retry_after=_seconds(headers),
         )
     if status >= 500:
-        if not writing:
+        if label.startswith("GET "):
             return StripeUnclear(f"Stripe failed to answer a read (status {status}){request}.", status=status)
         replayed = str(headers.get("Idempotent-Replayed", headers.get("idempotent-replayed", ""))).lower() == "true"
         return StripeSavedFailure(f"Stripe failed with {status}{request}.", replayed=replayed)

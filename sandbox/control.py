@@ -41,6 +41,16 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
         objects = body if isinstance(body, list) else body.get("objects", [])
         return jsonify(seeded=sandbox.seed(objects))
 
+    @pages.post("/restricted_keys")
+    def restrict() -> tuple[Response, int]:
+        """`key` (rk_test_…) has these `permissions` and no others."""
+        body = _table()
+        key, names = body.get("key"), body.get("permissions")
+        if not isinstance(key, str) or not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+            raise ApiError(400, "key and permissions (a list) are required.")
+        sandbox.restrict(key, names)
+        return jsonify(permissions=sorted(set(names))), 201
+
     @pages.post("/reset")
     def reset() -> Response:
         sandbox.reset()

@@ -1,7 +1,7 @@
 """The sandbox itself, usable without HTTP: `Sandbox().request("POST", "/v1/customers", {...})`.
 
-A request meets, in this order: a fault, the key, the address, the idempotency key, the parameters, the handler.
-One lock guards the state and is never held while somebody waits.
+A request meets, in this order: a fault, the key and what it may do, the address, the idempotency key, the parameters,
+the handler. One lock guards the state and is never held while somebody waits.
 """
 
 import copy
@@ -16,7 +16,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
-from . import disputes, idempotency, lifecycle, paying, routes, seeds, webhooks
+from . import disputes, idempotency, lifecycle, paying, permissions, routes, seeds, webhooks
 from .answers import Answer, instead, mode_of, run
 from .calls import API_VERSION, Call
 from .clock import Clock
@@ -129,6 +129,7 @@ class Sandbox:
                 livemode = mode_of(api_key)
                 now = self._tick()
                 headers["Date"] = formatdate(now, usegmt=True)
+                permissions.check(self.store, api_key, method, path, self.account)
                 table, handler, path_id = routes.find(method, path)
                 if method == "POST" and key:
                     headers["Idempotency-Key"] = key
@@ -239,6 +240,11 @@ class Sandbox:
         """Objects with the ids that a catalog names. What exists is brought up to date; nothing is announced."""
         with self.calling() as call:
             return seeds.plant(call, objects)
+
+    def restrict(self, api_key: str, names: Iterable[str]) -> None:
+        """A restricted key: these permissions and no others."""
+        with self.calling():
+            permissions.restrict(self.store, api_key, names)
 
     def advance(self, seconds: float) -> None:
         self._move(lambda: self.clock.advance(seconds))

@@ -47,10 +47,10 @@ class InProcess(stripe.HTTPClient):
         return 0.0  # a test has nobody to be polite to
 
 
-def gateway(sandbox: Sandbox, *, clock: Clock = SYSTEM_CLOCK) -> LiveStripe:
+def gateway(sandbox: Sandbox, *, clock: Clock = SYSTEM_CLOCK, api_key: str = API_KEY) -> LiveStripe:
     """The real gateway in front of a sandbox in this process."""
     return LiveStripe(
-        API_KEY,
+        api_key,
         api_base="http://sandbox.invalid",
         timeout_seconds=5,
         clock=clock,
