@@ -54,9 +54,10 @@ def change_routes(
         """The resource; what succeeded comes with the subscription as it is now."""
         body = _as_json(view)
         if view.status is OperationStatus.SUCCEEDED:
-            body |= read_subscription(
+            now = read_subscription(
                 view.user_id, database=services.database, catalog=services.catalog, clock=services.clock
             )
+            body |= {name: now[name] for name in ("access", "subscription")}
         return body
 
     def change(kind: Kind, user_id: str, asked: Mapping[str, Any]) -> Response:

@@ -148,7 +148,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "/v1/subscription",
         "readSubscription",
         "Read access and subscription",
-        "Whether the user may use the product, decided from what Stripe last said.",
+        "Whether the user may use the product, decided from what Stripe last said. Where the catalog gives new users a"
+        " trial of the product, their first call begins it.",
         "Subscription",
         who=(BUYER, SERVER),
         parameters=("UserIdQuery",),

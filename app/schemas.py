@@ -180,11 +180,19 @@ class Subscription(Answer):
     scheduled_plan: str | None
 
 
+class ProductTrial(Answer):
+    """Access without a subscription and a card, once for each user, where the catalog gives it."""
+
+    started_at: Time
+    ends_at: Time
+
+
 class SubscriptionAnswer(Answer):
-    """Access, decided; and the subscription it was decided from."""
+    """Access, decided; the subscription it was decided from; and the user's trial, over or not."""
 
     access: Access
     subscription: Subscription | None
+    product_trial: ProductTrial | None
 
 
 class OperationError(Answer):

@@ -8,14 +8,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HEAD = re.compile(r"^(?:[-*] )?\*\*([A-Z]{3}-\d+)\*\*", re.MULTILINE)  # elsewhere an id is only mentioned
-CITED_IN = ("app", "worker", "billing", "sandbox", "tests", "specs")
+CITED_IN = ("app", "worker", "billing", "sandbox", "tests", "specs", "docs")
 SUFFIXES = {".py", ".md", ".html", ".js", ".css"}
+PAGES = sorted([*(ROOT / "specs").glob("*.md"), *(ROOT / "docs" / "examples").glob("*.md")])
 
 
 def requirements() -> dict[str, str]:
     """The sentence of each id."""
     found: dict[str, str] = {}
-    for page in sorted((ROOT / "specs").glob("*.md")):
+    for page in PAGES:
         # A requirement ends at the next list item, heading or empty line.
         for block in re.split(r"\n(?=\s*[-#*|])|\n\s*\n", page.read_text("utf-8")):
             if head := HEAD.match(block.lstrip()):
@@ -54,7 +55,7 @@ def test_every_cited_id_is_a_requirement() -> None:
 
 
 def test_no_id_stands_for_two_requirements() -> None:
-    heads = Counter(name for page in (ROOT / "specs").glob("*.md") for name in HEAD.findall(page.read_text("utf-8")))
+    heads = Counter(name for page in PAGES for name in HEAD.findall(page.read_text("utf-8")))
     assert [name for name, count in heads.items() if count > 1] == []
 
 

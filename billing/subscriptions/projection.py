@@ -180,8 +180,8 @@ def has_begun(status: str) -> bool:
 def _commitment_end(subscription: Mapping[str, Any], item: Mapping[str, Any], plan: Plan | None) -> datetime | None:
     """Until when its buyer is bound: whole terms in calendar months from the billing cycle's anchor (SUB-67).
 
-    From the anchor, not from the period's start: after a short month that is a day of the short month. A trial binds
-    nobody, the term begins when it ends.
+    From the anchor, not from the period's start: after a short month that is a day of the short month. What is free
+    binds nobody: the term begins when a trial ends, or when billing starts.
     """
     start = _time(item.get("current_period_start"))
     if plan is None or plan.commitment_months is None or start is None or not is_live(str(subscription.get("status"))):
@@ -189,7 +189,7 @@ def _commitment_end(subscription: Mapping[str, Any], item: Mapping[str, Any], pl
     if subscription.get("status") == "trialing":
         start = max(start, _time(subscription.get("trial_end")) or start)
     anchor = _time(subscription.get("billing_cycle_anchor")) or start
-    anchor = anchor if anchor <= start else start
+    start = max(start, anchor)  # billing that starts later binds nobody before
     terms = max(0, (start.year - anchor.year) * 12 + start.month - anchor.month) // plan.commitment_months
     while (ends := add_months(anchor, terms * plan.commitment_months)) <= start:
         terms += 1

@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 
 from billing.catalog import Catalog
-from billing.clock import Clock
+from billing.clock import Clock, iso
 from billing.customer_ledger import read_customer
 from billing.database import Database
 from billing.subscriptions import trial_ledger
@@ -28,14 +28,16 @@ def read_subscription(user_id: str, *, database: Database, catalog: Catalog, clo
         rows = read_subscriptions(connection, known) if known else []
         is_new = days > 0 and trial_ledger.may_begin(connection, user_id, product)
         # After it: a trial that another look has just begun is not new any more, and has to be seen.
-        trial_ends_at = trial_ledger.read_end(connection, user_id, product)
+        trial = trial_ledger.read(connection, user_id, product)
     if is_new:
         with database.write() as connection:
-            trial_ends_at = trial_ledger.begin(connection, user_id, product, days=days, now=now)
+            trial = trial_ledger.begin(connection, user_id, product, days=days, now=now)
         log.info("product_trial.begun", product=product, days=days)
     ours = [row for row in rows if row.product == product]
     chosen = choose(ours, now, catalog.access)
+    access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
     return {
-        "access": describe_access(decide_access(ours, now, catalog.access, trial_ends_at=trial_ends_at)),
+        "access": describe_access(access),
         "subscription": describe(chosen) if chosen else None,
+        "product_trial": {"started_at": iso(trial.started_at), "ends_at": iso(trial.ends_at)} if trial else None,
     }

@@ -166,11 +166,12 @@ def _note(
     if is_erased(connection, customer_id):
         return
     user_id = find_user(connection, customer_id)
-    trial_ends_at = trial_ledger.read_end(connection, user_id, catalog.product) if user_id else None
+    trial = trial_ledger.read(connection, user_id, catalog.product) if user_id else None
+    access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
     about = {
         "user_id": user_id,
         "customer_id": customer_id,
-        "access": describe_access(decide_access(ours, now, catalog.access, trial_ends_at=trial_ends_at)),
+        "access": describe_access(access),
     }
     for change in changes:
         payload = {**about, "subscription": describe(change.subject)}

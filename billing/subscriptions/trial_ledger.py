@@ -1,5 +1,6 @@
 """The ledger of product trials: every SQL statement about access without a subscription, once for each user."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -8,10 +9,19 @@ from billing.database import insert_new
 from billing.models import AttemptOutcome, attempts, customers, lanes, product_trials, projections, subscriptions
 
 
-def read_end(connection: sa.Connection, user_id: str, product: str) -> datetime | None:
-    """When the user's trial ends, or ended; None when there never was one."""
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Access for so long, begun by a user's first look."""
+
+    started_at: datetime
+    ends_at: datetime
+
+
+def read(connection: sa.Connection, user_id: str, product: str) -> Trial | None:
+    """The user's trial, over or not; None when there never was one."""
     own = (product_trials.c.user_id == user_id, product_trials.c.product == product)
-    return connection.scalar(sa.select(product_trials.c.ends_at).where(*own))
+    row = connection.execute(sa.select(product_trials.c.started_at, product_trials.c.ends_at).where(*own)).first()
+    return None if row is None else Trial(**row._mapping)
 
 
 def may_begin(connection: sa.Connection, user_id: str, product: str) -> bool:
@@ -45,9 +55,9 @@ def may_begin(connection: sa.Connection, user_id: str, product: str) -> bool:
     return not connection.scalar(sa.select(against))
 
 
-def begin(connection: sa.Connection, user_id: str, product: str, *, days: int, now: datetime) -> datetime | None:
-    """Begin the user's trial unless they are not new any more; when it ends, whoever began it."""
+def begin(connection: sa.Connection, user_id: str, product: str, *, days: int, now: datetime) -> Trial | None:
+    """Begin the user's trial unless they are not new any more; the one there is, whoever began it."""
     if may_begin(connection, user_id, product):
         values = {"user_id": user_id, "product": product, "started_at": now, "ends_at": now + timedelta(days=days)}
         insert_new(connection, product_trials, values)  # of several first looks at once, one wins
-    return read_end(connection, user_id, product)
+    return read(connection, user_id, product)

@@ -14,7 +14,8 @@ CUSTOMERS = "/v1/customers/"
 def test_user_who_never_bought_has_no_access(web: Web) -> None:
     body = web.get("/v1/subscription").get_json()
 
-    assert body == {"access": {"granted": False, "reason": "no_subscription", "until": None}, "subscription": None}
+    none = {"granted": False, "reason": "no_subscription", "until": None}
+    assert body == {"access": none, "subscription": None, "product_trial": None}
 
 
 def test_subscriber_sees_access_and_subscription_and_others_do_not(web: Web, world: World) -> None:

@@ -136,12 +136,14 @@ def test_user_reads_access_and_subscription(reading):
             "scheduled_plan": None,
             "created_at": "2026-06-01T12:00:00Z",
         },
+        "product_trial": None,
     }
 
 
 def test_user_without_anything_reads_null(reading):
     """SUB-13."""
-    nothing = {"access": {"granted": False, "reason": "no_subscription", "until": None}, "subscription": None}
+    denied = {"granted": False, "reason": "no_subscription", "until": None}
+    nothing = {"access": denied, "subscription": None, "product_trial": None}
     assert reading() == nothing
     assert reading(build_subscription(), user="user_2") == nothing
 
