@@ -13,7 +13,7 @@ from typing import Any
 import jwt
 import structlog
 from flask import Request
-from jwt import PyJWKClient
+from jwt import PyJWK, PyJWKClient
 from jwt.exceptions import PyJWKClientConnectionError
 
 from app.bodies import storable
@@ -150,10 +150,23 @@ class _Keys(PyJWKClient):
     TIMEOUT_SECONDS = 3
     LIFESPAN_SECONDS = 900
     PAUSE_SECONDS = 5.0
+    # A key that was published a moment ago waits so long at most; strangers' made-up kids cost the provider no more.
+    COOLDOWN_SECONDS = 10.0
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, timeout=self.TIMEOUT_SECONDS, lifespan=self.LIFESPAN_SECONDS)
+        super().__init__(
+            url,
+            timeout=self.TIMEOUT_SECONDS,
+            lifespan=self.LIFESPAN_SECONDS,
+            cooldown_duration=self.COOLDOWN_SECONDS,
+        )
         self._paused_until = 0.0
+
+    def get_signing_key(self, kid: str) -> PyJWK:
+        """The key of that name. One that is known is given without a wait for a fetch that another's kid set off."""
+        cached = self.jwk_set_cache.get() if self.jwk_set_cache else None
+        known = self.match_kid(self._get_signing_keys_from_jwk_set(cached), kid) if cached else None
+        return known or super().get_signing_key(kid)
 
     def fetch_data(self) -> Any:
         """Fetch the key set, unless that failed a moment ago."""

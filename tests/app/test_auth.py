@@ -1,11 +1,13 @@
 """Who may call: good tokens and keys pass, every forgery gets the same answer."""
 
 import base64
+import hmac
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import jwt
@@ -126,6 +128,30 @@ def test_token_may_have_ended_a_minute_ago_by_our_clock(web: Web) -> None:
     assert web.get("/v1/subscription", bearer=token(exp=int(time.time()) - 90)).status_code == 401
 
 
+def test_token_may_begin_a_minute_from_now_by_our_clock(web: Web) -> None:
+    """API-12"""
+    assert web.get("/v1/subscription", bearer=token(nbf=int(time.time()) + 30)).status_code == 200
+    assert web.get("/v1/subscription", bearer=token(nbf=int(time.time()) + 120)).status_code == 401
+
+
+def test_credential_is_compared_with_every_server_key_whatever_it_is(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """API-67: in constant time, and not only until one fits."""
+    compared: list[bytes] = []
+
+    def compare(key: bytes, given: bytes) -> bool:
+        compared.append(key)
+        return compare_digest(key, given)
+
+    compare_digest = hmac.compare_digest
+    monkeypatch.setattr("app.auth.hmac.compare_digest", compare)
+    for credential in (API_KEYS[0], API_KEYS[1], "server-key", "nonsense"):
+        compared.clear()
+        web.get("/v1/subscription?user_id=user_1", bearer=credential)
+        times = len(compared) // len(API_KEYS)
+        assert compared == [key.encode() for key in API_KEYS] * times
+        assert times > 0
+
+
 def test_issuer_and_audience_count_where_they_are_set(make_app: MakeApp) -> None:
     """API-12"""
     web = Web(make_app(auth_issuer="https://id.example", auth_audience="shop"))
@@ -166,11 +192,15 @@ class Provider:
         self.keys: list[dict[str, Any]] = []
         self.asked = 0
         self.status = 200
+        self.hears, self.answers = Event(), Event()
+        self.answers.set()
         provider = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 provider.asked += 1
+                provider.hears.set()
+                provider.answers.wait(20)
                 body = json.dumps({"keys": provider.keys}).encode()
                 self.send_response(provider.status)
                 self.send_header("Content-Length", str(len(body)))
@@ -251,14 +281,75 @@ def test_public_key_is_no_shared_secret(buyers: Web, provider: Provider, subtest
             assert buyers.get("/v1/subscription", bearer=bearer).status_code == 401
 
 
-def test_unknown_kids_do_not_make_us_ask_the_provider_again_and_again(buyers: Web, provider: Provider) -> None:
-    """API-15"""
+def test_unknown_kids_are_asked_about_once_in_a_while_whoever_names_them(buyers: Web, provider: Provider) -> None:
+    """API-15, API-66: the set was fetched a moment ago, so a storm of made-up kids costs the provider nothing."""
     provider.add("rs", "RS256", RSA)
-    buyers.get("/v1/subscription", bearer=_signed("rs", "RS256", RSA))
+    assert buyers.get("/v1/subscription", bearer=_signed("rs", "RS256", RSA)).status_code == 200
 
-    for number in range(10):
-        assert buyers.get("/v1/subscription", bearer=_signed(f"made up {number}", "RS256", RSA)).status_code == 401
-    assert provider.asked <= 2
+    with ThreadPoolExecutor(8) as strangers:
+        made_up = [_signed(f"made up {number}", "RS256", RSA) for number in range(24)]
+        answers = list(strangers.map(lambda one: Web(buyers.app).get("/v1/subscription", bearer=one), made_up))
+
+    assert {answer.status_code for answer in answers} == {401}
+    assert provider.asked == 1
+
+
+def test_key_that_the_provider_rotated_in_is_fetched_once_and_the_old_one_stays_until_it_is_taken_out(
+    make_app: MakeApp, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """API-66"""
+    monkeypatch.setattr("app.auth._Keys.COOLDOWN_SECONDS", 0.0)  # of the last fetch; 10 s otherwise
+    buyers = Web(make_app(auth_jwt_secret=None, auth_jwks_url=provider.url))
+    old, new = _signed("old", "RS256", RSA), _signed("new", "ES256", EC)
+    provider.add("old", "RS256", RSA)
+    assert buyers.get("/v1/subscription", bearer=old).status_code == 200
+    provider.add("new", "ES256", EC)
+
+    with ThreadPoolExecutor(8) as everybody:
+        answers = list(everybody.map(lambda one: Web(buyers.app).get("/v1/subscription", bearer=one), [new, old] * 8))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert provider.asked == 2
+    del provider.keys[0]
+    buyers.get("/v1/subscription", bearer=_signed("unheard of", "RS256", RSA))  # has the set fetched again
+    assert buyers.get("/v1/subscription", bearer=old).status_code == 401
+    assert buyers.get("/v1/subscription", bearer=new).status_code == 200
+
+
+def test_strangers_kid_keeps_nobody_waiting_whose_key_is_known(
+    make_app: MakeApp, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """API-66: also while the provider takes its time with an answer."""
+    monkeypatch.setattr("app.auth._Keys.COOLDOWN_SECONDS", 0.0)
+    buyers = Web(make_app(auth_jwt_secret=None, auth_jwks_url=provider.url))
+    provider.add("rs", "RS256", RSA)
+    good = _signed("rs", "RS256", RSA)
+    assert buyers.get("/v1/subscription", bearer=good).status_code == 200
+    provider.hears.clear()
+    provider.answers.clear()
+
+    with ThreadPoolExecutor(2) as people:
+        unknown = _signed("made up", "RS256", RSA)
+        stranger = people.submit(lambda: Web(buyers.app).get("/v1/subscription", bearer=unknown).status_code)
+        assert provider.hears.wait(20)
+        try:
+            buyer = people.submit(lambda: Web(buyers.app).get("/v1/subscription", bearer=good).status_code)
+            assert buyer.result(1.5) == 200, "before the fetch times out"
+            assert not stranger.done()
+        finally:
+            provider.answers.set()
+        assert stranger.result(20) in (401, 503)
+
+
+@pytest.mark.parametrize("alg", KEYS)
+def test_key_without_an_alg_signs_with_the_usual_one_of_its_type(buyers: Web, provider: Provider, alg: str) -> None:
+    """API-11"""
+    provider.add("key", alg, KEYS[alg])
+    del provider.keys[0]["alg"]
+
+    assert buyers.get("/v1/subscription", bearer=_signed("key", alg, KEYS[alg])).status_code == 200
+    other = _signed("key", "RS512", RSA) if alg == "RS256" else token(kid="key")
+    assert buyers.get("/v1/subscription", bearer=other).status_code == 401
 
 
 def test_provider_that_is_down_means_503_and_is_asked_once_in_a_while(buyers: Web, provider: Provider) -> None:

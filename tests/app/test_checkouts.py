@@ -125,10 +125,12 @@ def test_more_waiters_than_seats_are_answered_at_once(make_app: MakeApp) -> None
 
     started = time.monotonic()
     answer = Web(web.app).get(location, headers={"Prefer": "wait=3"})
+    made = Web(web.app).checkout(user="user_2", headers={"Prefer": "wait=3"})
 
     took = time.monotonic() - started
     seated.join()
     assert answer.get_json()["status"] == "pending"
+    assert (made.status_code, made.get_json()["status"], "Location" in made.headers) == (202, "pending", True)
     assert took < 1.5
 
 

@@ -31,7 +31,10 @@ def test_user_who_asks_too_often_waits_and_nobody_else_does(make_app: MakeApp) -
 
     answer = web.checkout()
     assert answer.get_json(force=True)["code"] == "rate_limited"
-    assert 0 < int(answer.headers["Retry-After"]) <= 60
+    seconds = int(answer.headers["Retry-After"])
+    assert 0 < seconds <= 60
+    assert answer.headers["RateLimit-Policy"] == '"checkouts";q=2;w=60'
+    assert answer.headers["RateLimit"] == f'"checkouts";r=0;t={seconds}'
     assert web.checkout(user="user_2").status_code == 202
     assert web.get("/v1/subscription").status_code == 200
 

@@ -1,5 +1,6 @@
 """The real server on a real socket: what clients that mean no good can and cannot hold up."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from app.ports import free_port
 from billing.database import Database
+from billing.logs import LINE_BYTES
 from billing.migrate import upgrade
 from tests.dev.running import ROOT, environment, wait_until
 from tests.web import JWT_SECRET
@@ -22,9 +24,14 @@ HEAD = b"POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\nContent-Type: application/
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server runs; what it writes is in `output`."""
+    return tmp_path_factory.mktemp("web")
+
+
+@pytest.fixture(scope="module")
+def port(folder: Path) -> Iterator[int]:
     """`onelane web` over a SQLite ledger, without Redis."""
-    folder = tmp_path_factory.mktemp("web")
     address, number = f"sqlite:///{folder}/ledger.sqlite3", free_port(18_800)
     ledger = Database(address)
     upgrade(ledger)
@@ -119,6 +126,92 @@ def test_odd_request_gets_an_ordinary_refusal(port: int, subtests: pytest.Subtes
             answer = _answer(client)
             assert answer.split(b" ")[1] in (b"400", b"401", b"404")
             assert b"evil.example" not in answer
+
+
+LONG = b"x" * 7000
+NAUGHTY = (
+    b"%00%0d%0a%1b[31m%c0%80%ff",
+    "\u202e\u2028'\"<script>{{7*7}}${jndi:ldap://x}".encode(),
+    b'{"level":"info"}',
+    b"' OR 1=1;--",
+    LONG,
+)
+PATHS = (
+    *(b"/v1/checkouts", b"/v1/checkouts/", b"/v1/subscription?user_id=", b"/v1/operations/", b"/v1/customers/"),
+    *(
+        b"/webhooks/stripe",
+        b"/docs",
+        b"/openapi.json",
+        b"/healthz",
+        b"/metrics",
+        b"/static/",
+        b"/static/../",
+        b"/",
+        b"//",
+    ),
+)
+METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"PROPFIND", b"X" * 300)
+HEADERS = (
+    *(
+        b"Authorization: Bearer ",
+        b"Authorization: ",
+        b"Request-Id: ",
+        b"Idempotency-Key: ",
+        b"Prefer: wait=",
+        b"Origin: ",
+    ),
+    *(b"Stripe-Signature: t=1,v1=", b"Content-Type: ", b"Host: ", b"X-Forwarded-For: ", b"User-Agent: ", b"Cookie: "),
+    *(b"Access-Control-Request-Headers: ", b"Accept: ", b"Content-Encoding: ", b"If-None-Match: ", b"Range: bytes="),
+)
+
+
+def _hostile() -> Iterator[bytes]:
+    """Requests of people without a credential: each place of a request filled with each thing."""
+    end = b"Host: x\r\nConnection: close\r\n"
+    for path in PATHS:
+        for method in METHODS:
+            yield b"%s %s HTTP/1.1\r\n%sContent-Length: 2\r\n\r\n{}" % (method, path, end)
+        for naughty in NAUGHTY:
+            there = path + naughty.replace(b" ", b"+").replace(b'"', b"%22")
+            yield b"GET %s HTTP/1.1\r\n%s\r\n" % (there, end)
+            head = b"POST %s HTTP/1.1\r\n%sContent-Type: application/json\r\n" % (path, end)
+            yield head + b"Content-Length: %d\r\n\r\n%s" % (len(naughty), naughty)
+    for header in HEADERS:
+        for naughty in NAUGHTY:
+            for method, path in (
+                (b"GET", b"/v1/subscription"),
+                (b"POST", b"/v1/checkouts"),
+                (b"POST", b"/webhooks/stripe"),
+            ):
+                line = header + naughty + b"\r\n" + (b"" if header.startswith(b"Host") else b"Host: x\r\n")
+                yield b"%s %s HTTP/1.1\r\n%sConnection: close\r\nContent-Length: 2\r\n\r\n{}" % (method, path, line)
+    yield from REFUSED.values()
+    yield from ODD.values()
+
+
+@pytest.mark.timeout(180)
+def test_nothing_a_stranger_sends_makes_a_5xx_or_a_long_line(port: int, folder: Path) -> None:
+    """API-65; faults rows 68 to 70: about 500 requests without a credential, and then what the server wrote."""
+    wrong = {}
+    for request in _hostile():
+        with _connect(port) as client:
+            with suppress(OSError):  # it may hang up before it has read everything
+                client.sendall(request)
+            status = _answer(client).partition(b"\r\n")[0]
+        if not status.startswith((b"HTTP/1.1 2", b"HTTP/1.1 3", b"HTTP/1.1 4", b"HTTP/1.0 4")):
+            wrong[request[:200]] = status
+    assert wrong == {}
+
+    lines = (folder / "output").read_bytes().splitlines()
+    assert len(lines) > 200, "each refusal is a line"
+    assert max(map(len, lines)) <= LINE_BYTES
+    assert {line for line in lines if not _is_ours(line)} == set()
+
+
+def _is_ours(line: bytes) -> bool:
+    """One event of our own, in JSON and plain ASCII, and no traceback."""
+    event = json.loads(line)
+    return line.isascii() and {"timestamp", "level", "event"} <= set(event) and "exception" not in event
 
 
 def _connect(port: int) -> socket.socket:
