@@ -9,23 +9,29 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from billing.errors import ConfigurationError, LedgerUnavailable
+from billing.errors import ConfigurationError, LedgerConflict, LedgerUnavailable
 
 # 5 s: longer than any transaction of ours under load (p99 80 ms), shorter than a buyer's patience.
 BUSY_SECONDS = 5
 # 5 s: a process that froze within a transaction must not keep its rows from everybody else until it wakes.
 FROZEN_MILLISECONDS = 5000
+# PostgreSQL's serialization_failure and deadlock_detected: the transaction as a whole may be tried again.
+CONFLICTS = frozenset({"40001", "40P01"})
+# 3: a deadlock takes a second to be noticed, and whoever waits has a few seconds.
+TRIES = 3
+
+T = TypeVar("T")
 
 
 class Database:
@@ -80,11 +86,29 @@ class Database:
         self.engine.dispose()
 
 
+def committed(database: Database, work: Callable[[sa.Connection], T]) -> T:
+    """Do this in a write transaction; all of it again, TRIES times at most, where another one was in its way (OPS-52).
+
+    For what does nothing outside of the transaction. Raises LedgerUnavailable.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            with database.write() as connection:
+                return work(connection)
+        except LedgerConflict:
+            if not left:
+                raise
+            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311  # jitter
+    raise AssertionError("the last try returns or raises")
+
+
 @contextmanager
 def _own_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, PoolTimeout) as error:
+        if getattr(getattr(error, "orig", None), "sqlstate", None) in CONFLICTS:
+            raise LedgerConflict("Another transaction was in the ledger's way. Try again.") from error
         raise LedgerUnavailable("The ledger's database did not answer. Try again.") from error
     except DBAPIError as error:
         if error.connection_invalidated:

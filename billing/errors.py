@@ -41,6 +41,10 @@ class LedgerUnavailable(TransientError):
     code = "ledger_unavailable"
 
 
+class LedgerConflict(LedgerUnavailable):
+    """The database undid a transaction for another one's sake; nothing of it was written."""
+
+
 # --- Stripe's answers, translated once, in stripe_gateway.py
 
 

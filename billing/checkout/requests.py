@@ -20,7 +20,7 @@ from billing.checkout.lanes import fingerprint
 from billing.checkout.redirects import refusal
 from billing.checkout.view import CheckoutView, read_view
 from billing.clock import SYSTEM_CLOCK, Clock
-from billing.database import Database
+from billing.database import Database, committed
 from billing.doorbell import Doorbell, wait_until
 from billing.errors import IdempotencyMismatch, InvalidRequest, LedgerUnavailable, NotFound
 from billing.jobs import WorkLane
@@ -83,16 +83,20 @@ def record_checkout(
         "idempotency_key": idempotency_key,
         "arrived_at": now,
     }
-    with database.write() as connection:
+
+    def record(connection: sa.Connection) -> tuple[int, str | None]:
         lane_id = arrival_ledger.find_lane(connection, user_id=user_id, product=catalog.product)
         if lane_id is None:
             customer_ledger.open_customer(connection, user_id=user_id, email=email, now=now)
             lane_id = arrival_ledger.open_lane(connection, user_id=user_id, product=catalog.product)
         # Numbering locks the lane row: what follows sees every earlier checkout of this user.
-        values |= {"lane_id": lane_id, "number": arrival_ledger.next_number(connection, lane_id)}
+        values.update(lane_id=lane_id, number=arrival_ledger.next_number(connection, lane_id))
         earlier = _earlier(connection, values)
         if earlier is None and not arrival_ledger.insert_checkout(connection, values):
             raise LedgerUnavailable("This Idempotency-Key is just being used by another request. Try again.")
+        return lane_id, earlier
+
+    lane_id, earlier = committed(database, record)
     queue.send(WorkLane(lane_id))
     return Recorded(earlier or checkout_id, replayed=earlier is not None)
 

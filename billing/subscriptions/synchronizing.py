@@ -8,6 +8,7 @@ is closed without the rows it asked for (LED-6).
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 import sqlalchemy as sa
 import structlog
@@ -15,7 +16,7 @@ import structlog
 from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.customer_ledger import find_user, is_erased
-from billing.database import Database
+from billing.database import Database, committed
 from billing.errors import StaleWrite
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions import projection_ledger, trial_ledger
@@ -64,15 +65,11 @@ def sync_customer(
             expected=[*subscriptions, *_live(known)],
         )
         money = _money(seen, known, asked=ask_for_money, catalog=catalog, stripe=stripe)
-        now = clock.now()
-        with database.write() as connection:
-            if not projection_ledger.advance(
-                connection, customer_id, generation=generation, deleted=seen.deleted, now=now
-            ):
-                continue
-            changes, incident_id = _write(connection, customer_id, seen, money, catalog=catalog, now=now)
-            if then is not None:
-                then(connection)
+        write = partial(_write_all, customer_id, seen, money, generation, catalog=catalog, now=clock.now(), then=then)
+        written = committed(database, write)
+        if written is None:
+            continue
+        changes, incident_id = written
         log.info("customer.synced", customer_id=customer_id, changes=[change.kind for change in changes])
         if incident_id is not None and on_duplicates is not None:
             on_duplicates(incident_id)
@@ -102,6 +99,26 @@ def _money(
 
 def _live(rows: Iterable[Subscription]) -> list[str]:
     return [row.subscription_id for row in rows if is_live(row.status)]
+
+
+def _write_all(
+    customer_id: str,
+    seen: Seen,
+    money: Mapping[str, Money],
+    generation: int | None,
+    connection: sa.Connection,
+    *,
+    catalog: Catalog,
+    now: datetime,
+    then: Callable[[sa.Connection], None] | None,
+) -> tuple[Sequence[Change], int | None] | None:
+    """Step 3; None when somebody wrote something newer than what was read."""
+    if not projection_ledger.advance(connection, customer_id, generation=generation, deleted=seen.deleted, now=now):
+        return None
+    written = _write(connection, customer_id, seen, money, catalog=catalog, now=now)
+    if then is not None:
+        then(connection)
+    return written
 
 
 def _write(

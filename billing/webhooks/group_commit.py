@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from billing.database import Database
+from billing.database import Database, committed
 from billing.errors import LedgerUnavailable
 from billing.webhooks import event_ledger
 from billing.webhooks.envelope import NewEvent
@@ -103,8 +103,8 @@ class GroupCommit:
         # In the order of ids: two processes with the same deliveries then wait for each other in one direction only.
         ordered = sorted(batch, key=lambda delivery: delivery.event.event_id)
         try:
-            with self._database.write() as connection:
-                rows = event_ledger.record_all(connection, [delivery.event for delivery in ordered])
+            events = [delivery.event for delivery in ordered]
+            rows = committed(self._database, lambda connection: event_ledger.record_all(connection, events))
             for delivery, row in zip(ordered, rows, strict=True):
                 delivery.row, delivery.done = row, True
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it

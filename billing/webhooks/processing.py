@@ -19,7 +19,7 @@ import structlog
 
 from billing.catalog import Catalog
 from billing.clock import Clock
-from billing.database import Database
+from billing.database import Database, committed
 from billing.errors import (
     LedgerUnavailable,
     OnelaneError,
@@ -102,14 +102,17 @@ def process_event(
 def _claim(event_row_id: int, *, database: Database, clock: Clock) -> Batch:
     """Step 1, and bury what was claimed too often: an event that kills its worker never gets to step 5."""
     token, now = str(uuid.uuid4()), clock.now()
-    with database.write() as connection:
+
+    def claim(connection: sa.Connection) -> Batch:
         claimed = event_ledger.claim(connection, event_row_id, token=token, now=now, until=now + LEASE)
         spent = [event.id for event in claimed if event.attempts > MAX_ATTEMPTS]
         if spent:
             error = f"Given up after {MAX_ATTEMPTS} attempts that never came to an end."
             event_ledger.finish(connection, spent, token=token, status=EventStatus.DEAD, now=now, error=error)
             log.error("event.dead", event_row_ids=spent, error=error)
-    return Batch(token, [event for event in claimed if event.id not in spent])
+        return Batch(token, [event for event in claimed if event.id not in spent])
+
+    return committed(database, claim)
 
 
 def _find_its_place(batch: Batch, *, database: Database, stripe: StripeGateway, queue: Queue, clock: Clock) -> bool:
@@ -182,11 +185,14 @@ def _note_failure(batch: Batch, error: Exception, *, database: Database, queue: 
     dead = [event.id for event in batch.events if hopeless or event.attempts >= MAX_ATTEMPTS]
     waiting = [event for event in batch.events if event.id not in dead]
     delay = _delay(max((event.attempts for event in waiting), default=1), error)
-    with database.write() as connection:
+    ids = [event.id for event in waiting]
+    until = now + timedelta(seconds=delay)
+
+    def note(connection: sa.Connection) -> None:
         event_ledger.finish(connection, dead, token=batch.token, status=EventStatus.DEAD, now=now, error=reason)
-        ids = [event.id for event in waiting]
-        until = now + timedelta(seconds=delay)
         event_ledger.give_back(connection, ids, token=batch.token, error=reason, until=until)
+
+    committed(database, note)
     if dead:
         log.error("event.dead", event_row_ids=dead, error=reason)
     if waiting:

@@ -1,0 +1,115 @@
+"""Two transactions in each other's way on PostgreSQL: the one that is undone is done again, and not for ever."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy as sa
+
+from billing import database as module
+from billing.database import Database, committed
+from billing.errors import LedgerConflict, LedgerUnavailable
+from billing.models import events
+from billing.webhooks import event_ledger
+from billing.webhooks.envelope import NewEvent, read_event
+from billing.webhooks.group_commit import Delivery, GroupCommit
+from tests.builders import NOON, build_event
+from tests.databases import Postgres
+from tests.kills.asking import in_background
+from tests.valkey import wait_until
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[Database]:
+    with postgres.fresh() as ledger:
+        yield ledger
+
+
+def test_deliveries_that_were_undone_to_end_a_deadlock_are_recorded(database: Database, undone: list[str]) -> None:
+    """OPS-52, fault 27: another transaction has inserted the second of them, and now wants the first."""
+    first, second = (event(id=f"evt_{name}") for name in "ab")
+    batch = [Delivery(first), Delivery(second)]
+    with other(database) as connection:
+        event_ledger.record_all(connection, [second])
+        recording = in_background(lambda: GroupCommit(database)._commit(batch))
+        wait_until(lambda: waiting(database) == 1, "ours waits for theirs")
+        event_ledger.record_all(connection, [first])  # only once ours was undone
+        connection.rollback()
+    recording()
+    assert undone == ["40P01"]
+    assert [delivery.error for delivery in batch] == [None, None]
+    with database.read() as connection:
+        assert sorted(connection.scalars(sa.select(events.c.event_id))) == ["evt_a", "evt_b"]
+
+
+def test_event_whose_claim_could_not_be_serialized_is_worked(
+    database: Database, undone: list[str], work: Callable[[int], None]
+) -> None:
+    """OPS-52, fault 27: where the server's default is REPEATABLE READ, and somebody changes the row meanwhile."""
+    with database.write() as connection:
+        connection.exec_driver_sql(
+            f"ALTER DATABASE {database.url.database} SET default_transaction_isolation = 'repeatable read'"
+        )
+        [recorded] = event_ledger.record_all(connection, [event()])
+    assert recorded
+    database.close()  # the next connections have the new default
+    with other(database) as connection:
+        connection.execute(sa.update(events).values(error="somebody was here"))
+        working = in_background(lambda: work(recorded[0]))
+        wait_until(lambda: waiting(database) == 1, "ours waits for theirs")
+        connection.commit()
+    working()
+    assert undone == ["40001"]
+    with database.read() as connection:
+        assert connection.scalar(sa.select(events.c.status)) == "done"
+
+
+@pytest.mark.parametrize("sqlstate", sorted(module.CONFLICTS))
+def test_what_is_undone_every_time_ends_as_a_ledger_that_is_not_available(database: Database, sqlstate: str) -> None:
+    """OPS-52, fault 27."""
+    tries = []
+
+    def work(connection: sa.Connection) -> None:
+        tries.append(time.monotonic())
+        connection.exec_driver_sql(f"DO $$ BEGIN RAISE 'in the way' USING ERRCODE = '{sqlstate}'; END $$")
+
+    with pytest.raises(LedgerUnavailable):
+        committed(database, work)
+    assert len(tries) == module.TRIES
+    assert issubclass(LedgerConflict, LedgerUnavailable), "a 503 to Stripe and to buyers"
+
+
+@pytest.fixture
+def undone(database: Database) -> Iterator[list[str]]:
+    """The SQLSTATEs with which PostgreSQL undid transactions."""
+    found: list[str] = []
+
+    def note(context: sa.engine.ExceptionContext) -> None:
+        found.append(str(getattr(context.original_exception, "sqlstate", None)))
+
+    sa.event.listen(database.engine, "handle_error", note)
+    yield found
+    sa.event.remove(database.engine, "handle_error", note)
+
+
+def event(**instead: str) -> NewEvent:
+    return read_event(json.dumps(build_event(**instead)).encode(), now=NOON)
+
+
+@contextmanager
+def other(database: Database) -> Iterator[sa.Connection]:
+    """A transaction of somebody else's, which is never the one to be undone."""
+    engine = sa.create_engine(database.url)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET deadlock_timeout = '1min'")
+        yield connection
+    engine.dispose()
+
+
+def waiting(database: Database) -> int:
+    """How many wait for another one's lock."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with database.read() as connection:
+        return int(connection.scalar(sa.text(query)) or 0)
