@@ -4,15 +4,17 @@ Real web, Celery workers, Valkey, PostgreSQL, and the sandbox, which delivers un
 every step, with the lease and the sweep's interval of production.
 """
 
+import itertools
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.databases import Postgres
-from tests.kills.asking import thaw
+from tests.kills.asking import in_background, thaw
 from tests.kills.subscribers import Subscribers
 from tests.kills.world import END_SECONDS, World, running_world
 from tests.valkey import wait_until
@@ -119,6 +121,51 @@ def test_worker_that_dies_or_freezes_with_events_in_hand_is_followed_by_one_that
         buyers.change(whose)
         buyers.settled([whose])
         assert buyers.told(whose) == before + 2
+
+
+def test_deployment_under_load_refuses_and_loses_nothing(world: World, buyers: Subscribers) -> None:
+    """WHK-89; fault 75: a second web and more workers start, then the first ones get SIGTERM, while all goes on."""
+    many, ended = buyers.some(5), threading.Event()
+    event_ids: list[str] = []
+    bought: dict[str, str] = {}
+
+    def change() -> None:
+        for whose in itertools.cycle(many):
+            if ended.is_set():
+                return
+            event_ids.append(buyers.change(whose))
+
+    def buy() -> None:
+        for number in itertools.count():
+            if ended.is_set():
+                return
+            bought[f"deployed-{number}"] = world.buy(f"deployed-{number}")["url"]
+
+    going_on = [in_background(change), in_background(buy)]
+    try:
+        more(event_ids, bought)
+        assert world.workers
+        old = [world.replace_web(), world.workers]
+        world.start_workers(2)
+        for process in old:
+            process.terminate()
+        more(event_ids, bought)
+        assert [process.wait(40) for process in old] == [0, 0]
+        more(event_ids, bought)
+    finally:
+        ended.set()
+        for done in going_on:
+            done()  # or raises what it met
+    buyers.settled(many)
+    assert {id_: tries for id_ in event_ids[-50:] if (tries := buyers.tries(id_)) != [200]} == {}
+    for user_id, url in bought.items():
+        world.at_rest(user_id, url, creates=1)
+
+
+def more(event_ids: list[str], bought: dict[str, str]) -> None:
+    """Wait for some more events and a checkout."""
+    events, checkouts = len(event_ids) + 10, len(bought) + 1
+    wait_until(lambda: len(event_ids) >= events and len(bought) >= checkouts, "it goes on", END_SECONDS)
 
 
 def web_said(world: World, event_id: str) -> list[str]:
