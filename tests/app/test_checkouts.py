@@ -268,6 +268,21 @@ def test_id_that_is_not_written_like_one_is_refused_before_it_is_looked_up(web: 
 
 
 @pytest.mark.parametrize(
+    "customer_id",
+    ["cus_", "cus_x/..", "cus_x?expand[]=sources", "cus_x%2e%2e", "cus_x\n", "cus_x#", "CUS_x", "cus_" + "x" * 251],
+)
+def test_customer_id_that_is_not_written_like_one_never_reaches_stripe(
+    web: Web, world: World, customer_id: str
+) -> None:
+    """API-26; faults row 66: the only id of Stripe's that the API takes."""
+    answer = web.call("PUT", "/v1/customers/user_1", bearer=API_KEYS[0], json={"customer_id": customer_id})
+
+    assert answer.status_code == 422
+    assert answer.get_json(force=True)["errors"][0]["pointer"] == "/customer_id"
+    assert world.requests() == []
+
+
+@pytest.mark.parametrize(
     "path", ["/v1/checkouts/../../healthz", "/v1/checkouts/a/b", "/v1/checkouts/", "/v1/checkouts//x"]
 )
 def test_path_with_other_slashes_leads_nowhere(web: Web, path: str) -> None:

@@ -1,6 +1,8 @@
 """What holds for every request: ids, headers, failures, what a browser may do, and what the log never says."""
 
+import json
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
 from billing.database import Database
-from billing.models import customers
+from billing.models import customers, metadata
 from tests.app.conftest import MakeApp
 from tests.builders import NOON, build_event, deliver
 from tests.checkout_world import World
@@ -166,6 +168,44 @@ def test_without_allowed_origins_no_page_may(make_app: MakeApp) -> None:
     web = Web(make_app(redirect_origins=""))
 
     assert "Access-Control-Allow-Origin" not in _preflight(web, "/v1/plans", ORIGIN).headers
+
+
+# What a browser sends for a page of another site without asking first.
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain")
+
+
+@pytest.mark.parametrize("media", FORMS)
+def test_page_of_another_site_changes_nothing_with_a_form(served: Web, world: World, media: str) -> None:
+    """API-33, API-68; faults row 71: a cookie logs nobody in, and the header that does, no form can send."""
+    world.sandbox.pay(served.checkout().get_json()["session_id"])
+    cookies = {"Cookie": f"Authorization=Bearer {token()}; token={token()}; session={token()}"}
+    sent = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", **cookies}
+    before = world.requests()
+    changing = [rule for rule in served.app.url_map.iter_rules() if (rule.methods or set()) & {"POST", "PUT", "DELETE"}]
+    for rule in [rule for rule in changing if rule.rule.startswith("/v1/")]:
+        path = rule.rule.replace("<path:user_id>", "user_1")
+        answer = served.call("POST", path, user=None, headers=sent, data=json.dumps(BODY), content_type=media)
+        assert answer.status_code in (401, 405), path
+        assert "Access-Control-Allow-Origin" not in _preflight(served, path, "https://evil.example").headers
+    assert world.requests() == before
+
+
+def test_read_changes_nothing(served: Web, world: World) -> None:
+    """API-68; faults row 71: so a link or a picture of another site changes nothing, whoever follows it."""
+    world.sandbox.pay(served.checkout().get_json()["session_id"])
+    operation = served.call("POST", "/v1/subscription/cancel").get_json()["id"]
+    ids = {"checkout_id": "chk_0", "operation_id": operation}
+
+    def everything() -> list[Any]:
+        with world.database.read() as connection:
+            return [tuple(row) for table in metadata.sorted_tables for row in connection.execute(table.select())]
+
+    before, asked = everything(), world.requests()
+    for rule in served.app.url_map.iter_rules():
+        if "GET" in (rule.methods or set()) and rule.rule.startswith("/v1/"):
+            path = re.sub(r"<(\w+)>", lambda found: ids[found[1]], rule.rule)
+            assert served.get(path).status_code in (200, 404), path
+    assert (everything(), world.requests()) == (before, asked)
 
 
 @pytest.mark.parametrize("path", ["/webhooks/stripe", "/healthz", "/metrics"])
