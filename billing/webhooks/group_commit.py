@@ -104,7 +104,8 @@ class GroupCommit:
         ordered = sorted(batch, key=lambda delivery: delivery.event.event_id)
         try:
             events = [delivery.event for delivery in ordered]
-            rows = committed(self._database, lambda connection: event_ledger.record_all(connection, events))
+            # At once: one statement takes them all, and PostgreSQL commits it without being asked again.
+            rows = committed(self._database, lambda connection: event_ledger.record_all(connection, events), once=True)
             for delivery, row in zip(ordered, rows, strict=True):
                 delivery.row, delivery.done = row, True
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it

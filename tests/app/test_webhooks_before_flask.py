@@ -139,7 +139,7 @@ class Failing:
         self.error = error
         self.asked = 0
 
-    def write(self) -> Any:
+    def write_once(self) -> Any:
         self.asked += 1
         raise self.error
 

@@ -116,7 +116,7 @@ def test_failed_commit_is_no_answer_and_no_wake_up(take, rows, queue, database):
     """LED-3, faults rows 23 and 24."""
 
     class Failing:
-        def write(self):
+        def write_once(self):
             return self
 
         def __enter__(self):

@@ -27,7 +27,7 @@ class Gated:
         self.failing = None
 
     @contextmanager
-    def write(self):
+    def write_once(self):
         """A transaction."""
         self.transactions += 1
         with self._database.write() as connection:
