@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 
 import structlog
 from limits import RateLimitItem, parse
@@ -109,21 +110,46 @@ class Seats:
     """At most so many requests at once, in this process, may do what holds a thread for long."""
 
     def __init__(self, most: int, *, of_one: int | None = None) -> None:
-        self._free = threading.BoundedSemaphore(most)
-        self._shares = Share(most if of_one is None else of_one)
+        # A queue of tokens: the only thing of the library's to wait for with a deadline that is not written in Python.
+        self._free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(most):
+            self._free.put(None)
+        self._shares = None if of_one is None else Share(of_one)
 
     @contextmanager
     def take(self, who: str = "", *, patience_seconds: float = 0.0) -> Iterator[bool]:
         """Take a seat for the block; False when all of them stayed taken, or this caller has their share of them."""
-        with self._shares.take(who) as allowed:
-            taken = allowed and (
-                self._free.acquire(timeout=patience_seconds) if patience_seconds else self._free.acquire(blocking=False)
-            )
-            try:
+        if self._shares is None:
+            with self._seat(patience_seconds) as taken:
                 yield taken
-            finally:
-                if taken:
-                    self._free.release()
+            return
+        with self._shares.take(who) as allowed:
+            if not allowed:
+                yield False
+                return
+            with self._seat(patience_seconds) as taken:
+                yield taken
+
+    @contextmanager
+    def _seat(self, patience_seconds: float) -> Iterator[bool]:
+        taken = self.sit(patience_seconds)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self.rise()
+
+    def sit(self, patience_seconds: float = 0.0) -> bool:
+        """Take a seat until `rise`, whoever it is; whether there was one. For where a block costs too much."""
+        try:
+            self._free.get(block=patience_seconds > 0, timeout=patience_seconds or None)
+        except Empty:
+            return False
+        return True
+
+    def rise(self) -> None:
+        """Give the seat back."""
+        self._free.put(None)
 
 
 def _storage(uri: str) -> Storage:

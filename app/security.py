@@ -4,8 +4,8 @@ Bodies, query strings and headers are never logged; a path only as the route tha
 """
 
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Sequence
 
 import structlog
@@ -43,7 +43,7 @@ def guard(app: Flask, *, origins: Sequence[str], trusted_proxies: int) -> None:
 
 def begin(given: str) -> str:
     """Give the request its id, the caller's own where that will do, and put it on every log line from here on."""
-    request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+    request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(16)}"
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     return request_id

@@ -23,6 +23,7 @@ from billing.webhooks.ingest import receive
 PATH = "/webhooks/stripe"
 # Honest bodies arrive with their headers: a seat is free again within a millisecond.
 PATIENCE_SECONDS = 0.02
+BUSY = "Too many deliveries are being read at once. Try again."
 # What was raised for a delivery in front of Flask, for the route to raise again.
 REFUSED = "onelane.refused"
 
@@ -85,8 +86,7 @@ def _answer_before(app: Flask, take: Receive, *, readers: Seats, max_bytes: int)
             return handle(environ, start_response)
         request_id = begin(environ.get("HTTP_REQUEST_ID", ""))
         try:
-            with _seat(readers):
-                body = _read(environ["wsgi.input"], int(environ["CONTENT_LENGTH"]))
+            body = _seated(readers, environ)
             answer = bodies[take(body, environ.get("HTTP_STRIPE_SIGNATURE"), request_id)]
         except Exception as error:  # noqa: BLE001 - raised again where Flask's handlers answer it
             environ |= {REFUSED: error, "HTTP_REQUEST_ID": request_id, "wsgi.input": io.BytesIO()}
@@ -101,8 +101,18 @@ def _answer_before(app: Flask, take: Receive, *, readers: Seats, max_bytes: int)
 def _seat(readers: Seats) -> Iterator[None]:
     with readers.take(patience_seconds=PATIENCE_SECONDS) as seated:
         if not seated:
-            raise Busy("Too many deliveries are being read at once. Try again.")
+            raise Busy(BUSY)
         yield
+
+
+def _seated(readers: Seats, environ: Environ) -> bytes:
+    """The body, read in a seat; without a block, each of which costs as much as the read."""
+    if not readers.sit(PATIENCE_SECONDS):
+        raise Busy(BUSY)
+    try:
+        return _read(environ["wsgi.input"], int(environ["CONTENT_LENGTH"]))
+    finally:
+        readers.rise()
 
 
 def _fits(environ: Environ, max_bytes: int) -> bool:

@@ -40,6 +40,7 @@ _PATTERNS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (("://",), re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@\"']*@"), rf"\1{HIDDEN}@"),
     (("@",), re.compile(r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"), HIDDEN),
 )
+_encode = json.JSONEncoder(default=str).encode  # json.dumps makes a new one for each line
 _LONG_NUMBER = re.compile(r"\d[\d -]{12}")
 _CARD = re.compile(r"(?<!\w)(?<!\d\.)\d(?:[ -]?\d){12,18}(?!\w|\.\d)")
 # What starts a line, ends one, or is read by a terminal: C0 and C1 controls, line and paragraph separators.
@@ -69,7 +70,7 @@ def log_handler(stream: TextIO, *, process: str, secrets: tuple[str, ...] = (), 
     """Give the handler that writes bounded, redacted lines to a stream."""
 
     def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        return {name: _redacted(name, value, secrets) for name, value in event.items()}
+        return dict(_redacted_event(event, secrets))
 
     def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
         return console_line(event) if console else json_line({"process": process, **event})
@@ -77,7 +78,8 @@ def log_handler(stream: TextIO, *, process: str, secrets: tuple[str, ...] = (), 
     def render_batch(record: logging.LogRecord, lines: Batch) -> str:
         head = {"timestamp": _now(), "level": record.levelname.lower()}
         ends = {"logger": record.name} if console else {"process": process, "logger": record.name}
-        return "\n".join(to_line({**head, **_redacted_line(line, secrets), **ends}) for line in lines)
+        redacted = lines if _nothing_hidden(lines, secrets) else [_redacted_event(line, secrets) for line in lines]
+        return "\n".join([to_line({**head, **line, **ends}) for line in redacted])
 
     to_line = console_line if console else json_line
 
@@ -120,12 +122,18 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
         return self._render_batch(record, record.msg) if isinstance(record.msg, Batch) else super().format(record)
 
 
-def _redacted_line(event: Mapping[str, Any], secrets: tuple[str, ...]) -> Mapping[str, Any]:
-    """What `redact` makes of it, by one look where there is nothing to redact: a line break belongs to no secret."""
-    texts = "\n".join([value for value in event.values() if isinstance(value, str)])
-    if len(texts) > LINE_BYTES or redact_text(texts, secrets) != texts or not _SECRET_NAMES.isdisjoint(event):
-        return {name: _redacted(name, value, secrets) for name, value in event.items()}
-    return event
+def _nothing_hidden(lines: Batch, secrets: tuple[str, ...]) -> bool:
+    """Whether `redact` would leave all of them as they are, by one look: a line break belongs to no secret."""
+    if any(not _SECRET_NAMES.isdisjoint(line) for line in lines):
+        return False
+    values = [value for line in lines for value in line.values()]
+    texts = "\n".join([value for value in values if isinstance(value, str)])
+    plain = all(value is None or isinstance(value, str | bool | float) for value in values)
+    return plain and redact_text(texts, secrets) == texts
+
+
+def _redacted_event(event: Mapping[str, Any], secrets: tuple[str, ...]) -> Mapping[str, Any]:
+    return {name: _redacted(name, value, secrets) for name, value in event.items()}
 
 
 def _now() -> str:
@@ -158,7 +166,7 @@ def redact_text(text: str, secrets: tuple[str, ...] = ()) -> str:
 def json_line(event: Mapping[str, Any]) -> str:
     """Render one event as one line of JSON (ASCII, so that controls are escaped) within LINE_BYTES."""
     event = {name: event[name] for name in (*FIRST, *event) if name in event}
-    while len(line := json.dumps(event, default=str)) > LINE_BYTES:
+    while len(line := _encode(event)) > LINE_BYTES:
         longest = max(event, key=lambda name: len(json.dumps(event[name], default=str)))
         if len(json.dumps(event[longest], default=str)) < 64:  # very many fields: keep those that come first
             event.popitem()
