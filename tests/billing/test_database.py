@@ -5,6 +5,7 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from billing import database as module
@@ -54,4 +55,31 @@ def test_ledger_that_stays_locked_is_unavailable_within_its_time(
         holder.execute("ROLLBACK")
         holder.close()
         with ledger.write() as connection:
+            connection.execute(lanes.delete())
+
+
+def test_connection_that_broke_while_it_was_idle_is_replaced(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WHK-93: nobody is told of a PostgreSQL that was started anew meanwhile."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0)
+    with database.write() as connection:
+        connection.execute(lanes.delete())
+    if not database.is_sqlite:
+        with psycopg.connect(database.url.set(drivername="postgresql").render_as_string(hide_password=False)) as other:
+            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            other.execute(f"{ended} AND datname = current_database()")
+    for block in (database.write_once, database.write, database.read):
+        with block() as connection:
+            connection.execute(lanes.delete() if block != database.read else lanes.select())
+
+
+def test_connection_that_breaks_in_use_fails_once(database: Database) -> None:
+    """WHK-93: the next one is new, for all others too."""
+    if database.is_sqlite:
+        return
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable), database.write_once() as connection:
+            connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+        with database.write_once() as connection:
             connection.execute(lanes.delete())

@@ -1,5 +1,6 @@
 """Group commit: deliveries that wait at the same time share a transaction, and otherwise notice nothing of it."""
 
+import dataclasses
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -180,3 +181,54 @@ def test_hundred_threads_receive_through_one_group(database, queue, clock):
     assert (answers.count("recorded"), answers.count("duplicate")) == (150, 150)
     assert len(ids_in(database)) == 150
     assert {job.about for job in queue.sent} == {"cus_1"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 31, 128])
+def test_ledger_is_asked_as_often_for_many_events_as_for_one(database, count):
+    """WHK-90: one statement in PostgreSQL, which commits by itself; in SQLite a second one reads what came of it."""
+    asked = []
+    deliveries = [Delivery(new_event()) for _ in range(count)]
+    sa.event.listen(database.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    GroupCommit(database)._commit(deliveries)
+    assert len(asked) == (2 if database.is_sqlite else 1)
+    assert len(ids_in(database)) == count
+
+
+def test_each_event_of_a_batch_is_told_its_own_row(database):
+    """WHK-91, LED-1: of 200, some are there already, some come twice, some have no customer."""
+    there = [new_event(id=f"evt_there_{number}") for number in range(30)]
+    with database.write_once() as connection:
+        event_ledger.record_all(connection, there)
+    new = [new_event(id=f"evt_{number}", subject={"id": f"prod_{number}"}) for number in range(140)]
+    batch = [event for row in zip(new, there * 5, new[::-1], strict=False) for event in row][:200]
+    with database.write_once() as connection:
+        answers = event_ledger.record_all(connection, batch)
+    with database.read() as connection:
+        rows = {row.event_id: row for row in connection.execute(sa.select(events))}
+    seen = set()
+    for event, answer in zip(batch, answers, strict=True):
+        first = event.event_id not in seen and not event.event_id.startswith("evt_there")
+        assert (answer is not None) is first
+        seen.add(event.event_id)
+        if answer is not None:
+            row = rows[event.event_id]
+            assert answer == (row.id, row.status)
+            assert {name: getattr(row, name) for name in event_ledger.COLUMNS} == dataclasses.asdict(event)
+
+
+def test_deliveries_go_though_each_is_woken_by_the_one_before(database, gated):
+    """WHK-92: also those whose batch failed, and whose leader's news failed to go out."""
+    group, gated.failing = GroupCommit(gated), ZeroDivisionError()
+
+    def broken(batch):
+        raise ConnectionError
+
+    with ThreadPoolExecutor(40) as threads:
+        first = threads.submit(group.record, Delivery(new_event()), broken)
+        until(lambda: gated.transactions == 1)
+        others = [threads.submit(group.record, Delivery(new_event()), broken) for _ in range(39)]
+        until(lambda: len(group._waiting) == 39)
+        gated.gate.set()
+        told = [type(answer.exception(timeout=30)) for answer in [first, *others]]
+    assert set(told) <= {ZeroDivisionError, ConnectionError}
+    assert ids_in(database) == []
