@@ -68,3 +68,5 @@ class FusedDatabase:
         with self._database.write() as connection:
             yield connection
         self._fuse.step()
+
+    write_once = write

@@ -62,7 +62,13 @@ def arm_receiving() -> None:
         if receiving.customers:
             trip("record", "commit", *receiving.customers)
 
+    def executing(connection: sa.Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        # In PostgreSQL the statement commits by itself.
+        if connection.dialect.name != "sqlite" and statement.startswith("INSERT INTO events"):
+            committing(connection)
+
     sa.event.listen(sa.Engine, "commit", committing)
+    sa.event.listen(sa.Engine, "before_cursor_execute", executing)
 
 
 def arm_processing() -> None:
