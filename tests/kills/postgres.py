@@ -52,6 +52,24 @@ class KillablePostgres:
                 return
 
     @contextmanager
+    def backup(self) -> Iterator[Callable[[], None]]:
+        """Copy its files now; what is given puts them back. Each takes a kill, as nothing else stops it."""
+        data: Path = self._server.pgdata
+        with tempfile.TemporaryDirectory(prefix="onelane-backup-") as folder:
+            self.kill()
+            subprocess.run(["cp", "-a", f"{data}/.", folder], check=True)
+            self.start()
+
+            def put_back() -> None:
+                self.kill()
+                for path in data.iterdir():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                subprocess.run(["cp", "-a", f"{folder}/.", data], check=True)
+                self.start()
+
+            yield put_back
+
+    @contextmanager
     def small_disk(self, table: str) -> Iterator[tuple[str, Callable[[], None], Callable[[], None]]]:
         """Keep a table on a disk of its own, of 16 MB: its kind, what fills it, and what makes room again.
 

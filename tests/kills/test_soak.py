@@ -25,7 +25,7 @@ def postgres_of_ours() -> Iterator[KillablePostgres]:
         yield server
 
 
-@pytest.mark.parametrize(("seconds", "rate", "every"), [(60, 200, 5) if FULL else (14, 40, 3)])
+@pytest.mark.parametrize(("seconds", "rate", "every"), [(60, 200, 5) if FULL else (10, 40, 2)])
 def test_nothing_is_lost_while_everything_is_killed_in_turn(
     postgres_of_ours: KillablePostgres, tmp_path: Path, seconds: float, rate: int, every: float
 ) -> None:
@@ -51,7 +51,7 @@ def test_burst_is_answered_with_200_or_503_and_every_200_is_in_the_ledger(
     postgres_of_ours: KillablePostgres, tmp_path: Path
 ) -> None:
     """WHK-80; fault 2."""
-    folder, count = tmp_path / "world", 10_000 if FULL else 1_000
+    folder, count = tmp_path / "world", 10_000 if FULL else 500
     with running_world(
         folder, database=postgres_of_ours.database, workers=4, sweep_seconds=1, sandbox="tests.kills.changing"
     ) as world:

@@ -119,6 +119,11 @@ class World:
         wait_until(lambda: len(self.worker_pids()) >= before + count, "the workers are ready", seconds=60)
         return process
 
+    def run(self, *module: str) -> None:
+        """Run a command to its end, beside the others."""
+        process = self._start("commands", list(module), STRIPE_API_KEY="sk_test_of_the_kills")
+        assert process.wait(END_SECONDS) == 0, (self.folder / "commands.log").read_text("utf-8")
+
     def worker_pids(self, number: int | None = None) -> list[int]:
         """The processes of those that are consuming, or of those with this number in their kit."""
         alive = [path.name.split(".") for path in (self.folder / "alive").iterdir()]
