@@ -15,7 +15,7 @@ from billing.checkout.view import CheckoutView
 from billing.checkout.work import work_lane
 from billing.database import Database
 from billing.doorbell import LocalDoorbell
-from billing.jobs import WorkOperations
+from billing.jobs import Job, WorkOperations
 from billing.locks import LocalLocks, Locks
 from billing.operations.work import work_operations
 from billing.queue import InlineQueue
@@ -44,6 +44,19 @@ class TestClock:
         self.time += timedelta(**delta)
 
 
+class PatientQueue(InlineQueue):
+    """Keeps how long each job has to wait, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delays: dict[Job, float] = {}
+
+    def send(self, job: Job, *, delay_seconds: float = 0) -> bool:
+        if job not in self.sent:
+            self.delays[job] = delay_seconds
+        return super().send(job)
+
+
 @dataclass
 class World:
     """Everything a checkout needs."""
@@ -51,7 +64,7 @@ class World:
     database: Database
     clock: TestClock = field(default_factory=TestClock)
     catalog: Catalog = CATALOG
-    queue: InlineQueue = field(default_factory=InlineQueue)
+    queue: PatientQueue = field(default_factory=PatientQueue)
     doorbell: LocalDoorbell = field(default_factory=LocalDoorbell)
     locks: Locks = field(default_factory=LocalLocks)
     reuse_seconds: int = 900
@@ -84,9 +97,10 @@ class World:
         )
 
     def work(self) -> None:
-        """Work whatever waits, as the workers would, until nothing is due any more."""
+        """Work whatever waits, as the workers would, until nothing is due any more; what has to wait is waited for."""
         while self.queue.sent:
             job = self.queue.sent.pop(0)
+            self.clock.advance(seconds=self.queue.delays.pop(job, 0))
             if isinstance(job, WorkOperations):
                 self.work_operations(job.row_id)
             else:

@@ -1,5 +1,6 @@
 """What a pass over a lane may cost, and that none goes on without end."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,47 @@ def test_checkouts_that_arrive_during_the_last_look_share_the_next_one(world: Wo
     world.work()
     assert {world.view(id_).status for id_ in ids} == {CheckoutStatus.OPEN}
     assert len(world.requests()) == 2 * 3
+
+
+def test_crowd_that_keeps_arriving_is_looked_at_once_when_it_has_arrived(world: World) -> None:
+    """LAN-24, CHK-2: a hundred requests 5 ms apart, over HTTP half a second, cost what a single one costs."""
+    world.served(user="alone")
+    alone = len(world.requests())
+    world.sandbox.log.clear()
+    ids = [world.ask(user="crowd")]
+    while len(ids) < 100:
+        world.clock.advance(seconds=0.005)
+        ids.append(world.ask(user="crowd"))
+        if len(ids) % 10 == 0:
+            world.work_lane(2)  # woken all the while
+    world.work()
+    assert len(world.requests()) == alone
+    assert len({world.view(id_, user="crowd").url for id_ in ids}) == 1
+
+
+def test_crowd_that_never_ends_is_looked_at_every_second(world: World) -> None:
+    """LAN-24: gathering must not become waiting."""
+    world.served()
+    begun = world.clock.now()
+    first, *_ = [world.ask() for _ in range(3)]
+    while world.view(first).url is None:
+        world.clock.advance(seconds=0.02)
+        world.ask()
+        world.work_lane()
+        assert world.clock.now() - begun <= timedelta(seconds=1.1)
+    assert world.clock.now() - begun > timedelta(seconds=0.9)
+
+
+def test_double_click_is_not_waited_for(world: World) -> None:
+    """LAN-24: two requests are no crowd; nor is any number of them that came a moment ago."""
+    world.served()
+    both = [world.ask(), world.ask()]
+    world.work_lane()
+    assert all(world.view(id_).url for id_ in both)
+    many = [world.ask() for _ in range(10)]
+    world.clock.advance(seconds=0.1)
+    world.work_lane()
+    assert all(world.view(id_).url for id_ in many)
 
 
 def test_hundred_equal_requests_cost_no_more_calls_than_one(world: World) -> None:

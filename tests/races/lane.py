@@ -72,8 +72,9 @@ class Lane(Changing):
     # --- who acts
 
     def worker(self) -> None:
-        """A worker that is woken a few times."""
+        """A worker that is woken a few times, a second apart: whoever still arrives is not waited for any more."""
         for _ in range(4):
+            self.clock.advance(seconds=1)
             if self.scene.plans or not self.scene.subscribed:
                 self.work_lane(1)
             if self.scene.wishes:
