@@ -15,11 +15,12 @@ from prometheus_client import Counter
 
 from app.auth import Identity
 from app.bodies import read_body, read_optional_body
-from app.checkouts import RETRY_AFTER_SECONDS, idempotency_key, preferred_wait, private
+from app.checkouts import RETRY_AFTER_SECONDS, idempotency_key, is_heard, preferred_wait, private
 from app.errors import PROBLEMS, matches, problem
 from app.limits import RateLimit, Seats, Turns
 from app.schemas import NoBody, PortalBody, ServerBody, ServerPortalBody, ServerSwitchBody, SwitchBody
 from billing.clock import iso
+from billing.doorbell import SILENCE
 from billing.models import OperationStatus
 from billing.operations.deciding import Kind
 from billing.operations.operation_ledger import OperationView
@@ -39,14 +40,14 @@ def change_routes(
     """POST cancel, reactivate, switch; DELETE switch; POST portal-sessions; GET operations/{id}."""
     routes = Blueprint("changes", __name__)
 
-    def await_answer(operation_id: str, user_id: str, seconds: float) -> OperationView:
+    def await_answer(operation_id: str, user_id: str, seconds: float, *, told: bool = True) -> OperationView:
         with waiters.take(user_id) as seated:
             return await_operation(
                 operation_id,
                 user_id=user_id,
                 seconds=seconds if seated else 0,
                 database=services.database,
-                doorbell=services.doorbell,
+                doorbell=services.doorbell if told else SILENCE,
                 clock=services.clock,
             )
 
@@ -78,9 +79,11 @@ def change_routes(
             )
         wanted = preferred_wait(request.headers.getlist("Prefer"))
         seconds = services.settings.checkout_wait_seconds if wanted is None else wanted
-        view = await_answer(recorded.operation_id, user_id, seconds)
-        waited = seconds > 0 and view.status is OperationStatus.PENDING and time.monotonic() - started >= seconds
-        answer = _answer(view, shown(view), waited=seconds > 0, heard=not waited or services.queue.reachable())
+        left = seconds - (time.monotonic() - started)
+        view = await_answer(recorded.operation_id, user_id, left, told=recorded.told)
+        late = seconds > 0 and view.status is OperationStatus.PENDING and time.monotonic() - started >= seconds
+        heard = not late or is_heard(services, told=recorded.told)
+        answer = _answer(view, shown(view), waited=seconds > 0, heard=heard)
         if recorded.replayed:
             answer.headers["Idempotent-Replayed"] = "true"
         OPERATIONS.labels(f"{kind.value}_{view.status.value}").inc()

@@ -20,6 +20,7 @@ from app.limits import RateLimit, Seats, Turns
 from app.schemas import CheckoutBody, ServerCheckoutBody
 from billing.checkout.requests import CheckoutRequest, await_checkout, read_checkout, record_checkout
 from billing.checkout.view import CheckoutView
+from billing.doorbell import SILENCE
 from billing.errors import InvalidRequest
 from billing.models import CheckoutStatus
 from billing.services import Services
@@ -46,7 +47,7 @@ def checkout_routes(
     """POST /v1/checkouts and GET /v1/checkouts/{id}."""
     routes = Blueprint("checkouts", __name__)
 
-    def await_answer(checkout_id: str, user_id: str, seconds: float) -> CheckoutView:
+    def await_answer(checkout_id: str, user_id: str, seconds: float, *, told: bool = True) -> CheckoutView:
         if seconds <= 0:
             return read_checkout(checkout_id, user_id=user_id, database=services.database, clock=services.clock)
         with waiters.take(user_id) as seated:
@@ -55,7 +56,7 @@ def checkout_routes(
                 user_id=user_id,
                 seconds=seconds if seated else 0,
                 database=services.database,
-                doorbell=services.doorbell,
+                doorbell=services.doorbell if told else SILENCE,
                 clock=services.clock,
                 turn=lambda: turns.take(user_id),
             )
@@ -87,12 +88,11 @@ def checkout_routes(
         default = services.settings.checkout_wait_seconds
         seconds = default if wanted is None else wanted
         # From when it came: what a hanging Redis has taken by now is not waited for once more.
-        view = await_answer(recorded.checkout_id, user_id, seconds - (time.monotonic() - started))
+        left = seconds - (time.monotonic() - started)
+        view = await_answer(recorded.checkout_id, user_id, left, told=recorded.told)
         waited = seconds > 0
-        if view.status is CheckoutStatus.PENDING and waited and time.monotonic() - started >= seconds:
-            answer, outcome = _answer(view, waited=waited, heard=services.queue.reachable())
-        else:
-            answer, outcome = _answer(view, waited=waited)
+        late = view.status is CheckoutStatus.PENDING and waited and time.monotonic() - started >= seconds
+        answer, outcome = _answer(view, waited=waited, heard=not late or is_heard(services, told=recorded.told))
         if recorded.replayed:
             answer.headers["Idempotent-Replayed"] = "true"
         CHECKOUTS.labels(outcome).inc()
@@ -112,6 +112,11 @@ def checkout_routes(
         return private(answer, wanted)
 
     return routes
+
+
+def is_heard(services: Services, *, told: bool) -> bool:
+    """Whether the broker answers, asked only where nothing says so yet: asking a hung one takes a second."""
+    return told and services.doorbell.hears() and services.queue.reachable()
 
 
 def preferred_wait(prefer: list[str]) -> float | None:

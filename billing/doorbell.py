@@ -18,6 +18,10 @@ T = TypeVar("T")
 
 KEEP_SECONDS = 60  # longer than any wait (20 s), short enough that nothing piles up
 POLL_SECONDS = 1.0  # how late a waiter may be when its ring was lost
+DEAF_POLL_SECONDS = 0.25  # and while there are no rings
+# A bell that did not answer is not asked again for so long: a hung Redis takes up to 2 s to say nothing, and a waiter
+# who asks it once more is late by as much.
+DEAF_SECONDS = 5.0
 
 
 class Doorbell(Protocol):
@@ -28,6 +32,9 @@ class Doorbell(Protocol):
 
     def wait(self, id_: str, seconds: float) -> None:
         """Return when the id was rung, or after that many seconds."""
+
+    def hears(self) -> bool:
+        """Whether the bell worked when it was last used; nothing is asked."""
 
 
 def wait_until(look: Callable[[], T | None], id_: str, *, doorbell: Doorbell, seconds: float) -> T | None:
@@ -47,6 +54,7 @@ class RedisDoorbell:
     def __init__(self, client: "redis.Redis", *, prefix: str = "onelane:bell:") -> None:
         self._client = client
         self._prefix = prefix
+        self._deaf_until = 0.0
 
     def ring(self, ids: Iterable[str]) -> None:
         """Push one token for each id, all in one round trip."""
@@ -61,11 +69,37 @@ class RedisDoorbell:
 
     def wait(self, id_: str, seconds: float) -> None:
         """Pop a token, blocking; with Redis down, sleep a moment instead, so that the caller polls."""
+        if not self.hears():
+            SILENCE.wait(id_, seconds)
+            return
         started = time.monotonic()
         try:
             self._client.blpop([self._prefix + id_], timeout=max(seconds, 0.01))
         except RedisError:
-            time.sleep(max(0.0, min(seconds, 0.25 - (time.monotonic() - started))))
+            self._deaf_until = time.monotonic() + DEAF_SECONDS
+            SILENCE.wait(id_, seconds - (time.monotonic() - started))
+
+    def hears(self) -> bool:
+        """False for DEAF_SECONDS after Redis did not answer."""
+        return time.monotonic() >= self._deaf_until
+
+
+class Silence:
+    """The twin for who knows that nobody will ring: the row is looked at every DEAF_POLL_SECONDS."""
+
+    def ring(self, ids: Iterable[str]) -> None:
+        """Nobody hears it."""
+
+    def wait(self, id_: str, seconds: float) -> None:
+        """Sleep a moment."""
+        time.sleep(max(0.0, min(seconds, DEAF_POLL_SECONDS)))
+
+    def hears(self) -> bool:
+        """Never."""
+        return False
+
+
+SILENCE = Silence()
 
 
 class LocalDoorbell:
@@ -86,3 +120,7 @@ class LocalDoorbell:
         with self._changed:
             self._changed.wait_for(lambda: id_ in self._rung, timeout=seconds)
             self._rung.discard(id_)
+
+    def hears(self) -> bool:
+        """Always: it is here."""
+        return True

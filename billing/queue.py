@@ -52,10 +52,10 @@ if about and about ~= KEYS[1] then redis.call('DEL', about) end
 class Queue(Protocol):
     """Where flows send jobs."""
 
-    def send(self, job: Job, *, delay_seconds: float = 0) -> None:
-        """Wake a worker, now or a little later. Never raises: the sweep finds what was not sent."""
+    def send(self, job: Job, *, delay_seconds: float = 0) -> bool:
+        """Wake a worker, now or a little later; whether the broker heard. Never raises: the sweep finds the rest."""
 
-    def send_all(self, jobs: Sequence[Job]) -> None:
+    def send_all(self, jobs: Sequence[Job]) -> bool:
         """Wake workers for all of these now, once for those about the same. Never raises, like `send`."""
 
     def taken(self, job: Job) -> None:
@@ -126,31 +126,31 @@ class CeleryQueue:
         self._direct = direct
         self._send_all, self._taken = client.register_script(_SEND_ALL), client.register_script(_TAKEN)
 
-    def send(self, job: Job, *, delay_seconds: float = 0) -> None:
+    def send(self, job: Job, *, delay_seconds: float = 0) -> bool:
         """Send the job unless one for the same row is already on its way."""
         if self._direct and not delay_seconds:
-            self.send_all([job])
-            return
+            return self.send_all([job])
         try:
-            if not self._first(job, delay_seconds):
-                return
-            self._celery.send_task(job.kind, args=[job.row_id], countdown=delay_seconds or None)
+            if self._first(job, delay_seconds):
+                self._celery.send_task(job.kind, args=[job.row_id], countdown=delay_seconds or None)
         except (OperationalError, RedisError, OSError) as error:
             NOT_SENT.labels(job.kind).inc()
             log.warning("job.not_sent", kind=job.kind, row_id=job.row_id, error=type(error).__name__)
+            return False
+        return True
 
-    def send_all(self, jobs: Sequence[Job]) -> None:
+    def send_all(self, jobs: Sequence[Job]) -> bool:
         """Send each of the jobs unless one for the same row, or about the same, is already on its way."""
         if not self._direct or len(jobs) == 0:
-            for job in jobs:
-                self.send(job)
-            return
+            return sum(self.send(job) for job in jobs) == len(jobs)
         keys = [key for job in jobs for key in (f"{KEY_PREFIX}{job.queue}", self._key(job), self._about_key(job))]
         try:
             self._send_all(keys=keys, args=[ONCE_MILLISECONDS, *map(celery_message, jobs)])
         except (RedisError, OSError) as error:
             NOT_SENT.labels(jobs[0].kind).inc(len(jobs))
             log.warning("jobs.not_sent", kind=jobs[0].kind, count=len(jobs), error=type(error).__name__)
+            return False
+        return True
 
     def taken(self, job: Job) -> None:
         """Forget that the job is on its way. Called before reading the row: a later change sends anew."""
@@ -188,15 +188,15 @@ class InlineQueue:
     def __init__(self) -> None:
         self.sent: list[Job] = []
 
-    def send(self, job: Job, *, delay_seconds: float = 0) -> None:
+    def send(self, job: Job, *, delay_seconds: float = 0) -> bool:
         """Keep the job."""
         if job not in self.sent:
             self.sent.append(job)
+        return True
 
-    def send_all(self, jobs: Sequence[Job]) -> None:
+    def send_all(self, jobs: Sequence[Job]) -> bool:
         """Keep the jobs."""
-        for job in jobs:
-            self.send(job)
+        return sum(self.send(job) for job in jobs) == len(jobs)
 
     def taken(self, job: Job) -> None:
         """Nothing to forget: `send` looks at what waits."""

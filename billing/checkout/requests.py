@@ -46,10 +46,12 @@ class CheckoutRequest:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A checkout that is in the ledger; `replayed` when an earlier call with the same key made it."""
+    """A checkout that is in the ledger; `replayed` when an earlier call with the same key made it, `told` when the
+    broker heard that a worker is wanted."""
 
     checkout_id: str
     replayed: bool
+    told: bool
 
 
 def record_checkout(
@@ -97,8 +99,8 @@ def record_checkout(
         return lane_id, earlier
 
     lane_id, earlier = committed(database, record)
-    queue.send(WorkLane(lane_id))
-    return Recorded(earlier or checkout_id, replayed=earlier is not None)
+    told = queue.send(WorkLane(lane_id))
+    return Recorded(earlier or checkout_id, replayed=earlier is not None, told=told)
 
 
 def await_checkout(

@@ -29,10 +29,12 @@ from billing.queue import Queue
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An operation that is in the ledger; `replayed` when an earlier call with the same key made it."""
+    """An operation that is in the ledger; `replayed` when an earlier call with the same key made it, `told` when the
+    broker heard that a worker is wanted."""
 
     operation_id: str
     replayed: bool
+    told: bool
 
 
 def record_operation(
@@ -74,8 +76,8 @@ def record_operation(
         joined = waiting if idempotency_key is None else None
         if earlier is None and joined is None and not operation_ledger.insert(connection, values):
             raise LedgerUnavailable("This Idempotency-Key is just being used by another request. Try again.")
-    queue.send(WorkOperations(lane_id))
-    return Recorded(earlier or joined or values["id"], replayed=earlier is not None)
+    told = queue.send(WorkOperations(lane_id))
+    return Recorded(earlier or joined or values["id"], replayed=earlier is not None, told=told)
 
 
 def await_operation(

@@ -43,7 +43,7 @@ def sync_customer(
     sessions: Iterable[str] = (),
     subscriptions: Iterable[str] = (),
     then: Callable[[sa.Connection], None] | None = None,
-    on_duplicates: Callable[[int], None] | None = None,
+    on_duplicates: Callable[[int], object] | None = None,
 ) -> Sequence[Change]:
     """Fetch and project; what changed. `sessions` and `subscriptions` are the ids that events named; `ask_for_money`
     looks at disputes and refunds, too.

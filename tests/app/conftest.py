@@ -102,13 +102,13 @@ class AtOnce:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def send(self, job: Any, *, delay_seconds: float = 0) -> None:
+    def send(self, job: Any, *, delay_seconds: float = 0) -> bool:
         self._world.queue.send(job)
         self._world.work()
+        return True
 
-    def send_all(self, jobs: Any) -> None:
-        for job in jobs:
-            self.send(job)
+    def send_all(self, jobs: Any) -> bool:
+        return sum(self.send(job) for job in jobs) == len(jobs)
 
     def taken(self, job: Any) -> None:
         pass

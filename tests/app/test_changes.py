@@ -216,15 +216,16 @@ class Once(InlineQueue):
         super().__init__()
         self._world = world
 
-    def send(self, job: Any, *, delay_seconds: float = 0) -> None:
+    def send(self, job: Any, *, delay_seconds: float = 0) -> bool:
         self._world.work_operations(job.row_id)
+        return True
 
 
 class Unheard(InlineQueue):
     """A broker that is away."""
 
-    def send(self, job: Any, *, delay_seconds: float = 0) -> None:
-        return
+    def send(self, job: Any, *, delay_seconds: float = 0) -> bool:
+        return False
 
     def reachable(self) -> bool:
         return False

@@ -9,7 +9,9 @@ from sqlalchemy import func, select
 
 from app.checkouts import idempotency_key, preferred_wait
 from billing.errors import InvalidRequest
+from billing.jobs import Job
 from billing.models import checkouts
+from billing.queue import InlineQueue
 from tests.app.conftest import MakeApp
 from tests.checkout_world import World
 from tests.web import API_KEYS, Web, token
@@ -113,6 +115,57 @@ def _work_once_asked(world: World) -> None:
 def test_preference_is_read_as_the_standard_has_it_and_ignored_otherwise(header: str, seconds: float | None) -> None:
     """API-21"""
     assert preferred_wait([header]) == seconds
+
+
+def test_checkout_whose_worker_cannot_be_told_is_a_503_and_asks_redis_no_more(make_app: MakeApp) -> None:
+    """API-28, API-29: a hung Redis takes its seconds once, when it is told; then only the row is looked at."""
+    web = Web(make_app(services={"queue": Untold(), "doorbell": Untouchable()}))
+    answer = web.checkout(headers={"Prefer": "wait=1"})
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "try_again")
+    assert answer.headers["Location"] == f"/v1/checkouts/{answer.get_json()['checkout_id']}"
+    assert answer.headers["Retry-After"]
+
+
+def test_checkout_that_is_served_although_nobody_could_be_told_is_shown(make_app: MakeApp, world: World) -> None:
+    """API-28: the row is looked at until the wait is over, bell or no bell."""
+    web = Web(make_app(services={"queue": Untold(), "doorbell": Untouchable()}))
+    worker = threading.Thread(target=_work_once_recorded, args=(world,))
+    worker.start()
+    answer = web.checkout(headers={"Prefer": "wait=20"})
+    worker.join()
+    assert answer.status_code == 201
+
+
+class Untold(InlineQueue):
+    """A broker that does not hear."""
+
+    def send(self, job: Job, *, delay_seconds: float = 0) -> bool:
+        return False
+
+    def reachable(self) -> bool:
+        pytest.fail("asked once more")
+
+
+class Untouchable:
+    """A bell that hangs whoever touches it."""
+
+    def wait(self, id_: str, seconds: float) -> None:
+        pytest.fail("asked once more")
+
+    hears = wait
+
+
+def _work_once_recorded(world: World) -> None:
+    deadline = time.monotonic() + 10
+    while not waiting(world) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    world.work_lane()
+
+
+def waiting(world: World) -> bool:
+    """Whether a checkout is in the ledger."""
+    with world.database.read() as connection:
+        return bool(connection.scalar(select(func.count()).select_from(checkouts)))
 
 
 def test_more_waiters_than_seats_are_answered_at_once(make_app: MakeApp) -> None:

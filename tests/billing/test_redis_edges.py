@@ -1,5 +1,6 @@
 """Lock, doorbell and queue on a real Valkey: what they do, and that losing it costs time and nothing else."""
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -8,12 +9,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from billing.doorbell import RedisDoorbell
+from billing.doorbell import DEAF_SECONDS, POLL_SECONDS, RedisDoorbell
 from billing.doorbell import wait_until as wait_for_answer
 from billing.jobs import ProcessEvent, WorkLane
 from billing.locks import RedisLocks
 from billing.queue import CeleryQueue, create_producer
-from billing.redis_client import connect_redis
+from billing.redis_client import ANSWER_SECONDS, connect_redis
 from billing.settings import Settings
 from tests.valkey import Valkey, running_valkey, wait_until
 
@@ -120,6 +121,23 @@ def test_wait_ends_on_time_without_an_answer() -> None:
     assert 0.4 <= _seconds(lambda: wait_for_answer(lambda: None, "chk_1", doorbell=gone, seconds=0.5)) < 2
 
 
+def test_bell_that_hangs_is_asked_once_and_heard_again_later(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """API-29: the first waiter is late by what a hung server takes to say nothing, nobody after them."""
+    bell = RedisDoorbell(connect_redis(valkey.url, blocks_seconds=POLL_SECONDS))
+    bell.ring(["chk_0"])
+    assert bell.hears()
+    valkey.signal(signal.SIGSTOP)
+    try:
+        bell.wait("chk_1", 0.1)
+        assert not bell.hears()
+        assert _seconds(lambda: wait_for_answer(lambda: None, "chk_2", doorbell=bell, seconds=0.3)) < ANSWER_SECONDS
+    finally:
+        valkey.signal(signal.SIGCONT)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + DEAF_SECONDS)
+    assert bell.hears()
+
+
 @pytest.fixture
 def queue(valkey: Valkey, client: "redis.Redis") -> Iterator[CeleryQueue]:
     """The real queue."""
@@ -153,10 +171,11 @@ def test_job_that_cannot_be_sent_is_left_to_the_sweep(
     valkey: Valkey, queue: CeleryQueue, client: "redis.Redis"
 ) -> None:
     """W4: sending never raises and never takes long."""
-    queue.send(WorkLane(1))
+    told = [queue.send(WorkLane(1))]
     valkey.kill()
     try:
-        assert _seconds(lambda: queue.send(WorkLane(2))) < 3
+        assert _seconds(lambda: told.append(queue.send(WorkLane(2)))) < 3
+        assert told == [True, False]
         queue.taken(WorkLane(2))
         assert not queue.reachable()
     finally:

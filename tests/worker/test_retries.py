@@ -23,8 +23,9 @@ class World:
     def queue(self) -> "World":
         return self
 
-    def send(self, job: Job, *, delay_seconds: float = 0) -> None:
+    def send(self, job: Job, *, delay_seconds: float = 0) -> bool:
         self.sent.append((job, delay_seconds))
+        return True
 
     def work(self, job: Job, _services: Services) -> None:
         self.worked.append(job.row_id)
