@@ -162,12 +162,13 @@ def measure(stripe: Stripe, blow: Callable[[], list[list[Answer]]]) -> Mapping[s
     }
 
 
-match sys.argv[1:]:
-    case ["drain", *_]:  # make bench ARGS="drain 200 0,100000"
-        del sys.argv[1]
-        drain.main()
-    case ["receiver", *rest]:  # make bench ARGS="receiver 4 compare"
-        receiver.main(rest)
-    case _:
-        main()
-        print("More: make bench ARGS=receiver (deliveries), make bench ARGS=drain (bursts of events through workers).")
+if __name__ == "__main__":  # the storm's own process imports this file, too
+    match sys.argv[1:]:
+        case ["drain", *_]:  # make bench ARGS="drain 200 0,100000"
+            del sys.argv[1]
+            drain.main()
+        case ["receiver", *rest]:  # make bench ARGS="receiver 4 compare"
+            receiver.main(rest)
+        case _:
+            main()
+            print("More: make bench ARGS=receiver (deliveries), make bench ARGS=drain (bursts of events through workers).")

@@ -41,8 +41,8 @@ def test_fresh_checkout_takes_three_round_trips_and_a_repeated_one_takes_one(sho
     assert (min(fresh.round_trips), min(again.round_trips)) == (3, 1)
 
 
-def test_hundred_equal_requests_at_once_cost_a_few_looks(shop: tuple[Dev, Stripe]) -> None:
-    """LAN-23, CHK-2: not one look each; how many depends on how long they take to arrive."""
+def test_hundred_equal_requests_at_once_cost_what_one_costs(shop: tuple[Dev, Stripe]) -> None:
+    """LAN-24, CHK-2: six calls, and six more at the most where this machine takes over a second to send a hundred."""
     dev, stripe = shop
     know(dev, stripe, ["ann"])
     stripe.forget_calls()
@@ -52,7 +52,7 @@ def test_hundred_equal_requests_at_once_cost_a_few_looks(shop: tuple[Dev, Stripe
     calls = [(call["method"], call["path"]) for call in stripe.calls()]
     assert calls.count(CREATION) == 1
     assert len({visit[-1].url for visit in visits}) == 1
-    assert len(calls) <= 60
+    assert len(calls) <= 6 + 6, calls
 
 
 def test_others_are_served_while_one_buyer_storms(shop: tuple[Dev, Stripe]) -> None:
