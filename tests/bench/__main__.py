@@ -171,4 +171,4 @@ if __name__ == "__main__":  # the storm's own process imports this file, too
             receiver.main(rest)
         case _:
             main()
-            print("More: make bench ARGS=receiver (deliveries), make bench ARGS=drain (bursts of events through workers).")
+            print("More: make bench ARGS=receiver (deliveries), ARGS=drain (bursts of events through workers).")
