@@ -17,8 +17,7 @@ from billing.database import Database
 from billing.errors import StripeUnclear
 from billing.jobs import Job
 from billing.locks import Lease
-from billing.queue import InlineQueue
-from tests.checkout_world import TestClock
+from tests.checkout_world import PatientQueue, TestClock
 from tests.races.schedule import Actor, Schedule
 
 # What an operation sends: a request in flight for longer than Stripe keeps its key is nobody's to stop.
@@ -65,16 +64,16 @@ class SteppedClock(TestClock):
         return super().now()
 
 
-class SteppedQueue(InlineQueue):
+class SteppedQueue(PatientQueue):
     """A queue that stops before a message is sent."""
 
     schedule: Schedule | None = None
 
-    def send(self, job: Job, *, delay_seconds: float = 0.0) -> None:
+    def send(self, job: Job, *, delay_seconds: float = 0.0) -> bool:
         """Send it, after a point."""
         if self.schedule:
             self.schedule.point(f"queue: {type(job).__name__}")
-        super().send(job, delay_seconds=delay_seconds)
+        return super().send(job, delay_seconds=delay_seconds)
 
 
 class SteppedLocks:
