@@ -55,7 +55,7 @@ def count_holdings(
     with database.read() as connection:
         row = read_customer(connection, user_id)
         if row is None:
-            raise NotErasable("This ledger knows no user of that id: there is nothing to erase.")
+            raise NotErasable("This ledger has no user of that id: nothing personal is kept of them.")
         customer_ids = erasure_ledger.customers_of(connection, user_id)
         holdings = erasure_ledger.count(connection, user_id, customer_ids)
     ours_only = not delete_at_stripe

@@ -131,7 +131,8 @@ def forget_some(connection: sa.Connection, user_id: str, customer_ids: Sequence[
         return Holdings(emails=1)
     for name, (table, where) in _personal(user_id, customer_ids).items():
         (key,) = table.primary_key
-        some = list(connection.scalars(sa.select(key).where(where).limit(limit)))
+        # In one order and locked: workers change several of these rows in a transaction, too.
+        some = list(connection.scalars(sa.select(key).where(where).order_by(key).limit(limit).with_for_update()))
         if some:
             connection.execute(sa.update(table).where(key.in_(some)).values(_nothing_of(table)))
             return Holdings(**{name: len(some)})

@@ -109,6 +109,12 @@ def find_customer_of(connection: sa.Connection, user_id: str) -> str | None:
     return connection.scalar(sa.select(customers.c.customer_id).where(customers.c.user_id == user_id))
 
 
+def was_erased(connection: sa.Connection, user_id: str) -> bool:
+    """Whether this user was erased."""
+    gone = sa.exists().where(customers.c.user_id == user_id, customers.c.erased_at.is_not(None))
+    return bool(connection.scalar(sa.select(gone)))
+
+
 def find_user_of(connection: sa.Connection, customer_id: str) -> str | None:
     """Whose the Stripe customer is."""
     return connection.scalar(sa.select(customers.c.user_id).where(customers.c.customer_id == customer_id))

@@ -74,6 +74,9 @@ def customer_problem(user_id: str, customer_id: str, *, database: Database) -> s
     with database.read() as connection:
         theirs = report_ledger.find_customer_of(connection, user_id)
         owner = report_ledger.find_user_of(connection, customer_id)
+        erased = report_ledger.was_erased(connection, user_id)
+    if erased:
+        return "this user was erased"
     if theirs is not None and theirs != customer_id:
         return "this user already has another Stripe customer"
     if owner is not None and owner != user_id:

@@ -10,6 +10,7 @@ from billing.customer_ledger import read_customer
 from billing.database import Database
 from billing.subscriptions import trial_ledger
 from billing.subscriptions.access import choose, decide_access, describe, describe_access
+from billing.subscriptions.projection import has_begun
 from billing.subscriptions.projection_ledger import read_subscriptions
 
 log = structlog.get_logger(__name__)
@@ -26,14 +27,15 @@ def read_subscription(user_id: str, *, database: Database, catalog: Catalog, clo
         customer = read_customer(connection, user_id)
         known = customer.customer_id if customer else None
         rows = read_subscriptions(connection, known) if known else []
-        is_new = days > 0 and trial_ledger.may_begin(connection, user_id, product)
+        ours = [row for row in rows if row.product == product]
+        may = days > 0 and not any(has_begun(row.status) for row in ours)
+        is_new = may and trial_ledger.may_begin(connection, user_id, product)
         # After it: a trial that another look has just begun is not new any more, and has to be seen.
         trial = trial_ledger.read(connection, user_id, product)
     if is_new:
         with database.write() as connection:
             trial = trial_ledger.begin(connection, user_id, product, days=days, now=now)
         log.info("product_trial.begun", product=product, days=days)
-    ours = [row for row in rows if row.product == product]
     chosen = choose(ours, now, catalog.access)
     access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
     return {

@@ -1,6 +1,8 @@
 """Erasing a user: over the sandbox, on both databases, and after a crash anywhere."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -13,13 +15,15 @@ from billing.doorbell import LocalDoorbell
 from billing.erasing import count_holdings, erase_user
 from billing.erasure_ledger import Holdings
 from billing.errors import NotErasable, UserErased
-from billing.models import customers, events, metadata, outbox
+from billing.models import CheckoutStatus, customers, events, lanes, metadata, outbox
 from billing.operations.deciding import Kind
 from billing.operations.requests import record_operation
+from billing.reports import customer_problem
 from tests.billing.reconciling import Shop as Delivered
 from tests.builders import build_event
 from tests.checkout_world import ORIGIN
 from tests.crashing import Crash, Fuse, FusedDatabase, FusedStripe
+from tests.races.unlocked import NoLocks
 
 CANARY = "canary"
 
@@ -307,6 +311,7 @@ def test_requests_for_somebody_erased_are_refused_and_leave_nothing(shop):
         shop.change(Kind.PORTAL, return_url=f"{ORIGIN}/")
     with pytest.raises(UserErased):
         claim_customer("user_1", "cus_other", database=shop.database, clock=shop.clock)
+    assert customer_problem("user_1", "cus_other", database=shop.database) == "this user was erased"
     assert shop.dump() == before
 
 
@@ -322,6 +327,94 @@ def test_checkout_that_waits_during_the_erasure_is_refused_and_makes_no_page(sho
     assert shop.view(checkout_id).error["code"] == "user_erased"
     assert shop.creates() == 0
     assert CANARY not in shop.dump()
+
+
+def test_requests_that_come_together_with_the_mark_are_all_answered(shop):
+    """SUB-55: each is either refused at the door or turned away; none waits for ever, none gets a page."""
+    shop.arrive()
+
+    def ask(number: int) -> str | None:
+        try:
+            return shop.ask("commit", metadata={"note": f"{CANARY}-{number}"})
+        except UserErased:
+            return None
+
+    with ThreadPoolExecutor(9) as together:
+        asked = [together.submit(ask, number) for number in range(4)]
+        erasing = together.submit(shop.erase)
+        asked += [together.submit(ask, number) for number in range(4, 12)]
+        erasing.result()
+        taken = [id_ for one in asked if (id_ := one.result())]
+    shop.work()
+    assert {shop.view(id_).status for id_ in taken} <= {CheckoutStatus.REFUSED, CheckoutStatus.SUPERSEDED}
+    assert shop.sessions("open") == []
+    assert CANARY not in shop.dump()
+
+
+class Hook(Fuse):
+    """Nobody dies at its end: something happens there, once, and whoever is on it goes on."""
+
+    def __init__(self, steps: int, hook: Callable[[], object]) -> None:
+        super().__init__(steps)
+        self._hook = hook
+
+    def step(self) -> None:
+        """One step closer."""
+        self.left -= 1
+        if self.left == 0:
+            self.burnt = True
+            self._hook()
+
+
+def test_erasure_at_any_step_of_a_checkout_leaves_no_page(shop):
+    """SUB-53, SUB-55: before and after each call and commit of the worker, which has the lock and goes on."""
+    for steps in count(1):
+        user = f"user_{steps}"
+        shop.arrive(user)
+        shop.ask_personally(user)
+        (job,) = shop.queue.sent
+        shop.queue.sent.clear()
+        hook = Hook(steps, lambda user=user: shop.erase(user))
+        on_it = {"stripe": FusedStripe(shop.stripe, hook), "database": FusedDatabase(shop.database, hook)}
+        shop.work_lane(job.row_id, **on_it)
+        shop.work()
+        if not hook.burnt:
+            break
+        assert shop.sessions("open") == []
+        assert f"{CANARY}-{user}" not in shop.dump()
+        assert all(one.state == "closed" for one in shop.rows(lanes))
+    assert steps > 12
+
+
+def test_checkout_at_any_step_of_an_erasure_leaves_no_page(shop):
+    """SUB-53, SUB-55: the whole of it, and the buyer pays if they get a page; no lock keeps the worker out."""
+    outcomes = set()
+    for steps in count(1):
+        user = f"user_{steps}"
+        shop.arrive(user)
+        paid: list[str] = []
+
+        def buy(user: str = user, paid: list[str] = paid) -> None:
+            with suppress(UserErased):
+                checkout_id = shop.ask_personally(user)
+                shop.work()
+                if (view := shop.view(checkout_id, user=user)).session_id:
+                    paid.append(str(shop.sandbox.pay(view.session_id)["subscription"]))
+
+        hook = Hook(steps, buy)
+        on_it = {"stripe": FusedStripe(shop.stripe, hook), "database": FusedDatabase(shop.database, hook)}
+        with suppress(NotErasable):
+            shop.erase(user, locks=NoLocks(), **on_it)
+        shop.work()
+        erased = shop.row(user).erased_at is not None
+        assert erased is (not paid), "who paid is a subscriber, and nobody else is"
+        outcomes.add(erased)
+        assert shop.sessions("open") == []
+        assert (f"{CANARY}-{user}" in shop.dump()) is bool(paid)
+        if not hook.burnt:
+            break
+    assert steps > 8
+    assert outcomes == {True, False}
 
 
 def test_operation_that_waits_is_refused(shop):
@@ -358,6 +451,7 @@ def test_customer_with_a_subscription_to_another_product_is_not_deleted(shop):
     method = shop.sandbox.request("GET", "/v1/payment_methods", {"customer": customer}).body["data"][0]["id"]
     made = {"customer": customer, "items": [{"price": other}], "default_payment_method": method}
     assert shop.sandbox.request("POST", "/v1/subscriptions", made).status == 200
+    assert (len(shop.holdings(delete_at_stripe=True).live), len(shop.holdings().live)) == (1, 0)
     with pytest.raises(NotErasable):
         shop.erase(delete_at_stripe=True)
     assert shop.row().erased_at is None

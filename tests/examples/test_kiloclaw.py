@@ -144,6 +144,12 @@ def code(answer: TestResponse) -> tuple[int, str]:
     return answer.status_code, answer.get_json(force=True)["code"]
 
 
+def test_links_of_the_page_lead_somewhere() -> None:
+    links = re.findall(r"\]\(((?!https?:)[^)#]+)\)", PAGE.read_text("utf-8"))
+    assert links
+    assert [link for link in links if not PAGE.parent.joinpath(link).exists()] == []
+
+
 # --- plans and trial
 
 
