@@ -71,6 +71,7 @@ def test_slow_bodies_keep_nobody_out(port: int) -> None:
         for _ in range(100):
             stack.enter_context(_connect(port)).sendall(HEAD + b"Content-Length: 1000\r\n\r\n{")
         assert _seconds_to_be_served(port) < 1
+    wait_until(lambda: _status(port, HEAD + b"Content-Length: 2\r\n\r\n{}") == b"400", lambda: "a seat for a body")
 
 
 def test_endless_body_is_cut_off_after_little_more_than_the_limit(port: int) -> None:
@@ -226,6 +227,12 @@ def _answer(client: socket.socket) -> bytes:
     while b"\r\n\r\n" not in answer and (piece := client.recv(65536)):
         answer += piece
     return answer
+
+
+def _status(port: int, request: bytes) -> bytes:
+    with _connect(port) as client:
+        client.sendall(request)
+        return _answer(client).split(b" ")[1]
 
 
 def _seconds_to_be_served(port: int) -> float:
