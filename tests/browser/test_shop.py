@@ -58,6 +58,27 @@ def test_buyer_who_left_gets_a_new_page_for_another_plan_and_the_old_one_is_clos
     _access(page).to_have_attribute("data-access", "granted", timeout=SOON)
 
 
+def test_buyer_whose_bank_asks_has_access_once_they_said_yes(page: Page, shop: str) -> None:
+    """API-62, SBX-64; fault 41: and one whose session ended while the bank asked is told so and starts again."""
+    page.goto(shop)
+    _choose(page, "standard")
+    page.click("[data-action=challenge]")
+    asked = page.url
+    page.goto(shop)
+    _choose(page, "commit")  # which ends the session that the bank asks about
+
+    page.goto(asked)
+    expect(page.locator("h2")).to_contain_text("has expired")
+    page.goto(shop)
+    _choose(page, "commit")
+    page.click("[data-action=challenge]")
+    page.click("[data-action=authenticate]")
+    page.wait_for_url(re.compile(r"/shop\?paid=1"), timeout=SOON)
+
+    _access(page).to_have_attribute("data-access", "granted", timeout=SOON)
+    expect(page.locator("[data-plan=commit]")).to_have_text(re.compile("Your plan"))
+
+
 def test_buyer_who_has_a_subscription_is_told_so_kindly(page: Page, shop: str) -> None:
     page.goto(shop)
     _choose(page, "standard")
