@@ -1,13 +1,17 @@
-"""`make race`: search the real checkout code for a broken invariant, then show that every shortcut is found out.
+"""`make race`: search the real code for a broken invariant, then show that every shortcut is found out.
+
+It also counts which troubles were met on the way: a search that never met one of them has not looked there, and fails.
 
 python -m tests.races [MINUTES]   how long to look by seeds, after every run of each scene with one delay or one crash
 python -m tests.races NAME        the story of one shortcut, to read
+python -m tests.races seed=N      one seed again, with its story when it breaks something
 """
 
 import multiprocessing
 import sys
 import tempfile
 import time
+from collections import Counter
 from itertools import chain
 from pathlib import Path
 
@@ -17,10 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.races.explorer import Broken, Explorer, first_broken
+from tests.races.surroundings import TROUBLES
 from tests.races.switch import ALL, dies_of_its_test
 from tests.races.test_interleavings import SCENES
 
 console = Console(width=140)
+Searched = tuple[int, int, Counter[str], str | None]  # runs, states, troubles met, the story of what broke
 
 
 def main() -> None:
@@ -30,6 +36,10 @@ def main() -> None:
     if argument in ALL:
         found = _try(argument)
         console.print(found[1] if found else "not found", highlight=False, markup=False, soft_wrap=True)
+        return
+    if argument.startswith("seed="):
+        runs, steps, met, story = seeds(int(argument.removeprefix("seed=")), 0.0)
+        console.print(story or f"{steps} steps, nothing broken", highlight=False, markup=False, soft_wrap=True)
         return
     started = time.monotonic()
     with multiprocessing.Pool(2) as pool:
@@ -41,21 +51,24 @@ def main() -> None:
     broken = [story for *_, story in results if story]
     runs, steps = sum(result[0] for result in results), sum(result[1] for result in results)
     console.print(f"{runs:,} interleavings, {steps:,} states, {len(broken)} broken invariants", highlight=False)
+    met = sum((result[2] for result in results), Counter[str]())
+    troubles = Table("trouble", "times", title="What went wrong on the way")
+    for name in TROUBLES:
+        troubles.add_row(name, f"{met[name]:,}")
+    console.print(troubles)
     for story in broken:
         console.print(story, highlight=False, markup=False, soft_wrap=True)
-    table = Table(
-        "shortcut", "dies after", "steps", "because", title="Every shortcut of the two protocols, switched on"
-    )
+    table = Table("shortcut", "dies after", "steps", "because", title="Every shortcut of the protocols, switched on")
     for row in deaths:
         table.add_row(*row)
     console.print(table)
     console.print(f"{time.monotonic() - started:.0f} s", highlight=False)
-    if broken or any(row[1] == "SURVIVED" for row in deaths):
+    if broken or any(row[1] == "SURVIVED" for row in deaths) or not all(met[name] for name in TROUBLES):
         sys.exit(1)
 
 
-def straight(name: str, most: int) -> tuple[int, int, str | None]:
-    """Every run of a scene with so many delays or one crash: runs, states, and the story of the first broken one."""
+def straight(name: str, most: int) -> Searched:
+    """Every run of a scene with so many delays or one crash."""
     _quiet()
     with tempfile.TemporaryDirectory() as folder:
         explorer, runs, steps = Explorer(Path(folder)), 0, 0
@@ -63,23 +76,23 @@ def straight(name: str, most: int) -> tuple[int, int, str | None]:
             for length in chain(explorer.delayed(SCENES[name], most), explorer.crashed(SCENES[name])):
                 runs, steps = runs + 1, steps + length
         except Broken as story:
-            return runs, steps, str(story)
-    return runs, steps, None
+            return runs, steps, explorer.met, str(story)
+    return runs, steps, explorer.met, None
 
 
-def seeds(first: int, seconds: float) -> tuple[int, int, str | None]:
-    """Seeds first, first + 2, ... for so long: runs, states, story."""
+def seeds(first: int, seconds: float) -> Searched:
+    """Seeds first, first + 2, ... for so long, and one at least."""
     _quiet()
     deadline = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
         explorer, runs, steps = Explorer(Path(folder)), 0, 0
         try:
-            while time.monotonic() < deadline:
+            while runs == 0 or time.monotonic() < deadline:
                 steps += len(explorer.run(first + 2 * runs).trace)
                 runs += 1
         except Broken as story:
-            return runs, steps, str(story)
-    return runs, steps, None
+            return runs, steps, explorer.met, str(story)
+    return runs, steps, explorer.met, None
 
 
 def mutant(name: str) -> tuple[str, str, str, str]:

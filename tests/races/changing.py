@@ -15,6 +15,7 @@ from billing.models import OperationStatus
 from billing.operations.deciding import RUNNING, Kind
 from billing.operations.requests import read_operation, record_operation
 from billing.subscriptions.projection import is_live
+from billing.subscriptions.synchronizing import sync_customer
 from tests.checkout_world import ORIGIN
 from tests.races.schedule import AGAIN
 from tests.races.surroundings import Surroundings
@@ -96,7 +97,9 @@ class Changing(Surroundings):
             items = [{"price": self.catalog.plans["standard"].price}]
             made = {"customer": paid["customer"], "items": items, "metadata": {"type": self.catalog.product}}
             assert self.sandbox.request("POST", "/v1/subscriptions", made).status == 200
-        self.deliver()
+        places: dict[str, Any] = {"database": self.database, "stripe": self.stripe, "clock": self.clock}
+        sync_customer(paid["customer"], subscriptions=[paid["subscription"]], catalog=self.catalog, **places)
+        self.delivered |= {event["id"] for event in self.objects("event")}
         if not self.scene.lag_seconds:
             self.clock.advance(hours=1)
 

@@ -39,6 +39,7 @@ class Explorer:
         sa.event.listen(self._database.engine, "connect", lambda one, _: one.execute("PRAGMA synchronous=OFF"))
         self.met: Counter[str] = Counter()  # how often each kind of trouble came, in all runs
         self._raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._raw.execute("PRAGMA synchronous=OFF")
 
     def close(self) -> None:
         """Let go of the ledger."""
@@ -55,8 +56,10 @@ class Explorer:
     ) -> Schedule:
         """One interleaving. Raises Broken."""
         self._database.schedule = None
+        self._raw.execute("BEGIN IMMEDIATE")
         for table in reversed(metadata.sorted_tables):
             self._raw.execute(f"DELETE FROM {table.name}")
+        self._raw.execute("COMMIT")
         random.seed(seed)  # the jitter of the code under test
         schedule = Schedule(seed, delays, crash_at=crash_at)
         Lane(self._database, self._raw, schedule, scene or Scene.of(seed)).play()

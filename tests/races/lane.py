@@ -46,6 +46,9 @@ class Lane(Changing):
         row += [Actor(f"subscriber {number} ({wish})", self.wisher(wish)) for number, wish in enumerate(scene.wishes)]
         row.insert(1, Actor("worker A", self.worker))
         row.insert(3, Actor("worker B", self.worker))
+        if scene.asked:  # else their bank has asked only when everything is over, in most schedules
+            row = [actor for actor in actors if actor.name == "payer"] + row
+            actors = [actor for actor in actors if actor not in row]
         self.break_things()
         self.schedule.after_step.append(self.check)
         self.schedule.run(*row, *actors)
@@ -208,7 +211,7 @@ class Lane(Changing):
         """Tell the story when it does not."""
         if not holds:
             how = self.schedule
-            replay = f"seed {how.seed}, delays {how.delays}, crash at {how.crash_at}, {self.scene}"
+            replay = f"explorer.run({how.seed}, {self.scene}, {how.delays}, crash_at={how.crash_at})"
             raise Broken(sentence, self.schedule.trace, replay)
 
     def session(self, session_id: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from billing.errors import StripeUnclear
 from billing.jobs import Job
 from billing.locks import Lease
 from tests.checkout_world import PatientQueue, TestClock
-from tests.races.schedule import Actor, Schedule
+from tests.races.schedule import AGAIN, Actor, Schedule
 
 # What an operation sends: a request in flight for longer than Stripe keeps its key is nobody's to stop.
 CHANGES = ("update_subscription", "create_schedule", "update_schedule", "release_schedule")
@@ -162,8 +162,11 @@ class SteppedStripe:
     def _later(self, name: str, send: Callable[[], None]) -> None:
         """A request that is still on its way."""
         successors = self.done[name]
+        rounds = self._schedule.random.choice((0, 0, 6))
 
         def arrive() -> None:
+            for _ in range(rounds):  # others may well send it again meanwhile
+                self._schedule.point(f"{AGAIN} (a late {name})")
             after = self.done[name] > successors
             self._schedule.met["executed late, after a successor" if after else "executed late"] += 1
             send()

@@ -44,7 +44,7 @@ class Scene:
         """The scene of a seed: every ingredient comes and goes."""
         chance = random.Random(f"scene {seed}")
         plans = tuple(chance.choice(("standard", "commit")) for _ in range(chance.randint(1, 3)))
-        return cls(
+        made = cls(
             plans=plans,
             pays=chance.random() < 0.7,
             opened=chance.random() < 0.5,
@@ -65,7 +65,10 @@ class Scene:
             flushed=chance.random() < 0.1,
             ports=chance.random() < 0.1,
             asked=chance.random() < 0.2,
-        ).changing(chance)
+        )
+        if made.lossy:  # nobody sends again what was just lost before some time has passed
+            made = replace(made, minutes=20)
+        return made.changing(chance)
 
     def changing(self, chance: random.Random) -> "Scene":
         """Half of the scenes have operations in them; half of those a subscription, and fewer checkouts."""
@@ -93,6 +96,6 @@ class Broken(AssertionError):
 
     def __init__(self, sentence: str, steps: list[str], replay: str) -> None:
         story = "\n".join(f"{number:4} {step}" for number, step in enumerate(steps))
-        super().__init__(f"{sentence} ({replay})\n{story}")
+        super().__init__(f"{sentence}\n{story}\nto see it again: {replay}")
         self.sentence = sentence
         self.steps = len(steps)

@@ -107,7 +107,8 @@ class Surroundings(World):
         clock: Stripe offers no way to give such a request an end (specs/subscriptions.md).
         """
         self.schedule.point(f"{hours} hours pass")
-        while self.schedule.in_hand(*(f"Stripe: {name}" for name in CHANGES)):
+        labels = [label for name in CHANGES for label in (f"Stripe: {name}", f"{AGAIN} (a late {name}")]
+        while self.schedule.in_hand(*labels):
             self.schedule.point(f"{AGAIN} ({hours} hours pass)")
         if self.schedule.in_hand("Stripe:", "a write", "a read", "the clock"):
             self.schedule.met["somebody sleeps for a day in the middle of a step"] += 1
@@ -217,3 +218,26 @@ _FAULTS = {
     "drop_before": "a request never arrives",
     "stale_list": "a list lags",
 }
+# What every search has to meet before anybody may call it one.
+TROUBLES = (
+    "a process dies",
+    "an event is delivered again",
+    "executed, the answer is lost",
+    "executed late",
+    "executed late, after a successor",
+    *_FAULTS.values(),
+    "Stripe replays a saved 500",
+    "Stripe replays an old answer",
+    "Stripe answers 409",
+    "Stripe answers 429",
+    "idempotency keys are pruned",
+    "somebody sleeps for a day in the middle of a step",
+    "a session expires by Stripe's clock",
+    "a lease lapses",
+    "a lock is taken",
+    "Redis is flushed",
+    "a backup is put back",
+    "a buyer pays",
+    "a buyer authenticates and pays",
+    "a buyer authenticates too late",
+)
