@@ -11,7 +11,6 @@ import structlog
 from celery import Celery
 from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from billing.jobs import NOTIFY_KIND, PRUNE_ROW, RECONCILE_ROW, SWEEP_KIND, Prune, Reconcile
 
@@ -49,7 +48,7 @@ def run_beat(celery: Celery, *, alive_file: Path | None) -> None:
     MemoryScheduler.alive_file = alive_file
     try:
         celery.send_task(SWEEP_KIND, expires=SWEEP_SECONDS)
-    except (OperationalError, RedisError) as error:
+    except OperationalError as error:
         log.warning("sweep.not_sent", error=type(error).__name__)
     log.info("beat.started", sweep_seconds=SWEEP_SECONDS)
     celery.Beat(max_interval=TICK_SECONDS, quiet=True, loglevel="INFO").run()

@@ -20,16 +20,7 @@ def test_two_beats_send_sweeps_that_expire_and_end_at_sigterm(
     valkey: Valkey, client: "redis.Redis", tmp_path: Path
 ) -> None:
     """OPS-9"""
-    environment = {**os.environ, "REDIS_URL": valkey.url, "CATALOG": str(ROOT / "catalog.toml")}
-    beats = [
-        subprocess.Popen(
-            [sys.executable, "-m", "worker", "beat", "--alive-file", tmp_path / f"alive{number}"],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-        )
-        for number in range(2)
-    ]
+    beats = [start_beat(valkey, tmp_path / f"alive{number}") for number in range(2)]
     try:
         wait_until(lambda: client.llen("onelane:maintenance") == 2, "each sent one at once")
         wait_until(lambda: all((tmp_path / f"alive{number}").exists() for number in range(2)), "both tick")
@@ -42,6 +33,28 @@ def test_two_beats_send_sweeps_that_expire_and_end_at_sigterm(
             beat.send_signal(signal.SIGTERM)
     assert [beat.wait(10) for beat in beats] == [0, 0]
     assert not list(tmp_path.glob("*schedule*")), "a beat remembers nothing"
+
+
+def test_beat_whose_broker_takes_no_writes_stays(valkey: Valkey, client: "redis.Redis", tmp_path: Path) -> None:
+    """OPS-51: a Valkey that became a replica."""
+    client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    beat = start_beat(valkey, tmp_path / "alive")
+    try:
+        wait_until(lambda: (tmp_path / "alive").exists() or beat.poll() is not None, "it ticks")
+        assert beat.poll() is None
+    finally:
+        client.execute_command("REPLICAOF", "NO", "ONE")
+        beat.send_signal(signal.SIGTERM)
+    assert beat.wait(10) == 0
+
+
+def start_beat(valkey: Valkey, alive: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "worker", "beat", "--alive-file", alive],
+        cwd=ROOT,
+        env={**os.environ, "REDIS_URL": valkey.url, "CATALOG": str(ROOT / "catalog.toml")},
+        stdout=subprocess.DEVNULL,
+    )
 
 
 @pytest.mark.parametrize("entry", SCHEDULE.values())
