@@ -171,8 +171,11 @@ class CeleryQueue:
         return True
 
     def _first(self, job: Job, delay_seconds: float) -> bool:
-        lifetime = ONCE_MILLISECONDS + int(delay_seconds * 1000)
-        return bool(self._client.set(self._key(job), self._key(job), nx=True, px=lifetime))
+        if job.about and delay_seconds:  # gone when it is due: nobody has to take this mark away
+            key, lifetime = self._about_key(job), max(1, int(delay_seconds * 1000))
+        else:
+            key, lifetime = self._key(job), ONCE_MILLISECONDS + int(delay_seconds * 1000)
+        return bool(self._client.set(key, key, nx=True, px=lifetime))
 
     @staticmethod
     def _key(job: Job) -> str:

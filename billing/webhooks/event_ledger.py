@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -16,14 +17,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from billing.models import EventStatus, customers, events, replayed_events
+from billing.models import EventStatus, customers, events, projections, replayed_events
 from billing.webhooks.envelope import NewEvent
+from billing.webhooks.event_types import AWAITED
 
 # 1,000: far more than one customer ever makes in a burst; databases limit the parameters of a statement.
 CLAIM_LIMIT = 1000
 # No claim lasts longer than this, and no failure postpones an event further. What lies beyond was written by a clock
 # that was ahead, and is not waited for.
 LONGEST_LEASE, LONGEST_BACKOFF = timedelta(seconds=60), timedelta(seconds=3600)
+# 1 s from one fetch of a customer to the next: of the dozen events that a payment makes within 2 s, the first is
+# worked at once and the others together, a second or two later.
+REST = timedelta(seconds=1)
+CLAIMS = 0x1A7E  # the first of two numbers of PostgreSQL's advisory locks; the second is the customer's
 
 Recorded = tuple[int, EventStatus]
 
@@ -38,6 +44,14 @@ class Claimed:
     customer_id: str | None
     object_id: str | None
     attempts: int  # this one included
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A customer whose events wait until then, so that one fetch is for all of them."""
+
+    customer_id: str
+    until: datetime
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(NewEvent))
@@ -127,21 +141,21 @@ def claim(
 ) -> Sequence[Claimed]:
     """Take this event and all the customer's others that nobody works on and that are due (LED-2).
 
-    Also when this one was worked meanwhile: its wake-up may be the only one for the others. A first attempt is due at
-    once, whatever our clock says: it was the web's clock that dated the row.
+    Also when this one was worked meanwhile: its wake-up may be the only one for the others. Nothing while a worker
+    holds others of the same customer (LED-40): it looks for these when it is done. A first attempt is due at once,
+    whatever our clock says: it was the web's clock that dated the row.
     """
     assert until <= now + LONGEST_LEASE
-    whose = connection.execute(sa.select(events.c.customer_id, events.c.status).where(events.c.id == event_row_id))
-    row = whose.first()
+    row = connection.execute(_whose(connection.dialect.name), {"row_id": event_row_id}).first()
     if row is None or (row.customer_id is None and row.status != EventStatus.PENDING):
         return []
-    same = events.c.id == event_row_id if row.customer_id is None else events.c.customer_id == row.customer_id
-    free = sa.and_(
-        same,
-        events.c.status == EventStatus.PENDING,
-        _is_free(now),
-        sa.or_(events.c.attempts == 0, _is_due(now)),
-    )
+    free = _waits(now)
+    if row.customer_id is None:
+        free = sa.and_(events.c.id == event_row_id, free)
+    else:
+        held = events.alias()
+        theirs = sa.and_(held.c.customer_id == row.customer_id, held.c.status == EventStatus.PENDING)
+        free = sa.and_(events.c.customer_id == row.customer_id, free, ~sa.exists().where(theirs, ~_is_free(now, held)))
     oldest = sa.select(events.c.id).where(free).order_by(events.c.id).limit(CLAIM_LIMIT)
     # `free` twice: PostgreSQL looks again at a row that another worker has just changed, but not at the subquery.
     statement = (
@@ -151,6 +165,46 @@ def claim(
         .returning(*(events.c[name] for name in Claimed.__slots__))
     )
     return [Claimed(**found._mapping) for found in connection.execute(statement)]
+
+
+@cache
+def _whose(dialect: str) -> sa.Select[Any]:
+    """Whose an event is; whoever claims for the same customer waits until this transaction has ended."""
+    columns: list[Any] = [events.c.customer_id, events.c.status]
+    if dialect == "postgresql":  # SQLite lets one writer in at a time
+        # Else of two that claim at once neither sees what the other one takes.
+        columns.append(sa.func.pg_advisory_xact_lock(CLAIMS, sa.func.hashtext(events.c.customer_id)))
+    return sa.select(*columns).where(events.c.id == sa.bindparam("row_id"))
+
+
+def rest_of(connection: sa.Connection, event_row_id: int, *, now: datetime) -> Rest | None:
+    """Whether this event's customer, for whom something waits, has just been fetched; None: work it now (WHK-75).
+
+    Not where an event waits that a buyer waits for, too (WHK-76). What was fetched now or later was so by another
+    machine's clock: nothing is known from it.
+    """
+    waiting = events.alias()
+    waits = sa.exists().where(waiting.c.customer_id == projections.c.customer_id, _waits(now, waiting))
+    awaited = waits.where(waiting.c.attempts == 0, waiting.c.type.in_(AWAITED))
+    fetched = (
+        sa.select(projections.c.customer_id, projections.c.synced_at)
+        .join(events, events.c.customer_id == projections.c.customer_id)
+        .where(
+            events.c.id == event_row_id,
+            projections.c.synced_at > now - REST,
+            projections.c.synced_at < now,
+            waits,
+            ~awaited,
+        )
+    )
+    row = connection.execute(fetched).first()
+    return None if row is None else Rest(row.customer_id, row.synced_at + REST)
+
+
+def next_of(connection: sa.Connection, customer_id: str, *, now: datetime) -> int | None:
+    """An event of this customer that waits for a worker, the oldest; None when none does."""
+    waits = sa.select(events.c.id).where(events.c.customer_id == customer_id, _waits(now))
+    return connection.scalar(waits.order_by(events.c.id).limit(1))
 
 
 def note_customer(connection: sa.Connection, event_row_id: int, *, token: str, customer_id: str) -> bool:
@@ -206,14 +260,20 @@ def due(connection: sa.Connection, *, now: datetime, limit: int) -> list[int]:
     return sorted(first.values())
 
 
-def _is_free(now: datetime) -> sa.ColumnElement[bool]:
+def _waits(now: datetime, table: sa.FromClause = events) -> sa.ColumnElement[bool]:
+    """For a worker, which may take it."""
+    first = table.c.attempts == 0
+    return sa.and_(table.c.status == EventStatus.PENDING, _is_free(now, table), sa.or_(first, _is_due(now, table)))
+
+
+def _is_free(now: datetime, table: sa.FromClause = events) -> sa.ColumnElement[bool]:
     """Nobody's, or claimed until a time that has passed, or that no right clock could have written."""
-    until = events.c.claimed_until
+    until = table.c.claimed_until
     return sa.or_(until.is_(None), until <= now, until > now + LONGEST_LEASE)
 
 
-def _is_due(now: datetime) -> sa.ColumnElement[bool]:
-    return sa.or_(events.c.next_attempt_at <= now, events.c.next_attempt_at > now + LONGEST_BACKOFF)
+def _is_due(now: datetime, table: sa.FromClause = events) -> sa.ColumnElement[bool]:
+    return sa.or_(table.c.next_attempt_at <= now, table.c.next_attempt_at > now + LONGEST_BACKOFF)
 
 
 # --- what the gauges of /metrics show

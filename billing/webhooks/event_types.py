@@ -109,6 +109,8 @@ FOLLOWED_THIN: dict[str, Followed] = {
     ),
 }
 _THIN = ("v1.", "v2.")
+# Stripe holds the buyer on its page until this was answered; a second later they ask for what they paid for.
+AWAITED = ("checkout.session.completed", "v1.checkout.session.completed")
 
 
 def is_thin(event_type: str) -> bool:

@@ -1,6 +1,8 @@
 """Processing: a wake-up with a row id comes in; the customer's pending events leave done, with their projection.
 
-1 claim all of the customer's due events (LED-2)  2 leave out what nobody follows (WHK-11)  3 find out whose an event
+1 claim all of the customer's due events (LED-2), unless another worker holds some or the customer was fetched just
+now: who is done wakes the next one, and what comes within a second of a fetch is worked together after it (WHK-74 to
+WHK-77)  2 leave out what nobody follows (WHK-11)  3 find out whose an event
 is that names no customer (WHK-12, WHK-70), and begin again with those of that customer  4 sync the customer once for
 all of them, and close them in the same transaction (LED-6)  5 on failure give them back for later, or bury them
 (LED-7). What can be noted in the ledger is noted here and nowhere else: the task sees only a ledger that cannot be
@@ -34,7 +36,7 @@ from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.synchronizing import sync_customer
 from billing.webhooks import event_ledger
-from billing.webhooks.event_ledger import Claimed
+from billing.webhooks.event_ledger import Claimed, Rest
 from billing.webhooks.event_types import Ask, asks
 from billing.webhooks.reconciling import begin_with_everybody
 from billing.webhooks.whose import find_customer
@@ -57,6 +59,7 @@ class Batch:
 
     token: str
     events: Sequence[Claimed]
+    rest: Rest | None = None  # nothing was taken, since nothing is to be before that
 
     @property
     def ids(self) -> list[int]:
@@ -80,6 +83,8 @@ def process_event(
 ) -> None:
     """Work this event and everything else that is due for its customer. Raises LedgerUnavailable."""
     batch = _claim(event_row_id, database=database, clock=clock)
+    if batch.rest is not None:
+        _come_back(event_row_id, batch.rest, queue=queue, clock=clock)
     if not batch.events:
         return  # done already, not due, or somebody else is at it
     again = False
@@ -88,6 +93,7 @@ def process_event(
             again = _find_its_place(batch, database=database, stripe=stripe, queue=queue, clock=clock)
         else:
             _work(batch, database=database, stripe=stripe, queue=queue, clock=clock, catalog=catalog)
+            _wake_next(batch, database=database, queue=queue, clock=clock)
     except LedgerUnavailable:
         raise  # nothing can be noted; the lease ends by itself
     except OnelaneError as error:
@@ -104,6 +110,9 @@ def _claim(event_row_id: int, *, database: Database, clock: Clock) -> Batch:
     token, now = str(uuid.uuid4()), clock.now()
 
     def claim(connection: sa.Connection) -> Batch:
+        rest = event_ledger.rest_of(connection, event_row_id, now=now)
+        if rest is not None:
+            return Batch(token, [], rest)
         claimed = event_ledger.claim(connection, event_row_id, token=token, now=now, until=now + LEASE)
         spent = [event.id for event in claimed if event.attempts > MAX_ATTEMPTS]
         if spent:
@@ -113,6 +122,22 @@ def _claim(event_row_id: int, *, database: Database, clock: Clock) -> Batch:
         return Batch(token, [event for event in claimed if event.id not in spent])
 
     return committed(database, claim)
+
+
+def _come_back(event_row_id: int, rest: Rest, *, queue: Queue, clock: Clock) -> None:
+    """Look again when the customer has rested, for whatever has come until then; no thread waits for that."""
+    seconds = (rest.until - clock.now()).total_seconds() + 0.01  # past the moment, not at it
+    queue.send(ProcessEvent(event_row_id, about=f"{rest.customer_id}:later"), delay_seconds=max(seconds, 0.01))
+
+
+def _wake_next(batch: Batch, *, database: Database, queue: Queue, clock: Clock) -> None:
+    """After the commit: whoever was woken for what came since the claim has found the customer held, and gone."""
+    if batch.customer_id is None:
+        return
+    with database.read() as connection:
+        waiting = event_ledger.next_of(connection, batch.customer_id, now=clock.now())
+    if waiting is not None:
+        queue.send(ProcessEvent(waiting, about=batch.customer_id))
 
 
 def _find_its_place(batch: Batch, *, database: Database, stripe: StripeGateway, queue: Queue, clock: Clock) -> bool:
@@ -154,7 +179,7 @@ def _work(
         clock=clock,
         catalog=catalog,
         look_at_customer=any(asks(event.type) in (Ask.CUSTOMER, Ask.MISSED) for event in followed),
-        ask_for_money=any(asks(event.type) in (Ask.REFUND, Ask.DISPUTE) for event in followed),
+        ask_for_money=any(asks(event.type) in (Ask.REFUND, Ask.DISPUTE, Ask.MISSED) for event in followed),
         sessions=_named(SESSION, [event for event in followed if asks(event.type) is Ask.SESSION]),
         subscriptions=_named(SUBSCRIPTION, followed),
         then=close,
@@ -199,6 +224,8 @@ def _note_failure(batch: Batch, error: Exception, *, database: Database, queue: 
         log.warning("event.postponed", event_row_ids=ids, error=reason, delay_seconds=round(delay, 1))
         if delay <= SOON_SECONDS:
             queue.send(ProcessEvent(ids[0]), delay_seconds=delay + 0.5)  # past the row's own time
+            return  # and for whatever came meanwhile
+    _wake_next(batch, database=database, queue=queue, clock=clock)
 
 
 def _delay(attempts: int, error: Exception) -> float:

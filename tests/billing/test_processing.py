@@ -16,8 +16,8 @@ from billing.jobs import ProcessEvent
 from billing.models import attempts, customers, events, incidents, lanes, outbox, projections
 from billing.subscriptions import projection_ledger
 from billing.webhooks import event_ledger
-from billing.webhooks.processing import LEASE, MAX_ATTEMPTS
-from tests.builders import NOON, build_event, build_subscription, stamp
+from billing.webhooks.processing import LEASE, MAX_ATTEMPTS, sync_customer
+from tests.builders import CATALOG, NOON, build_event, build_subscription, stamp
 
 REFUSED = StripeRefused("no", status=400, stripe_code="parameter_invalid", param="customer")
 
@@ -285,8 +285,8 @@ def test_wake_up_for_what_is_not_there_does_nothing(work, record, stripe, status
 # --- old news never overwrites newer
 
 
-def test_old_fetch_does_not_overwrite_a_newer_one(stripe, record, work, projected, read):
-    """LED-5: while the first answer was on its way, another worker fetched and wrote a newer one."""
+def test_old_fetch_does_not_overwrite_a_newer_one(stripe, record, work, projected, read, database, clock):
+    """LED-5: while the first answer was on its way, somebody else (reconciling, say) fetched and wrote a newer one."""
     stripe.put(build_subscription(status="incomplete"))
     first, late = record(build_event()), []
 
@@ -294,7 +294,7 @@ def test_old_fetch_does_not_overwrite_a_newer_one(stripe, record, work, projecte
         if not late:
             late.append(True)
             stripe.put(build_subscription(status="active"))
-            work(record(build_event()))
+            sync_customer("cus_1", database=database, stripe=stripe, clock=clock, catalog=CATALOG)
 
     stripe.before_arrival = overtake
     work(first)
