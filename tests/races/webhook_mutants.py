@@ -10,10 +10,12 @@ import sqlalchemy as sa
 from billing import sweeper
 from billing.models import EventStatus, events
 from billing.subscriptions import projection_ledger
-from billing.webhooks import ingest, processing
+from billing.webhooks import ingest, processing, reconciling
 from tests.races.mutants import Mutant, Patch, rewrite
 
-INGEST, PROCESSING, SWEEPER = (f"tests/billing/test_{name}.py" for name in ("ingest", "processing", "sweeper"))
+INGEST, PROCESSING, SWEEPER, RECONCILING = (
+    f"tests/billing/test_{name}.py" for name in ("ingest", "processing", "sweeper", "reconciling")
+)
 
 
 def apply_the_payload(patch: Patch) -> None:
@@ -109,6 +111,11 @@ WEBHOOK_MUTANTS = {
         "no sweep",
         rewrite(sweeper, "sweep", ("for row_id in events:", "for row_id in events[:0]:")),
         test=f"{SWEEPER}::test_event_whose_wake_up_was_lost_is_found",
+    ),
+    "no_reconcile": Mutant(
+        "no reconcile",
+        rewrite(reconciling, "reconcile", ("    if when_due:", "    return None\n    if when_due:")),
+        test=f"{RECONCILING}::test_nothing_was_delivered_at_all",
     ),
     "acknowledge_first": Mutant(
         "acknowledge before the commit",
