@@ -225,6 +225,8 @@ def test_body_of_the_limit_is_taken_and_one_byte_more_is_not(refused, take):
         data_of("[" * 100_000 + "]" * 100_000),
         data_of('{"a":' * 20_000 + "1" + "}" * 20_000),
         b"[" * 200_000,
+        data_of("[" * 101 + '"' + '\\"' * 50_000),
+        data_of("[" * 101 + '"' + '\\"' * 50_000 + "\\"),
     ],
     ids=lambda body: ascii(body[:20] + body[-30:]),
 )
