@@ -225,13 +225,13 @@ def test_body_of_the_limit_is_taken_and_one_byte_more_is_not(refused, take):
         data_of("[" * 100_000 + "]" * 100_000),
         data_of('{"a":' * 20_000 + "1" + "}" * 20_000),
         b"[" * 200_000,
-        data_of("[" * 101 + '"' + '\\"' * 50_000),
-        data_of("[" * 101 + '"' + '\\"' * 50_000 + "\\"),
+        b"[" * 101 + b'"' + b'\\"' * 50_000,
+        b"[" * 101 + b'"' + b'\\"' * 50_000 + b"\\",
     ],
     ids=lambda body: ascii(body[:20] + body[-30:]),
 )
 def test_signed_body_that_is_no_event_is_refused(refused, body):
-    """WHK-6, faults rows 55 to 57."""
+    """WHK-6, WHK-78, faults rows 55 to 57."""
     assert refused(InvalidEvent, body) == "invalid_event"
 
 
