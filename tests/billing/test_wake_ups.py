@@ -104,6 +104,22 @@ def test_events_of_one_customer_are_one_wake_up_until_it_is_taken(client: "redis
     celery.close()
 
 
+def test_wake_ups_for_later_are_one_for_a_customer_and_keep_none_for_now_back(
+    queue: CeleryQueue, client: "redis.Redis"
+) -> None:
+    """LED-23, WHK-76: its mark is gone when it is due, whoever takes the message or loses it."""
+    for row in (1, 2, 3):
+        queue.send(ProcessEvent(row, about="cus_1:later"), delay_seconds=0.9)
+    assert rows_in(client) == [1]
+    [mark] = client.keys("onelane:once:*")
+    assert 0 < client.pttl(mark) <= 900
+    queue.send_all(woken_for(4))
+    queue.send(ProcessEvent(2))
+    assert rows_in(client) == [1, 4, 2]
+    queue.send(ProcessEvent(9, about="cus_2:later"), delay_seconds=0.9)
+    assert rows_in(client) == [1, 4, 2, 9]
+
+
 def test_row_on_its_way_is_not_sent_again_by_the_sweep(queue: CeleryQueue, client: "redis.Redis") -> None:
     """A sweep knows rows, not customers."""
     queue.send_all(woken_for(1))
