@@ -17,18 +17,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from billing.models import EventStatus, customers, events, projections, replayed_events
+from billing.models import EventStatus, customers, events, replayed_events
 from billing.webhooks.envelope import NewEvent
-from billing.webhooks.event_types import AWAITED
 
 # 1,000: far more than one customer ever makes in a burst; databases limit the parameters of a statement.
 CLAIM_LIMIT = 1000
 # No claim lasts longer than this, and no failure postpones an event further. What lies beyond was written by a clock
 # that was ahead, and is not waited for.
 LONGEST_LEASE, LONGEST_BACKOFF = timedelta(seconds=60), timedelta(seconds=3600)
-# 1 s from one fetch of a customer to the next: of the dozen events that a payment makes within 2 s, the first is
-# worked at once and the others together, a second or two later.
-REST = timedelta(seconds=1)
 CLAIMS = 0x1A7E  # the first of two numbers of PostgreSQL's advisory locks; the second is the customer's
 
 Recorded = tuple[int, EventStatus]
@@ -44,14 +40,6 @@ class Claimed:
     customer_id: str | None
     object_id: str | None
     attempts: int  # this one included
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """A customer whose events wait until then, so that one fetch is for all of them."""
-
-    customer_id: str
-    until: datetime
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(NewEvent))
@@ -149,7 +137,7 @@ def claim(
     row = connection.execute(_whose(connection.dialect.name), {"row_id": event_row_id}).first()
     if row is None or (row.customer_id is None and row.status != EventStatus.PENDING):
         return []
-    free = _waits(now)
+    free = waits(now)
     if row.customer_id is None:
         free = sa.and_(events.c.id == event_row_id, free)
     else:
@@ -175,36 +163,6 @@ def _whose(dialect: str) -> sa.Select[Any]:
         # Else of two that claim at once neither sees what the other one takes.
         columns.append(sa.func.pg_advisory_xact_lock(CLAIMS, sa.func.hashtext(events.c.customer_id)))
     return sa.select(*columns).where(events.c.id == sa.bindparam("row_id"))
-
-
-def rest_of(connection: sa.Connection, event_row_id: int, *, now: datetime) -> Rest | None:
-    """Whether this event's customer, for whom something waits, has just been fetched; None: work it now (WHK-75).
-
-    Not where an event waits that a buyer waits for, too (WHK-76). What was fetched now or later was so by another
-    machine's clock: nothing is known from it.
-    """
-    waiting = events.alias()
-    waits = sa.exists().where(waiting.c.customer_id == projections.c.customer_id, _waits(now, waiting))
-    awaited = waits.where(waiting.c.attempts == 0, waiting.c.type.in_(AWAITED))
-    fetched = (
-        sa.select(projections.c.customer_id, projections.c.synced_at)
-        .join(events, events.c.customer_id == projections.c.customer_id)
-        .where(
-            events.c.id == event_row_id,
-            projections.c.synced_at > now - REST,
-            projections.c.synced_at < now,
-            waits,
-            ~awaited,
-        )
-    )
-    row = connection.execute(fetched).first()
-    return None if row is None else Rest(row.customer_id, row.synced_at + REST)
-
-
-def next_of(connection: sa.Connection, customer_id: str, *, now: datetime) -> int | None:
-    """An event of this customer that waits for a worker, the oldest; None when none does."""
-    waits = sa.select(events.c.id).where(events.c.customer_id == customer_id, _waits(now))
-    return connection.scalar(waits.order_by(events.c.id).limit(1))
 
 
 def note_customer(connection: sa.Connection, event_row_id: int, *, token: str, customer_id: str) -> bool:
@@ -260,7 +218,7 @@ def due(connection: sa.Connection, *, now: datetime, limit: int) -> list[int]:
     return sorted(first.values())
 
 
-def _waits(now: datetime, table: sa.FromClause = events) -> sa.ColumnElement[bool]:
+def waits(now: datetime, table: sa.FromClause = events) -> sa.ColumnElement[bool]:
     """For a worker, which may take it."""
     first = table.c.attempts == 0
     return sa.and_(table.c.status == EventStatus.PENDING, _is_free(now, table), sa.or_(first, _is_due(now, table)))

@@ -35,10 +35,11 @@ from billing.models import EventStatus
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.synchronizing import sync_customer
-from billing.webhooks import event_ledger
-from billing.webhooks.event_ledger import Claimed, Rest
+from billing.webhooks import event_ledger, turn_ledger
+from billing.webhooks.event_ledger import Claimed
 from billing.webhooks.event_types import Ask, asks
 from billing.webhooks.reconciling import begin_with_everybody
+from billing.webhooks.turn_ledger import Rest
 from billing.webhooks.whose import find_customer
 
 __all__ = ["process_event", "sync_customer"]
@@ -110,7 +111,7 @@ def _claim(event_row_id: int, *, database: Database, clock: Clock) -> Batch:
     token, now = str(uuid.uuid4()), clock.now()
 
     def claim(connection: sa.Connection) -> Batch:
-        rest = event_ledger.rest_of(connection, event_row_id, now=now)
+        rest = turn_ledger.rest_of(connection, event_row_id, now=now)
         if rest is not None:
             return Batch(token, [], rest)
         claimed = event_ledger.claim(connection, event_row_id, token=token, now=now, until=now + LEASE)
@@ -135,7 +136,7 @@ def _wake_next(batch: Batch, *, database: Database, queue: Queue, clock: Clock) 
     if batch.customer_id is None:
         return
     with database.read() as connection:
-        waiting = event_ledger.next_of(connection, batch.customer_id, now=clock.now())
+        waiting = turn_ledger.next_of(connection, batch.customer_id, now=clock.now())
     if waiting is not None:
         queue.send(ProcessEvent(waiting, about=batch.customer_id))
 

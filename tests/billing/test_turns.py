@@ -11,8 +11,8 @@ from billing.jobs import ProcessEvent
 from billing.models import events
 from billing.sweeper import sweep
 from billing.webhooks import event_ledger
-from billing.webhooks.event_ledger import REST
 from billing.webhooks.processing import LEASE, process_event
+from billing.webhooks.turn_ledger import REST
 from tests.builders import CATALOG, build_event, build_subscription
 
 
