@@ -125,13 +125,20 @@ def _sqlite_time(value: datetime) -> str:
 
 
 def claim(
-    connection: sa.Connection, event_row_id: int, *, token: str, now: datetime, until: datetime
+    connection: sa.Connection,
+    event_row_id: int,
+    *,
+    token: str,
+    now: datetime,
+    until: datetime,
+    unless: sa.ColumnElement[bool] | None = None,
 ) -> Sequence[Claimed]:
     """Take this event and all the customer's others that nobody works on and that are due (LED-2).
 
     Also when this one was worked meanwhile: its wake-up may be the only one for the others. Nothing while a worker
-    holds others of the same customer (LED-40): it looks for these when it is done. A first attempt is due at once,
-    whatever our clock says: it was the web's clock that dated the row.
+    holds others of the same customer (LED-40): it looks for these when it is done. Nor where `unless` is true, in the
+    same statement: a worker that is done at this moment lets go and has fetched, both or neither. A first attempt is
+    due at once, whatever our clock says: it was the web's clock that dated the row.
     """
     assert until <= now + LONGEST_LEASE
     row = connection.execute(_whose(connection.dialect.name), {"row_id": event_row_id}).first()
@@ -144,6 +151,8 @@ def claim(
         held = events.alias()
         theirs = sa.and_(held.c.customer_id == row.customer_id, held.c.status == EventStatus.PENDING)
         free = sa.and_(events.c.customer_id == row.customer_id, free, ~sa.exists().where(theirs, ~_is_free(now, held)))
+    if unless is not None:
+        free = sa.and_(free, ~unless)
     oldest = sa.select(events.c.id).where(free).order_by(events.c.id).limit(CLAIM_LIMIT)
     # `free` twice: PostgreSQL looks again at a row that another worker has just changed, but not at the subquery.
     statement = (

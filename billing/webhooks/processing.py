@@ -111,10 +111,10 @@ def _claim(event_row_id: int, *, database: Database, clock: Clock) -> Batch:
     token, now = str(uuid.uuid4()), clock.now()
 
     def claim(connection: sa.Connection) -> Batch:
-        rest = turn_ledger.rest_of(connection, event_row_id, now=now)
-        if rest is not None:
-            return Batch(token, [], rest)
-        claimed = event_ledger.claim(connection, event_row_id, token=token, now=now, until=now + LEASE)
+        rests = turn_ledger.rests(event_row_id, now=now)
+        claimed = event_ledger.claim(connection, event_row_id, token=token, now=now, until=now + LEASE, unless=rests)
+        if not claimed:
+            return Batch(token, [], turn_ledger.rest_of(connection, event_row_id, now=now))
         spent = [event.id for event in claimed if event.attempts > MAX_ATTEMPTS]
         if spent:
             error = f"Given up after {MAX_ATTEMPTS} attempts that never came to an end."

@@ -30,28 +30,36 @@ class Rest:
     until: datetime
 
 
-def rest_of(connection: sa.Connection, event_row_id: int, *, now: datetime) -> Rest | None:
-    """Whether this event's customer, for whom something waits, has just been fetched; None: work it now (WHK-75).
+def rests(event_row_id: int, *, now: datetime) -> sa.ColumnElement[bool]:
+    """That this event's customer, for whom something waits, has just been fetched (WHK-75): for the claim to refuse.
 
-    Not where an event waits that a buyer waits for, too (WHK-76). What was fetched now or later was so by another
-    machine's clock: nothing is known from it.
+    Not where an event waits that a buyer waits for, too (WHK-76), nor by a clock that is far ahead, or stands still.
     """
-    waiting = events.alias()
+    return _fetched(event_row_id, now=now).exists()
+
+
+def rest_of(connection: sa.Connection, event_row_id: int, *, now: datetime) -> Rest | None:
+    """Why a claim took nothing, where that is the reason."""
+    row = connection.execute(_fetched(event_row_id, now=now)).first()
+    return None if row is None else Rest(row.customer_id, row.synced_at + REST)
+
+
+def _fetched(event_row_id: int, *, now: datetime) -> sa.Select[tuple[str, datetime]]:
+    woken, waiting = events.alias(), events.alias()
     something = sa.exists().where(waiting.c.customer_id == projections.c.customer_id, waits(now, waiting))
     awaited = something.where(waiting.c.attempts == 0, waiting.c.type.in_(AWAITED))
-    fetched = (
+    return (
         sa.select(projections.c.customer_id, projections.c.synced_at)
-        .join(events, events.c.customer_id == projections.c.customer_id)
+        .join(woken, woken.c.customer_id == projections.c.customer_id)
         .where(
-            events.c.id == event_row_id,
+            woken.c.id == event_row_id,
             projections.c.synced_at > now - REST,
-            projections.c.synced_at < now,
+            projections.c.synced_at < now + REST,  # `now` was a moment ago, or another machine's
+            projections.c.synced_at != now,
             something,
             ~awaited,
         )
     )
-    row = connection.execute(fetched).first()
-    return None if row is None else Rest(row.customer_id, row.synced_at + REST)
 
 
 def next_of(connection: sa.Connection, customer_id: str, *, now: datetime) -> int | None:
