@@ -104,7 +104,7 @@ class KillablePostgres:
 
 
 FULL = (
-    "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql"
+    "CREATE OR REPLACE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql"
     " AS $$ BEGIN RAISE 'could not extend file' USING ERRCODE = '53100'; END $$",
     "CREATE TRIGGER no_room BEFORE INSERT ON events EXECUTE FUNCTION no_room()",
 )
