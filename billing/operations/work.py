@@ -273,6 +273,9 @@ def _fail(operation: Operation, error: StripeRefused | StripeMisconfigured, at: 
         # The buyer's wish was carried out; only looking is refused. That is no failure of the operation.
         _postpone(operation, error, at)
         return
+    if operation.failure is not None and isinstance(error, StripeMisconfigured):
+        _postpone(operation, error, at)  # what it left at Stripe has to go, once the operator has mended the key
+        return
     words = error.sentence
     if operation.call is not None and operation.call["name"] == Write.RELEASE:
         words = f"The planned change of plan could not be taken back, so nothing else was changed. {words}"

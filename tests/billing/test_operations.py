@@ -254,6 +254,20 @@ def test_refused_switch_leaves_no_schedule_behind(shop: Shop) -> None:
     assert shop.seen()["scheduled_plan"] is None
 
 
+def test_switch_that_fails_for_want_of_a_permission_removes_its_schedule_once_it_may(shop: Shop) -> None:
+    """SUB-34: the key may make schedules and not change them; then the operator mends that."""
+    subscription = shop.subscriber()
+    shop.sandbox.faults.add("status", status=403, method="POST", path="^/v1/subscription_schedules/", times=3)
+    view = shop.done(Kind.SWITCH, plan="commit")
+    assert (view.status, view.trouble) == (OperationStatus.PENDING, "misconfigured")
+    for _ in range(4):
+        shop.sweep(minutes=10)
+    view = shop.look(view.id)
+    assert (view.status, (view.error or {})["code"]) == (OperationStatus.FAILED, "misconfigured")
+    assert shop.at_stripe(subscription)["schedule"] is None
+    assert shop.seen()["scheduled_plan"] is None
+
+
 def test_switch_is_refused_while_the_subscription_is_about_to_end(shop: Shop) -> None:
     """SUB-34"""
     shop.subscriber()
