@@ -36,6 +36,7 @@ class Operation:
     failure: Mapping[str, Any] | None
     failures: int
     next_attempt_at: datetime | None
+    arrived_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ hand can only ever get the old answer again (SUB-30).
 
 import random
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -138,6 +139,11 @@ def _send(operation: Operation, since: datetime, at: _Hands) -> None:
         return  # slept in between: read again
     try:
         url = send(call, stripe=at.stripe)
+    except StripeRefused:
+        if operation.subscription_id and not _is_live(or_none(at.stripe.get_subscription, operation.subscription_id)):
+            _change(operation, at, call=sa.null())  # it has ended meanwhile: look anew
+            return
+        raise
     except StripeSavedFailure as failure:
         if not failure.replayed:
             raise  # Stripe will say the same again, marked as a replay, if it has kept it
@@ -177,7 +183,9 @@ def _go_on(operation: Operation, customer_id: str | None, at: _Hands) -> None:
         "planned_at": at.clock.now().isoformat(),
     }
     subscription_id = str(seen.subscription["id"]) if seen.subscription else None
-    _change(operation, at, call=planned, subscription_id=subscription_id)  # 5, the write-ahead
+    # What was sent was sent to the one that has ended since.
+    moved: dict[str, Any] = {"sent": []} if operation.subscription_id not in (None, subscription_id) else {}
+    _change(operation, at, call=planned, subscription_id=subscription_id, **moved)  # 5, the write-ahead
 
 
 def _look(operation: Operation, customer_id: str | None, at: _Hands) -> Seen | None:
@@ -190,15 +198,24 @@ def _look(operation: Operation, customer_id: str | None, at: _Hands) -> Seen | N
     chosen = operation.subscription_id or _choose(customer_id, at)
     # By id: a list promises no read-after-write, and this may be right after one of our own.
     subscription = or_none(at.stripe.get_subscription, chosen) if chosen else None
+    if operation.subscription_id and operation.failure is None and not _is_live(subscription):
+        # A duplicate that was ended meanwhile, say: its user is shown the other one by now (SUB-37).
+        other = _choose(customer_id, at, until=operation.arrived_at)
+        subscription = or_none(at.stripe.get_subscription, other) if other else subscription
     schedule_id = schedule_of(subscription or {})
     schedule = or_none(at.stripe.get_schedule, schedule_id) if schedule_id else None
     return Seen(customer_id, subscription, schedule)
 
 
-def _choose(customer_id: str, at: _Hands) -> str | None:
+def _is_live(subscription: Mapping[str, Any] | None) -> bool:
+    return subscription is not None and is_live(str(subscription.get("status")))
+
+
+def _choose(customer_id: str, at: _Hands, *, until: datetime | None = None) -> str | None:
     """Of several, the one that speaks for the user, as GET /v1/subscription has it (SUB-37).
 
-    Also one that Stripe's list does not show yet: its user sees it, so they may change it.
+    Also one that Stripe's list does not show yet: its user sees it, so they may change it. `until`: none
+    that was bought later.
     """
     now = at.clock.now()
     with at.database.read() as connection:
@@ -207,8 +224,9 @@ def _choose(customer_id: str, at: _Hands) -> str | None:
     rows = [
         project(one, customer_id=customer_id, catalog=at.catalog, schedule=None, before=None, now=now)
         for one in [*listed, *fetch_missing(customer_id, shown, listed, at.stripe)]
-        if belongs(one, at.catalog) and is_live(str(one.get("status")))
+        if belongs(one, at.catalog) and _is_live(one)
     ]
+    rows = [row for row in rows if until is None or row.created_at <= until]
     chosen = choose(rows, now, at.catalog.access)
     return chosen.subscription_id if chosen else None
 

@@ -35,6 +35,14 @@ class Shop(World):
         self.clock.advance(hours=1)
         return str(paid["subscription"])
 
+    def another(self, subscription: str) -> str:
+        """A second subscription of the same customer, made elsewhere; its id."""
+        made = {"customer": self.at_stripe(subscription)["customer"], "metadata": {"type": self.catalog.product}}
+        made |= {"items": [{"price": self.catalog.plans["standard"].price}]}
+        another = str(self.sandbox.request("POST", "/v1/subscriptions", made).body["id"])
+        self.clock.advance(minutes=1)
+        return another
+
     def change(self, kind: Kind, user: str = "user_1", *, key: str | None = None, **request: Any) -> Recorded:
         """Record an operation."""
         return record_operation(
@@ -373,6 +381,41 @@ def test_subscription_that_stripes_list_does_not_show_yet_can_be_changed(shop: S
     assert shop.at_stripe(paid["subscription"])["cancel_at_period_end"] is True
 
 
+@pytest.mark.parametrize("call", ["update_subscription", "get_subscription"])
+def test_operation_goes_on_with_the_subscription_that_is_left(shop: Shop, call: str) -> None:
+    """SUB-37: of two, the one that it chose is ended by somebody else, before its write or after it."""
+    first = shop.subscriber()
+    second = shop.another(first)
+    real, done = getattr(shop.stripe, call), []
+
+    def ended_first(*arguments: Any, **options: Any) -> Any:
+        if not done and (call == "update_subscription" or shop.at_stripe(second)["cancel_at_period_end"]):
+            done.append(shop.sandbox.request("DELETE", f"/v1/subscriptions/{second}"))
+        return real(*arguments, **options)
+
+    setattr(shop.stripe, call, ended_first)
+    assert shop.done(Kind.CANCEL).status is OperationStatus.SUCCEEDED
+    assert done, "the newest is the one that is shown"
+    assert shop.at_stripe(first)["cancel_at_period_end"] is True
+    assert (shop.seen()["id"], shop.seen()["cancel_at_period_end"]) == (first, True)
+
+
+def test_operation_never_turns_to_what_was_bought_after_it(shop: Shop) -> None:
+    """SUB-37: Stripe was away, the subscription ended, and its user bought anew."""
+    first = shop.subscriber()
+    shop.sandbox.faults.add("drop_before", method="POST", path=f"^/v1/subscriptions/{first}$", times=6)
+    recorded = shop.change(Kind.CANCEL)
+    shop.work()
+    shop.clock.advance(minutes=10)
+    shop.sandbox.faults.clear()
+    shop.sandbox.request("DELETE", f"/v1/subscriptions/{first}")
+    second = shop.another(first)
+    shop.sweep(minutes=10)
+    view = shop.look(recorded.operation_id)
+    assert (view.status, (view.error or {})["code"]) == (OperationStatus.REFUSED, "no_subscription")
+    assert shop.at_stripe(second)["cancel_at_period_end"] is False
+
+
 @pytest.mark.parametrize(
     ("kind", "request_", "pointer"),
     [
@@ -394,7 +437,8 @@ def test_same_key_is_the_same_operation_and_other_words_are_refused(shop: Shop) 
     shop.subscriber()
     first = shop.change(Kind.CANCEL, key="k")
     shop.work()
-    assert shop.change(Kind.CANCEL, key="k") == Recorded(first.operation_id, replayed=True)
+    again = shop.change(Kind.CANCEL, key="k")
+    assert (again.operation_id, again.replayed) == (first.operation_id, True)
     with pytest.raises(IdempotencyMismatch):
         shop.change(Kind.SWITCH, key="k", plan="commit")
     shop.sweep(hours=25)

@@ -27,6 +27,13 @@ WISHES: dict[str, tuple[Kind, dict[str, str]]] = {
     "undo": (Kind.UNDO_SWITCH, {}),
     "portal": (Kind.PORTAL, {"return_url": f"{ORIGIN}/account"}),
 }
+EFFECTS = {  # the last write of each: who sees it has what they wanted
+    Kind.CANCEL: "update_subscription",
+    Kind.REACTIVATE: "update_subscription",
+    Kind.SWITCH: "update_schedule",
+    Kind.UNDO_SWITCH: "release_schedule",
+    Kind.PORTAL: None,
+}
 ROWS = "SELECT number, id, kind, status, call, error, arrived_at FROM operations ORDER BY number"
 
 
@@ -183,8 +190,7 @@ class Changing(Surroundings):
         if row.kind is Kind.SWITCH and not succeeded:
             left = "create_schedule" in had and self.running()
             self.must(not left, "a switch that did not succeed left its schedule")
-        effect = {Kind.CANCEL: "update_subscription", Kind.REACTIVATE: "update_subscription"}.get(row.kind)
-        self.must(succeeded or effect not in had, "an operation had its effect and did not succeed")
+        self.must(succeeded or EFFECTS[row.kind] not in had, "an operation had its effect and did not succeed")
         live = any(is_live(one["status"]) for one in self.objects("subscription"))
         if row.code == "no_subscription":
             wrong = self.promised.get(row.id, False) and live and not self.scene.outsiders

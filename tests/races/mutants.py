@@ -272,7 +272,7 @@ MUTANTS = {
                 '[one for one in [*tagged, *fetched] if one and one["status"] == "open"]',
             ),
         ),
-        scene=Scene(plans=("commit",), opened=True, lag_seconds=3),
+        scene=Scene(plans=("commit",), opened=True, lag_seconds=30),
     ),
     "no_second_list": Mutant(
         "no second look at subscriptions after a refused expire",
@@ -283,7 +283,7 @@ MUTANTS = {
             ("_subscriptions_of(sessions.values(), subscriptions, stripe=stripe)", "{}"),
             users=(steps,),
         ),
-        scene=Scene(plans=("standard",), legacy=True, lag_seconds=3),
+        scene=Scene(plans=("standard",), legacy=True, lag_seconds=30),
     ),
     "any_supersedes": Mutant(
         "any pending checkout may supersede, not only the newest",

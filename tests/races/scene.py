@@ -52,7 +52,7 @@ class Scene:
             crashes=chance.choice((0, 0, 1, 2)),
             lossy=chance.choice((0.0, 0.0, 0.25)),
             saved_500=chance.choice((0, 0, 0, 1)),
-            lag_seconds=chance.choice((0, 0, 0, 3)),
+            lag_seconds=chance.choice((0, 0, 0, 30)),
             minutes=chance.choice((0, 0, 20)),
             dashboard=chance.random() < 0.15,
             lost_expires=chance.choice((0, 0, 0, 2)),
