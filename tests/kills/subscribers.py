@@ -24,6 +24,7 @@ from tests.kills.world import END_SECONDS, World
 Json = dict[str, Any]
 PRICE = "price_kiloclaw_standard"
 CLOSED = {"done", "ignored"}
+LOST = "events are not in the ledger"
 
 
 class Subscribers:
@@ -132,7 +133,7 @@ def unlike_stripe(
     if len(statuses) != len(rows):
         return "an event has two rows"
     if lost := set(sent) - set(statuses):
-        return f"{len(lost)} events are not in the ledger: {sorted(lost)[:3]}"
+        return f"{len(lost)} {LOST}: {sorted(lost)[:3]}"
     if waiting := [id_ for id_, status in statuses.items() if status not in CLOSED]:
         return f"{len(waiting)} events are not done: {waiting[:3]}"
     here = {row.subscription_id: _kept(row) for row in kept}
