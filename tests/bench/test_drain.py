@@ -7,6 +7,7 @@ import pytest
 from billing.database import Database
 from tests.bench.drain import AWAY_SECONDS, BURST, WORKERS, drain, running_sandbox
 from tests.bench.storm import Stripe
+from tests.bench.trickle import trickle
 
 CUSTOMERS = 8
 
@@ -22,3 +23,10 @@ def test_burst_of_twelve_costs_at_most_two_fetches(every: int, database: Databas
         assert CUSTOMERS <= done.fetches <= 2 * CUSTOMERS
         usual = drain(database, tmp_path, stripe, address, customers, WORKERS["one task for each event"])
         assert usual.fetches == BURST * CUSTOMERS, "or the comparison would be worth nothing"
+
+
+def test_trickle_of_twelve_costs_about_three_fetches(database: Database, tmp_path: Path) -> None:
+    """WHK-75, WHK-77: with Celery's own delayed messages between the fetches."""
+    with running_sandbox(tmp_path) as address:
+        found = trickle(database, tmp_path, address, WORKERS["onelane"])
+    assert found.fetches <= 2 + int(found.window / (1 + AWAY_SECONDS))
