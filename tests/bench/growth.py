@@ -108,7 +108,7 @@ def _remembered(server: Server, folder: Path, count: int) -> Iterator[tuple[int,
     while sent < count:
         deliveries = write_deliveries(folder, f"chunk {number}", MOST_A_SECOND * CHUNK_SECONDS)
         load = send(deliveries, server.port, seconds=CHUNK_SECONDS)
-        assert not load.refused, load
+        assert load.refused < load.requests / 100, load  # a stall of a busy machine may cost some a 503
         deliveries.with_name(f"{deliveries.name}.1").unlink()
         sent, number = sent + load.requests, number + 1
         yield sent, server.memory_bytes()
