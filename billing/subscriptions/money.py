@@ -1,8 +1,9 @@
 """Money: whether what paid for the current period is disputed or was paid back, as Stripe says when asked.
 
 Asked only after an event about it, while one of them was so when we last looked, and by reconciling where the catalog
-makes access depend on it: it takes three requests for each subscription. Only the latest invoice is looked at: a
-renewal that was paid is a new payment, and an old one says nothing about the period in use.
+makes access depend on it: it takes four requests for each subscription. Only the latest invoice is looked at: a
+renewal that was paid is a new payment, and an old one says nothing about the period in use. At a renewal Stripe names
+an invoice that nobody has paid yet, a draft for an hour: it says nothing, so what was seen before stays (SUB-61).
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,13 +22,20 @@ DISPUTED = frozenset({"needs_response", "under_review", "lost"})
 
 
 def look_at_money(subscriptions: Iterable[Json], *, catalog: Catalog, stripe: StripeGateway) -> Mapping[str, Money]:
-    """By the ids of the live subscriptions of our product. Raises the gateway's errors; what is missing says no."""
+    """By the ids of the live subscriptions of our product; those whose latest invoice is not paid are left out.
+
+    Raises the gateway's errors; what is missing says no.
+    """
     ours = (one for one in subscriptions if belongs(one, catalog) and is_live(str(one.get("status"))))
-    return {str(one["id"]): _look(id_like(INVOICE, one.get("latest_invoice")), stripe) for one in ours}
+    seen = ((str(one["id"]), _look(id_like(INVOICE, one.get("latest_invoice")), stripe)) for one in ours)
+    return {subscription_id: money for subscription_id, money in seen if money is not None}
 
 
-def _look(invoice_id: str | None, stripe: StripeGateway) -> Money:
-    payments = (or_none(stripe.list_invoice_payments, invoice_id) or []) if invoice_id else []
+def _look(invoice_id: str | None, stripe: StripeGateway) -> Money | None:
+    """None while nobody has paid it."""
+    if invoice_id is None or (or_none(stripe.get_invoice, invoice_id) or {}).get("status") != "paid":
+        return None
+    payments = or_none(stripe.list_invoice_payments, invoice_id) or []
     charges = [charge for one in payments if one.get("status") == "paid" if (charge := _charge(one, stripe))]
     disputed = [one for one in charges if one.get("disputed") and _is_disputed(str(one["id"]), stripe)]
     refunded = [one for one in charges if one.get("refunded")]

@@ -165,6 +165,24 @@ def test_access_comes_back_with_the_next_period_that_is_paid(shop):
     assert shop.reason() == (True, "active")
 
 
+def test_renewal_that_is_not_paid_yet_brings_no_access_back(shop):
+    """SUB-61: Stripe names its invoice as the latest before anybody has paid it."""
+    shop.rule(disputed="deny")
+    customer = shop.subscribe("user_1")
+    subscription = shop.objects("subscription")[0]["id"]
+    shop.sandbox.dispute(shop.objects("charge")[0]["id"], "lost")
+    shop.told()
+    shop.sandbox.force_status(subscription, "past_due")
+    assert shop.objects("invoice")[0]["status"] == "open"
+    shop.told()
+    shop.sync(customer)
+    assert shop.read()["subscription"]["disputed"] is True
+    assert shop.reason() == (False, "disputed")
+    shop.sandbox.force_status(subscription, "active")
+    shop.told()
+    assert shop.reason() == (True, "active")
+
+
 def test_reconciling_finds_a_dispute_of_which_no_event_came(shop):
     """SUB-62: and does not ask where nothing depends on it."""
     customer = shop.subscribe("user_1")
