@@ -31,7 +31,8 @@ def read_subscription(user_id: str, *, database: Database, catalog: Catalog, clo
         may = days > 0 and not any(has_begun(row.status) for row in ours)
         is_new = may and trial_ledger.may_begin(connection, user_id, product)
         # After it: a trial that another look has just begun is not new any more, and has to be seen.
-        trial = trial_ledger.read(connection, user_id, product)
+        is_erased = customer is not None and customer.erased_at is not None
+        trial = None if is_erased else trial_ledger.read(connection, user_id, product)
     if is_new:
         with database.write() as connection:
             trial = trial_ledger.begin(connection, user_id, product, days=days, now=now)

@@ -247,6 +247,18 @@ def test_buyer_on_trial_may_buy_and_is_a_subscriber_then(shop):
     assert shop.reason() == (False, "canceled")
 
 
+def test_erasing_ends_the_trial(shop):
+    """SUB-65"""
+    shop.rule(product_trial_days=7)
+    with shop.database.write() as connection:
+        customer_ledger.open_customer(connection, user_id="user_1", email=None, now=shop.clock.now())
+    assert shop.reason() == (True, "product_trial")
+    with shop.database.write() as connection:
+        connection.execute(sa.text("UPDATE customers SET erased_at = created_at"))
+    nothing = {"granted": False, "reason": "no_subscription", "until": None}
+    assert shop.read() == {"access": nothing, "subscription": None, "product_trial": None}
+
+
 def test_who_has_had_a_subscription_gets_no_trial(shop):
     """SUB-64: also when Stripe knows nothing of it any more."""
     shop.subscribe("user_1")
