@@ -10,7 +10,6 @@ hand can only ever get the old answer again (SUB-30).
 
 import random
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,14 +35,12 @@ from billing.locks import Locks
 from billing.models import OperationStatus
 from billing.operations import operation_ledger
 from billing.operations.calls import lifetime, send
-from billing.operations.deciding import Call, Done, Kind, Refusal, Seen, Write, decide
+from billing.operations.deciding import Call, Done, Kind, Refusal, Write, decide
+from billing.operations.looking import is_going_on, look
 from billing.operations.operation_ledger import LONGEST_BACKOFF, Operation
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
-from billing.subscriptions.access import choose
-from billing.subscriptions.fetching import fetch_missing, or_none
-from billing.subscriptions.projection import belongs, is_live, project, schedule_of
-from billing.subscriptions.projection_ledger import read_subscriptions
+from billing.subscriptions.fetching import or_none
 from billing.subscriptions.synchronizing import sync_customer
 
 log = structlog.get_logger(__name__)
@@ -140,7 +137,8 @@ def _send(operation: Operation, since: datetime, at: _Hands) -> None:
     try:
         url = send(call, stripe=at.stripe)
     except StripeRefused:
-        if operation.subscription_id and not _is_live(or_none(at.stripe.get_subscription, operation.subscription_id)):
+        about = operation.subscription_id
+        if about and not is_going_on(or_none(at.stripe.get_subscription, about)):
             _change(operation, at, call=sa.null())  # it has ended meanwhile: look anew
             return
         raise
@@ -158,7 +156,7 @@ def _send(operation: Operation, since: datetime, at: _Hands) -> None:
 
 def _go_on(operation: Operation, customer_id: str | None, at: _Hands) -> None:
     """Steps 4 to 6: look, decide, and plan the next write or end it."""
-    seen = _look(operation, customer_id, at)
+    seen = look(operation, customer_id, database=at.database, stripe=at.stripe, clock=at.clock, catalog=at.catalog)
     if seen is None:
         refused = Refusal("no_subscription", "This user has no subscription to this product.", {})
         _conclude(operation, refused, customer_id, at)
@@ -186,49 +184,6 @@ def _go_on(operation: Operation, customer_id: str | None, at: _Hands) -> None:
     # What was sent was sent to the one that has ended since.
     moved: dict[str, Any] = {"sent": []} if operation.subscription_id not in (None, subscription_id) else {}
     _change(operation, at, call=planned, subscription_id=subscription_id, **moved)  # 5, the write-ahead
-
-
-def _look(operation: Operation, customer_id: str | None, at: _Hands) -> Seen | None:
-    """Step 4: the subscription that its buyer sees, read by id, with its schedule; None without a customer."""
-    if customer_id is None:
-        return None
-    if operation.kind is Kind.PORTAL:
-        customer = or_none(at.stripe.get_customer, customer_id)
-        return Seen(customer_id, None, None) if customer and not customer.get("deleted") else None
-    chosen = operation.subscription_id or _choose(customer_id, at)
-    # By id: a list promises no read-after-write, and this may be right after one of our own.
-    subscription = or_none(at.stripe.get_subscription, chosen) if chosen else None
-    if operation.subscription_id and operation.failure is None and not _is_live(subscription):
-        # A duplicate that was ended meanwhile, say: its user is shown the other one by now (SUB-37).
-        other = _choose(customer_id, at, until=operation.arrived_at)
-        subscription = or_none(at.stripe.get_subscription, other) if other else subscription
-    schedule_id = schedule_of(subscription or {})
-    schedule = or_none(at.stripe.get_schedule, schedule_id) if schedule_id else None
-    return Seen(customer_id, subscription, schedule)
-
-
-def _is_live(subscription: Mapping[str, Any] | None) -> bool:
-    return subscription is not None and is_live(str(subscription.get("status")))
-
-
-def _choose(customer_id: str, at: _Hands, *, until: datetime | None = None) -> str | None:
-    """Of several, the one that speaks for the user, as GET /v1/subscription has it (SUB-37).
-
-    Also one that Stripe's list does not show yet: its user sees it, so they may change it. `until`: none
-    that was bought later.
-    """
-    now = at.clock.now()
-    with at.database.read() as connection:
-        shown = [row.subscription_id for row in read_subscriptions(connection, customer_id) if is_live(row.status)]
-    listed = or_none(at.stripe.list_subscriptions, customer_id) or []
-    rows = [
-        project(one, customer_id=customer_id, catalog=at.catalog, schedule=None, before=None, now=now)
-        for one in [*listed, *fetch_missing(customer_id, shown, listed, at.stripe)]
-        if belongs(one, at.catalog) and _is_live(one)
-    ]
-    rows = [row for row in rows if until is None or row.created_at <= until]
-    chosen = choose(rows, now, at.catalog.access)
-    return chosen.subscription_id if chosen else None
 
 
 def _conclude(operation: Operation, step: Done | Refusal, customer_id: str | None, at: _Hands) -> None:

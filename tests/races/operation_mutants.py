@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.models import OperationStatus, operations
-from billing.operations import deciding, operation_ledger, work
+from billing.operations import deciding, looking, operation_ledger, work
 from billing.stripe_gateway import LiveStripe
 from tests.races.mutants import Mutant, Patch, rewrite
 from tests.races.scene import Scene
@@ -151,7 +151,7 @@ OPERATION_MUTANTS = {
     ),
     "list_alone": Mutant(
         "choose the subscription from Stripe's list alone",
-        rewrite(work, "_choose", ("*listed, *fetch_missing(customer_id, shown, listed, at.stripe)", "*listed")),
+        rewrite(looking, "_choose", ("*listed, *fetch_missing(customer_id, shown, listed, at.stripe)", "*listed")),
         test=f"{OPERATIONS}::test_subscription_that_stripes_list_does_not_show_yet_can_be_changed",
     ),
 }
