@@ -28,7 +28,7 @@ MOST_WAITERS = 110
 MOST_READERS = 24
 # One buyer's share of a process (API-38): of its threads, of the seats for waiting, and of its work at the same moment.
 # A hundred windows of one buyer are served; what comes beyond is no person, and gets 429.
-MOST_OF_ONE, WAITERS_OF_ONE, AT_WORK_OF_ONE = 100, 80, 2
+MOST_OF_ONE, WAITERS_OF_ONE, AT_WORK_OF_ONE = 100, 80, 1
 
 
 def create_app(
