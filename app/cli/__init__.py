@@ -33,6 +33,7 @@ COMMANDS = {
     "reconcile": "app.cli.reconcile:reconcile_command",
     "token": "app.cli.token:token",
     "openapi": "app.cli.openapi:openapi",
+    "bench": "app.cli.bench:bench",
 }
 
 
