@@ -110,10 +110,12 @@ def reconcile(
 def begin_with_everybody(connection: sa.Connection, *, clock: Clock) -> None:
     """Let the next run begin anew and compare every customer; whoever reconciles just now loses its claim (WHK-49).
 
-    One that was begun for this and has not compared anybody yet does for this, too.
+    One that was begun for this and has not compared anybody yet does for this, too, from its place; only that it
+    compares those as well who were fetched since it began, which whoever is at it would not know.
     """
     row, now = upkeep_ledger.read(connection, RECONCILE_ROW), clock.now()
-    if row.thorough and row.phase in (UpkeepPhase.STRAYS, UpkeepPhase.EVENTS) and not _is_too_old(row, now):
+    early = row.thorough and row.phase in (UpkeepPhase.STRAYS, UpkeepPhase.EVENTS) and not _is_too_old(row, now)
+    if early and upkeep_ledger.take_away(connection, row, started_at=now):
         return
     first = reconcile_ledger.bound_at(connection)
     upkeep_ledger.begin_anew(connection, RECONCILE_ROW, **_beginning(row, first, now, since=None, thorough=True))

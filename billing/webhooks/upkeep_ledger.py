@@ -46,6 +46,7 @@ class Upkeep:
 
 
 _COLUMNS = [upkeep.c[name] for name in Upkeep.__slots__]
+_FREE = {"claim": None, "claimed_until": None, "failures": 0, "next_attempt_at": None, "error": None}
 
 
 def read(connection: sa.Connection, row_id: int) -> Upkeep:
@@ -86,8 +87,15 @@ def let_go(connection: sa.Connection, row: Upkeep, **values: Any) -> bool:
 def begin_anew(connection: sa.Connection, row_id: int, **values: Any) -> None:
     """Change the row whoever is at it: their claim is lost with this, and what they save after it."""
     insert_new(connection, upkeep, {"id": row_id, "report": {}})
-    free = {"claim": None, "claimed_until": None, "failures": 0, "next_attempt_at": None, "error": None}
-    connection.execute(sa.update(upkeep).where(upkeep.c.id == row_id).values(**free, **values))
+    connection.execute(sa.update(upkeep).where(upkeep.c.id == row_id).values(**_FREE, **values))
+
+
+def take_away(connection: sa.Connection, row: Upkeep, **values: Any) -> bool:
+    """Like `begin_anew`, but only while the row is still in that phase of that kind of run; whether it was."""
+    same = sa.update(upkeep).where(
+        upkeep.c.id == row.id, upkeep.c.phase == row.phase, upkeep.c.thorough.is_(row.thorough)
+    )
+    return connection.execute(same.values(**_FREE, **values)).rowcount == 1
 
 
 def _change(connection: sa.Connection, row: Upkeep, **values: Any) -> bool:

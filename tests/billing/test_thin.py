@@ -298,6 +298,38 @@ def test_reconciling_that_goes_on_loses_its_claim_to_one_of_everybody(shop):
     assert [status for _, status, _ in rows(shop.database)] == ["done", "done"]
 
 
+def test_customer_who_was_fetched_before_a_second_alert_is_compared_for_it(shop):
+    """WHK-73, WHK-49: the run that goes on began before that, and would have left them out."""
+    shop.subscribe("user_1")
+    made = shop.made()
+    lost(shop)
+    shop.clock.advance(minutes=1)
+    shop.queue.sent.clear()
+    shop.deliver(made)
+    shop.work_events()
+    shop.clock.advance(seconds=10)
+    cancel_unheard(shop)
+    with shop.database.write() as connection:
+        begun = upkeep_ledger.claim(connection, 1, token="other", now=shop.clock.now())
+    lost(shop)
+    with shop.database.write() as connection:
+        assert not upkeep_ledger.save(connection, begun, now=shop.clock.now(), phase=UpkeepPhase.IDLE)
+    assert shop.projection() != shop.truth()
+    shop.reconcile()
+    assert shop.projection() == shop.truth()
+
+
+def test_run_that_begins_to_compare_at_this_moment_is_begun_anew(shop):
+    """WHK-73: of the customers before its place some were fetched since it began, and it would not go back to them."""
+    lost(shop)
+    early = reconciling(shop.database)
+    with shop.database.write() as connection:
+        connection.execute(sa.update(upkeep).values(phase=UpkeepPhase.CUSTOMERS))
+        assert not upkeep_ledger.take_away(connection, early, started_at=shop.clock.now())
+    lost(shop)
+    assert reconciling(shop.database).phase is UpkeepPhase.STRAYS
+
+
 def test_every_followed_type_is_followed_in_its_thin_form():
     """WHK-15, WHK-70."""
     assert {asks(f"v1.{type}") for type in FOLLOWED} == {asks(type) for type in FOLLOWED}
