@@ -33,7 +33,11 @@ STOPPED = 1
 
 @click.command("reconcile")
 @click.option("--since", type=Moment(), help="Read again from then on: 2026-06-01T12:00Z, or 36h ago.")
-@click.option("--full", is_flag=True, help="Compare every customer, not only those not looked at for a day.")
+@click.option(
+    "--full",
+    is_flag=True,
+    help="List every subscription and compare every customer, not only those not looked at for a day.",
+)
 @bulk_write
 @as_json
 def reconcile_command(

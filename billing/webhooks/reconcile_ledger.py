@@ -30,9 +30,11 @@ def bound_at(connection: sa.Connection) -> datetime | None:
 
 
 def unknown_customers(connection: sa.Connection, customer_ids: Collection[str]) -> list[str]:
-    """Which of these were never fetched."""
+    """Which of these were never fetched; none that an event is waiting for anyway."""
     known = connection.scalars(sa.select(projections.c.customer_id).where(projections.c.customer_id.in_(customer_ids)))
-    return sorted(set(customer_ids) - set(known))
+    waits = (events.c.customer_id.in_(customer_ids), events.c.status == EventStatus.PENDING)
+    waiting = connection.scalars(sa.select(events.c.customer_id).where(*waits).distinct())
+    return sorted(set(customer_ids) - set(known) - set(waiting))
 
 
 def to_compare(connection: sa.Connection, *, after: str, before: datetime, limit: int) -> list[str]:

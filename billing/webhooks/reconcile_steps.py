@@ -121,7 +121,7 @@ def _read_page(row: Upkeep, at: Hands) -> Upkeep:
         return save(row, at, cursor=None)  # that event is older than 30 days by now: once more from the newest
     until = row.until or at.stripe.now() - GRACE  # by Stripe's clock, which dated the events
     events = [one for one in page.items if asks(str(one.get("type"))) and one.get("created", 0) <= until.timestamp()]
-    done = {"phase": UpkeepPhase.OBJECTS if row.report["gap"] else UpkeepPhase.CUSTOMERS, "cursor": None}
+    done = {"phase": UpkeepPhase.OBJECTS if row.thorough else UpkeepPhase.CUSTOMERS, "cursor": None}
     place: dict[str, Any] = {"cursor": page.items[-1]["id"]} if page.has_more else done
     if not page.has_more:
         place["mark"] = max(row.mark or until, until)

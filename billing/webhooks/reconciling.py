@@ -2,7 +2,8 @@
 
 1 strays     list the account's open sessions, look at the customers of those that no live attempt owns
 2 events     page /v1/events back to the mark less an hour; what the ledger lacks is recorded as if it had come
-3 objects    only where events are missing for good, past their 30 days: page the account's subscriptions
+3 objects    only where every customer is compared, past the 30 days of Stripe's events for example: page the
+             account's subscriptions, a hundred in a request, for customers of whom we never heard
 4 customers  sync those who were not fetched for a day, and say what differed
 
 How far it has come is a row; each step commits what it found together with that row, and only while the claim is
@@ -76,10 +77,10 @@ def reconcile(
 ) -> Upkeep | None:
     """Begin a run, or go on with the one that was interrupted, to its end or until `stop`; the row as it is then.
 
-    `since` and `thorough` begin anew: from then, and with every customer. `dry` writes nothing. A look is a page or a
-    customer, one to three calls. `shown` is called after each step. None when somebody else is at it, or with
-    `when_due` when it is not time. Raises LedgerUnavailable, StripeMisconfigured, and what is transient of Stripe: the
-    run goes on from there the next time.
+    `since` and `thorough` begin anew: from then, and with every subscription and customer. `dry` writes nothing. A look
+    is a page or a customer, one to three calls. `shown` is called after each step. None when somebody else is at it, or
+    with `when_due` when it is not time. Raises LedgerUnavailable, StripeMisconfigured, and what is transient of Stripe:
+    the run goes on from there the next time.
     """
     if when_due:
         with database.read() as connection:
@@ -158,7 +159,7 @@ def _beginning(
     return {
         "phase": UpkeepPhase.STRAYS,
         "cursor": None,
-        "thorough": thorough or gap,
+        "thorough": thorough or gap or (row.unfinished and row.thorough),  # what that one was for is still to be done
         "report": report,
         "since": max(since, now - READABLE),
         "until": None,

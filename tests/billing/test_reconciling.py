@@ -21,7 +21,7 @@ from billing.models import (
 from billing.webhooks import upkeep_ledger
 from billing.webhooks.event_types import asks
 from billing.webhooks.reconcile_steps import COUNTS
-from billing.webhooks.reconciling import is_due
+from billing.webhooks.reconciling import begin_with_everybody, is_due
 from billing.webhooks.upkeep_ledger import Upkeep
 from tests.billing.reconciling import Shop, every
 from tests.builders import NOON
@@ -144,6 +144,9 @@ def test_events_older_than_stripe_keeps_them_are_made_up_for_by_the_objects(shop
     shop.sandbox.force_status(subscription["id"], "canceled")
     elsewhere = tagged_subscription(shop, "cus_of_nobody")
     shop.clock.advance(days=40)
+    for event in shop.made():  # of its renewal, which would do
+        if event["data"]["object"].get("customer") == "cus_of_nobody":
+            shop.sandbox.store.remove("event", event["id"])
     row = shop.reconcile()
     assert row.report["gap"] is True
     [known] = [one["fields"] for one in row.report["drift"] if one["customer_id"] == customer]
@@ -172,6 +175,33 @@ def test_ledger_that_is_new_has_missed_nothing(shop):
     """WHK-45: no alert at the first start."""
     row = shop.reconcile()
     assert (row.report["gap"], row.report["compared"]) == (False, 0)
+
+
+@pytest.mark.parametrize("past_thirty_days", [False, True])
+def test_customer_of_whom_we_never_heard_is_found_where_everybody_is_compared(shop, past_thirty_days):
+    """WHK-73, WHK-45: their first event was never made; also where a run past the thirty days is begun anew."""
+    shop.reconcile()
+    if past_thirty_days:
+        shop.clock.advance(days=40)
+        row = shop.reconcile(stop=lambda: shop.upkeep().phase is UpkeepPhase.OBJECTS)
+        assert (row.phase, row.report["gap"]) == (UpkeepPhase.OBJECTS, True)
+    made = tagged_subscription(shop, "cus_of_nobody")
+    for event in shop.made():
+        shop.sandbox.store.remove("event", event["id"])
+    with shop.database.write() as connection:
+        begin_with_everybody(connection, clock=shop.clock)
+    row = shop.reconcile()
+    assert (row.unfinished, row.report["gap"], row.report["listed"]) == (False, False, 1)
+    assert made in shop.projection()
+
+
+def test_narrower_run_over_one_of_everybody_is_one_of_everybody(shop):
+    """WHK-73: an operator's, with a time of its own; the one after it is like any other."""
+    with shop.database.write() as connection:
+        begin_with_everybody(connection, clock=shop.clock)
+    row = shop.reconcile(since=shop.clock.now())
+    assert (row.thorough, row.unfinished) == (True, False)
+    assert shop.reconcile().thorough is False
 
 
 # --- comparing
@@ -221,7 +251,7 @@ def test_one_customer_whom_stripe_refuses_does_not_keep_the_others_from_being_co
     shop.deliver(shop.made())
     shop.work_events()
     shop.clock.advance(seconds=1)
-    shop.sandbox.faults.add("status", path="/v1/subscriptions", status=400, code="parameter_invalid")
+    shop.sandbox.faults.add("status", path="/v1/subscriptions", skip=1, status=400, code="parameter_invalid")
     row = shop.reconcile(thorough=True)
     assert (row.report["compared"], row.report["failed"], row.unfinished) == (3, 1, False)
 
