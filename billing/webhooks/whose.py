@@ -2,7 +2,8 @@
 
 What is named is asked of Stripe, by ids that were checked before they become part of an address: the event by its id,
 the object, and where that is a dispute its charge. What does not exist is an answer (WHK-72). A notification that
-events were never made is nobody's unless it says for which object: then everybody has to be looked at (WHK-73).
+events were never made is nobody's unless it says for which object: then everybody has to be looked at (WHK-73). An
+object that Stripe has, but of no customer, is a guest's: nobody has to be looked at.
 """
 
 import re
@@ -63,36 +64,42 @@ def find_customer(event: Claimed, *, database: Database, stripe: StripeGateway) 
         payload = event_ledger.read_payload(connection, event.id)
     hints = read_data(payload) if payload else {}  # pruned: nothing
     if not is_thin(event.type):
-        return Found(_payer(hints, stripe))
+        return _payer(hints, stripe) or Found()
     told = _read(stripe.get_thin_event, id_like(EVENT, event.event_id)) or {}
     if ask is not Ask.MISSED:
-        return Found(_owner(_part(told, "related_object") or hints, stripe))
+        return _owner(_part(told, "related_object") or hints, stripe) or Found()
     impact = _part(_part(told, "data"), "impact")
     lost_type = impact.get("event_type")
     if isinstance(lost_type, str) and asks(lost_type) is None:
         return Found()  # nobody would have looked at those
-    customer_id = _owner(_part(impact, "related_object"), stripe)
-    return Found(customer_id, everybody=customer_id is None)
+    return _owner(_part(impact, "related_object"), stripe) or Found(everybody=True)
 
 
-def _owner(named: Json, stripe: StripeGateway) -> str | None:
-    """The customer of an object that is named by `type` and `id`."""
+def _owner(named: Json, stripe: StripeGateway) -> Found | None:
+    """Whose the object is that is named by `type` and `id`; None where Stripe has none, and so nobody can tell."""
     kind = str(named.get("type"))
     if kind == "customer":
-        return id_like(CUSTOMER, named.get("id"))
+        customer_id = id_like(CUSTOMER, named.get("id"))
+        return Found(customer_id) if customer_id else None
     if kind not in _READS:
         return None
     pattern, read = _READS[kind]
     found = _read(lambda id_: read(stripe, id_), id_like(pattern, named.get("id")))
     if found is None:
         return None
-    return _payer(found, stripe) if kind == "dispute" else id_like(CUSTOMER, found.get("customer"))
+    return _payer(found, stripe) if kind == "dispute" else _named_in(found)
 
 
-def _payer(dispute: Json, stripe: StripeGateway) -> str | None:
+def _payer(dispute: Json, stripe: StripeGateway) -> Found | None:
     """Whose charge is disputed (WHK-12)."""
     charge = _read(stripe.get_charge, id_like(CHARGE, dispute.get("charge")))
-    return id_like(CUSTOMER, charge.get("customer")) if charge else None
+    return _named_in(charge) if charge else None
+
+
+def _named_in(owned: Json) -> Found | None:
+    """Its customer; nobody for a guest's; None where what stands there is no id."""
+    customer_id = id_like(CUSTOMER, owned.get("customer"))
+    return Found(customer_id) if customer_id or not owned.get("customer") else None
 
 
 def _read(read: Callable[[str], Json], id_: str | None) -> Json | None:

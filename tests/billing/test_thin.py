@@ -284,6 +284,27 @@ def test_event_of_a_type_that_nobody_follows_and_that_was_never_made_is_ignored(
     assert (reconciling(shop.database).unfinished, shop.queue.sent) == (False, [])
 
 
+@pytest.mark.parametrize(
+    "guests",
+    [
+        {"id": "ch_1", "object": "charge", "customer": None},
+        {"id": "in_1", "object": "invoice"},
+        {"id": "dp_1", "object": "dispute", "charge": "ch_2"},
+    ],
+    ids=lambda guests: guests["object"],
+)
+def test_event_about_a_guest_that_was_never_made_is_ignored(stripe, record, work, database, guests):
+    """WHK-73, WHK-72: Stripe has what it was about, and that is no customer's."""
+    stripe.put(guests, {"id": "ch_2", "object": "charge", "customer": None})
+    named = {"id": guests["id"], "type": guests["object"]}
+    impact = {"event_type": "charge.refunded", "related_object": named}
+    note = build_note(HEALTH, related_object=None, data={"impact": impact})
+    stripe.put(note)
+    work(record(note))
+    assert rows(database) == [(HEALTH, "ignored", None)]
+    assert reconciling(database).unfinished is False
+
+
 def test_reconciling_that_goes_on_loses_its_claim_to_one_of_everybody(shop):
     """WHK-73, WHK-49: and a second alert does not send it back to its beginning before it has compared anybody."""
     with shop.database.write() as connection:
