@@ -224,7 +224,9 @@ def _note_failure(batch: Batch, error: Exception, *, database: Database, queue: 
     if waiting:
         log.warning("event.postponed", event_row_ids=ids, error=reason, delay_seconds=round(delay, 1))
         if delay <= SOON_SECONDS:
-            queue.send(ProcessEvent(ids[0]), delay_seconds=delay + 0.5)  # past the row's own time
+            # A name of this attempt's own: any other would be kept back by a wake-up that comes before the row's time.
+            about = f"{ids[0]}:retry:{waiting[0].attempts}"
+            queue.send(ProcessEvent(ids[0], about=about), delay_seconds=delay + 0.5)  # past the row's own time
             return  # and for whatever came meanwhile
     _wake_next(batch, database=database, queue=queue, clock=clock)
 

@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 import redis
 
+from billing.database import Database
+from billing.errors import StripeUnclear
 from billing.jobs import ProcessEvent
-from billing.queue import CeleryQueue, create_producer, writes_directly
+from billing.queue import CeleryQueue, InlineQueue, create_producer, writes_directly
 from billing.redis_client import connect_redis
 from billing.settings import Settings
+from billing.webhooks.ingest import receive
+from billing.webhooks.processing import process_event
+from tests.builders import CATALOG, SECRET, MovableClock, build_event, deliver
+from tests.fakes import FakeStripe
 from tests.valkey import Valkey, running_valkey
 
 LIST = "onelane:webhooks"
@@ -128,6 +134,26 @@ def test_row_on_its_way_is_not_sent_again_by_the_sweep(queue: CeleryQueue, clien
     queue.taken(ProcessEvent(1))
     queue.send(ProcessEvent(1))
     assert rows_in(client) == [1, 1]
+
+
+def test_wake_up_after_a_failure_is_sent_though_one_for_now_is_on_its_way(
+    queue: CeleryQueue, client: "redis.Redis", database: Database, clock: MovableClock, stripe: FakeStripe
+) -> None:
+    """LED-7: that one comes too early to do anything; and a second failure's is not taken for the first one's."""
+    places: dict[str, Any] = {"database": database, "clock": clock}
+    body, header = deliver(build_event(), at=clock.now())
+    receive(body, header, secrets=[SECRET], max_bytes=1 << 20, queue=(inline := InlineQueue()), **places)
+    row = inline.sent[-1].row_id
+
+    def fail(_name: str) -> None:
+        queue.send(ProcessEvent(row))  # a sweep's
+        raise StripeUnclear("busy")
+
+    stripe.before_arrival = fail
+    for number in range(2):
+        process_event(row, stripe=stripe, queue=queue, catalog=CATALOG, **places)
+        assert rows_in(client) == [row] * (number + 2)
+        clock.advance(seconds=1)
 
 
 def test_marks_end_by_themselves(queue: CeleryQueue, client: "redis.Redis") -> None:
