@@ -131,12 +131,12 @@ def _come_back(event_row_id: int, rest: Rest, *, queue: Queue, clock: Clock) -> 
     queue.send(ProcessEvent(event_row_id, about=f"{rest.customer_id}:later"), delay_seconds=max(seconds, 0.01))
 
 
-def _wake_next(batch: Batch, *, database: Database, queue: Queue, clock: Clock) -> None:
+def _wake_next(batch: Batch, *, database: Database, queue: Queue, clock: Clock, awaited: bool = False) -> None:
     """After the commit: whoever was woken for what came since the claim has found the customer held, and gone."""
     if batch.customer_id is None:
         return
     with database.read() as connection:
-        waiting = turn_ledger.next_of(connection, batch.customer_id, now=clock.now())
+        waiting = turn_ledger.next_of(connection, batch.customer_id, now=clock.now(), awaited=awaited)
     if waiting is not None:
         queue.send(ProcessEvent(waiting, about=batch.customer_id))
 
@@ -221,14 +221,15 @@ def _note_failure(batch: Batch, error: Exception, *, database: Database, queue: 
     committed(database, note)
     if dead:
         log.error("event.dead", event_row_ids=dead, error=reason)
+    soon = bool(waiting) and delay <= SOON_SECONDS
     if waiting:
         log.warning("event.postponed", event_row_ids=ids, error=reason, delay_seconds=round(delay, 1))
-        if delay <= SOON_SECONDS:
+        if soon:
             # A name of this attempt's own: any other would be kept back by a wake-up that comes before the row's time.
             about = f"{ids[0]}:retry:{waiting[0].attempts}"
             queue.send(ProcessEvent(ids[0], about=about), delay_seconds=delay + 0.5)  # past the row's own time
-            return  # and for whatever came meanwhile
-    _wake_next(batch, database=database, queue=queue, clock=clock)
+    # Where that comes soon, it is for whatever came meanwhile, too: but a buyer's first attempt does not wait for it.
+    _wake_next(batch, database=database, queue=queue, clock=clock, awaited=soon)
 
 
 def _delay(attempts: int, error: Exception) -> float:

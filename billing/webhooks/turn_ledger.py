@@ -62,7 +62,12 @@ def _fetched(event_row_id: int, *, now: datetime) -> sa.Select[tuple[str, dateti
     )
 
 
-def next_of(connection: sa.Connection, customer_id: str, *, now: datetime) -> int | None:
-    """An event of this customer that waits for a worker, the oldest; None when none does."""
+def next_of(connection: sa.Connection, customer_id: str, *, now: datetime, awaited: bool = False) -> int | None:
+    """An event of this customer that waits for a worker, the oldest; None when none does.
+
+    `awaited`: only one that was not tried yet and that a buyer waits for, too.
+    """
     theirs = sa.select(events.c.id).where(events.c.customer_id == customer_id, waits(now))
+    if awaited:
+        theirs = theirs.where(events.c.attempts == 0, events.c.type.in_(AWAITED))
     return connection.scalar(theirs.order_by(events.c.id).limit(1))

@@ -111,6 +111,32 @@ def test_failure_wakes_those_who_found_the_customer_held(stripe, record, work, d
     assert statuses() == [waits, "done"]
 
 
+def test_buyer_who_paid_during_a_fetch_that_failed_does_not_wait_for_its_retry(
+    stripe, record, work, during, statuses, queue, clock
+):
+    """WHK-76, WHK-74: and where that fails, too, nobody is woken but for its own retry."""
+    stripe.put(build_subscription())
+    first, late = record(build_event()), []
+    paid = build_event("checkout.session.completed", {"id": "cs_1", "object": "checkout.session", "customer": "cus_1"})
+
+    def fail():
+        if not late:
+            late.append(record(paid))
+            work(late[0])
+        queue.sent.clear()
+        raise StripeUnclear("busy")
+
+    during(fail)
+    work(first)
+    assert queue.sent == [ProcessEvent(first), ProcessEvent(late[0])]
+    during(fail)
+    work(late[0])
+    assert queue.sent == [ProcessEvent(late[0])]
+    clock.advance(seconds=1)
+    work(first)
+    assert statuses() == ["done"] * 2
+
+
 def test_killed_workers_customer_is_taken_over_when_its_lease_has_ended(
     database, record, work, statuses, clock, queue, stripe
 ):
