@@ -146,7 +146,8 @@ def claim(
         return []
     free = waits(now)
     if row.customer_id is None:
-        free = sa.and_(events.c.id == event_row_id, free)
+        # Still nobody's: once another worker has found out whose it is, it is to be claimed with theirs, or not at all.
+        free = sa.and_(events.c.id == event_row_id, events.c.customer_id.is_(None), free)
     else:
         held = events.alias()
         theirs = sa.and_(held.c.customer_id == row.customer_id, held.c.status == EventStatus.PENDING)

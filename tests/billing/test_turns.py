@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 import sqlalchemy as sa
@@ -190,6 +191,29 @@ def test_of_two_workers_that_claim_at_once_one_gets_the_customer(database, recor
             two.result(timeout=0.3)  # it stands in line for the customer
         go_on.set()
         assert (one.result(), two.result()) == ([first], [])
+
+
+def test_dispute_whose_customer_was_found_at_this_moment_is_not_taken_beside_the_customers_worker(
+    database, record, clock, monkeypatch
+):
+    """LED-40: two messages for it; the first one's worker found out whose it is after the second one's had looked."""
+    disputed = {"id": "dp_1", "object": "dispute", "charge": "ch_1"}
+    rows = {"holder": record(build_event()), "finder": record(build_event("charge.dispute.created", disputed))}
+    times, real = {"now": clock.now(), "until": clock.now() + LEASE}, event_ledger.waits
+    with database.write() as connection:
+        for token, row in rows.items():
+            assert len(event_ledger.claim(connection, row, token=token, **times)) == 1
+    with database.write() as connection:
+
+        def find(now):
+            monkeypatch.undo()
+            # SQLite has one writer at a time: there it can only be done in our own transaction.
+            with nullcontext(connection) if database.is_sqlite else database.write() as first:
+                assert event_ledger.note_customer(first, rows["finder"], token="finder", customer_id="cus_1")
+            return real(now)
+
+        monkeypatch.setattr(event_ledger, "waits", find)
+        assert event_ledger.claim(connection, rows["finder"], token="second", **times) == []
 
 
 # --- a rest between
