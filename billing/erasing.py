@@ -137,12 +137,19 @@ def _live(customer_id: str, stripe: StripeGateway, catalog: Catalog, *, ours_onl
 
 
 def _still_billed(user_id: str, subscriptions: Sequence[str], at: Hands) -> NotErasable:
-    """Why not; whoever was marked, now or by a run that was interrupted, is served again."""
+    """Why not; whoever was marked, now or by a run that had removed nothing yet, is served again."""
     with at.database.write() as connection:
-        erasure_ledger.unmark(connection, user_id)
+        as_before = erasure_ledger.unmark(connection, user_id)
+    billed = f"This user is still billed: {', '.join(subscriptions)}."
+    if as_before:
+        return NotErasable(
+            f"{billed} Nothing was erased. Cancel it first: at once in Stripe's Dashboard, or at its period's end by"
+            " POST /v1/subscription/cancel. When it is over, run this again."
+        )
     return NotErasable(
-        f"This user is still billed: {', '.join(subscriptions)}. Nothing was erased. Cancel it first: at once in"
-        " Stripe's Dashboard, or at its period's end by POST /v1/subscription/cancel. When it is over, run this again."
+        f"{billed} An earlier run has removed data already, so they stay erased; this one removed nothing. Cancel it at"
+        " once in Stripe's Dashboard and run this again. To let it live, if it is of another product, run this without"
+        " --delete-at-stripe."
     )
 
 

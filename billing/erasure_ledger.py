@@ -6,7 +6,7 @@ the place of a fingerprint, which is made from what is gone.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,7 +73,7 @@ def count(connection: sa.Connection, user_id: str, customer_ids: Sequence[str]) 
         for name, (table, where) in _personal(user_id, customer_ids).items()
     }
     row = connection.execute(sa.select(customers.c.parameters).where(customers.c.user_id == user_id)).first()
-    return Holdings(emails=int(row is not None and "email" in row.parameters), **found)
+    return Holdings(emails=int(row is not None and row.parameters.get("email") is not None), **found)
 
 
 def open_lane(connection: sa.Connection, user_id: str, product: str) -> int:
@@ -111,11 +111,18 @@ def mark(connection: sa.Connection, user_id: str, lane_id: int, *, reason: str, 
     return turned_away + list(connection.scalars(ended.returning(operations.c.id)))
 
 
-def unmark(connection: sa.Connection, user_id: str) -> None:
-    """Take the mark back from somebody who paid in the last moment; who was erased to the end stays so."""
-    own = sa.update(customers).where(customers.c.user_id == user_id, customers.c.erasure_finished_at.is_(None))
-    if connection.execute(own.values(erased_at=None, erasure_reason=None)).rowcount:
-        connection.execute(sa.update(lanes).where(lanes.c.user_id == user_id).values(erased=False))
+def unmark(connection: sa.Connection, user_id: str) -> bool:
+    """Take the mark back from somebody who paid in the last moment; whether they are as they were.
+
+    They are not where something was forgotten before, to the end or not: then they stay erased.
+    """
+    own = (customers.c.user_id == user_id, customers.c.erasure_finished_at.is_(None))
+    row = connection.execute(sa.select(customers.c.parameters).where(*own).with_for_update(key_share=True)).first()
+    if row is None or _has_begun(row.parameters):
+        return False
+    connection.execute(sa.update(customers).where(*own).values(erased_at=None, erasure_reason=None))
+    connection.execute(sa.update(lanes).where(lanes.c.user_id == user_id).values(erased=False))
+    return True
 
 
 # --- the removal
@@ -124,11 +131,12 @@ def unmark(connection: sa.Connection, user_id: str) -> None:
 def forget_some(connection: sa.Connection, user_id: str, customer_ids: Sequence[str], *, limit: int) -> Holdings:
     """Remove a batch from the first table that still holds something; what was removed, nothing when all is gone."""
     own = sa.select(customers.c.parameters).where(customers.c.user_id == user_id)
-    parameters: dict[str, Any] = dict(connection.execute(own).scalar_one())
-    if parameters.pop("email", None) is not None:
+    parameters: dict[str, Any] = connection.execute(own).scalar_one()
+    if not _has_begun(parameters):
         changed = sa.update(customers).where(customers.c.user_id == user_id)
-        connection.execute(changed.values(parameters=parameters))
-        return Holdings(emails=1)
+        connection.execute(changed.values(parameters={**parameters, "email": None}))
+        if "email" in parameters:
+            return Holdings(emails=1)
     for name, (table, where) in _personal(user_id, customer_ids).items():
         (key,) = table.primary_key
         # In one order and locked: workers change several of these rows in a transaction, too.
@@ -143,6 +151,11 @@ def finish(connection: sa.Connection, user_id: str, *, now: datetime) -> None:
     """Note that everything is gone."""
     own = sa.update(customers).where(customers.c.user_id == user_id, customers.c.erasure_finished_at.is_(None))
     connection.execute(own.values(erasure_finished_at=now))
+
+
+def _has_begun(parameters: Mapping[str, Any]) -> bool:
+    """Whether a batch was removed: the first leaves None for the email, had there been one or not; it is never sent."""
+    return parameters.get("email", "") is None
 
 
 def _personal(user_id: str, customer_ids: Sequence[str]) -> dict[str, tuple[sa.Table, sa.ColumnElement[bool]]]:

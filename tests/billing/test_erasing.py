@@ -75,6 +75,14 @@ class Shop(Delivered):
         self.told()
         return str(paid["customer"])
 
+    def subscribe_elsewhere(self, customer: str) -> None:
+        """To another product."""
+        price = {"currency": "usd", "unit_amount": 500, "recurring": {"interval": "month"}}
+        other = self.sandbox.request("POST", "/v1/prices", {**price, "product_data": {"name": "x"}}).body["id"]
+        method = self.sandbox.request("GET", "/v1/payment_methods", {"customer": customer}).body["data"][0]["id"]
+        made = {"customer": customer, "items": [{"price": other}], "default_payment_method": method}
+        assert self.sandbox.request("POST", "/v1/subscriptions", made).status == 200
+
     def told(self) -> None:
         """What Stripe says arrives, a little of it a second time, and is worked."""
         self.queue.sent.clear()
@@ -297,6 +305,36 @@ def test_who_paid_between_a_killed_run_and_the_next_is_served_again(shop):
     assert shop.row().erased_at is None
 
 
+@pytest.mark.parametrize("has_email", [True, False])
+@pytest.mark.parametrize("batches", [1, 3, None], ids=["one batch", "three batches", "to the end"])
+def test_what_was_begun_is_never_taken_back(shop, batches, has_email):
+    """SUB-54, SUB-56: a run ends after some batches, and the next is refused for a subscription to another product."""
+    customer = shop.ended()
+    if not has_email:
+        with shop.database.write() as connection:
+            connection.execute(sa.text("UPDATE customers SET parameters = '{\"metadata\": {}}'"))
+    left = batches
+
+    def progress(rows: int) -> None:
+        nonlocal left
+        if left is not None and (left := left - 1) == 0:
+            raise Crash
+
+    with suppress(Crash):
+        shop.erase(progress=progress)
+    shop.subscribe_elsewhere(customer)
+    before = shop.dump()
+    with pytest.raises(NotErasable, match="stay erased") as refusal:
+        shop.erase(delete_at_stripe=True)
+    assert "Nothing was erased" not in str(refusal.value)
+    assert shop.dump() == before
+    with pytest.raises(UserErased):
+        shop.ask_personally()
+    shop.erase()
+    assert CANARY not in shop.dump()
+    assert shop.row().erasure_finished_at is not None
+
+
 # --- who comes afterwards, or meanwhile
 
 
@@ -445,12 +483,7 @@ def test_customer_at_stripe_goes_only_when_asked_for(shop):
 
 def test_customer_with_a_subscription_to_another_product_is_not_deleted(shop):
     """SUB-56: erased here, yes."""
-    customer = shop.ended()
-    price = {"currency": "usd", "unit_amount": 500, "recurring": {"interval": "month"}, "product_data": {"name": "x"}}
-    other = shop.sandbox.request("POST", "/v1/prices", price).body["id"]
-    method = shop.sandbox.request("GET", "/v1/payment_methods", {"customer": customer}).body["data"][0]["id"]
-    made = {"customer": customer, "items": [{"price": other}], "default_payment_method": method}
-    assert shop.sandbox.request("POST", "/v1/subscriptions", made).status == 200
+    shop.subscribe_elsewhere(shop.ended())
     assert (len(shop.holdings(delete_at_stripe=True).live), len(shop.holdings().live)) == (1, 0)
     with pytest.raises(NotErasable):
         shop.erase(delete_at_stripe=True)
