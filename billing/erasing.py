@@ -19,7 +19,7 @@ from billing.checkout.closing import close_lane, look_at_closed
 from billing.checkout.steps import Hands
 from billing.checkout.verify import Blocker
 from billing.clock import Clock
-from billing.customer_ledger import read_customer
+from billing.customer_ledger import open_customer, read_customer
 from billing.customers import adopt_made
 from billing.database import Database
 from billing.doorbell import Doorbell
@@ -54,7 +54,8 @@ def count_holdings(
     """
     with database.read() as connection:
         row = read_customer(connection, user_id)
-        if row is None:
+        # Somebody on a product trial that they never bought after has that only.
+        if row is None and not erasure_ledger.has_trial(connection, user_id):
             raise NotErasable("This ledger has no user of that id: nothing personal is kept of them.")
         customer_ids = erasure_ledger.customers_of(connection, user_id)
         holdings = erasure_ledger.count(connection, user_id, customer_ids)
@@ -87,6 +88,7 @@ def erase_user(
     if found.live:  # 1
         raise _still_billed(user_id, found.live, at)
     with database.write() as connection:
+        open_customer(connection, user_id=user_id, email=None, now=clock.now())  # where there is none: the tombstone
         lane_id = erasure_ledger.open_lane(connection, user_id, catalog.product)
     with database.write() as connection:  # 2
         turned_away = erasure_ledger.mark(connection, user_id, lane_id, reason=reason, now=clock.now())

@@ -24,6 +24,7 @@ from billing.models import (
     lanes,
     operations,
     outbox,
+    product_trials,
 )
 
 FORGOTTEN = "forgotten"
@@ -64,6 +65,11 @@ def customers_of(connection: sa.Connection, user_id: str) -> list[str]:
     former = sa.select(attempts.c.parameters["customer"].as_string()).distinct()
     former = former.join(lanes, lanes.c.id == attempts.c.lane_id).where(lanes.c.user_id == user_id)
     return sorted({id_ for id_ in [now, *connection.scalars(former)] if id_})
+
+
+def has_trial(connection: sa.Connection, user_id: str) -> bool:
+    """Whether a product trial was begun for the user, of whichever product."""
+    return bool(connection.scalar(sa.select(sa.exists().where(product_trials.c.user_id == user_id))))
 
 
 def count(connection: sa.Connection, user_id: str, customer_ids: Sequence[str]) -> Holdings:

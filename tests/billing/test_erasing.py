@@ -19,6 +19,7 @@ from billing.models import CheckoutStatus, customers, events, lanes, metadata, o
 from billing.operations.deciding import Kind
 from billing.operations.requests import record_operation
 from billing.reports import customer_problem
+from billing.subscriptions import trial_ledger
 from tests.billing.reconciling import Shop as Delivered
 from tests.builders import build_event
 from tests.checkout_world import ORIGIN
@@ -185,6 +186,22 @@ def test_user_without_any_customer_is_erased_too(shop):
     assert CANARY not in shop.dump()
     with pytest.raises(NotErasable, match="no user"):
         shop.erase("user_9")
+
+
+def test_user_who_only_had_a_product_trial_is_erased_too(shop):
+    """SUB-50, SUB-55: they have no row of a customer; a look changes nothing, and erasing leaves the tombstone."""
+    now = shop.clock.now()
+    with shop.database.write() as connection:
+        trial_ledger.begin(connection, "user_1", shop.catalog.product, days=7, now=now)
+    before = shop.dump()
+    assert shop.holdings().holdings == Holdings()
+    assert shop.dump() == before
+    assert shop.erase() == Holdings()
+    assert (shop.row().erased_at, shop.row().erasure_finished_at) == (now, now)
+    with pytest.raises(UserErased):
+        shop.ask_personally()
+    with pytest.raises(NotErasable, match="no user"):
+        shop.erase("user_2")
 
 
 # --- what comes late
