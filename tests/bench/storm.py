@@ -58,11 +58,19 @@ class Client:
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         sent_at = time.time()
         text = None if body is None else json.dumps(body)
-        self._connection.request(method, path, body=text, headers={**self._headers, **headers})
-        answer = self._connection.getresponse()
+        try:
+            answer = self._send(method, path, text, headers)
+        except http.client.RemoteDisconnected:  # idle for longer than the server keeps it: what only reads goes again
+            if method != "GET":
+                raise
+            answer = self._send(method, path, text, headers)
         came_at = time.time()
         read = answer.read()
         return Answer(answer.status, json.loads(read), answer.headers.get("Location"), sent_at, came_at)
+
+    def _send(self, method: str, path: str, text: str | None, headers: dict[str, str]) -> http.client.HTTPResponse:
+        self._connection.request(method, path, body=text, headers={**self._headers, **headers})
+        return self._connection.getresponse()
 
     def close(self) -> None:
         self._connection.close()
