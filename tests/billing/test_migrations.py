@@ -1,4 +1,4 @@
-"""The migrations and the tables of `billing/models.py` say the same (LED-15)."""
+"""The migrations and the tables of `billing/models/` say the same (LED-15)."""
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
