@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
@@ -17,22 +18,29 @@ from billing.logs import configure_logging
 from billing.process import die_with
 from billing.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 APPLICATION = "app.wsgi:application"
 KEYS = ("STRIPE_API_KEY", "STRIPE_API_KEY_FILE")
 STOP_SECONDS = 30  # longer than the longest wait (20 s), shorter than the grace period of the compose file (75 s)
 # Granian counts connections, idle ones too: measured, 2 * threads let 128 silent clients shut everybody out.
 MOST_CONNECTIONS = 8192
 HEADER_MILLISECONDS = 10_000  # a client that dribbles its headers is let go
+GIVEN_UP = "A process of the web died again within seconds. The web ends, for its supervisor to start it anew."
 
 
 def serve(
     settings: Settings, *, workers: int, threads: int, load: Callable[..., Callable[..., Any]] | None = None
 ) -> None:
-    """Serve until SIGTERM or SIGINT; requests in hand are answered first. `load` gives another application."""
+    """Serve until SIGTERM or SIGINT; requests in hand are answered first. `load` gives another application.
+
+    A process of ours that dies is started again, unless it dies again within 5.5 s. That number is granian's own, and
+    not to be set: then this ends with exit code 1, and its supervisor starts it anew (WHK-97).
+    """
     for name in KEYS:
         os.environ.pop(name, None)
     configure_logging(settings, process="web")
-    Server(
+    server = Server(
         APPLICATION,
         address=settings.bind,
         port=settings.port,
@@ -46,7 +54,13 @@ def serve(
         log_level=LogLevels.error,  # its warnings are about the number of threads, which is meant
         log_dictconfig=LOGGING,
         websockets=False,
-    ).serve(target_loader=load or _load, wrap_loader=False)
+    )
+    try:
+        server.serve(target_loader=load or _load, wrap_loader=False)
+    except SystemExit:
+        if server.interrupt_children:
+            log.error("web.given_up", sentence=GIVEN_UP)  # noqa: TRY400  # no traceback: it says it all
+        raise
 
 
 def _load() -> Callable[..., Any]:

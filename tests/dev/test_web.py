@@ -84,6 +84,37 @@ def test_killed_web_leaves_no_process_that_holds_the_port(web: tuple["subprocess
     assert not _ready(address)
 
 
+def test_process_of_the_web_that_dies_is_followed_by_another_one(web: tuple["subprocess.Popen[bytes]", str]) -> None:
+    """WHK-97"""
+    server, address = web
+    successor = _killed(server)
+    wait_until(lambda: _ready(address), lambda: "an answer of the next one")
+    assert successor in descendants(server.pid)
+    assert server.poll() is None
+
+
+def test_web_whose_process_dies_at_once_again_says_so_and_ends(
+    web: tuple["subprocess.Popen[bytes]", str], tmp_path: Path
+) -> None:
+    """WHK-97"""
+    server, _ = web
+    below = descendants(server.pid)
+    os.kill(_killed(server, below[0]), signal.SIGKILL)
+    assert server.wait(15) == 1
+    assert running(below) == []
+    lines = [json.loads(line) for line in (tmp_path / "output").read_text("utf-8").splitlines() if line[:1] == "{"]
+    assert lines[-1]["event"] == "web.given_up"
+    assert lines[-1]["level"] == "error"
+
+
+def _killed(server: "subprocess.Popen[bytes]", pid: int | None = None) -> int:
+    """Kill a process of the web; the one that was started in its place."""
+    before = descendants(server.pid)
+    os.kill(pid or before[0], signal.SIGKILL)
+    wait_until(lambda: set(descendants(server.pid)) - set(before), lambda: "another process")
+    return (set(descendants(server.pid)) - set(before)).pop()
+
+
 def test_client_that_dribbles_its_headers_disturbs_nobody(web: tuple["subprocess.Popen[bytes]", str]) -> None:
     """Faults row 67."""
     _, address = web
