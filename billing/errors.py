@@ -45,7 +45,7 @@ class LedgerConflict(LedgerUnavailable):
     """The database undid a transaction for another one's sake; nothing of it was written."""
 
 
-# --- Stripe's answers, translated once, in stripe_gateway.py
+# --- Stripe's answers, translated once, in stripe_gateway/translating.py
 
 
 class StripeUnclear(TransientError):

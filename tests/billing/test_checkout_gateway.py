@@ -21,7 +21,7 @@ from billing.pace import Pace
 from billing.services import build_services
 from billing.settings import load_settings
 from billing.stripe_gateway import LiveStripe
-from billing.stripe_http import MOST_BYTES
+from billing.stripe_gateway.http import MOST_BYTES
 from sandbox.core import Sandbox
 from sandbox.server import running
 
