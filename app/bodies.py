@@ -12,6 +12,7 @@ from flask import Request
 from pydantic import BaseModel, ValidationError
 
 from app.errors import BodyTooLarge, InvalidJson, UnsupportedMediaType
+from app.limits import aside
 from billing.errors import InvalidRequest
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -51,8 +52,9 @@ def read_bytes(request: Request, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise BodyTooLarge(limit)
     body = bytearray()
-    while piece := request.stream.read(limit + 1 - len(body)):  # at the limit that is read(0): nothing
-        body += piece
+    with aside(request.environ):  # a connection may take its time
+        while piece := request.stream.read(limit + 1 - len(body)):  # at the limit that is read(0): nothing
+            body += piece
     if len(body) > limit:
         raise BodyTooLarge(limit)
     return bytes(body)

@@ -17,7 +17,7 @@ from app.auth import Identity
 from app.bodies import read_body, read_optional_body
 from app.checkouts import RETRY_AFTER_SECONDS, idempotency_key, is_heard, preferred_wait, private
 from app.errors import PROBLEMS, matches, problem
-from app.limits import RateLimit, Seats, Turns
+from app.limits import RateLimit, Seats, Turns, aside
 from app.schemas import NoBody, PortalBody, ServerBody, ServerPortalBody, ServerSwitchBody, SwitchBody
 from billing.clock import iso
 from billing.doorbell import SILENCE
@@ -41,7 +41,7 @@ def change_routes(
     routes = Blueprint("changes", __name__)
 
     def await_answer(operation_id: str, user_id: str, seconds: float, *, told: bool = True) -> OperationView:
-        with waiters.take(user_id) as seated:
+        with aside(request.environ), waiters.take(user_id) as seated:
             return await_operation(
                 operation_id,
                 user_id=user_id,

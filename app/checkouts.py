@@ -16,7 +16,7 @@ from prometheus_client import Counter, Histogram
 from app.auth import Identity
 from app.bodies import read_body
 from app.errors import PROBLEMS, matches, problem
-from app.limits import RateLimit, Seats, Turns
+from app.limits import RateLimit, Seats, Turns, aside
 from app.schemas import CheckoutBody, ServerCheckoutBody
 from billing.checkout.requests import CheckoutRequest, await_checkout, read_checkout, record_checkout
 from billing.checkout.view import CheckoutView
@@ -50,7 +50,7 @@ def checkout_routes(
     def await_answer(checkout_id: str, user_id: str, seconds: float, *, told: bool = True) -> CheckoutView:
         if seconds <= 0:
             return read_checkout(checkout_id, user_id=user_id, database=services.database, clock=services.clock)
-        with waiters.take(user_id) as seated:
+        with aside(request.environ), waiters.take(user_id) as seated:
             return await_checkout(
                 checkout_id,
                 user_id=user_id,

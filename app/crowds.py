@@ -1,8 +1,9 @@
 """Crowds: a caller who has too many requests in hand at once gets 429 for the next, before anything is done for it.
 
 Counted by the credential as it was sent, unread, and answered in front of Flask: what a storm of a thousand costs the
-others is what turning it away costs. Server keys speak for many users and have no such limit; their users have their
-shares of seats and turns like everybody's (API-38).
+others is what turning it away costs. Those in hand are worked on one after the other, from their first step to their
+last; whoever waits for a body or a worker steps aside. Server keys speak for many users and have no such limits; their
+users have their shares of seats and turns like everybody's (API-38).
 """
 
 import json
@@ -14,7 +15,7 @@ from flask import Flask
 
 from app.auth import Identity
 from app.errors import PROBLEMS
-from app.limits import Share
+from app.limits import TURN, Share, Turns
 from app.security import ANSWER_POLICY
 
 RETRY_AFTER_SECONDS = 1  # by then most of what this caller has in hand is answered
@@ -37,8 +38,8 @@ _HEADERS = [
 ]
 
 
-def turn_crowds_away(app: Flask, *, identity: Identity, shares: Share, origins: Collection[str]) -> None:
-    """Count each caller's requests in hand, and answer those beyond their share."""
+def turn_crowds_away(app: Flask, *, identity: Identity, shares: Share, turns: Turns, origins: Collection[str]) -> None:
+    """Count each caller's requests in hand, answer those beyond their share, and line up the others."""
     handle = app.wsgi_app
 
     def counted(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -48,7 +49,8 @@ def turn_crowds_away(app: Flask, *, identity: Identity, shares: Share, origins: 
         with shares.take(credential) as taken:
             if not taken:
                 return _turned_away(environ.get("HTTP_ORIGIN", ""), origins, start_response)
-            return handle(environ, start_response)  # our answers are made whole before this returns
+            with turns.take(credential) as environ[TURN]:
+                return handle(environ, start_response)  # our answers are made whole before this returns
 
     app.wsgi_app = counted  # type: ignore[method-assign]
 

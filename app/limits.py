@@ -9,8 +9,9 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import structlog
 from limits import RateLimitItem, parse
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 # 0.5 s: a Redis that takes longer to count is treated as down, for PAUSE_SECONDS.
 TIMEOUT_SECONDS = 0.5
 PAUSE_SECONDS = 5.0
+TURN = "onelane.turn"  # in the WSGI environment of a request that has its caller's turn
 
 
 class RateLimit:
@@ -82,6 +84,22 @@ class Share:
                         del self._held[who]
 
 
+class Turn:
+    """One's turn, to be had by one of a caller's requests at a time; who waits for something else steps aside."""
+
+    def __init__(self, line: threading.Semaphore) -> None:
+        self._line = line
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let the next one in for the block, and stand in line again after it."""
+        self._line.release()
+        try:
+            yield
+        finally:
+            self._line.acquire()
+
+
 class Turns:
     """So many of each caller's requests are worked on at once; their further ones stand in line, one thread each."""
 
@@ -91,19 +109,25 @@ class Turns:
         self._guard = threading.Lock()
 
     @contextmanager
-    def take(self, who: str) -> Iterator[None]:
+    def take(self, who: str) -> Iterator[Turn]:
         """Wait for one's turn, and have it for the block."""
         with self._guard:
             line, count = self._lines.get(who) or (threading.Semaphore(self._at_once), 0)
             self._lines[who] = (line, count + 1)
         try:
             with line:
-                yield
+                yield Turn(line)
         finally:
             with self._guard:
                 line, count = self._lines.pop(who)
                 if count > 1:
                     self._lines[who] = (line, count - 1)
+
+
+def aside(environ: dict[str, Any]) -> AbstractContextManager[None]:
+    """For the block in which this request waits for somebody else: its caller's next one is worked on meanwhile."""
+    turn: Turn | None = environ.get(TURN)
+    return turn.aside() if turn else nullcontext()
 
 
 class Seats:
