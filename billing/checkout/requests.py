@@ -111,7 +111,7 @@ def await_checkout(
     database: Database,
     doorbell: Doorbell,
     clock: Clock = SYSTEM_CLOCK,
-    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    turn: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> CheckoutView:
     """The checkout as soon as it is answered, or as it is after that many seconds. Raises NotFound.
 
