@@ -10,7 +10,10 @@ from billing.catalog import Catalog, load_catalog
 from billing.clock import Clock, SystemClock
 from billing.database import Database
 from billing.doorbell import POLL_SECONDS, Doorbell, RedisDoorbell
+from billing.errors import ConfigurationError
+from billing.installation import bind
 from billing.locks import Locks, RedisLocks
+from billing.migrate import is_current
 from billing.queue import CeleryQueue, Queue, create_producer, writes_directly
 from billing.redis_client import connect_redis
 from billing.settings import Settings
@@ -52,6 +55,20 @@ def build_services(settings: Settings) -> Services:
         stripe=_stripe(settings, clock),
         clock=clock,
     )
+
+
+def bound_stripe(services: Services, *, why: str) -> StripeGateway:
+    """Stripe, once the ledger has its tables and belongs to the key's account; `why` it is needed is for the operator.
+
+    With another account's key every customer would look gone. Raises ConfigurationError; TransientError when Stripe or
+    the ledger does not answer.
+    """
+    if services.stripe is None:
+        raise ConfigurationError(f"STRIPE_API_KEY is not set. Set it: {why}")
+    if not is_current(services.database):
+        raise ConfigurationError("The ledger lacks this version's tables. Run `onelane db upgrade` first.")
+    bind(database=services.database, stripe=services.stripe, settings=services.settings, clock=services.clock)
+    return services.stripe
 
 
 def _notifier(settings: Settings) -> Notifier:

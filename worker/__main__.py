@@ -15,13 +15,11 @@ import structlog
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.signals import setup_logging
 
-from billing.errors import ConfigurationError, TransientError
-from billing.installation import bind
+from billing.errors import TransientError
 from billing.jobs import QUEUES
 from billing.logs import configure_logging
-from billing.migrate import is_current
 from billing.process import plain_exits
-from billing.services import Services, build_services
+from billing.services import Services, bound_stripe, build_services
 from billing.settings import Settings, load_settings
 from worker.celery import create_celery
 from worker.consuming import consume
@@ -49,7 +47,7 @@ def work(queues: str, concurrency: int, name: str, alive_file: Path | None) -> N
         chosen = _checked(queues)
         services = build_services(settings)
         _ = services.notifier  # a module of handlers that cannot be imported stops the start, not the first change
-        _wait_until_ready(settings, services, alive_file)
+        _wait_until_ready(services)
         celery = create_celery(settings, services=lambda: services)
         sys.exit(consume(celery, queues=chosen, concurrency=concurrency, name=name, alive_file=alive_file))
 
@@ -85,16 +83,11 @@ def _checked(queues: str) -> list[str]:
     return chosen or list(QUEUES)
 
 
-def _wait_until_ready(settings: Settings, services: Services, alive_file: Path | None) -> None:
+def _wait_until_ready(services: Services) -> None:
     """Return once the ledger has its tables and is bound to the key's account. Raises ConfigurationError."""
-    stripe = services.stripe
-    if stripe is None:
-        raise ConfigurationError("STRIPE_API_KEY is not set. Set it: workers are who talks to Stripe.")
     for turn in range(sys.maxsize):
         try:
-            if not is_current(services.database):
-                raise ConfigurationError("The ledger lacks this version's tables. Run `onelane db upgrade` first.")
-            bind(database=services.database, stripe=stripe, settings=settings, clock=services.clock)
+            bound_stripe(services, why="workers are who talks to Stripe.")
         except TransientError as error:
             log.warning("worker.waits", error=error.code, sentence=error.sentence)
             time.sleep(WAIT_SECONDS[min(turn, len(WAIT_SECONDS) - 1)])

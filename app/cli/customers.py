@@ -21,11 +21,9 @@ from billing.customers import CUSTOMER_ID, claim_customer
 from billing.database import Database
 from billing.erasing import Found, count_holdings, erase_user
 from billing.erasure_ledger import Holdings
-from billing.errors import ConfigurationError, PermanentError
-from billing.installation import bind
+from billing.errors import PermanentError
 from billing.logs import configure_logging
-from billing.migrate import is_current
-from billing.services import build_services
+from billing.services import bound_stripe, build_services
 from billing.settings import load_settings
 
 log = structlog.get_logger(__name__)
@@ -78,14 +76,10 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
     """Remove what is personal about a user, for good. Refused while a subscription of theirs is live."""
     settings = load_settings()
     services = build_services(settings)
-    if services.stripe is None:
-        raise ConfigurationError("STRIPE_API_KEY is not set. Set it: nobody is erased whom Stripe still bills.")
-    if not is_current(services.database):
-        raise ConfigurationError("The ledger lacks this version's tables. Run `onelane db upgrade` first.")
-    bind(database=services.database, stripe=services.stripe, settings=settings, clock=services.clock)
+    stripe = bound_stripe(services, why="nobody is erased whom Stripe still bills.")
     at_hand: dict[str, Any] = {
         "database": services.database,
-        "stripe": services.stripe.behind_buyers(),
+        "stripe": stripe.behind_buyers(),
         "catalog": services.catalog,
         "delete_at_stripe": delete_at_stripe,
     }

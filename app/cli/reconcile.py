@@ -15,12 +15,11 @@ import structlog
 
 from app.cli.options import Moment, as_json, bulk_write, stop_by_signal
 from billing.clock import iso
-from billing.errors import ConfigurationError, StripeUnclear, TransientError
-from billing.installation import bind
+from billing.errors import StripeUnclear, TransientError
 from billing.logs import configure_logging
-from billing.migrate import is_current
-from billing.services import Services, build_services
+from billing.services import Services, bound_stripe, build_services
 from billing.settings import load_settings
+from billing.stripe_gateway import StripeGateway
 from billing.webhooks.reconciling import reconcile
 from billing.webhooks.upkeep_ledger import Upkeep
 
@@ -49,16 +48,11 @@ def reconcile_command(
     """
     settings = load_settings()
     services = build_services(settings)
-    if services.stripe is None:
-        raise ConfigurationError("STRIPE_API_KEY is not set. Set it: reconciling asks Stripe.")
-    if not is_current(services.database):
-        raise ConfigurationError("The ledger lacks this version's tables. Run `onelane db upgrade` first.")
-    # With another account's key every customer would look gone.
-    bind(database=services.database, stripe=services.stripe, settings=settings, clock=services.clock)
+    stripe = bound_stripe(services, why="reconciling asks Stripe.")
     if not dry_run and not yes and sys.stdin.isatty():
         click.confirm(f"Reconcile {services.database.url!r} with Stripe?", abort=True)
     with stop_by_signal() as stop:
-        row = _run(services, since=since, full=full, dry=dry_run, stop=stop, progress=Progress())
+        row = _run(services, stripe, since=since, full=full, dry=dry_run, stop=stop, progress=Progress())
     if as_json:
         about = {"since": iso(row.since), "until": iso(row.until), "mark": iso(row.mark)}
         click.echo(json.dumps({**about, "dry_run": dry_run, "finished": not row.unfinished, **row.report}, indent=2))
@@ -73,6 +67,7 @@ def reconcile_command(
 
 def _run(
     services: Services,
+    stripe: StripeGateway,
     *,
     since: datetime | None,
     full: bool,
@@ -81,13 +76,12 @@ def _run(
     progress: "Progress",
 ) -> Upkeep:
     """To the end, past failures in passing. Raises TransientError when they last, or another one is at it."""
-    assert services.stripe is not None, "checked before"
     for turn, wait in enumerate((*WAIT_SECONDS, 0)):
         again = turn > 0 and not dry  # what was begun is gone on with
         try:
             row = reconcile(
                 database=services.database,
-                stripe=services.stripe,
+                stripe=stripe,
                 locks=services.locks,
                 queue=services.queue,
                 clock=services.clock,
