@@ -7,7 +7,6 @@ All cells run side by side in one world, each with a buyer of its own; each is a
 `KILLS=full` freezes for twice the lock's lifetime and sweeps every 30 s as production does; else 6 s and 1 s.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +16,12 @@ import pytest
 
 from tests.databases import Postgres
 from tests.kills.asking import in_background, thaw
+from tests.kills.steps import CHANGES, FULL, prepared
 from tests.kills.world import END_SECONDS, LOCK_SECONDS, World, running_world
 from tests.valkey import wait_until
 
-FULL = os.environ.get("KILLS") == "full"
 FROZEN_SECONDS = 2 * LOCK_SECONDS if FULL else LOCK_SECONDS + 1
 STEPS = ["2", "3", "customer", "4", "5", "6", "7", "8", "9", "10", "11"]
-CHANGES = ["4", "6", "8", "9", "11"]  # steps that are a compare-and-set
 CELLS = [
     *[(step, moment, what) for what in ("kill", "stop") for step in STEPS for moment in ("before", "after")],
     *[(step, "commit", what) for what in ("kill", "stop") for step in CHANGES],
@@ -39,7 +37,6 @@ QUICK = [
     ("6", "commit", "stop"),
 ]
 CHOSEN = CELLS if FULL else QUICK
-REPLACING = ("9", "10", "11")  # reached only where a buyer changes the plan
 # Frozen here, a worker holds an older view of the lane and has a compare-and-set before it: it must lose it. Elsewhere
 # it reads the lane anew, or sees that its lock is gone.
 STALE = {("2", "after"), ("4", "after"), *[(step, "before") for step in CHANGES]}
@@ -68,10 +65,8 @@ class Matrix:
         return run
 
     def _run(self, step: str, moment: str, what: str) -> float:
-        world, user_id, plan, creates = self._world, f"{what}-{moment}-{step}", "standard", 1
-        if step in REPLACING:
-            world.buy(user_id)
-            plan, creates = "commit", 2
+        world, user_id = self._world, f"{what}-{moment}-{step}"
+        plan, creates = prepared(world, user_id, step)
         world.arm(user_id, step, moment, what)
         begun = time.monotonic()
         answered = in_background(lambda: world.buy(user_id, plan=plan))

@@ -3,8 +3,6 @@
 Real processes; the same end check E as the matrix. `KILLS=full` does each at every step where it may matter.
 """
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,21 +10,13 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.kills.asking import in_background, thaw
-from tests.kills.postgres import KillablePostgres, killable_postgres
+from tests.kills.asking import in_background, stopped
+from tests.kills.postgres import KillablePostgres
+from tests.kills.steps import CHANGES, FULL, prepared
 from tests.kills.world import World, running_world
 from tests.valkey import wait_until
 
-FULL = os.environ.get("KILLS") == "full"
-CHANGES = ["4", "6", "8", "9", "11"]
-REPLACING = ("9", "10", "11")
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def postgres_of_ours() -> Iterator[KillablePostgres]:
-    with killable_postgres() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +24,6 @@ def world(postgres_of_ours: KillablePostgres, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("outages")
     with running_world(folder, database=postgres_of_ours.database, workers=4, sweep_seconds=1) as running:
         yield running
-
-
-def _begun(world: World, user_id: str, step: str) -> tuple[str, int]:
-    """A buyer for whom this step will be taken: the plan to ask for now, and the sessions made by the end."""
-    if step not in REPLACING:
-        return "standard", 1
-    world.buy(user_id)
-    return "commit", 2
 
 
 def _chosen(full: list[str], quick: list[str]) -> list[str]:
@@ -52,7 +34,7 @@ def _chosen(full: list[str], quick: list[str]) -> list[str]:
 def test_flushed_redis_lets_two_workers_in_and_only_one_changes_the_lane(world: World, step: str) -> None:
     """LAN-1, LAN-2; faults rows 20 and 21: FLUSHALL in the middle of a checkout, two holders of its lock."""
     user_id = f"flushed-{step}"
-    plan, creates = _begun(world, user_id, step)
+    plan, creates = prepared(world, user_id, step)
     world.arm(user_id, step, "before", "pause")
     answered = in_background(lambda: world.buy(user_id, plan=plan))
     paused = world.tripped(user_id)
@@ -67,19 +49,11 @@ def test_flushed_redis_lets_two_workers_in_and_only_one_changes_the_lane(world: 
 def test_queue_that_is_flushed_costs_time_only(world: World) -> None:
     """LED-8, CHK-13; faults row 20: the jobs are lost, the rows are not."""
     buyers = [f"unqueued-{number}" for number in range(5)]
-    workers = world.worker_pids()
-    asked = {}
-    try:
-        for pid in workers:
-            os.kill(pid, signal.SIGSTOP)
-        for user_id in buyers:
-            asked[user_id] = world.post(user_id, wait=0)
+    with stopped(world.worker_pids()):
+        statuses = {world.post(user_id, wait=0).status for user_id in buyers}
         with redis.Redis.from_url(world.valkey.url) as client:
             client.flushall()
-    finally:
-        for pid in workers:
-            thaw(pid)
-    assert {answer.status for answer in asked.values()} == {202}
+    assert statuses == {202}
     answers = [in_background(lambda user_id=user_id: world.buy(user_id)) for user_id in buyers]  # type: ignore[misc]
     for user_id, answered in zip(buyers, answers, strict=True):
         world.at_rest(user_id, answered()["url"], creates=1)
@@ -89,7 +63,7 @@ def test_queue_that_is_flushed_costs_time_only(world: World) -> None:
 def test_valkey_killed_and_back_without_its_data_costs_time_only(world: World, step: str) -> None:
     """LAN-1; faults row 19."""
     user_id = f"emptied-{step}"
-    plan, creates = _begun(world, user_id, step)
+    plan, creates = prepared(world, user_id, step)
     world.arm(user_id, step, "after", "pause")
     answered = in_background(lambda: world.buy(user_id, plan=plan))
     world.tripped(user_id)
@@ -110,7 +84,7 @@ def test_postgres_killed_at_a_commit_is_asked_again_when_it_is_back(
 ) -> None:
     """LAN-9; faults rows 23 and 24: the change is lost with the commit, and made again from the row as it is."""
     user_id = f"crashed-{step}-{moment}"
-    plan, creates = _begun(world, user_id, step)
+    plan, creates = prepared(world, user_id, step)
     world.arm(user_id, step, moment, "pause")
     answered = in_background(lambda: world.buy(user_id, plan=plan))
     world.tripped(user_id)

@@ -3,26 +3,18 @@
 `KILLS=full` takes a minute at 200 events a second, and 10,000 events at once.
 """
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kills.postgres import KillablePostgres, killable_postgres
+from tests.kills.postgres import KillablePostgres
 from tests.kills.sending import Sending
 from tests.kills.soak import soak, until_right
+from tests.kills.steps import FULL
 from tests.kills.world import running_world
 from tests.valkey import wait_until
 
-FULL = os.environ.get("KILLS") == "full"
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture(scope="module")
-def postgres_of_ours() -> Iterator[KillablePostgres]:
-    with killable_postgres() as server:
-        yield server
 
 
 @pytest.mark.parametrize(("seconds", "rate", "every"), [(60, 200, 5) if FULL else (10, 40, 2)])

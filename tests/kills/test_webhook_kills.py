@@ -15,11 +15,11 @@ import pytest
 
 from tests.databases import Postgres
 from tests.kills.asking import in_background, thaw
+from tests.kills.steps import FULL
 from tests.kills.subscribers import Subscribers
 from tests.kills.world import END_SECONDS, World, running_world
 from tests.valkey import wait_until
 
-FULL = os.environ.get("KILLS") == "full"
 STEPS = [("claim", "after"), ("fetch", "before"), ("fetch", "after"), ("write", "commit"), ("write", "after")]
 CELLS = [(*step, what) for what in ("kill", "stop") for step in STEPS]
 QUICK = [
@@ -46,11 +46,6 @@ def world(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
         ) as running,
     ):
         yield running
-
-
-@pytest.fixture(scope="module")
-def buyers(world: World) -> Subscribers:
-    return Subscribers(world)
 
 
 @pytest.mark.parametrize(("moment", "first"), [("commit", "recorded"), ("after", "duplicate")])

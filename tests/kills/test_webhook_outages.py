@@ -9,30 +9,23 @@ import signal
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 import redis
 import sqlalchemy as sa
 
 from billing.models import events
-from tests.kills.asking import thaw
-from tests.kills.postgres import KillablePostgres, killable_postgres
+from tests.kills.asking import stopped, thaw
+from tests.kills.postgres import KillablePostgres
+from tests.kills.steps import FULL
 from tests.kills.subscribers import Subscribers
 from tests.kills.world import END_SECONDS, World, running_world
 from tests.valkey import wait_until
 
-FULL = os.environ.get("KILLS") == "full"
 MANY = 100 if FULL else 20
 OUTAGE_SECONDS = 3  # workers ask for the next message once a second
 QUEUE = "onelane:webhooks"
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def postgres_of_ours() -> Iterator[KillablePostgres]:
-    with killable_postgres() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +40,6 @@ def world(postgres_of_ours: KillablePostgres, tmp_path_factory: pytest.TempPathF
         KILLS_CLOCKS_HOURS="2,-2,0,0",
     ) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def buyers(world: World) -> Subscribers:
-    return Subscribers(world)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +87,7 @@ def test_valkey_that_takes_no_writes_costs_time_only(
 @pytest.mark.parametrize("how", ["flushed", "killed"])
 def test_queue_that_is_lost_costs_time_only(world: World, buyers: Subscribers, many: list[str], how: str) -> None:
     """WHK-85; faults 19 and 20: FLUSHALL, or a Valkey that comes back without its data, with a full queue of events."""
-    with stopped(world):
+    with stopped(world.worker_pids()):
         event_ids = [buyers.change(whose) for whose in many]
         wait_until(lambda: recorded(world, event_ids) == len(many), "all are recorded", END_SECONDS)
         if how == "flushed":
@@ -118,7 +106,7 @@ def test_messages_that_are_dropped_and_doubled_have_one_effect_each(
     """WHK-86; fault 28: every tenth message is lost, every other one comes twice."""
     before = {whose: buyers.told(whose) for whose in many}
     dropped = doubled = 0
-    with stopped(world), redis.Redis.from_url(world.valkey.url) as client:
+    with stopped(world.worker_pids()), redis.Redis.from_url(world.valkey.url) as client:
         event_ids = [buyers.change(whose) for whose in many]
         wait_until(lambda: recorded(world, event_ids) == len(many), "all are recorded", END_SECONDS)
         waiting = client.lrange(QUEUE, 0, -1)
@@ -210,7 +198,7 @@ def test_worker_whose_clock_is_ahead_holds_nothing_back_when_it_dies(world: Worl
     """WHK-88; fault 30: its claim and its postponements would last for two hours by everybody else's clock."""
     whose = buyers.new()
     ahead = world.worker_pids(0)
-    with stopped(world, [pid for pid in world.worker_pids() if pid not in ahead]):
+    with stopped([pid for pid in world.worker_pids() if pid not in ahead]):
         world.arm(whose, "claim", "after", "kill")
         buyers.change(whose)
         assert [world.tripped(whose)] == ahead
@@ -223,19 +211,6 @@ def test_worker_whose_clock_is_ahead_holds_nothing_back_when_it_dies(world: Worl
 
 
 # --- how
-
-
-@contextmanager
-def stopped(world: World, pids: list[int] | None = None) -> Iterator[None]:
-    """Freeze workers for the block, all of them unless some are named."""
-    frozen = world.worker_pids() if pids is None else pids
-    try:
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in frozen:
-            thaw(pid)
 
 
 def figure(world: World, name: str) -> float:
