@@ -10,12 +10,43 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
 
 BUYERS_IN_A_ROW = 4
 SLOWEST = 1 / 20  # of the budget: that often a process asks at least, however often it is refused
 RECOVERY_SECONDS = 20.0  # from nothing to the whole budget
+LOOK_SECONDS = 5.0  # how often who waits looks after what it holds meanwhile
 BLAME_SECONDS = 1.0  # requests that were on their way together are refused together: that is one refusal
+
+
+class Look(Protocol):
+    """Looks after something while its thread is kept waiting, and when it is not any more."""
+
+    def __call__(self, *, waiting: bool) -> None:
+        """Raises nothing."""
+
+
+_look: ContextVar[Look | None] = ContextVar("look", default=None)
+
+
+@contextmanager
+def while_waiting(look: Look) -> Iterator[None]:
+    """Have this called every LOOK_SECONDS by whoever waits in this context, and before each request."""
+    token = _look.set(look)
+    try:
+        yield
+    finally:
+        _look.reset(token)
+
+
+def looked_after(*, waiting: bool) -> None:
+    """Call what this context's `while_waiting` named."""
+    look = _look.get()
+    if look is not None:
+        look(waiting=waiting)
 
 
 class Ticket:
@@ -91,11 +122,20 @@ class Pace:
         """Wait for one's turn."""
         with self._changed:
             ticket = self._turns.join(buyer=buyer)
-            while not ticket.called:
-                if self._turns.call(self._clock()):
+        while not self._called(ticket):
+            looked_after(waiting=True)
+        looked_after(waiting=False)
+
+    def _called(self, ticket: Ticket) -> bool:
+        """Whether it is its turn, within LOOK_SECONDS."""
+        with self._changed:
+            until = self._clock() + LOOK_SECONDS
+            while not ticket.called and (now := self._clock()) < until:
+                if self._turns.call(now):
                     self._changed.notify_all()
                 else:
-                    self._changed.wait(max(self._turns.due_in(self._clock()), 0.001))
+                    self._changed.wait(min(max(self._turns.due_in(self._clock()), 0.001), LOOK_SECONDS))
+            return ticket.called
 
     def refused(self) -> None:
         """Note a 429. Half to all of a second by chance, so that processes do not come back as one."""

@@ -4,9 +4,10 @@ Answers leave as plain dicts (an SDK object costs 25 times a plain parse), error
 writes once, because the protocols decide what to repeat.
 """
 
+import contextvars
 import copy
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
@@ -17,7 +18,7 @@ from prometheus_client import Counter
 
 from billing.clock import Clock
 from billing.errors import StripeUnclear
-from billing.pace import Pace
+from billing.pace import LOOK_SECONDS, Pace, looked_after
 from billing.stripe_gateway.http import BoundedClient, PacedClient
 from billing.stripe_gateway.port import Json, Page
 from billing.stripe_gateway.translating import translate
@@ -67,9 +68,9 @@ class Wire:
         return behind
 
     def together(self, *calls: Callable[[], Any]) -> list[Any]:
-        others = [self._readers.submit(call) for call in calls[1:]]
+        others = [self._readers.submit(contextvars.copy_context().run, call) for call in calls[1:]]
         first = [call() for call in calls[:1]]
-        return first + [other.result() for other in others]
+        return first + [_result(other) for other in others]
 
     def _all(self, route: str, **filters: Any) -> list[Json]:
         found: list[Json] = []
@@ -130,3 +131,11 @@ class Wire:
                 self._ahead = parsedate_to_datetime(date).timestamp() - self._clock.now().timestamp()
             except ValueError:
                 return  # a date that is none tells nothing
+
+
+def _result(read: "Future[Any]") -> Any:
+    """Its answer. While it waits for a thread, it does not look after what its caller holds: that is done here."""
+    while not wait([read], LOOK_SECONDS).done:
+        if not read.running():
+            looked_after(waiting=True)
+    return read.result()

@@ -175,13 +175,20 @@ def _whose(dialect: str) -> sa.Select[Any]:
     return sa.select(*columns).where(events.c.id == sa.bindparam("row_id"))
 
 
-def note_customer(connection: sa.Connection, event_row_id: int, *, token: str, customer_id: str) -> bool:
+def renew(connection: sa.Connection, ids: Iterable[int], *, token: str, until: datetime, attempts: int) -> int:
+    """Hold claimed events for longer, and count so many attempts more of them; how many are still ours."""
+    return _mine(connection, token, list(ids), claimed_until=until, attempts=events.c.attempts + attempts)
+
+
+def note_customer(
+    connection: sa.Connection, event_row_id: int, *, token: str, customer_id: str, counted: int = 1
+) -> bool:
     """Note whose event this is, once that was found out, and let go of it; False when the claim was lost.
 
     It takes its place among the customer's events, so that one fetch is for all of them. Of somebody who was erased the
-    payload goes now: while nobody knew whose it is, it was kept.
+    payload goes now: while nobody knew whose it is, it was kept. `counted`: as so many attempts; it was none.
     """
-    free = {"claim": None, "claimed_until": None, "attempts": events.c.attempts - 1}  # looking it up was no attempt
+    free = {"claim": None, "claimed_until": None, "attempts": events.c.attempts - counted}
     erased = sa.exists().where(customers.c.customer_id == customer_id, customers.c.erased_at.is_not(None))
     payload = sa.case((erased, sa.null()), else_=events.c.payload)
     return _mine(connection, token, [event_row_id], customer_id=customer_id, payload=payload, **free) == 1
@@ -201,9 +208,12 @@ def finish(
     return _mine(connection, token, list(ids), **end)
 
 
-def give_back(connection: sa.Connection, ids: Iterable[int], *, token: str, error: str, until: datetime) -> int:
-    """Let go of claimed events after a failure; nobody works on them before `until`."""
-    return _mine(connection, token, list(ids), claim=None, claimed_until=None, error=error, next_attempt_at=until)
+def give_back(
+    connection: sa.Connection, ids: Iterable[int], *, token: str, error: str, until: datetime, attempts: int = 0
+) -> int:
+    """Let go of claimed events after a failure; nobody works on them before `until`. `attempts`: to count more."""
+    free = {"claim": None, "claimed_until": None, "attempts": events.c.attempts + attempts}
+    return _mine(connection, token, list(ids), error=error, next_attempt_at=until, **free)
 
 
 def _mine(connection: sa.Connection, token: str, ids: list[int], **values: object) -> int:
@@ -230,8 +240,13 @@ def due(connection: sa.Connection, *, now: datetime, limit: int) -> list[int]:
 
 def waits(now: datetime, table: sa.FromClause = events) -> sa.ColumnElement[bool]:
     """For a worker, which may take it."""
-    first = table.c.attempts == 0
-    return sa.and_(table.c.status == EventStatus.PENDING, _is_free(now, table), sa.or_(first, _is_due(now, table)))
+    due = sa.or_(untried(table), _is_due(now, table))
+    return sa.and_(table.c.status == EventStatus.PENDING, _is_free(now, table), due)
+
+
+def untried(table: sa.FromClause = events) -> sa.ColumnElement[bool]:
+    """No attempt has come to an end, nor was one put off because Stripe asked to slow down."""
+    return sa.and_(table.c.attempts == 0, table.c.error.is_(None))
 
 
 def _is_free(now: datetime, table: sa.FromClause = events) -> sa.ColumnElement[bool]:

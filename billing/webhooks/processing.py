@@ -32,25 +32,26 @@ from billing.errors import (
 from billing.ids import SESSION, SUBSCRIPTION, id_like
 from billing.jobs import RECONCILE_ROW, ProcessEvent, Reconcile, RemedyDuplicates
 from billing.models import EventStatus
+from billing.pace import while_waiting
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.synchronizing import sync_customer
 from billing.webhooks import event_ledger, turn_ledger
 from billing.webhooks.event_ledger import Claimed
 from billing.webhooks.event_types import Ask, asks
+from billing.webhooks.holding import LEASE, Holding, is_scarcity
 from billing.webhooks.reconciling import begin_with_everybody
 from billing.webhooks.turn_ledger import Rest
 from billing.webhooks.whose import find_customer
 
-__all__ = ["process_event", "sync_customer"]
+__all__ = ["LEASE", "process_event", "sync_customer"]
 
 log = structlog.get_logger(__name__)
 
-# 25 s: with the sweep's 30 s, a killed worker's events are worked again within a minute. Stripe's slowest answers may
-# take longer; that harms nothing: another worker takes the same events, and the generation sorts out who writes.
-LEASE = timedelta(seconds=25)
 MAX_ATTEMPTS = 20  # with the backoff below about twelve hours
 MAX_BACKOFF_SECONDS = event_ledger.LONGEST_BACKOFF.total_seconds()
+# 5 s, half of it by chance, where Stripe asked to slow down: the process' pace grows slower, so the waits need not.
+SCARCE_SECONDS = 5.0
 SOON_SECONDS = 10  # up to here a delayed message, beyond it the sweep
 
 
@@ -89,18 +90,20 @@ def process_event(
     if not batch.events:
         return  # done already, not due, or somebody else is at it
     again = False
+    holding = Holding(batch.token, batch.ids, database=database, clock=clock)
     try:
-        if batch.customer_id is None:
-            again = _find_its_place(batch, database=database, stripe=stripe, queue=queue, clock=clock)
-        else:
-            _work(batch, database=database, stripe=stripe, queue=queue, clock=clock, catalog=catalog)
-            _wake_next(batch, database=database, queue=queue, clock=clock)
+        with while_waiting(holding.keep):
+            if batch.customer_id is None:
+                again = _find_its_place(batch, holding, database=database, stripe=stripe, queue=queue, clock=clock)
+            else:
+                _work(batch, database=database, stripe=stripe, queue=queue, clock=clock, catalog=catalog)
+                _wake_next(batch, database=database, queue=queue, clock=clock)
     except LedgerUnavailable:
         raise  # nothing can be noted; the lease ends by itself
     except OnelaneError as error:
-        _note_failure(batch, error, database=database, queue=queue, clock=clock)
+        _note_failure(batch, holding, error, database=database, queue=queue, clock=clock)
     except Exception as error:
-        _note_failure(batch, error, database=database, queue=queue, clock=clock)
+        _note_failure(batch, holding, error, database=database, queue=queue, clock=clock)
         raise  # a bug: the events wait, and whoever watches the worker hears of it
     if again:
         process_event(event_row_id, database=database, stripe=stripe, queue=queue, clock=clock, catalog=catalog)
@@ -141,13 +144,18 @@ def _wake_next(batch: Batch, *, database: Database, queue: Queue, clock: Clock, 
         queue.send(ProcessEvent(waiting, about=batch.customer_id))
 
 
-def _find_its_place(batch: Batch, *, database: Database, stripe: StripeGateway, queue: Queue, clock: Clock) -> bool:
+def _find_its_place(
+    batch: Batch, holding: Holding, *, database: Database, stripe: StripeGateway, queue: Queue, clock: Clock
+) -> bool:
     """Step 3: whether it is known now whose this is, so that it can be claimed with the others of that customer."""
     [event] = batch.events
     found = find_customer(event, database=database, stripe=stripe)
+    counted = holding.end()
     with database.write() as connection:
         if found.customer_id:
-            return event_ledger.note_customer(connection, event.id, token=batch.token, customer_id=found.customer_id)
+            return event_ledger.note_customer(
+                connection, event.id, token=batch.token, customer_id=found.customer_id, counted=counted
+            )
         status = EventStatus.DONE if found.everybody else EventStatus.IGNORED
         if _close(connection, batch, batch.ids, status, clock=clock) and found.everybody:
             begin_with_everybody(connection, clock=clock)
@@ -203,20 +211,25 @@ def _named(pattern: re.Pattern[str], events: Sequence[Claimed]) -> set[str]:
     return {id_ for event in events if (id_ := id_like(pattern, event.object_id))}
 
 
-def _note_failure(batch: Batch, error: Exception, *, database: Database, queue: Queue, clock: Clock) -> None:
-    """Step 5: back off with jitter, or bury. A key that Stripe refuses is the operator's fault, not the event's."""
+def _note_failure(
+    batch: Batch, holding: Holding, error: Exception, *, database: Database, queue: Queue, clock: Clock
+) -> None:
+    """Step 5: back off with jitter, or bury. A key that Stripe refuses is the operator's fault, not the event's; what
+    waited for Stripe's budget was no attempt (WHK-95)."""
     now = clock.now()
     reason = error.sentence if isinstance(error, OnelaneError) else type(error).__name__
     hopeless = isinstance(error, PermanentError) and not isinstance(error, StripeMisconfigured)
-    dead = [event.id for event in batch.events if hopeless or event.attempts >= MAX_ATTEMPTS]
+    scarce = is_scarcity(error)
+    dead = [event.id for event in batch.events if hopeless or (event.attempts >= MAX_ATTEMPTS and not scarce)]
     waiting = [event for event in batch.events if event.id not in dead]
     delay = _delay(max((event.attempts for event in waiting), default=1), error)
     ids = [event.id for event in waiting]
     until = now + timedelta(seconds=delay)
+    more = (0 if scarce else 1) - holding.end()
 
     def note(connection: sa.Connection) -> None:
         event_ledger.finish(connection, dead, token=batch.token, status=EventStatus.DEAD, now=now, error=reason)
-        event_ledger.give_back(connection, ids, token=batch.token, error=reason, until=until)
+        event_ledger.give_back(connection, ids, token=batch.token, error=reason, until=until, attempts=more)
 
     committed(database, note)
     if dead:
@@ -225,8 +238,8 @@ def _note_failure(batch: Batch, error: Exception, *, database: Database, queue: 
     if waiting:
         log.warning("event.postponed", event_row_ids=ids, error=reason, delay_seconds=round(delay, 1))
         if soon:
-            # A name of this attempt's own: any other would be kept back by a wake-up that comes before the row's time.
-            about = f"{ids[0]}:retry:{waiting[0].attempts}"
+            # A name of this turn's own: any other would be kept back by a wake-up that comes before the row's time.
+            about = f"{ids[0]}:retry:{batch.token}"
             queue.send(ProcessEvent(ids[0], about=about), delay_seconds=delay + 0.5)  # past the row's own time
     # Where that comes soon, it is for whatever came meanwhile, too: but a buyer's first attempt does not wait for it.
     _wake_next(batch, database=database, queue=queue, clock=clock, awaited=soon)
@@ -235,6 +248,6 @@ def _note_failure(batch: Batch, error: Exception, *, database: Database, queue: 
 def _delay(attempts: int, error: Exception) -> float:
     """1, 2, 4 ... 3600 s, half of it by chance so that a thousand events do not come back as one; never earlier than
     Stripe asked for."""
-    longest = float(min(2 ** (attempts - 1), MAX_BACKOFF_SECONDS))
+    longest = SCARCE_SECONDS if is_scarcity(error) else float(min(2 ** (attempts - 1), MAX_BACKOFF_SECONDS))
     asked = (error.retry_after or 0.0) if isinstance(error, StripeUnclear) else 0.0
     return max(min(asked, MAX_BACKOFF_SECONDS), random.uniform(longest / 2, longest))  # noqa: S311 - spread, not secrecy

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing.models import EventStatus, ReplayState, events, replayed_events, replays
+from billing.webhooks.event_ledger import untried
 
 REPLAYABLE = (EventStatus.DONE, EventStatus.IGNORED, EventStatus.DEAD, EventStatus.PENDING)  # never `rejected`
 
@@ -151,7 +152,7 @@ def note_replayed(connection: sa.Connection, replay_id: int, replayed: int) -> N
 
 def untouched(connection: sa.Connection, ids: Sequence[int]) -> list[int]:
     """Those of the events that no worker has taken yet."""
-    waiting = (events.c.id.in_(ids), events.c.status == EventStatus.PENDING, events.c.attempts == 0)
+    waiting = (events.c.id.in_(ids), events.c.status == EventStatus.PENDING, events.c.claim.is_(None), untried())
     return list(connection.scalars(sa.select(events.c.id).where(*waiting)))
 
 
@@ -175,9 +176,7 @@ def _matching(chosen: EventFilter, now: datetime) -> list[sa.ColumnElement[bool]
 def _is_free(now: datetime) -> sa.ColumnElement[bool]:
     """Finished, or failed before and waiting; in nobody's hands. What waits for its first attempt needs no replay."""
     unheld = sa.or_(events.c.claimed_until.is_(None), events.c.claimed_until <= now)
-    return sa.and_(
-        events.c.status.in_(REPLAYABLE), unheld, sa.or_(events.c.status != EventStatus.PENDING, events.c.attempts > 0)
-    )
+    return sa.and_(events.c.status.in_(REPLAYABLE), unheld, sa.or_(events.c.status != EventStatus.PENDING, ~untried()))
 
 
 def _of_type(type_: str) -> sa.ColumnElement[bool]:

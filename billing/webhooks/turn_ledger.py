@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from billing.models import events, projections
-from billing.webhooks.event_ledger import waits
+from billing.webhooks.event_ledger import untried, waits
 from billing.webhooks.event_types import AWAITED
 
 # 1 s from one fetch of a customer to the next: of the dozen events that a payment makes within 2 s, the first is
@@ -47,7 +47,7 @@ def rest_of(connection: sa.Connection, event_row_id: int, *, now: datetime) -> R
 def _fetched(event_row_id: int, *, now: datetime) -> sa.Select[tuple[str, datetime]]:
     woken, waiting = events.alias(), events.alias()
     something = sa.exists().where(waiting.c.customer_id == projections.c.customer_id, waits(now, waiting))
-    awaited = something.where(waiting.c.attempts == 0, waiting.c.type.in_(AWAITED))
+    awaited = something.where(untried(waiting), waiting.c.type.in_(AWAITED))
     return (
         sa.select(projections.c.customer_id, projections.c.synced_at)
         .join(woken, woken.c.customer_id == projections.c.customer_id)
@@ -69,5 +69,5 @@ def next_of(connection: sa.Connection, customer_id: str, *, now: datetime, await
     """
     theirs = sa.select(events.c.id).where(events.c.customer_id == customer_id, waits(now))
     if awaited:
-        theirs = theirs.where(events.c.attempts == 0, events.c.type.in_(AWAITED))
+        theirs = theirs.where(untried(), events.c.type.in_(AWAITED))
     return connection.scalar(theirs.order_by(events.c.id).limit(1))

@@ -136,7 +136,8 @@ def test_replayed_event_waits_since_its_replay(put, replay, database, clock):
         ("done", {}, 1),
         ("ignored", {}, 1),
         ("rejected", {}, 0),
-        ("pending", {"attempts": 0}, 0),  # waits for its first attempt anyway
+        ("pending", {"attempts": 0, "error": None}, 0),  # waits for its first attempt anyway
+        ("pending", {"attempts": 0}, 1),  # put off, since Stripe asked to slow down
         ("pending", {"next_attempt_at": NOON + timedelta(hours=1)}, 1),  # waits after a failure: now, please
         ("pending", {"claim": "worker", "claimed_until": NOON + LEASE}, 0),  # somebody is at it
         ("pending", {"claim": "killed", "claimed_until": NOON - LEASE}, 1),

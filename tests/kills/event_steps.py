@@ -18,7 +18,7 @@ import worker.tasks
 from billing.clock import SystemClock
 from billing.models import events
 from billing.subscriptions import projection_ledger, synchronizing
-from billing.webhooks import ingest, processing
+from billing.webhooks import holding, ingest, processing
 from billing.webhooks.group_commit import Delivery, GroupCommit
 from tests.kills.arming import Now, always, around, trip
 
@@ -107,7 +107,7 @@ def arm_processing() -> None:
 def move_times(number: int) -> None:
     """Shorten what a test cannot wait for, and set this worker's clock, as the environment says."""
     if seconds := os.environ.get("KILLS_LEASE_SECONDS"):
-        processing.LEASE = timedelta(seconds=float(seconds))
+        processing.LEASE = holding.LEASE = timedelta(seconds=float(seconds))
     if seconds := os.environ.get("KILLS_VISIBILITY_SECONDS"):
         options = billing.queue._transport_options
         short = {"visibility_timeout": float(seconds), "unacked_restore_interval": 1}
