@@ -5,14 +5,12 @@ next one begins at the end of the period in which the current one ends (`enter_n
 before it renews).
 """
 
-from typing import Any
-
 from . import forms, lifecycle, prices
 from .calls import Call, Route
-from .errors import Json, bad_parameter, missing_parameter, refused
+from .errors import Json, bad_parameter, refused
 from .events import emit
 from .lists import PAGING, page
-from .periods import next_end, step
+from .schedule_phases import PHASE, new_phases, phase
 from .subscription_items import wanted_items
 
 _RUNNING = ("not_started", "active")
@@ -64,7 +62,7 @@ def create(call: Call, params: Json) -> Json:
         "livemode": call.livemode,
         "metadata": {},
         "phases": [
-            _phase(
+            phase(
                 [{"price": item["price"]["id"], "quantity": item["quantity"]} for item in old["items"]["data"]],
                 start,
                 end,
@@ -90,7 +88,7 @@ def update(call: Call, params: Json) -> Json:
     if "metadata" in params:
         fields["metadata"] = forms.merge_metadata(old["metadata"], params["metadata"])
     if "phases" in params:
-        fields["phases"] = _new_phases(call, old, params["phases"])
+        fields["phases"] = new_phases(call, old, params["phases"])
     one = call.store.change("subscription_schedule", old["id"], **fields)
     if any(old[name] != value for name, value in fields.items()):
         emit(call, "subscription_schedule.updated", one, previous=old)
@@ -109,14 +107,14 @@ def enter_next_phase(call: Call, subscription: Json) -> Json:
     one = call.find("subscription_schedule", subscription["schedule"])
     if one is None or one["status"] != "active" or one["current_phase"]["end_date"] > call.now:
         return subscription
-    coming = [phase for phase in one["phases"] if phase["start_date"] >= one["current_phase"]["end_date"]]
+    coming = [each for each in one["phases"] if each["start_date"] >= one["current_phase"]["end_date"]]
     if not coming:
         if one["end_behavior"] == "cancel":
             return lifecycle.end(call, subscription)
         _release(call, one)
         return call.named("subscription", subscription["id"])
-    phase = coming[0]
-    wanted = wanted_items(call, phase["items"], "items")
+    next_one = coming[0]
+    wanted = wanted_items(call, next_one["items"], "items")
     data = [
         {**item, "price": each["price"], "plan": prices.plan_of(each["price"]), "quantity": each["quantity"]}
         for item, each in zip(subscription["items"]["data"], wanted, strict=False)
@@ -128,10 +126,10 @@ def enter_next_phase(call: Call, subscription: Json) -> Json:
         subscription,
         items={**subscription["items"], "data": data},
         billing_cycle_anchor=anchor,
-        discounts=[each["discount"] for each in phase["discounts"] if each["discount"]],
-        metadata=forms.merge_metadata(subscription["metadata"], phase["metadata"]),
+        discounts=[each["discount"] for each in next_one["discounts"] if each["discount"]],
+        metadata=forms.merge_metadata(subscription["metadata"], next_one["metadata"]),
     )
-    now = {"start_date": phase["start_date"], "end_date": phase["end_date"]}
+    now = {"start_date": next_one["start_date"], "end_date": next_one["end_date"]}
     after = call.store.change("subscription_schedule", one["id"], current_phase=now)
     emit(call, "subscription_schedule.updated", after, previous=one)
     return changed
@@ -170,124 +168,11 @@ def _attach(call: Call, old: Json, schedule: str | None) -> None:
     emit(call, "customer.subscription.updated", lifecycle.save(call, old, schedule=schedule), previous=old)
 
 
-def _new_phases(call: Call, old: Json, sent: list[Json]) -> list[Json]:
-    """The phases as sent. The current one keeps its start and what it bills: the sandbox makes no prorations."""
-    if not sent:
-        raise bad_parameter("You must provide at least one phase.", "phases")
-    current = old["current_phase"]
-    phases: list[Json] = []
-    for index, each in enumerate(sent):
-        where = f"phases[{index}]"
-        if not each.get("items"):
-            raise missing_parameter(f"{where}[items]")
-        start = each.get("start_date") if index == 0 else phases[-1]["end_date"]
-        if start is None:
-            raise missing_parameter(f"{where}[start_date]")
-        if index == 0 and start != current["start_date"]:
-            raise refused("You can not modify the start date of the current phase.", param=f"{where}[start_date]")
-        if index and each.get("start_date") not in (None, start):
-            raise refused("Phases must follow each other without a gap.", param=f"{where}[start_date]")
-        wanted = wanted_items(call, each["items"], f"{where}[items]")
-        end = _end(each, start, wanted[0]["price"]["recurring"], where)
-        if end <= call.now:
-            raise refused("The end of a phase must be in the future.", param=f"{where}[end_date]")
-        items = [{"price": one["price"]["id"], "quantity": one["quantity"]} for one in wanted]
-        given = [{"coupon": None, "discount": None, "promotion_code": None, **one} for one in each.get("discounts", [])]
-        phases.append(
-            _phase(
-                items,
-                start,
-                end,
-                discounts=given,
-                trial_end=each.get("trial_end"),
-                proration_behavior=each.get("proration_behavior") or "create_prorations",
-                metadata=each.get("metadata"),
-            )
-        )
-    old_items = [(one["price"], one["quantity"]) for one in _current(old)["items"]]
-    if [(one["price"], one["quantity"]) for one in phases[0]["items"]] != old_items:
-        raise refused("The sandbox does not change what the current phase bills.", param="phases[0][items]")
-    return phases
-
-
-def _current(old: Json) -> Json:
-    start = old["current_phase"]["start_date"]
-    return next(phase for phase in old["phases"] if phase["start_date"] == start)
-
-
-def _end(each: Json, start: int, recurring: Json, where: str) -> int:
-    if each.get("end_date") and each.get("duration"):
-        raise bad_parameter("You may only specify one of these parameters: end_date, duration.", f"{where}[end_date]")
-    if each.get("end_date"):
-        return int(each["end_date"])
-    if each.get("duration"):
-        length = each["duration"]
-        return step(start, {"interval": length.get("interval"), "interval_count": length.get("interval_count") or 1})
-    return next_end(start, start, recurring)
-
-
-def _phase(
-    items: list[Json],
-    start: int,
-    end: int,
-    *,
-    discounts: list[Json],
-    trial_end: int | None = None,
-    proration_behavior: str = "create_prorations",
-    metadata: Any = None,
-) -> Json:
-    return {
-        "add_invoice_items": [],
-        "application_fee_percent": None,
-        "billing_cycle_anchor": None,
-        "billing_thresholds": None,
-        "collection_method": None,
-        "currency": "usd",
-        "default_payment_method": None,
-        "default_tax_rates": [],
-        "description": None,
-        "discounts": discounts,
-        "end_date": end,
-        "invoice_settings": None,
-        "items": [
-            {**one, "billing_thresholds": None, "discounts": [], "metadata": {}, "plan": one["price"], "tax_rates": []}
-            for one in items
-        ],
-        "metadata": metadata or {},
-        "on_behalf_of": None,
-        "proration_behavior": proration_behavior,
-        "start_date": start,
-        "transfer_data": None,
-        "trial_end": trial_end,
-    }
-
-
-_PHASE: forms.Table = {
-    **forms.unsupported("add_invoice_items", "application_fee_percent", "billing_thresholds", "trial", "transfer_data"),
-    "automatic_tax": forms.anything,
-    "billing_cycle_anchor": forms.one_of("automatic", "phase_start"),
-    "collection_method": forms.one_of("charge_automatically", "send_invoice"),
-    "currency": forms.text(3),
-    "default_payment_method": forms.text(),
-    "description": forms.text(500),
-    "discounts": forms.items(forms.table({"coupon": forms.identifier, "discount": forms.identifier})),
-    "duration": forms.table(
-        {"interval": forms.one_of("day", "week", "month", "year"), "interval_count": forms.integer(1, 36)}
-    ),
-    "end_date": forms.moment,
-    "items": forms.items(
-        forms.table({"price": forms.identifier, "quantity": forms.integer(0), "metadata": forms.metadata}), 20
-    ),
-    "metadata": forms.metadata,
-    "proration_behavior": forms.one_of("create_prorations", "none", "always_invoice"),
-    "start_date": forms.moment,
-    "trial_end": forms.moment,
-}
 _CHANGES: forms.Table = {
     "default_settings": forms.anything,
     "end_behavior": forms.one_of("release", "cancel"),
     "metadata": forms.metadata,
-    "phases": forms.items(forms.table(_PHASE), 10),
+    "phases": forms.items(forms.table(PHASE), 10),
 }
 
 ROUTES: list[Route] = [
