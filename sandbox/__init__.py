@@ -1,6 +1,7 @@
 """onelane's sandbox: a Stripe that keeps state, reachable by any Stripe SDK. It shares no code with the product.
 
-core.py       Sandbox: request in, answer out, without HTTP
+api.py        request in, answer out, without HTTP
+core.py       Sandbox: that, and what buyers, people and time do
 routes.py     every address; each resource has its own file
 paying.py     what a buyer does; cycle.py what passing time does
 events.py     what happened, thin.py the same in v2's form; webhooks.py and delivery.py who hears of it

@@ -14,7 +14,7 @@ from billing.webhooks.ingest import receive
 from billing.webhooks.processing import process_event
 from billing.webhooks.reconciling import reconcile
 from billing.webhooks.upkeep_ledger import Upkeep
-from sandbox.core import ACCOUNT
+from sandbox.api import ACCOUNT
 from tests.builders import SECRET, deliver
 from tests.checkout_world import World
 
