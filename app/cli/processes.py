@@ -11,7 +11,9 @@ from typing import Any
 
 import click
 
-from billing.settings import load_settings
+# glibc keeps freed memory for each thread, and with 160 of them that grows for hours: measured, by 13 MiB over a
+# million deliveries; without, by none. Elsewhere nobody reads this.
+WEB_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 
 
 @click.command()
@@ -27,15 +29,19 @@ def dev() -> None:
 @click.option("--threads", default=160, show_default=True, type=click.IntRange(1, 512), help="Threads of each process.")
 def web(workers: int, threads: int) -> None:
     """Serve HTTP on BIND and PORT."""
+    # Read when a process begins, or when prometheus_client is imported, both of which were before this line.
+    missing = {name: value for name, value in WEB_ENVIRONMENT.items() if name not in os.environ}
     if workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        # Read by prometheus_client when it is imported, which was before this line: begin again.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="onelane-metrics-")
+        missing["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="onelane-metrics-")
+    if missing:
+        os.environ |= missing
         again = [sys.executable, "-m", "app", "web", f"--workers={workers}", f"--threads={threads}"]
         os.execv(sys.executable, again)  # noqa: S606  # no shell wanted
 
     from app.ports import require_free
     from app.server import serve
     from billing.services import build_services
+    from billing.settings import load_settings
 
     settings = load_settings(stripe_api_key=None)
     build_services(settings)  # opens nothing: what makes no sense is said once, here, not by every process

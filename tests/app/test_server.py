@@ -1,6 +1,7 @@
 """The real server on a real socket: what clients that mean no good can and cannot hold up."""
 
 import json
+import platform
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from app.ports import free_port
 from billing.database import Database
 from billing.logs import LINE_BYTES
 from billing.migrate import upgrade
-from tests.dev.running import ROOT, environment, wait_until
+from tests.dev.running import ROOT, descendants, environment, wait_until
 from tests.web import JWT_SECRET
 
 pytestmark = pytest.mark.xdist_group("server")
@@ -31,8 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def port(folder: Path) -> Iterator[int]:
-    """`onelane web` over a SQLite ledger, without Redis."""
+def served(folder: Path) -> Iterator[tuple[int, int]]:
+    """`onelane web` over a SQLite ledger, without Redis: its port and its process."""
     address, number = f"sqlite:///{folder}/ledger.sqlite3", free_port(18_800)
     ledger = Database(address)
     upgrade(ledger)
@@ -50,9 +51,23 @@ def port(folder: Path) -> Iterator[int]:
             [sys.executable, "-m", "app", "web"], cwd=folder, env=environment(**settings), stdout=output, stderr=output
         )
     wait_until(lambda: _is_served(number), lambda: Path(folder / "output").read_text())
-    yield number
+    yield number, server.pid
     server.terminate()
     server.wait(40)
+
+
+@pytest.fixture(scope="module")
+def port(served: tuple[int, int]) -> int:
+    """Where it answers."""
+    return served[0]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this machine's C library is not glibc")
+def test_no_thread_of_the_web_keeps_what_it_freed(served: tuple[int, int]) -> None:
+    """OPS-62: glibc reads this when a process begins, so it has to be there by then."""
+    for pid in (served[1], *descendants(served[1])):
+        begun_with = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert b"GLIBC_TUNABLES=glibc.malloc.tcache_count=0" in begun_with
 
 
 def test_silent_clients_keep_nobody_out(port: int) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from app.cli.processes import WEB_ENVIRONMENT
 from app.ports import free_port
 from billing.database import Database
 from billing.models import events
@@ -98,7 +99,9 @@ def served(application: str, folder: Path, settings: Mapping[str, str]) -> Itera
     port, log = free_port(18_850), folder / "log"
     command = [sys.executable, "-m", "tests.bench.serving", application, str(port)]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(**settings), stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(**WEB_ENVIRONMENT, **settings), stdout=output, stderr=output
+        )
     try:
         wait_until(lambda: _listens(port) or process.poll() is not None, lambda: log.read_text("utf-8"))
         assert process.poll() is None, log.read_text("utf-8")
