@@ -41,6 +41,7 @@ COMPARE_AFTER = timedelta(days=1)
 COMPARED_TOGETHER = 10  # between two saves: ten customers are two or three calls each, well within the lease
 MOST_COMPARED = 200  # in a run that need not be thorough; the rest has its turn in the next one
 MOST_DETAILS = 100  # customers whose drift is kept in the report; the log has all of them
+LEFT_OFF = "left_off_at"  # in the report: the customer after whom the comparing of a run begins
 COUNTS = ("pages", "events", "found", "unreadable", "strays", "listed", "compared", "drifted", "failed")
 
 
@@ -178,15 +179,33 @@ def _list_objects(row: Upkeep, at: Hands) -> Upkeep:
 
 
 def _compare_some(row: Upkeep, at: Hands) -> Upkeep:
-    """Those of our customers who were not fetched for long: their events may never have been made."""
+    """Those of our customers who were not fetched for long: their events may never have been made.
+
+    By id, from where the last run had to leave off to the last one, and then from the first one: so that everybody has
+    their turn, however often a run is begun anew, and whoever is refused each time (WHK-96).
+    """
     assert row.started_at is not None, "a run has a beginning"
     before = row.started_at if row.thorough else row.started_at - COMPARE_AFTER
+    after = compared_to(row)
     with at.database.read() as connection:
-        chosen = reconcile_ledger.to_compare(connection, after=row.cursor or "", before=before, limit=COMPARED_TOGETHER)
+        chosen = reconcile_ledger.to_compare(connection, after=after or "", before=before, limit=COMPARED_TOGETHER)
     row = _compare(chosen, row, at)
-    if len(chosen) == COMPARED_TOGETHER and (row.thorough or row.report["compared"] < MOST_COMPARED):
-        return save(row, at, cursor=chosen[-1])
-    return save(row, at, phase=UpkeepPhase.IDLE, cursor=None, finished_at=at.clock.now())
+    if len(chosen) == COMPARED_TOGETHER:
+        if row.thorough or row.report["compared"] < MOST_COMPARED:
+            return save(row, at, cursor=chosen[-1], report=row.report)
+        after = chosen[-1]
+    elif row.report.get(LEFT_OFF):
+        return save(row, at, cursor=None, report={**row.report, LEFT_OFF: None})
+    else:
+        after = None
+    ended = {"phase": UpkeepPhase.IDLE, "cursor": None, "finished_at": at.clock.now()}
+    return save(row, at, report={**row.report, LEFT_OFF: after}, **ended)
+
+
+def compared_to(row: Upkeep) -> str | None:
+    """The last customer of this run who was compared, or before it has come to them, of one that did not end."""
+    place = row.cursor if row.phase is UpkeepPhase.CUSTOMERS else None
+    return place or row.report.get(LEFT_OFF)
 
 
 def _compare(customer_ids: Sequence[str], row: Upkeep, at: Hands) -> Upkeep:

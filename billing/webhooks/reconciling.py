@@ -31,7 +31,7 @@ from billing.pace import Pace
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
 from billing.webhooks import reconcile_ledger, upkeep_ledger
-from billing.webhooks.reconcile_steps import COUNTS, STEPS, Hands, save
+from billing.webhooks.reconcile_steps import COUNTS, LEFT_OFF, STEPS, Hands, compared_to, save
 from billing.webhooks.upkeep_ledger import Upkeep
 
 log = structlog.get_logger(__name__)
@@ -155,7 +155,7 @@ def _beginning(
     if gap:
         FOUND.labels("gap").inc()
         log.error("reconcile.gap", since=since.isoformat(), mark=row.mark and row.mark.isoformat())
-    report: dict[str, Any] = {"gap": gap, **dict.fromkeys(COUNTS, 0), "drift": []}
+    report: dict[str, Any] = {"gap": gap, **dict.fromkeys(COUNTS, 0), "drift": [], LEFT_OFF: compared_to(row)}
     return {
         "phase": UpkeepPhase.STRAYS,
         "cursor": None,

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from billing.errors import StaleWrite, StripeUnclear
+from billing.errors import StaleWrite, StripeRefused, StripeUnclear
 from billing.jobs import ProcessEvent
 from billing.models import (
     UpkeepPhase,
@@ -18,7 +18,7 @@ from billing.models import (
     projections,
     subscriptions,
 )
-from billing.webhooks import upkeep_ledger
+from billing.webhooks import reconcile_steps, upkeep_ledger
 from billing.webhooks.event_types import asks
 from billing.webhooks.reconcile_steps import COUNTS
 from billing.webhooks.reconciling import begin_with_everybody, is_due
@@ -254,6 +254,57 @@ def test_one_customer_whom_stripe_refuses_does_not_keep_the_others_from_being_co
     shop.sandbox.faults.add("status", path="/v1/subscriptions", skip=1, status=400, code="parameter_invalid")
     row = shop.reconcile(thorough=True)
     assert (row.report["compared"], row.report["failed"], row.unfinished) == (3, 1, False)
+
+
+@pytest.fixture
+def seven(shop, monkeypatch):
+    """Customers, fetched long ago, of whom two are compared at once; says who was fetched again."""
+    monkeypatch.setattr(reconcile_steps, "COMPARED_TOGETHER", 2)
+    for number in range(7):
+        shop.subscribe(f"user_{number}")
+    shop.deliver(shop.made())
+    shop.work_events()
+    long_ago = shop.clock.now() - timedelta(days=2)
+    with shop.database.write() as connection:
+        connection.execute(sa.update(projections).values(synced_at=long_ago))
+    return lambda: [row.synced_at > long_ago for row in shop.rows(projections)]
+
+
+def test_alerts_again_and_again_do_not_send_comparing_back_to_the_first_customer(shop, seven):
+    """WHK-96, WHK-73: each of them begins the run anew, before it has come to its end."""
+    for round_ in range(1, 4):
+        with shop.database.write() as connection:
+            begin_with_everybody(connection, clock=shop.clock)
+        shop.reconcile(stop=lambda: shop.upkeep().report["compared"] == 2)
+        assert sum(seven()) == 2 * round_
+    seen = shop.clock.now()
+    shop.clock.advance(seconds=1)
+    with shop.database.write() as connection:
+        begin_with_everybody(connection, clock=shop.clock)
+    row = shop.reconcile()
+    assert (row.unfinished, row.report["compared"]) == (False, 7), "those who were compared for another alert, too"
+    assert all(row.synced_at > seen for row in shop.rows(projections))
+    assert shop.reconcile(thorough=True).report["compared"] == 7
+
+
+def test_customers_whom_stripe_refuses_each_time_do_not_take_the_turns_of_the_others(shop, seven, monkeypatch):
+    """WHK-96, LED-11: as many of them as a run compares."""
+    monkeypatch.setattr(reconcile_steps, "MOST_COMPARED", 2)
+    real, refused = shop.stripe.list_subscriptions, [row.customer_id for row in shop.rows(projections)][:2]
+
+    def refuse(customer_id):
+        if customer_id in refused:
+            raise StripeRefused("no", status=400, stripe_code="parameter_invalid", param="customer")
+        return real(customer_id)
+
+    shop.stripe.list_subscriptions = refuse
+    for _ in range(5):
+        shop.reconcile()
+    assert seven() == [False] * 2 + [True] * 5
+    shop.stripe.list_subscriptions = real
+    for _ in range(2):
+        shop.reconcile()
+    assert all(seven())
 
 
 def test_dry_run_says_what_a_run_would_do_and_writes_nothing(shop):
