@@ -83,11 +83,15 @@ class Stripe:
         self._address = address
 
     def control(self, method: str, path: str, body: Any = None) -> Json:
-        client = Client(self._address, Authorization=f"Bearer {KEY}")
+        client = self.client()
         answer = client.ask(method, path, body)
         client.close()
         assert answer.status < 300, answer
         return answer.body
+
+    def client(self) -> Client:
+        """An open connection."""
+        return Client(self._address, Authorization=f"Bearer {KEY}")
 
     def slow_down(self, seconds: float) -> None:
         """Let every call take so much longer, while it runs, as the real one's do."""
