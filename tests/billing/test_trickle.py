@@ -174,7 +174,7 @@ def trickle(request: pytest.FixtureRequest, database: Database) -> Iterator[Tric
         yield one
 
 
-def test_twelve_changes_within_two_seconds_cost_three_fetches(
+def test_twelve_changes_within_two_seconds_cost_few_fetches(
     trickle: Trickle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """WHK-74, WHK-75, WHK-13: the twelfth shows, too."""

@@ -1,8 +1,9 @@
-"""A customer's turn: one worker at a time, one fetch for what came during the last one, and a second's rest between."""
+"""A customer's turn: one worker at a time, one fetch for what came during the last one, and a rest between."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -236,6 +237,47 @@ def test_customer_who_was_fetched_just_now_rests_and_one_wake_up_is_sent_for_lat
     process_event(rows[0], stripe=stripe, **places)
     assert statuses() == ["done"] * 4
     assert stripe.calls == {"list_subscriptions": 2}
+
+
+# When they come, in seconds, and how many fetches they may cost.
+BURSTS = {
+    "even": ([number * 1.8 / 11 for number in range(12)], 2),
+    "at once, and one long after": ([0.0] * 11 + [1.8], 3),
+    "later and later": ([1.8 * (number / 11) ** 2 for number in range(12)], 2),
+    "sooner and sooner": ([1.8 * (number / 11) ** 0.5 for number in range(12)], 2),
+    "two": ([0.0, 0.2], 2),
+    "observed": ([0.0, 0.05, 0.2, 0.3, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8], 2),
+    "for ten seconds": ([number / 4 for number in range(40)], 7),
+}
+
+
+@pytest.mark.parametrize("name", BURSTS)
+def test_dozen_events_of_a_payment_cost_two_fetches(database, stripe, record, statuses, clock, name):
+    """WHK-98, WHK-75: each fetch takes a tenth of a second; a message is worked when it is due."""
+    moments, most = BURSTS[name]
+    stripe.put(build_subscription())
+    begun, waiting, fetches = clock.now(), Delays(), []
+    places = {"database": database, "queue": waiting, "clock": clock, "catalog": CATALOG}
+    due = [(moment, None) for moment in moments]
+
+    def take_time(_name):
+        fetches.append((clock.now() - begun).total_seconds())
+        clock.advance(seconds=0.1)
+
+    stripe.before_arrival = take_time
+    while due:
+        due.sort(key=lambda one: one[0])
+        moment, row = due.pop(0)
+        clock.time = max(clock.time, begun + timedelta(seconds=moment))
+        process_event(record(build_event()) if row is None else row, stripe=stripe, **places)
+        clock.advance(seconds=0.001)  # else it stands still, of which WHK-76 says something else
+        now = (clock.now() - begun).total_seconds()
+        due += [(now + delay, job.row_id) for job, delay, _ in waiting.sent]
+        waiting.sent.clear()
+    assert statuses() == ["done"] * len(moments)
+    assert fetches[0] == 0
+    assert len(fetches) <= most
+    assert fetches[-1] + 0.1 <= moments[-1] + 1.2
 
 
 def test_customer_who_has_rested_is_worked_at_once(stripe, record, work, statuses, clock):
