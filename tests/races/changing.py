@@ -6,6 +6,7 @@ schedule has to come to.
 """
 
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,9 @@ from billing.operations.requests import read_operation, record_operation
 from billing.subscriptions.projection import is_live
 from billing.subscriptions.synchronizing import sync_customer
 from tests.checkout_world import ORIGIN
-from tests.races.schedule import AGAIN
+from tests.races.ports import SteppedDatabase
+from tests.races.scene import Scene
+from tests.races.schedule import AGAIN, Schedule
 from tests.races.surroundings import Surroundings
 
 WISHES: dict[str, tuple[Kind, dict[str, str]]] = {
@@ -82,19 +85,17 @@ class Wanted:
 class Changing(Surroundings):
     """What buyers want to be changed, and what must hold of it."""
 
-    ended: dict[int, Row]
-    changed: dict[int, list[str]]  # what an operation changed at Stripe
-    wrong: list[str]  # effects out of turn
-    checked: set[int]
-    promised: dict[str, bool]  # whether its buyer was shown a subscription when they asked
-
-    def must(self, holds: bool, sentence: str) -> None:
-        """Told by the lane."""
-        raise NotImplementedError
+    def __init__(self, database: SteppedDatabase, raw: sqlite3.Connection, schedule: Schedule, scene: Scene) -> None:
+        super().__init__(database, raw, schedule, scene)
+        self.ended: dict[int, Row] = {}
+        self.changed: dict[int, list[str]] = {}  # what an operation changed at Stripe
+        self.wrong: list[str] = []  # effects out of turn
+        self.checked: set[int] = set()
+        self.promised: dict[str, bool] = {}  # whether its buyer was shown a subscription when they asked
+        self.stepped.watch(self.shape, self.took_effect)
 
     def subscribe(self) -> None:
         """A buyer who has paid, and whom the projection knows; another subscription, too, in scenes of duplicates."""
-        self.ended, self.changed, self.promised, self.wrong, self.checked = {}, {}, {}, [], set()
         if not self.scene.subscribed:
             return
         view = self.served("standard")
@@ -151,6 +152,13 @@ class Changing(Surroundings):
         return any(is_live(status) for (status,) in self.raw.execute("SELECT status FROM subscriptions").fetchall())
 
     # --- what must hold
+
+    def shape(self) -> Any:
+        """What operations can change: a change of this is an effect."""
+        rest = ("cancel_at_period_end", "cancel_at", "schedule", "status")
+        found = [(one["id"], *(one[name] for name in rest)) for one in self.objects("subscription")]
+        schedules = [(one["id"], one["status"], str(one["phases"])) for one in self.objects("subscription_schedule")]
+        return found, schedules
 
     def took_effect(self, name: str, key: str) -> None:
         """Only what the oldest pending operation holds may change anything (SUB-30), and each write once."""

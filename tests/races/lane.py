@@ -9,7 +9,6 @@ from billing.subscriptions.projection import is_live
 from billing.sweeper import sweep
 from sandbox.errors import ApiError
 from tests.races.changing import Changing
-from tests.races.scene import Broken
 from tests.races.schedule import AGAIN, Actor
 from tests.races.surroundings import ANSWERED
 
@@ -206,13 +205,6 @@ class Lane(Changing):
         """Whether nothing is left to be done (what is being remedied has its rounds in any case)."""
         told = not self.hears or all(event["id"] in self.delivered for event in self.objects("event"))
         return told and not self.scene.duplicate and self.raw.execute(UNFINISHED).fetchone() == (0,)
-
-    def must(self, holds: bool, sentence: str) -> None:
-        """Tell the story when it does not."""
-        if not holds:
-            how = self.schedule
-            replay = f"explorer.run({how.seed}, {self.scene}, {how.delays}, crash_at={how.crash_at})"
-            raise Broken(sentence, self.schedule.trace, replay)
 
     def session(self, session_id: str) -> dict[str, Any]:
         """One session as Stripe has it."""

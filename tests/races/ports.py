@@ -117,15 +117,18 @@ class _Lapsing(Lease):
 class SteppedStripe:
     """A gateway that stops before every call, reads in any order, and loses or delays answers now and then."""
 
-    def __init__(
-        self, gateway: Any, schedule: Schedule, shape: Callable[[], Any], told: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, gateway: Any, schedule: Schedule) -> None:
         self._gateway = gateway
         self._schedule = schedule
-        self._shape, self._told = shape, told  # of what operations change; of a request that did, with its key
+        self._shape: Callable[[], Any] = lambda: None
+        self._told: Callable[[str, str], None] = lambda name, key: None
         self.lossy = 0.0  # how often a write's answer is lost
         self.expired: list[str] = []  # the sessions that we have expired
         self.done: Counter[str] = Counter()
+
+    def watch(self, shape: Callable[[], Any], told: Callable[[str, str], None]) -> None:
+        """Tell of each write after which `shape` is another one: its name and its idempotency key."""
+        self._shape, self._told = shape, told
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._gateway, name)

@@ -18,7 +18,7 @@ from billing.webhooks.processing import process_event
 from tests.builders import SECRET, deliver
 from tests.checkout_world import TestClock, World
 from tests.races.ports import CHANGES, SteppedClock, SteppedDatabase, SteppedLocks, SteppedQueue, SteppedStripe
-from tests.races.scene import Scene
+from tests.races.scene import Broken, Scene
 from tests.races.schedule import AGAIN, Schedule
 
 # Every POST that the code under test sends; an expiry is spoiled by `lost_expires`.
@@ -44,7 +44,7 @@ class Surroundings(World):
         super().__init__(database, clock=clock, queue=queue, locks=self.leases, lacks=price)
         for port in (database, *ports.values()):
             port.schedule = schedule
-        self.stepped = SteppedStripe(self.stripe, schedule, self.shape, self.took_effect)
+        self.stepped = SteppedStripe(self.stripe, schedule)
         self.stripe = self.stepped  # type: ignore[assignment]  # a proxy
         self.gone: dict[str, int] = {}  # expired by hand, when that many checkouts had arrived
         self.went_back = False
@@ -71,16 +71,12 @@ class Surroundings(World):
         """From here on nothing goes wrong any more."""
         self.stepped.lossy = self.leases.lapses = 0.0
 
-    def shape(self) -> Any:
-        """What operations can change: a change of this is an effect."""
-        rest = ("cancel_at_period_end", "cancel_at", "schedule", "status")
-        found = [(one["id"], *(one[name] for name in rest)) for one in self.objects("subscription")]
-        schedules = [(one["id"], one["status"], str(one["phases"])) for one in self.objects("subscription_schedule")]
-        return found, schedules
-
-    def took_effect(self, name: str, key: str) -> None:
-        """A request changed a subscription."""
-        raise NotImplementedError
+    def must(self, holds: bool, sentence: str) -> None:
+        """Tell the story when it does not."""
+        if not holds:
+            how = self.schedule
+            replay = f"explorer.run({how.seed}, {self.scene}, {how.delays}, crash_at={how.crash_at})"
+            raise Broken(sentence, self.schedule.trace, replay)
 
     # --- time
 
