@@ -1,16 +1,24 @@
-"""What the webhook tests share: a clock that stands still, a queue that keeps what was sent, a Stripe in memory."""
+"""What the tests of billing share: a clock that stands still, a queue that keeps what was sent, a Stripe in memory.
 
-from collections.abc import Callable
+And a Valkey where it has to be a real one, once a file.
+"""
+
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
+import sqlalchemy as sa
 
 from billing.database import Database
+from billing.models import events
 from billing.queue import InlineQueue
+from billing.redis_client import connect_redis
 from billing.webhooks.ingest import receive
 from billing.webhooks.processing import process_event
 from tests.builders import CATALOG, SECRET, MovableClock, deliver
 from tests.fakes import FakeStripe
+from tests.valkey import Valkey, running_valkey
 
 
 @pytest.fixture
@@ -55,3 +63,29 @@ def work(database: Database, queue: InlineQueue, clock: MovableClock, stripe: Fa
         process_event(row_id, catalog=CATALOG, **collaborators)
 
     return work
+
+
+@pytest.fixture
+def statuses(database: Database) -> Callable[[], list[str]]:
+    """The status of every event."""
+
+    def statuses() -> list[str]:
+        with database.read() as connection:
+            return list(connection.scalars(sa.select(events.c.status).order_by(events.c.id)))
+
+    return statuses
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """One server for a file; a test that kills it starts it again."""
+    with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def client(valkey: Valkey) -> Iterator["redis.Redis"]:
+    """An empty database."""
+    with connect_redis(valkey.url) as connection:
+        connection.flushdb()
+        yield connection

@@ -16,22 +16,7 @@ from billing.locks import RedisLocks
 from billing.queue import CeleryQueue, create_producer
 from billing.redis_client import ANSWER_SECONDS, connect_redis
 from billing.settings import Settings
-from tests.valkey import Valkey, running_valkey, wait_until
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """One server for this file; a test that kills it starts it again."""
-    with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest.fixture
-def client(valkey: Valkey) -> Iterator["redis.Redis"]:
-    """An empty database."""
-    with connect_redis(valkey.url) as connection:
-        connection.flushdb()
-        yield connection
+from tests.valkey import Valkey, wait_until
 
 
 def key_lifetime(client: "redis.Redis", key: str) -> float:

@@ -21,17 +21,6 @@ DEAD = EventFilter(status=EventStatus.DEAD)
 
 
 @pytest.fixture
-def statuses(database):
-    """The status of every event."""
-
-    def statuses():
-        with database.read() as connection:
-            return list(connection.scalars(sa.select(events.c.status).order_by(events.c.id)))
-
-    return statuses
-
-
-@pytest.fixture
 def put(record, database):
     """Events of this status, each of a customer of its own unless one is named; their row ids."""
 

@@ -6,27 +6,14 @@ from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 
 from billing.errors import StripeRefused, StripeUnclear
 from billing.jobs import ProcessEvent
-from billing.models import events
 from billing.sweeper import sweep
 from billing.webhooks import event_ledger
 from billing.webhooks.processing import LEASE, process_event
 from billing.webhooks.turn_ledger import REST
 from tests.builders import CATALOG, build_event, build_subscription
-
-
-@pytest.fixture
-def statuses(database):
-    """The status of every event."""
-
-    def statuses():
-        with database.read() as connection:
-            return list(connection.scalars(sa.select(events.c.status).order_by(events.c.id)))
-
-    return statuses
 
 
 @pytest.fixture

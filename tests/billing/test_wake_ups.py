@@ -18,24 +18,9 @@ from billing.webhooks.ingest import receive
 from billing.webhooks.processing import process_event
 from tests.builders import CATALOG, SECRET, MovableClock, build_event, deliver
 from tests.fakes import FakeStripe
-from tests.valkey import Valkey, running_valkey
+from tests.valkey import Valkey
 
 LIST = "onelane:webhooks"
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """One server for this file."""
-    with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest.fixture
-def client(valkey: Valkey) -> Iterator["redis.Redis"]:
-    """An empty database."""
-    with connect_redis(valkey.url) as connection:
-        connection.flushdb()
-        yield connection
 
 
 @pytest.fixture(params=[True, False], ids=["direct", "by Celery"])

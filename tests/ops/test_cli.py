@@ -10,20 +10,9 @@ import pytest
 from app.ports import free_port
 from billing import checks
 from billing.database import Database
-from billing.migrate import upgrade
 from billing.reports import customer_problem
 from billing.settings import load_settings
-from tests.dev.running import ROOT, onelane
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with a catalog and an up-to-date ledger."""
-    (tmp_path / "catalog.toml").write_bytes((ROOT / "catalog.toml").read_bytes())
-    ledger = Database(f"sqlite:///{tmp_path}/var/ledger.sqlite3")
-    upgrade(ledger)
-    ledger.close()
-    return tmp_path
+from tests.dev.running import onelane
 
 
 def problem(folder: Path, user_id: str, customer_id: str) -> str | None:

@@ -9,10 +9,9 @@ from billing import customer_ledger
 from billing.clock import SystemClock
 from billing.customers import claim_customer
 from billing.database import Database
-from billing.migrate import upgrade
 from sandbox import Sandbox
 from sandbox.server import running
-from tests.dev.running import ROOT, onelane
+from tests.dev.running import onelane
 
 
 @pytest.fixture
@@ -26,16 +25,14 @@ def customer(sandbox: Sandbox) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, customer: str) -> Path:
+def folder(folder: Path, customer: str) -> Path:
     """A folder with a catalog and a ledger in which ann has a customer and bob never bought."""
-    (tmp_path / "catalog.toml").write_bytes((ROOT / "catalog.toml").read_bytes())
-    ledger = Database(f"sqlite:///{tmp_path}/var/ledger.sqlite3")
-    upgrade(ledger)
+    ledger = Database(f"sqlite:///{folder}/var/ledger.sqlite3")
     claim_customer("ann", customer, database=ledger, clock=SystemClock())
     with ledger.write() as connection:
         customer_ledger.open_customer(connection, user_id="bob", email="bob@example.com", now=SystemClock().now())
     ledger.close()
-    return tmp_path
+    return folder
 
 
 @pytest.fixture

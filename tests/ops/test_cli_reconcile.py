@@ -7,21 +7,9 @@ from typing import Any
 
 import pytest
 
-from billing.database import Database
-from billing.migrate import upgrade
 from sandbox import Sandbox
 from sandbox.server import running
-from tests.dev.running import ROOT, onelane
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with a catalog and an up-to-date ledger."""
-    (tmp_path / "catalog.toml").write_bytes((ROOT / "catalog.toml").read_bytes())
-    ledger = Database(f"sqlite:///{tmp_path}/var/ledger.sqlite3")
-    upgrade(ledger)
-    ledger.close()
-    return tmp_path
+from tests.dev.running import onelane
 
 
 @pytest.fixture
