@@ -147,14 +147,18 @@ def close(connection: sa.Connection, lane: Lane, outcome: AttemptOutcome | None)
     return True
 
 
+_KEEP = sa.insert(attempts)
+_NAME = sa.update(attempts).where(attempts.c.nonce == sa.bindparam("own")).values(session_id=sa.bindparam("made"))
+
+
 def insert_attempt(connection: sa.Connection, attempt: Attempt) -> None:
     """Keep an attempt before it is sent."""
-    connection.execute(sa.insert(attempts), asdict(attempt))
+    connection.execute(_KEEP, asdict(attempt))
 
 
 def name_session(connection: sa.Connection, nonce: str, session_id: str) -> None:
     """Note which session an attempt made."""
-    connection.execute(sa.update(attempts).where(attempts.c.nonce == nonce).values(session_id=session_id))
+    connection.execute(_NAME, {"own": nonce, "made": session_id})
 
 
 def doubt(connection: sa.Connection, nonce: str, *, now: datetime) -> None:

@@ -224,7 +224,14 @@ def _verify(seen: Snapshot, customer_id: str, at: Hands) -> Verdict:
             lane = lane_ledger.read_lane(connection, seen.lane.id)
         return (lane.nonce, lane.session_id) if lane else (None, None)
 
-    return verify(customer_id, recorded=seen.recorded, owned=owned, stripe=at.stripe, catalog=at.catalog)
+    return verify(
+        customer_id,
+        recorded=seen.recorded,
+        owned=owned,
+        stripe=at.stripe,
+        catalog=at.catalog,
+        seen=(seen.lane.nonce, seen.lane.session_id),
+    )
 
 
 def _has_replaced(customer_id: str, lane: Lane, refused: StripeRefused | StripeMisconfigured, at: Hands) -> bool:

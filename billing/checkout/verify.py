@@ -51,18 +51,23 @@ def verify(
     owned: Callable[[], tuple[str | None, str | None]],
     stripe: StripeGateway,
     catalog: Catalog,
+    seen: tuple[str | None, str | None] = (None, None),
 ) -> Verdict:
     """Read everything that could bill this customer twice, and expire strays on the way.
 
     `recorded` are the ids of our own recent sessions: lists promise no read-after-write, so these are fetched
     by id. `owned` gives the nonce and the session id of the lane's live attempt and is asked only after the
-    lists were read (LAN-5): asked before, a session that another worker has just opened would be a stray.
+    lists were read (LAN-5): asked before, a session that another worker has just opened would be a stray. `seen` is
+    the same as this pass began with: where only that one is open there is nothing to ask, since a lane that has moved
+    on closes it by its own steps and lets this pass lose its compare-and-set.
 
     Raises the gateway's errors; nothing may be created after one.
     """
     sessions, subscriptions = _read(customer_id, recorded=recorded, stripe=stripe, product=catalog.product)
-    nonce, session_id = owned()
-    found = strays(sessions.values(), live_nonce=nonce, live_session_id=session_id)
+    found = strays(sessions.values(), live_nonce=seen[0], live_session_id=seen[1])
+    if found:
+        nonce, session_id = owned()
+        found = strays(sessions.values(), live_nonce=nonce, live_session_id=session_id)
     for stray in found:
         _retire(stray["id"], sessions, stripe=stripe)
     if found:  # one may have been paid between the lists and its expiry

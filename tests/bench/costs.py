@@ -110,8 +110,8 @@ def round_trip(stripe: Stripe, count: int = 10) -> float:
 
 def be_far(stripe: Stripe, seconds: float) -> float:
     """Let every call take so long in all, what the sandbox itself takes included; what one is measured to take."""
-    stripe.slow_down(0)
-    stripe.slow_down(seconds - round_trip(stripe))
+    stripe.slow_down(seconds)
+    stripe.slow_down(2 * seconds - round_trip(stripe))
     return round_trip(stripe)
 
 

@@ -369,7 +369,7 @@ def test_open_session_on_the_third_page_of_the_list_is_found(world: World) -> No
     assert status["status"] == "expired"
 
 
-@pytest.mark.parametrize("crash_at", range(19))  # as many as the pass has
+@pytest.mark.parametrize("crash_at", range(17))  # as many as the pass has
 def test_crash_before_any_step_is_resumed_by_running_again(world: World, crash_at: int) -> None:
     """LAN-9, faults 9 to 17: the worker dies before its nth transaction or call; the next one finishes."""
     world.served()

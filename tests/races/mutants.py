@@ -257,7 +257,7 @@ MUTANTS = {
                 "    sessions, subscriptions = _read(",
                 "    nonce, session_id = owned()\n    sessions, subscriptions = _read(",
             ),
-            ("    nonce, session_id = owned()\n    found", "    found"),
+            ("        nonce, session_id = owned()\n        found", "        found"),
             users=(steps,),
         ),
         scene=Scene(plans=("standard", "commit"), pays=False),
