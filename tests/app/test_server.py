@@ -67,7 +67,7 @@ def test_no_thread_of_the_web_keeps_what_it_freed(served: tuple[int, int]) -> No
     """OPS-62: glibc reads this when a process begins, so it has to be there by then."""
     for pid in (served[1], *descendants(served[1])):
         begun_with = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        assert b"GLIBC_TUNABLES=glibc.malloc.tcache_count=0" in begun_with
+        assert b"GLIBC_TUNABLES=glibc.malloc.tcache_count=2" in begun_with
 
 
 def test_silent_clients_keep_nobody_out(port: int) -> None:
