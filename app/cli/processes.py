@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-# glibc keeps freed memory for each thread, and with 160 of them that grows for hours: measured, by 13 MiB over a
-# million deliveries; without, by none. Elsewhere nobody reads this.
+# glibc keeps up to seven freed pieces of each size for each thread, and with 160 of them that grows for hours: measured
+# on PostgreSQL, by 13 MiB over a million deliveries. With two it is as fast. Elsewhere nobody reads this.
 WEB_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2"}
 
 

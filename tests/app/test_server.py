@@ -63,7 +63,7 @@ def port(served: tuple[int, int]) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this machine's C library is not glibc")
-def test_no_thread_of_the_web_keeps_what_it_freed(served: tuple[int, int]) -> None:
+def test_threads_of_the_web_keep_little_of_what_they_freed(served: tuple[int, int]) -> None:
     """OPS-62: glibc reads this when a process begins, so it has to be there by then."""
     for pid in (served[1], *descendants(served[1])):
         begun_with = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
