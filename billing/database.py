@@ -211,28 +211,22 @@ def _ping_idle(connection: Any, record: Any, _proxy: object) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    plain = connection.connection.driver_connection
-    assert plain is not None
     if connection.get_execution_options().get("onelane_read_only", False):
-        _let_wait(connection, plain, BUSY_SECONDS)
         connection.exec_driver_sql("BEGIN")
         return
     # SQLite's own waiting sleeps longer with each try, up to 0.1 s: while another process writes often, it comes too
     # late again and again, and so do all who stand in line behind it. Measured in a storm: 0.4 s, against 5 ms.
-    _let_wait(connection, plain, 0)
+    plain = connection.connection.driver_connection
+    assert plain is not None
     deadline = time.monotonic() + BUSY_SECONDS
-    while not _begin_now(plain) and time.monotonic() < deadline:
-        time.sleep(random.uniform(0.0005, 0.0015))  # noqa: S311  # jitter
+    plain.execute("PRAGMA busy_timeout=0")
+    try:
+        while not _begin_now(plain) and time.monotonic() < deadline:
+            time.sleep(random.uniform(0.0005, 0.0015))  # noqa: S311  # jitter
+    finally:
+        plain.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
     if not plain.in_transaction:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # a last try, whose error is SQLAlchemy's
-
-
-def _let_wait(connection: sa.Connection, plain: sqlite3.Connection, seconds: int) -> None:
-    """How long SQLite itself waits for another's lock. Said where it changes: every statement lets go of the
-    interpreter, and to have it back takes a while in a busy process."""
-    if connection.info.get("waits") != seconds:
-        plain.execute(f"PRAGMA busy_timeout={seconds * 1000}")
-        connection.info["waits"] = seconds
 
 
 def _begin_now(connection: sqlite3.Connection) -> bool:
