@@ -57,8 +57,7 @@ def _fetched(event_row_id: int, *, now: datetime) -> sa.Select[tuple[str, dateti
     something = sa.exists().where(*theirs)
     awaited = something.where(untried(waiting), waiting.c.type.in_(AWAITED))
     newest = sa.select(sa.func.max(waiting.c.received_at)).where(*theirs).scalar_subquery()
-    came = waiting.c.received_at
-    keep_coming = sa.and_(something.where(came <= now - QUIET), something.where(came > now - QUIET))
+    keep_coming = sa.and_(newest > now - QUIET, something.where(waiting.c.received_at <= now - QUIET))
     fetched = projections.c.synced_at
     return (
         sa.select(projections.c.customer_id, projections.c.synced_at, newest.label("newest"))
