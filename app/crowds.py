@@ -7,7 +7,6 @@ users have their shares of seats and turns like everybody's (API-38).
 """
 
 import json
-import uuid
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -16,7 +15,7 @@ from flask import Flask
 from app.auth import Identity
 from app.errors import PROBLEMS
 from app.limits import TURN, Share, Turns
-from app.security import ANSWER_POLICY
+from app.security import ANSWER_POLICY, new_request_id
 
 RETRY_AFTER_SECONDS = 1  # by then most of what this caller has in hand is answered
 _KIND = PROBLEMS["rate_limited"]
@@ -56,7 +55,7 @@ def turn_crowds_away(app: Flask, *, identity: Identity, shares: Share, turns: Tu
 
 
 def _turned_away(origin: str, origins: Collection[str], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    request_id = f"req_{uuid.uuid4().hex}"
+    request_id = new_request_id()
     body = json.dumps({**_PROBLEM, "request_id": request_id}).encode()
     headers = [*_HEADERS, ("Request-Id", request_id), ("Content-Length", str(len(body)))]
     if origin in origins:  # a page's script may know why

@@ -4,7 +4,6 @@ Bodies, query strings and headers are never logged; a path only as the route tha
 """
 
 import re
-import secrets
 import time
 from collections.abc import Sequence
 
@@ -12,6 +11,8 @@ import structlog
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
+
+from billing.ids import unique_name
 
 log = structlog.get_logger(__name__)
 
@@ -43,10 +44,15 @@ def guard(app: Flask, *, origins: Sequence[str], trusted_proxies: int) -> None:
 
 def begin(given: str) -> str:
     """Give the request its id, the caller's own where that will do, and put it on every log line from here on."""
-    request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(16)}"
+    request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     return request_id
+
+
+def new_request_id() -> str:
+    """An id for a request whose caller gave none."""
+    return f"req_{unique_name().hex}"
 
 
 def _begin() -> None:

@@ -31,6 +31,17 @@ def test_genuine_signature_passes_and_the_sdk_agrees():
     assert stripe.WebhookSignature.verify_header(BODY.decode(), sign(BODY, SECRET, now=NOW), SECRET, tolerance=None)
 
 
+@pytest.mark.parametrize("size", [0, 1, 2046, 2047, 2048, 4094, 4095, 16 * 1024, 16 * 1024 + 1, 256 * 1024])
+def test_a_body_of_any_size_is_signed_as_the_sdk_signs_it(size):
+    """WHK-2: it is hashed in pieces."""
+    body = bytes(range(32, 127)) * (size // 95 + 1)
+    text = body[:size].decode()
+    theirs = stripe.WebhookSignature._compute_signature(f"{int(NOW)}.{text}", SECRET)
+    assert sign(text.encode(), SECRET, now=NOW) == f"t={int(NOW)},v1={theirs}"
+    assert accepted(f"t={int(NOW)},v1={theirs}", body=text.encode())
+    assert not accepted(f"t={int(NOW)},v1={theirs}", body=f"{text[:-1]}~".encode())
+
+
 @pytest.mark.parametrize("body", [BODY + b" ", b"", BODY.replace(b"1", b"2")])
 def test_changed_body_is_refused(body):
     """WHK-2."""
