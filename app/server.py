@@ -6,6 +6,7 @@ no Stripe key: whoever breaks into it can read and record, and cannot buy, cance
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
+from app.later import answer_later
 from billing.logs import configure_logging
 from billing.process import die_with
 from billing.settings import Settings
@@ -56,11 +58,17 @@ def serve(
         websockets=False,
     )
     try:
-        server.serve(target_loader=load or _load, wrap_loader=False)
+        server.serve(target_loader=partial(_loaded, load or _load), wrap_loader=False)
     except SystemExit:
         if server.interrupt_children:
             log.error("web.given_up", sentence=GIVEN_UP)  # noqa: TRY400  # no traceback: it says it all
         raise
+
+
+def _loaded(load: Callable[..., Callable[..., Any]]) -> Callable[..., Any]:
+    application = load()
+    answer_later(application)
+    return application
 
 
 def _load() -> Callable[..., Any]:

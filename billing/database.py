@@ -223,10 +223,10 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     try:
         while not _begin_now(plain) and time.monotonic() < deadline:
             time.sleep(random.uniform(0.0005, 0.0015))  # noqa: S311  # jitter
+        if not plain.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # a last try, whose error is SQLAlchemy's
     finally:
         plain.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
-    if not plain.in_transaction:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # a last try, whose error is SQLAlchemy's
 
 
 def _begin_now(connection: sqlite3.Connection) -> bool:

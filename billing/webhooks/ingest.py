@@ -6,7 +6,7 @@ Whoever gets an answer from `receive` may tell Stripe 2xx: everything after it c
 """
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -26,6 +26,8 @@ from billing.webhooks.signature import verify
 
 log = structlog.get_logger(__name__)
 
+Status = Literal["recorded", "duplicate"]
+
 RECORDED = Counter("onelane_events_recorded_total", "Deliveries, by what became of them.", ["result"])
 
 
@@ -40,16 +42,39 @@ def receive(
     max_bytes: int,
     together: GroupCommit | None = None,
     request_id: str = "",
-) -> Literal["recorded", "duplicate"]:
+) -> Status:
     """Record a delivery, with `together` in one transaction with others that arrive at the same time.
 
     Raises InvalidSignature, InvalidEvent, PayloadTooLarge and LedgerUnavailable.
     """
-    now = clock.now()
-    event = _checked(body, signature_header, secrets=secrets, now=now, max_bytes=max_bytes)
+    event = _checked(body, signature_header, secrets=secrets, now=clock.now(), max_bytes=max_bytes)
     delivery = Delivery(event, request_id=request_id)
     row = (together or GroupCommit(database)).record(delivery, lambda batch: _committed(batch, queue))
     return "duplicate" if row is None else "recorded"
+
+
+def hand_in(
+    body: bytes,
+    signature_header: str | None,
+    *,
+    secrets: Sequence[str],
+    queue: Queue,
+    clock: Clock,
+    max_bytes: int,
+    together: GroupCommit,
+    request_id: str,
+    answer: Callable[[Status | Exception], None],
+) -> None:
+    """The same, without a thread that waits: whoever commits it calls `answer` with what `receive` gives or raises.
+
+    What is refused at once is raised here, and `answer` is not called.
+    """
+    event = _checked(body, signature_header, secrets=secrets, now=clock.now(), max_bytes=max_bytes)
+
+    def settled(delivery: Delivery) -> None:
+        answer(delivery.error or ("duplicate" if delivery.row is None else "recorded"))
+
+    together.hand_in(Delivery(event, request_id=request_id, answer=settled), lambda batch: _committed(batch, queue))
 
 
 def _committed(batch: Sequence[Delivery], queue: Queue) -> None:

@@ -1,13 +1,16 @@
 """The real server on a real socket: what clients that mean no good can and cannot hold up."""
 
+import http.client
 import json
 import platform
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit
 
@@ -17,6 +20,7 @@ from app.ports import free_port
 from billing.database import Database
 from billing.logs import LINE_BYTES
 from billing.migrate import upgrade
+from tests.builders import SECRET, build_event, deliver
 from tests.dev.running import ROOT, descendants, environment, wait_until
 from tests.web import JWT_SECRET
 
@@ -34,6 +38,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[tuple[int, int]]:
     """`onelane web` over a SQLite ledger, without Redis: its port and its process."""
+    with _serving(folder) as (number, server):
+        yield number, server.pid
+
+
+@contextmanager
+def _serving(folder: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
     address, number = f"sqlite:///{folder}/ledger.sqlite3", free_port(18_800)
     ledger = Database(address)
     upgrade(ledger)
@@ -45,13 +55,14 @@ def served(folder: Path) -> Iterator[tuple[int, int]]:
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "AUTH_JWT_SECRET": JWT_SECRET,
         "CATALOG": str(ROOT / "catalog.toml"),
+        "STRIPE_WEBHOOK_SECRETS": SECRET,
     }
     with (folder / "output").open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "app", "web"], cwd=folder, env=environment(**settings), stdout=output, stderr=output
         )
     wait_until(lambda: _is_served(number), lambda: Path(folder / "output").read_text())
-    yield number, server.pid
+    yield number, server
     server.terminate()
     server.wait(40)
 
@@ -87,6 +98,58 @@ def test_slow_bodies_keep_nobody_out(port: int) -> None:
             stack.enter_context(_connect(port)).sendall(HEAD + b"Content-Length: 1000\r\n\r\n{")
         assert _seconds_to_be_served(port) < 1
     wait_until(lambda: _status(port, HEAD + b"Content-Length: 2\r\n\r\n{}") == b"400", lambda: "a seat for a body")
+
+
+def test_ledger_that_stands_still_keeps_nobody_out(folder: Path, port: int) -> None:
+    """LED-50: more deliveries wait for it than the web has threads, which are 160."""
+    ledger = sqlite3.connect(folder / "ledger.sqlite3", isolation_level=None)
+    with ExitStack() as stack:
+        stack.callback(ledger.close)
+        ledger.execute("BEGIN IMMEDIATE")
+        clients = [stack.enter_context(_connect(port)) for _ in range(200)]
+        for client in clients:
+            client.sendall(_delivery())
+            time.sleep(0.002)  # all at once, some would be refused: so many are not read at the same moment
+        assert _seconds_to_be_served(port) < 1
+        assert _seconds_to_be_served(port) < 1
+        assert ledger.execute("SELECT count(*) FROM events").fetchone() == (0,)
+        ledger.execute("ROLLBACK")
+        assert {_answer(client).partition(b"\r\n")[0] for client in clients} == {b"HTTP/1.1 200 OK"}
+        assert ledger.execute("SELECT count(*) FROM events").fetchone() == (200,)
+
+
+def test_delivery_that_the_ledger_does_not_take_is_told_so(folder: Path, port: int) -> None:
+    """LED-3, LED-50: by the thread that tried to commit it, in the words of every refusal."""
+    ledger = sqlite3.connect(folder / "ledger.sqlite3", isolation_level=None)
+    with ExitStack() as stack:
+        stack.callback(ledger.close)
+        ledger.execute("BEGIN IMMEDIATE")  # for longer than anybody waits
+        client = stack.enter_context(_connect(port))
+        client.settimeout(9)  # it waits for 5 s
+        client.sendall(_delivery("Request-Id: mine-1234\r\n"))
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        problem = json.loads(answer.read())
+    assert (answer.status, answer.headers["Content-Type"]) == (503, "application/problem+json")
+    assert (problem["code"], problem["request_id"]) == ("ledger_unavailable", "mine-1234")
+
+
+def test_web_that_is_told_to_stop_answers_what_it_has_accepted(tmp_path: Path) -> None:
+    """LED-51: no thread of it waits for these, and it waits for them nonetheless."""
+    with _serving(tmp_path) as (port, server), ExitStack() as stack:
+        ledger = sqlite3.connect(tmp_path / "ledger.sqlite3", isolation_level=None)
+        stack.callback(ledger.close)
+        ledger.execute("BEGIN IMMEDIATE")
+        clients = [stack.enter_context(_connect(port)) for _ in range(50)]
+        for client in clients:
+            client.sendall(_delivery())
+            time.sleep(0.005)  # as above; and by the end of it, the last one is read
+        server.terminate()
+        wait_until(lambda: not _is_served(port), lambda: "it still takes requests")
+        ledger.execute("ROLLBACK")
+        assert {_answer(client).partition(b"\r\n")[0] for client in clients} == {b"HTTP/1.1 200 OK"}
+        assert server.wait(20) == 0
+        assert ledger.execute("SELECT count(*) FROM events").fetchone() == (50,)
 
 
 def test_endless_body_is_cut_off_after_little_more_than_the_limit(port: int) -> None:
@@ -242,6 +305,11 @@ def _answer(client: socket.socket) -> bytes:
     while b"\r\n\r\n" not in answer and (piece := client.recv(65536)):
         answer += piece
     return answer
+
+
+def _delivery(headers: str = "") -> bytes:
+    body, signature = deliver(build_event(), at=datetime.now(UTC))
+    return HEAD + f"{headers}Stripe-Signature: {signature}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def _status(port: int, request: bytes) -> bytes:
