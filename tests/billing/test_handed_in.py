@@ -42,10 +42,11 @@ def answers():
 
 
 @pytest.fixture
-def threads():
-    """For those who lead."""
+def threads(gated):
+    """For those who lead; a test that fails leaves none of them at the gate."""
     with ThreadPoolExecutor(8) as pool:
         yield pool
+        gated.gate.set()
 
 
 def no_news(batch):
