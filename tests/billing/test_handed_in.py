@@ -177,6 +177,22 @@ def test_news_that_hang_hold_up_nobody_who_comes_later(database, answers, thread
     assert "evt_last" in answers.by_id
 
 
+def test_news_that_hang_hold_up_no_thread_that_waits(database, threads):
+    """LED-50: where deliveries wait in their threads, the next one leads at once."""
+    hangs, telling = threading.Event(), threading.Event()
+
+    def hanging(batch):
+        telling.set()
+        assert hangs.wait(10)
+
+    group = GroupCommit(database)
+    leader = threads.submit(group.record, Delivery(new_event()), hanging)
+    assert telling.wait(10)
+    assert threads.submit(record, group, new_event()).result(5)
+    hangs.set()
+    assert leader.result(10)
+
+
 def test_interrupted_commit_leaves_nobody_waiting(gated, answers):
     """LED-13."""
 
