@@ -37,7 +37,8 @@ class Deliveries:
     """WSGI middleware around Flask's."""
 
     def __init__(self, app: Flask, receive: Receive, hand_in: HandIn, *, readers: Seats, max_bytes: int) -> None:
-        self._handle, self._receive, self._hand_in = app.wsgi_app, receive, hand_in
+        self.handle = app.wsgi_app  # Flask's, for everything else
+        self._receive, self._hand_in = receive, hand_in
         self._readers, self._max_bytes = readers, max_bytes
         with app.test_request_context():
             self._bodies = {status: jsonify(status=status).get_data() for status in STATUSES}
@@ -45,13 +46,13 @@ class Deliveries:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a delivery once it is committed, and pass on everything else."""
         if not self._is_one(environ):
-            return self._handle(environ, start_response)
+            return self.handle(environ, start_response)
         request_id = begin(environ.get("HTTP_REQUEST_ID", ""))
         try:
             status = self._receive(self._read(environ), environ.get("HTTP_STRIPE_SIGNATURE"), request_id)
         except Exception as error:  # noqa: BLE001 - raised again where Flask's handlers answer it
             _refuse(environ, error, request_id)
-            return self._handle(environ, start_response)
+            return self.handle(environ, start_response)
         headers, body = self._answer(status, request_id)
         start_response("200 OK", headers)
         return [body]
