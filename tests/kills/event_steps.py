@@ -1,7 +1,7 @@
 """Where the web may die with a delivery in hand, and a worker with a customer's events: the hooks at each step.
 
 Receiving: "line" (after: it waits for a batch), "record", the batch's transaction (commit: all is written, after:
-committed and nobody answered), "wake" (before: the others of the batch have their answers). Working: "claim", "fetch",
+committed and nobody answered), "wake" (before: all of the batch have their answers). Working: "claim", "fetch",
 "write" (commit: all is written, after: committed, the message not acknowledged).
 """
 
@@ -43,13 +43,15 @@ def arm_receiving() -> None:
         receiving.customers = ()
 
     setattr(GroupCommit, "_commit", commit)  # noqa: B010
-    inner_wait = Delivery.wait
+    inner_joined = GroupCommit._joined
 
-    def wait(self: Delivery) -> None:
-        trip("line", "after", self.event.customer_id)
-        inner_wait(self)
+    def joined(self: GroupCommit, mine: Delivery) -> bool:
+        leads = inner_joined(self, mine)
+        if not leads:
+            trip("line", "after", mine.event.customer_id)
+        return leads
 
-    setattr(Delivery, "wait", wait)  # noqa: B010
+    setattr(GroupCommit, "_joined", joined)  # noqa: B010
     inner_committed = ingest._committed
 
     def committed(batch: Sequence[Delivery], queue: Any) -> None:
