@@ -2,7 +2,7 @@
 
 One that comes whole and is taken is answered here, in the words that Flask would use; every other one goes through
 Flask, with what was found out about it, so that there is one place for refusals. As WSGI, a request's thread waits for
-its commit. Where the server can take an answer later (`app.server`), no thread waits: a ledger that is slow then keeps
+its commit. Where the server can take an answer later (`app.later`), no thread waits: a ledger that is slow then keeps
 nobody else out, and no thread has to be woken, which took a fifth of the receiver's time.
 """
 
@@ -18,7 +18,7 @@ from app.security import ANSWER_HEADERS, begin
 from billing.webhooks.ingest import Status
 
 PATH = "/webhooks/stripe"
-EXTENSION = "onelane.deliveries"  # where `app.server` finds it
+EXTENSION = "onelane.deliveries"  # where `app.later` finds it
 # Honest bodies arrive with their headers: a seat is free again within a millisecond.
 PATIENCE_SECONDS = 0.02
 BUSY = "Too many deliveries are being read at once. Try again."

@@ -12,12 +12,9 @@ has it, and tests/app/test_server.py fails.
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 from granian.server import mp
 
 from app.deliveries import EXTENSION, Deliveries
-
-log = structlog.get_logger(__name__)
 
 MAKES = "_wsgi_call_wrap"  # granian's own, which makes its function of an application
 

@@ -21,6 +21,7 @@ from billing.logs import log_batch
 from billing.models import EventStatus
 from billing.queue import Queue
 from billing.webhooks.envelope import NewEvent, read_event
+from billing.webhooks.event_ledger import Recorded
 from billing.webhooks.group_commit import Delivery, GroupCommit
 from billing.webhooks.signature import verify
 
@@ -50,7 +51,7 @@ def receive(
     event = _checked(body, signature_header, secrets=secrets, now=clock.now(), max_bytes=max_bytes)
     delivery = Delivery(event, request_id=request_id)
     row = (together or GroupCommit(database)).record(delivery, lambda batch: _committed(batch, queue))
-    return "duplicate" if row is None else "recorded"
+    return _status(row)
 
 
 def hand_in(
@@ -72,9 +73,13 @@ def hand_in(
     event = _checked(body, signature_header, secrets=secrets, now=clock.now(), max_bytes=max_bytes)
 
     def settled(delivery: Delivery) -> None:
-        answer(delivery.error or ("duplicate" if delivery.row is None else "recorded"))
+        answer(delivery.error or _status(delivery.row))
 
     together.hand_in(Delivery(event, request_id=request_id, answer=settled), lambda batch: _committed(batch, queue))
+
+
+def _status(row: Recorded | None) -> Status:
+    return "duplicate" if row is None else "recorded"
 
 
 def _committed(batch: Sequence[Delivery], queue: Queue) -> None:

@@ -7,10 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from billing.errors import LedgerUnavailable
-from billing.webhooks import event_ledger
 from billing.webhooks.group_commit import Delivery, GroupCommit
 from billing.webhooks.ingest import hand_in
-from tests.billing.test_ingest_together import Gated, ids_in, new_event, record, until
+from tests.billing.test_ingest_together import Gated, ids_in, new_event, poison, record, until
 from tests.builders import SECRET, build_event, deliver
 
 
@@ -49,6 +48,17 @@ def threads(gated):
         gated.gate.set()
 
 
+class Hanging:
+    """News that take until they are told to end."""
+
+    def __init__(self):
+        self.begun, self.end = threading.Event(), threading.Event()
+
+    def __call__(self, batch):
+        self.begun.set()
+        assert self.end.wait(10)
+
+
 def no_news(batch):
     """Nothing to do after the commit."""
 
@@ -76,14 +86,7 @@ def test_no_thread_waits_and_nobody_is_answered_before_the_commit(database, gate
 
 def test_one_that_fails_fails_alone(database, gated, answers, threads, monkeypatch):
     """LED-13."""
-    record_all = event_ledger.record_all
-
-    def poisoned(connection, new):
-        if any(event.event_id == "evt_poison" for event in new):
-            raise ZeroDivisionError
-        return record_all(connection, new)
-
-    monkeypatch.setattr("billing.webhooks.group_commit.event_ledger.record_all", poisoned)
+    poison(monkeypatch)
     group = GroupCommit(gated)
     leader = begin(threads, group, gated, answers)
     for name in ("evt_a", "evt_poison", "evt_z"):
@@ -158,20 +161,15 @@ def test_those_who_wait_are_committed_though_the_news_of_others_fail(database, g
 
 def test_news_that_hang_hold_up_nobody_who_comes_later(database, answers, threads):
     """LED-50: a Redis that takes the wake-ups and says nothing."""
-    hangs, telling = threading.Event(), threading.Event()
-
-    def hanging(batch):
-        telling.set()
-        assert hangs.wait(10)
-
+    news = Hanging()
     group = GroupCommit(database)
-    leader = threads.submit(group.hand_in, answers.delivery(id="evt_first"), hanging)
-    assert telling.wait(10)
+    leader = threads.submit(group.hand_in, answers.delivery(id="evt_first"), news)
+    assert news.begun.wait(10)
     group.hand_in(answers.delivery(id="evt_soon"), no_news)  # the leader may be back in a moment
     time.sleep(group.NEWS_SECONDS)  # for so long he is waited for
     group.hand_in(answers.delivery(id="evt_later"), no_news)
     assert sorted(answers.by_id) == ids_in(database) == ["evt_first", "evt_later", "evt_soon"]
-    hangs.set()
+    news.end.set()
     leader.result(10)
     group.hand_in(answers.delivery(id="evt_last"), no_news)
     assert "evt_last" in answers.by_id
@@ -179,17 +177,12 @@ def test_news_that_hang_hold_up_nobody_who_comes_later(database, answers, thread
 
 def test_news_that_hang_hold_up_no_thread_that_waits(database, threads):
     """LED-50: where deliveries wait in their threads, the next one leads at once."""
-    hangs, telling = threading.Event(), threading.Event()
-
-    def hanging(batch):
-        telling.set()
-        assert hangs.wait(10)
-
+    news = Hanging()
     group = GroupCommit(database)
-    leader = threads.submit(group.record, Delivery(new_event()), hanging)
-    assert telling.wait(10)
+    leader = threads.submit(group.record, Delivery(new_event()), news)
+    assert news.begun.wait(10)
     assert threads.submit(record, group, new_event()).result(5)
-    hangs.set()
+    news.end.set()
     assert leader.result(10)
 
 

@@ -78,6 +78,18 @@ def until(condition):
         time.sleep(0.001)
 
 
+def poison(monkeypatch):
+    """Have the ledger refuse whatever comes with evt_poison."""
+    record_all = event_ledger.record_all
+
+    def poisoned(connection, new):
+        if any(event.event_id == "evt_poison" for event in new):
+            raise ZeroDivisionError
+        return record_all(connection, new)
+
+    monkeypatch.setattr("billing.webhooks.group_commit.event_ledger.record_all", poisoned)
+
+
 def test_deliveries_that_wait_share_one_transaction(database, gated):
     """LED-13."""
     deliveries = [new_event() for _ in range(20)]
@@ -111,14 +123,7 @@ def test_same_event_twice_in_a_batch_is_one_row(database, gated):
 
 def test_one_that_fails_fails_alone(database, gated, monkeypatch):
     """LED-13."""
-    record_all = event_ledger.record_all
-
-    def poisoned(connection, new):
-        if any(event.event_id == "evt_poison" for event in new):
-            raise ZeroDivisionError
-        return record_all(connection, new)
-
-    monkeypatch.setattr("billing.webhooks.group_commit.event_ledger.record_all", poisoned)
+    poison(monkeypatch)
     deliveries = [new_event(id=id) for id in ("evt_a", "evt_b", "evt_poison", "evt_z")]
     with ThreadPoolExecutor(4) as threads:
         answers = gather(threads, GroupCommit(gated), gated, deliveries)
