@@ -2,13 +2,15 @@
 
 import http.client
 import json
+import os
 import platform
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,9 +64,11 @@ def _serving(folder: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
             [sys.executable, "-m", "app", "web"], cwd=folder, env=environment(**settings), stdout=output, stderr=output
         )
     wait_until(lambda: _is_served(number), lambda: Path(folder / "output").read_text())
-    yield number, server
-    server.terminate()
-    server.wait(40)
+    try:
+        yield number, server
+    finally:
+        server.terminate()
+        server.wait(40)
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +148,9 @@ def test_web_that_is_told_to_stop_answers_what_it_has_accepted(tmp_path: Path) -
         for client in clients:
             client.sendall(_delivery())
             time.sleep(0.005)  # as above; and by the end of it, the last one is read
+        serving = descendants(server.pid)
         server.terminate()
-        wait_until(lambda: not _is_served(port), lambda: "it still takes requests")
+        wait_until(lambda: _no_longer_serves(port, serving), lambda: "it still takes requests")
         ledger.execute("ROLLBACK")
         assert {_answer(client).partition(b"\r\n")[0] for client in clients} == {b"HTTP/1.1 200 OK"}
         assert server.wait(20) == 0
@@ -322,6 +327,16 @@ def _seconds_to_be_served(port: int) -> float:
     started = time.monotonic()
     assert _is_served(port)
     return time.monotonic() - started
+
+
+def _no_longer_serves(port: int, pids: Iterable[int]) -> bool:
+    """Granian passes the signal on, and its process now and then misses it (not mended yet): it is told again."""
+    if not _is_served(port):
+        return True
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    return False
 
 
 def _is_served(port: int) -> bool:
