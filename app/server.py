@@ -17,7 +17,7 @@ from granian.server import Server
 
 from app.later import answer_later
 from billing.logs import configure_logging
-from billing.process import die_with
+from billing.process import die_with, hear_stops
 from billing.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -66,6 +66,7 @@ def serve(
 
 
 def _loaded(load: Callable[..., Callable[..., Any]]) -> Callable[..., Any]:
+    hear_stops()
     application = load()
     answer_later(application)
     return application
