@@ -77,11 +77,12 @@ def port(served: tuple[int, int]) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this machine's C library is not glibc")
 def test_threads_of_the_web_keep_little_of_what_they_freed(served: tuple[int, int]) -> None:
-    """OPS-62: glibc reads this when a process begins, so it has to be there by then."""
+    """OPS-62: glibc and granian's jemalloc read this when a process begins, so it has to be there by then."""
     for pid in (served[1], *descendants(served[1])):
         # What glibc has read of it, it ends with a zero byte, in place.
         begun_with = Path(f"/proc/{pid}/environ").read_bytes().replace(b"\0", b":")
         assert b":GLIBC_TUNABLES=glibc.malloc.tcache_count=2:glibc.malloc.arena_max=2:" in begun_with
+        assert b":_RJEM_MALLOC_CONF=narenas:1,tcache:false,dirty_decay_ms:500,muzzy_decay_ms:0:" in begun_with
 
 
 def test_silent_clients_keep_nobody_out(port: int) -> None:
