@@ -45,7 +45,7 @@ print([int(one) for one in heard], all(mask >= set(STOPS) for mask in masks))
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_is_heard_once_whatever_the_threads_do(number: signal.Signals, when: str) -> None:
     """OPS-63: also where it comes before the server has set its handler."""
-    told = subprocess.run(  # our own script
+    told = subprocess.run(
         [sys.executable, "-c", WEB, str(int(number)), when],
         cwd=ROOT,
         capture_output=True,
