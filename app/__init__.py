@@ -7,16 +7,16 @@ from flask import Flask
 
 from app.addresses import limit_addresses
 from app.auth import Identity
-from app.changes import change_routes
 from app.checkouts import checkout_routes
 from app.crowds import turn_crowds_away
 from app.customers import customer_routes
-from app.docs import docs_routes
+from app.dev.shop import shop_routes
 from app.errors import register
 from app.health import health_routes
 from app.limits import RateLimit, Seats, Share, Turns
-from app.security import guard
-from app.shop import shop_routes
+from app.openapi.page import docs_routes
+from app.operations import change_routes
+from app.request_hooks import guard
 from app.subscription import subscription_routes
 from app.webhooks import webhook_routes
 from billing.services import Services

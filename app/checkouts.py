@@ -20,10 +20,10 @@ from app.limits import RateLimit, Seats, Turns, aside
 from app.schemas import CheckoutBody, ServerCheckoutBody
 from billing.checkout.requests import CheckoutRequest, await_checkout, read_checkout, record_checkout
 from billing.checkout.view import CheckoutView
-from billing.doorbell import SILENCE
 from billing.errors import InvalidRequest
 from billing.models import CheckoutStatus
 from billing.services import Services
+from billing.wakeups import POLLING
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ def checkout_routes(
     """POST /v1/checkouts and GET /v1/checkouts/{id}."""
     routes = Blueprint("checkouts", __name__)
 
-    def await_answer(checkout_id: str, user_id: str, seconds: float, *, told: bool = True) -> CheckoutView:
+    def await_answer(checkout_id: str, user_id: str, seconds: float, *, enqueued: bool = True) -> CheckoutView:
         if seconds <= 0:
             return read_checkout(checkout_id, user_id=user_id, database=services.database, clock=services.clock)
         with aside(request.environ), waiters.take(user_id) as seated:
@@ -56,7 +56,7 @@ def checkout_routes(
                 user_id=user_id,
                 seconds=seconds if seated else 0,
                 database=services.database,
-                doorbell=services.doorbell if told else SILENCE,
+                wakeups=services.wakeups if enqueued else POLLING,
                 clock=services.clock,
                 turn=lambda: turns.take(user_id),
             )
@@ -89,10 +89,12 @@ def checkout_routes(
         seconds = default if wanted is None else wanted
         # From when it came: what a hanging Redis has taken by now is not waited for once more.
         left = seconds - (time.monotonic() - started)
-        view = await_answer(recorded.checkout_id, user_id, left, told=recorded.told)
+        view = await_answer(recorded.checkout_id, user_id, left, enqueued=recorded.enqueued)
         waited = seconds > 0
         late = view.status is CheckoutStatus.PENDING and waited and time.monotonic() - started >= seconds
-        answer, outcome = _answer(view, waited=waited, heard=not late or is_heard(services, told=recorded.told))
+        answer, outcome = _answer(
+            view, waited=waited, available=not late or workers_available(services, enqueued=recorded.enqueued)
+        )
         if recorded.replayed:
             answer.headers["Idempotent-Replayed"] = "true"
         CHECKOUTS.labels(outcome).inc()
@@ -114,9 +116,9 @@ def checkout_routes(
     return routes
 
 
-def is_heard(services: Services, *, told: bool) -> bool:
+def workers_available(services: Services, *, enqueued: bool) -> bool:
     """Whether the broker answers, asked only where nothing says so yet: asking a hung one takes a second."""
-    return told and services.doorbell.hears() and services.queue.reachable()
+    return enqueued and services.wakeups.available() and services.queue.reachable()
 
 
 def preferred_wait(prefer: list[str]) -> float | None:
@@ -137,7 +139,7 @@ def idempotency_key(header: str | None) -> str | None:
     return found["quoted"] or found["bare"]
 
 
-def _answer(view: CheckoutView, *, waited: bool, heard: bool = True) -> tuple[Response, str]:
+def _answer(view: CheckoutView, *, waited: bool, available: bool = True) -> tuple[Response, str]:
     """The answer to the POST, and its name in the metrics; `heard` is whether workers can be told of it."""
     match view.status:
         case CheckoutStatus.PENDING if waited and view.trouble and view.trouble in PROBLEMS:
@@ -145,7 +147,7 @@ def _answer(view: CheckoutView, *, waited: bool, heard: bool = True) -> tuple[Re
             answer = problem(view.trouble, checkout_id=view.id)
             answer.headers["Location"] = f"/v1/checkouts/{view.id}"
             return answer, view.trouble
-        case CheckoutStatus.PENDING if not heard:
+        case CheckoutStatus.PENDING if not available:
             # The broker is away. The checkout stays and the sweep will find it; "soon" would be a guess (API-28).
             words = "The checkout is recorded, but no worker can be told of it just now. Look at its Location later."
             answer = problem("try_again", words, checkout_id=view.id)

@@ -15,7 +15,7 @@ from flask import Flask
 from app.auth import Identity
 from app.errors import PROBLEMS
 from app.limits import TURN, Share, Turns
-from app.security import ANSWER_POLICY, new_request_id
+from app.request_hooks import ANSWER_POLICY, new_request_id
 
 RETRY_AFTER_SECONDS = 1  # by then most of what this caller has in hand is answered
 _KIND = PROBLEMS["rate_limited"]

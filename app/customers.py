@@ -9,7 +9,7 @@ from app.auth import Identity, is_user_id
 from app.bodies import read_body
 from app.errors import InvalidId
 from app.schemas import CustomerBody
-from billing.customers import claim_customer
+from billing.customers.customers import claim_customer
 from billing.services import Services
 
 

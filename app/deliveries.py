@@ -14,7 +14,7 @@ from flask import Flask, jsonify
 
 from app.errors import Busy
 from app.limits import Seats
-from app.security import ANSWER_HEADERS, begin
+from app.request_hooks import ANSWER_HEADERS, begin
 from billing.webhooks.ingest import Status
 
 PATH = "/webhooks/stripe"

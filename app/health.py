@@ -16,10 +16,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from billing.errors import LedgerUnavailable
-from billing.migrate import is_current
+from billing.maintenance import runs
+from billing.migrations.upgrade import is_current
 from billing.services import Services
-from billing.subscriptions import projection_ledger
-from billing.webhooks import event_ledger, upkeep_ledger
+from billing.subscriptions import projection_store
+from billing.webhooks import events_store
 
 
 def health_routes(services: Services) -> Blueprint:
@@ -70,20 +71,20 @@ class LedgerGauges(Collector):
                 figures = {
                     "onelane_events_pending": (
                         "Events recorded and not yet worked.",
-                        event_ledger.count_pending(connection),
+                        events_store.count_pending(connection),
                     ),
                     "onelane_oldest_pending_seconds": (
                         "Age of the oldest pending event.",
-                        event_ledger.oldest_pending_age_seconds(connection, now),
+                        events_store.oldest_pending_age_seconds(connection, now),
                     ),
-                    "onelane_events_dead": ("Events given up.", event_ledger.count_dead(connection)),
+                    "onelane_events_dead": ("Events given up.", events_store.count_dead(connection)),
                     "onelane_reconciled_age_seconds": (
                         "How far behind now Stripe's events have been read; 0 before the first time.",
-                        upkeep_ledger.mark_age_seconds(connection, now),
+                        runs.mark_age_seconds(connection, now),
                     ),
                     "onelane_incidents_open": (
                         "Incidents a person has to look at.",
-                        projection_ledger.count_open_incidents(connection),
+                        projection_store.count_open_incidents(connection),
                     ),
                 }
         except LedgerUnavailable:

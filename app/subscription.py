@@ -13,7 +13,7 @@ from app.schemas import Plans, PublicPlan
 from billing.catalog import Catalog, Plan
 from billing.clock import iso
 from billing.services import Services
-from billing.subscriptions.reading import read_subscription
+from billing.subscriptions.queries import read_subscription
 
 
 def subscription_routes(services: Services, *, identity: Identity, reads: RateLimit) -> Blueprint:

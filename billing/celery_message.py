@@ -1,7 +1,7 @@
 """A job as Celery and kombu write it into a list of Redis: for many wake-ups in one round trip. Pure.
 
 `send_task` takes 0.7 ms of a processor each time, most of it for what never differs. Here is the same message, with
-the same fields; `tests/billing/test_wake_ups.py` holds it against one that Celery sent.
+the same fields; `tests/billing/test_queue.py` holds it against one that Celery sent.
 """
 
 import base64

@@ -74,7 +74,7 @@ class Database:
             yield connection
 
     @contextmanager
-    def write_once(self) -> Iterator[sa.Connection]:
+    def autocommit(self) -> Iterator[sa.Connection]:
         """Open a connection for one statement of PostgreSQL, which commits by itself: one round trip in place of three.
 
         In SQLite, whose statements cost no round trip, the same as `write`. Raises LedgerUnavailable.
@@ -104,14 +104,14 @@ class Database:
         self.engine.dispose()
 
 
-def committed(database: Database, work: Callable[[sa.Connection], T], *, once: bool = False) -> T:
+def run_in_transaction(database: Database, work: Callable[[sa.Connection], T], *, once: bool = False) -> T:
     """Do this in a write transaction; all of it again, TRIES times at most, where another one was in its way (OPS-52).
 
     For what does nothing outside of the transaction; `once`: in one statement. Raises LedgerUnavailable.
     """
     for left in reversed(range(TRIES)):
         try:
-            with database.write_once() if once else database.write() as connection:
+            with database.autocommit() if once else database.write() as connection:
                 return work(connection)
         except LedgerConflict:
             if not left:

@@ -66,7 +66,7 @@ class Queue(Protocol):
 
 
 def create_producer(settings: Settings) -> Celery:
-    """The Celery application, its transport settled; `worker/celery.py` adds the tasks. Raises ConfigurationError."""
+    """The Celery application, its transport settled; `worker/app.py` adds the tasks. Raises ConfigurationError."""
     transport = settings.broker_url.partition("://")[0].partition("+")[0]
     if transport not in TRANSPORT_ALIASES:
         name = "CELERY_BROKER_URL" if settings.celery_broker_url else "REDIS_URL"

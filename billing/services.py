@@ -9,17 +9,17 @@ from functools import cached_property
 from billing.catalog import Catalog, load_catalog
 from billing.clock import Clock, SystemClock
 from billing.database import Database
-from billing.doorbell import POLL_SECONDS, Doorbell, RedisDoorbell
 from billing.errors import ConfigurationError
-from billing.installation import bind
 from billing.locks import Locks, RedisLocks
-from billing.migrate import is_current
+from billing.migrations.upgrade import is_current
+from billing.notifications.handlers import HandlerNotifier
+from billing.notifications.senders import HttpNotifier, LogNotifier, Notifier
+from billing.operators.installation import bind
 from billing.queue import CeleryQueue, Queue, create_producer, writes_directly
 from billing.redis_client import connect_redis
 from billing.settings import Settings
-from billing.stripe_gateway import LiveStripe, StripeGateway
-from billing.subscriptions.handlers import HandlerNotifier
-from billing.subscriptions.notifier import HttpNotifier, LogNotifier, Notifier
+from billing.stripe_gateway import GatewayClient, StripeGateway
+from billing.wakeups import POLL_SECONDS, RedisWakeups, Wakeups
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Services:
     catalog: Catalog
     database: Database
     queue: Queue
-    doorbell: Doorbell
+    wakeups: Wakeups
     locks: Locks
     stripe: StripeGateway | None
     clock: Clock = field(default_factory=SystemClock)
@@ -50,7 +50,7 @@ def build_services(settings: Settings) -> Services:
         catalog=load_catalog(settings.catalog),
         database=Database(settings.database_url),
         queue=CeleryQueue(create_producer(settings), client, direct=writes_directly(settings)),
-        doorbell=RedisDoorbell(connect_redis(settings.redis_url, blocks_seconds=POLL_SECONDS)),
+        wakeups=RedisWakeups(connect_redis(settings.redis_url, blocks_seconds=POLL_SECONDS)),
         locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds),
         stripe=_stripe(settings, clock),
         clock=clock,
@@ -82,7 +82,7 @@ def _notifier(settings: Settings) -> Notifier:
 def _stripe(settings: Settings, clock: Clock) -> StripeGateway | None:
     if settings.stripe_api_key is None:
         return None
-    return LiveStripe(
+    return GatewayClient(
         settings.stripe_api_key.get_secret_value(),
         api_base=settings.stripe_api_base,
         timeout_seconds=settings.stripe_timeout_seconds,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from billing.database import Database
-from tests.databases import Postgres, running_postgres, sqlite_in
+from tests.support.databases import Postgres, running_postgres, sqlite_in
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 # What starts many processes or a browser: one at a time each, on one worker of `pytest -n`.
 ONE_WORKER = {
-    "tests/dev/": "processes",
+    "tests/app/dev/": "processes",
     "tests/bench/": "processes",
     "tests/kills/": "kills",  # mostly waits: beside the others it costs little
     "tests/browser/": "browser",

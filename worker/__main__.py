@@ -21,8 +21,8 @@ from billing.logs import configure_logging
 from billing.process import plain_exits
 from billing.services import Services, bound_stripe, build_services
 from billing.settings import Settings, load_settings
-from worker.celery import create_celery
-from worker.consuming import consume
+from worker.app import create_celery
+from worker.run import consume
 from worker.schedule import run_beat
 
 log = structlog.get_logger("worker")

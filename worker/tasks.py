@@ -1,6 +1,6 @@
 """The tasks: one function per job kind. Say that the job was taken, then call its flow.
 
-What may go wrong with a flow is handled once, for all of them, in `worker/retries.py`.
+What may go wrong with a flow is handled once, for all of them, in `worker/task_base.py`.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from celery import Celery
 
 from billing.checkout.work import work_lane
 from billing.clock import time_is_up
+from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import StripeMisconfigured
 from billing.jobs import (
     NOTIFY_KIND,
@@ -22,16 +23,15 @@ from billing.jobs import (
     WorkLane,
     WorkOperations,
 )
+from billing.maintenance.prune import prune
+from billing.maintenance.reconcile import reconcile
+from billing.maintenance.sweep import sweep
+from billing.notifications.deliver import notify
 from billing.operations.work import work_operations
 from billing.services import Services
 from billing.stripe_gateway import StripeGateway
-from billing.subscriptions.duplicates import remedy_duplicates
-from billing.subscriptions.notifications import notify
-from billing.sweeper import sweep
-from billing.webhooks.processing import process_event
-from billing.webhooks.pruning import prune
-from billing.webhooks.reconciling import reconcile
-from worker.retries import BeatTask, JobTask
+from billing.webhooks.process import process_event
+from worker.task_base import BeatTask, JobTask
 
 # 15 s: a thread of a worker that is told to end is waited for no longer than 20 s; the rest is another message's.
 SLICE_SECONDS = 15
@@ -47,7 +47,7 @@ def lane_work(job: WorkLane, services: Services) -> None:
         stripe=_stripe(services),
         locks=services.locks,
         queue=services.queue,
-        doorbell=services.doorbell,
+        wakeups=services.wakeups,
         clock=services.clock,
         catalog=services.catalog,
         reuse_seconds=services.settings.checkout_reuse_seconds,
@@ -63,7 +63,7 @@ def operations_work(job: WorkOperations, services: Services) -> None:
         stripe=_stripe(services),
         locks=services.locks,
         queue=services.queue,
-        doorbell=services.doorbell,
+        wakeups=services.wakeups,
         clock=services.clock,
         catalog=services.catalog,
     )
@@ -75,7 +75,7 @@ def event_process(job: ProcessEvent, services: Services) -> None:
     process_event(
         job.row_id,
         database=services.database,
-        stripe=_stripe(services).behind_buyers(),
+        stripe=_stripe(services).low_priority(),
         queue=services.queue,
         clock=services.clock,
         catalog=services.catalog,
@@ -89,7 +89,7 @@ def duplicates_remedy(job: RemedyDuplicates, services: Services) -> None:
         job.row_id,
         cancels=services.settings.duplicate_policy == "cancel_newest",
         database=services.database,
-        stripe=_stripe(services).behind_buyers(),
+        stripe=_stripe(services).low_priority(),
         locks=services.locks,
         queue=services.queue,
         clock=services.clock,
@@ -102,7 +102,7 @@ def ledger_reconcile(job: Reconcile, services: Services) -> None:
     services.queue.taken(job)
     row = reconcile(
         database=services.database,
-        stripe=_stripe(services).behind_buyers(),
+        stripe=_stripe(services).low_priority(),
         locks=services.locks,
         queue=services.queue,
         clock=services.clock,

@@ -15,14 +15,14 @@ import click
 import structlog
 
 from app.cli.options import bulk_write, confirm, progress_bar, require_reason
-from billing import reports
 from billing.clock import SystemClock
-from billing.customers import CUSTOMER_ID, claim_customer
+from billing.customers.customers import CUSTOMER_ID, claim_customer
 from billing.database import Database
-from billing.erasing import Found, count_holdings, erase_user
-from billing.erasure_ledger import Holdings
 from billing.errors import PermanentError
 from billing.logs import configure_logging
+from billing.operators import report
+from billing.operators.erase import Found, count_holdings, erase_user
+from billing.operators.erasure_store import Holdings
 from billing.services import bound_stripe, build_services
 from billing.settings import load_settings
 
@@ -79,7 +79,7 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
     stripe = bound_stripe(services, why="nobody is erased whom Stripe still bills.")
     at_hand: dict[str, Any] = {
         "database": services.database,
-        "stripe": stripe.behind_buyers(),
+        "stripe": stripe.low_priority(),
         "catalog": services.catalog,
         "delete_at_stripe": delete_at_stripe,
     }
@@ -97,7 +97,7 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
             user_id,
             reason=given,
             locks=services.locks,
-            doorbell=services.doorbell,
+            wakeups=services.wakeups,
             clock=services.clock,
             progress=bar.update,
             **at_hand,
@@ -142,7 +142,7 @@ def _problem(user_id: str, customer_id: str, seen: dict[str, int]) -> str | None
 
 def _claim(user_id: str, customer_id: str, database: Database, *, dry_run: bool) -> str | None:
     if dry_run:
-        return reports.customer_problem(user_id, customer_id, database=database)
+        return report.customer_problem(user_id, customer_id, database=database)
     try:
         claim_customer(user_id, customer_id, database=database, clock=SystemClock())
     except PermanentError as error:

@@ -6,7 +6,7 @@ from typing import cast
 import click
 
 from app.cli.tables import show_rows
-from billing.checks import Prices, Verdict, examine
+from billing.operators.doctor import Prices, Verdict, examine
 from billing.process import CONFIGURATION, UNAVAILABLE
 from billing.services import build_services
 from billing.settings import load_settings

@@ -7,16 +7,16 @@ import click
 
 from app.cli.options import Moment, as_json, bulk_write, confirm, limit, progress_bar, require_reason, stop_by_signal
 from app.cli.tables import show_line, show_one, show_rows
-from billing import reports
 from billing.database import Database
 from billing.errors import NotFound
+from billing.maintenance.replay import count_events, replay_few, replay_many
+from billing.maintenance.replay_store import REPLAYABLE, Count, EventFilter
 from billing.models import EventStatus
-from billing.overview import follow_events
+from billing.operators import report
+from billing.operators.overview import follow_events
 from billing.queue import InlineQueue, Queue
 from billing.services import Services, build_services
 from billing.settings import load_settings
-from billing.webhooks.replay_ledger import REPLAYABLE, Count, EventFilter
-from billing.webhooks.replaying import count_events, replay_few, replay_many
 
 STOPPED = 1
 
@@ -38,7 +38,7 @@ def events() -> None:
 @as_json
 def list_events(status: str | None, type_: str | None, limit: int, as_json: bool) -> None:
     """List the newest events."""
-    rows = reports.list_events(database=_database(), status=status, type_=type_, limit=limit)
+    rows = report.list_events(database=_database(), status=status, type_=type_, limit=limit)
     show_rows(rows, as_json=as_json, nothing="No events.")
 
 
@@ -48,7 +48,7 @@ def list_events(status: str | None, type_: str | None, limit: int, as_json: bool
 @as_json
 def show_event(event_id: str, payload: bool, as_json: bool) -> None:
     """Show one event, and when it was replayed and why."""
-    show_one(reports.show_event(event_id, database=_database(), payload=payload), as_json=as_json)
+    show_one(report.show_event(event_id, database=_database(), payload=payload), as_json=as_json)
 
 
 @events.command("tail")
@@ -85,7 +85,7 @@ def replay_events(event_ids: tuple[str, ...], status: str | None, **given: Any) 
 @as_json
 def list_replays(limit: int, as_json: bool) -> None:
     """List the newest replays: why, of what, and how far they came."""
-    show_rows(reports.list_replays(database=_database(), limit=limit), as_json=as_json, nothing="No replays.")
+    show_rows(report.list_replays(database=_database(), limit=limit), as_json=as_json, nothing="No replays.")
 
 
 @click.group()
@@ -99,7 +99,7 @@ def dead() -> None:
 @as_json
 def list_dead(type_: str | None, limit: int, as_json: bool) -> None:
     """List the newest dead events, each with its error."""
-    rows = reports.list_events(database=_database(), status=EventStatus.DEAD, type_=type_, limit=limit)
+    rows = report.list_events(database=_database(), status=EventStatus.DEAD, type_=type_, limit=limit)
     show_rows(rows, as_json=as_json, nothing="No dead events.")
 
 
@@ -180,7 +180,7 @@ def _described(found: Count) -> str:
 def _require_known(event_ids: tuple[str, ...], database: Database) -> None:
     for event_id in event_ids:
         try:
-            reports.show_event(event_id, database=database)
+            report.show_event(event_id, database=database)
         except NotFound:
             raise NotFound(f"event {event_id}") from None
 

@@ -7,7 +7,7 @@ import click
 
 from app.cli.options import as_json, limit
 from app.cli.tables import show_one, show_rows
-from billing import overview
+from billing.operators import overview
 from billing.services import build_services
 from billing.settings import load_settings
 

@@ -24,7 +24,7 @@ WEB_ENVIRONMENT = {
 @click.command()
 def dev() -> None:
     """Run everything on this machine: no account, no Docker. Ctrl-C stops it."""
-    from app.dev import run_dev
+    from app.dev.run import run_dev
 
     run_dev()
 
@@ -43,7 +43,7 @@ def web(workers: int, threads: int) -> None:
         again = [sys.executable, "-m", "app", "web", f"--workers={workers}", f"--threads={threads}"]
         os.execv(sys.executable, again)  # noqa: S606  # no shell wanted
 
-    from app.ports import require_free
+    from app.dev.ports import require_free
     from app.server import serve
     from billing.services import build_services
     from billing.settings import load_settings

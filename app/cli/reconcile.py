@@ -17,11 +17,11 @@ from app.cli.options import Moment, as_json, bulk_write, stop_by_signal
 from billing.clock import iso
 from billing.errors import StripeUnclear, TransientError
 from billing.logs import configure_logging
+from billing.maintenance.reconcile import reconcile
+from billing.maintenance.runs import Upkeep
 from billing.services import Services, bound_stripe, build_services
 from billing.settings import load_settings
 from billing.stripe_gateway import StripeGateway
-from billing.webhooks.reconciling import reconcile
-from billing.webhooks.upkeep_ledger import Upkeep
 
 log = structlog.get_logger(__name__)
 

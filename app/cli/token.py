@@ -3,7 +3,7 @@
 import click
 
 from app.auth import is_user_id
-from app.tokens import sign_token
+from app.dev.tokens import sign_token
 from billing.clock import SYSTEM_CLOCK
 from billing.settings import load_settings
 

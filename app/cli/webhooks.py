@@ -9,7 +9,7 @@ import click
 from billing.errors import ConfigurationError
 from billing.services import build_services
 from billing.settings import load_settings
-from billing.stripe_gateway import API_VERSION, LiveStripe
+from billing.stripe_gateway import API_VERSION, GatewayClient
 from billing.webhooks.endpoint import Action, Setup, set_up_endpoint
 
 PATH = "/webhooks/stripe"
@@ -34,7 +34,7 @@ def setup(url: str, dry_run: bool, replace: bool, as_json: bool) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise click.UsageError("--url must be an http:// or https:// address.")
     stripe = build_services(load_settings()).stripe
-    if not isinstance(stripe, LiveStripe):
+    if not isinstance(stripe, GatewayClient):
         raise ConfigurationError("STRIPE_API_KEY is not set. Set a key that may write webhook endpoints.")
     done = set_up_endpoint(url, stripe=stripe, api_version=API_VERSION, dry_run=dry_run, replace=replace)
     if not parts.path.endswith(PATH):

@@ -13,19 +13,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing import customer_ledger
 from billing.catalog import Catalog
-from billing.checkout import arrival_ledger
-from billing.checkout.lanes import fingerprint
+from billing.checkout import arrival_store
 from billing.checkout.redirects import refusal
+from billing.checkout.rules import fingerprint
 from billing.checkout.view import CheckoutView, read_view
 from billing.clock import SYSTEM_CLOCK, Clock
-from billing.database import Database, committed
-from billing.doorbell import Doorbell, wait_until
+from billing.customers import store as customers_store
+from billing.database import Database, run_in_transaction
 from billing.errors import IdempotencyMismatch, InvalidRequest, LedgerUnavailable, NotFound
 from billing.jobs import WorkLane
 from billing.models import CheckoutStatus
 from billing.queue import Queue
+from billing.wakeups import Wakeups, wait_until
 
 # Stripe's own limits are 50 keys of 40 characters with values of 500; 20 leaves room for ours.
 MOST_METADATA, LONGEST_KEY, LONGEST_VALUE = 20, 40, 500
@@ -51,7 +51,7 @@ class Recorded:
 
     checkout_id: str
     replayed: bool
-    told: bool
+    enqueued: bool
 
 
 def record_checkout(
@@ -87,20 +87,20 @@ def record_checkout(
     }
 
     def record(connection: sa.Connection) -> tuple[int, str | None]:
-        lane_id = arrival_ledger.find_lane(connection, user_id=user_id, product=catalog.product)
+        lane_id = arrival_store.find_lane(connection, user_id=user_id, product=catalog.product)
         if lane_id is None:
-            customer_ledger.open_customer(connection, user_id=user_id, email=email, now=now)
-            lane_id = arrival_ledger.open_lane(connection, user_id=user_id, product=catalog.product)
+            customers_store.open_customer(connection, user_id=user_id, email=email, now=now)
+            lane_id = arrival_store.open_lane(connection, user_id=user_id, product=catalog.product)
         # Numbering locks the lane row: what follows sees every earlier checkout of this user.
-        values.update(lane_id=lane_id, number=arrival_ledger.next_number(connection, lane_id))
+        values.update(lane_id=lane_id, number=arrival_store.next_number(connection, lane_id))
         earlier = _earlier(connection, values)
-        if earlier is None and not arrival_ledger.insert_checkout(connection, values):
+        if earlier is None and not arrival_store.insert_checkout(connection, values):
             raise LedgerUnavailable("This Idempotency-Key is just being used by another request. Try again.")
         return lane_id, earlier
 
-    lane_id, earlier = committed(database, record)
-    told = queue.send(WorkLane(lane_id))
-    return Recorded(earlier or checkout_id, replayed=earlier is not None, told=told)
+    lane_id, earlier = run_in_transaction(database, record)
+    enqueued = queue.send(WorkLane(lane_id))
+    return Recorded(earlier or checkout_id, replayed=earlier is not None, enqueued=enqueued)
 
 
 def await_checkout(
@@ -109,7 +109,7 @@ def await_checkout(
     user_id: str,
     seconds: float,
     database: Database,
-    doorbell: Doorbell,
+    wakeups: Wakeups,
     clock: Clock = SYSTEM_CLOCK,
     turn: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> CheckoutView:
@@ -123,7 +123,7 @@ def await_checkout(
             view = read_checkout(checkout_id, user_id=user_id, database=database, clock=clock)
         return None if view.status is CheckoutStatus.PENDING else view
 
-    view = wait_until(answered, checkout_id, doorbell=doorbell, seconds=seconds)
+    view = wait_until(answered, checkout_id, wakeups=wakeups, seconds=seconds)
     return view or read_checkout(checkout_id, user_id=user_id, database=database, clock=clock)
 
 
@@ -171,12 +171,12 @@ def _earlier(connection: sa.Connection, values: Mapping[str, Any]) -> str | None
     """The checkout that this user's Idempotency-Key made in the last 24 h."""
     if values["idempotency_key"] is None:
         return None
-    found = arrival_ledger.find_by_key(connection, values["user_id"], values["idempotency_key"])
+    found = arrival_store.find_by_key(connection, values["user_id"], values["idempotency_key"])
     if found is None:
         return None
     now: datetime = values["arrived_at"]
     if found.arrived_at < now - KEY_LIFETIME:
-        arrival_ledger.forget_key(connection, found.id)
+        arrival_store.forget_key(connection, found.id)
         return None
     if found.body_hash != values["body_hash"]:
         raise IdempotencyMismatch

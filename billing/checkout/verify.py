@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from billing.catalog import Catalog
-from billing.checkout.lanes import LOOK_BACK, is_tagged, strays
+from billing.checkout.rules import LOOK_BACK, is_tagged, strays
 from billing.errors import StripeMissing, StripeRefused, StripeUnclear
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.projection import belongs, has_begun, is_live
@@ -86,7 +86,7 @@ def never_paid(begun: Collection[str], *, stripe: StripeGateway) -> bool:
 
     The subtotal is before discounts: who had a first month for nothing has had it.
     """
-    paid = stripe.together(*[partial(stripe.list_paid_invoices, id_) for id_ in begun])
+    paid = stripe.in_parallel(*[partial(stripe.list_paid_invoices, id_) for id_ in begun])
     return not any((invoice.get("subtotal") or 0) > 0 for invoices in paid for invoice in invoices)
 
 
@@ -111,7 +111,7 @@ def _read(
     customer_id: str, *, recorded: Iterable[str], stripe: StripeGateway, product: str
 ) -> tuple[dict[str, Json], dict[str, Json]]:
     since = stripe.now() - LOOK_BACK
-    subscriptions, listed, *fetched = stripe.together(
+    subscriptions, listed, *fetched = stripe.in_parallel(
         partial(stripe.list_subscriptions, customer_id),
         partial(stripe.list_sessions, customer_id, created_since=since),
         *[partial(_get_if_there, session_id, stripe=stripe) for session_id in recorded],
@@ -150,7 +150,7 @@ def _subscriptions_of(
     """
     ids = {one["subscription"] for one in sessions if one["status"] == "complete" and one["subscription"]}
     missing = [id_ for id_ in ids if id_ not in listed]
-    fetched = stripe.together(*[partial(stripe.get_subscription, id_) for id_ in missing])
+    fetched = stripe.in_parallel(*[partial(stripe.get_subscription, id_) for id_ in missing])
     return {id_: listed[id_] for id_ in ids if id_ in listed} | {one["id"]: one for one in fetched}
 
 

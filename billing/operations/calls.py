@@ -9,9 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 from billing.errors import StripeRefused
-from billing.operations.deciding import RUNNING, Write
+from billing.operations.decide import RUNNING, Write
 from billing.stripe_gateway import StripeGateway
-from billing.subscriptions.fetching import or_none
+from billing.subscriptions.fetch import or_none
 
 # Stripe keeps keys for at least 24 h; 4 h for clocks. An older call is not sent again: what it did is looked at anew.
 KEY_LIFETIME = timedelta(hours=20)

@@ -10,21 +10,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing import customer_ledger
 from billing.catalog import Catalog
-from billing.checkout import arrival_ledger
-from billing.checkout.lanes import fingerprint
+from billing.checkout import arrival_store
 from billing.checkout.redirects import refusal
+from billing.checkout.rules import fingerprint
 from billing.clock import Clock
+from billing.customers import store as customers_store
 from billing.database import Database
-from billing.doorbell import Doorbell, wait_until
 from billing.errors import IdempotencyMismatch, InvalidRequest, LedgerUnavailable, NoSubscription, NotFound
 from billing.jobs import WorkOperations
 from billing.models import OperationStatus
-from billing.operations import operation_ledger
-from billing.operations.deciding import Kind
-from billing.operations.operation_ledger import KEY_LIFETIME, OperationView
+from billing.operations import store as operations_store
+from billing.operations.decide import Kind
+from billing.operations.store import KEY_LIFETIME, OperationView
 from billing.queue import Queue
+from billing.wakeups import Wakeups, wait_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Recorded:
 
     operation_id: str
     replayed: bool
-    told: bool
+    enqueued: bool
 
 
 def record_operation(
@@ -65,23 +65,23 @@ def record_operation(
         "arrived_at": clock.now(),
     }
     with database.write() as connection:
-        if customer_ledger.read_customer(connection, user_id) is None:
+        if customers_store.read_customer(connection, user_id) is None:
             raise NoSubscription
-        lane_id = arrival_ledger.open_lane(connection, user_id=user_id, product=catalog.product)
+        lane_id = arrival_store.open_lane(connection, user_id=user_id, product=catalog.product)
         # Numbering locks the lane row: what follows sees every earlier operation of this user.
-        values |= {"lane_id": lane_id, "number": arrival_ledger.next_number(connection, lane_id)}
+        values |= {"lane_id": lane_id, "number": arrival_store.next_number(connection, lane_id)}
         earlier = _earlier(connection, values)
         # A second press of the same button waits for the first one's answer (SUB-37).
-        waiting = operation_ledger.find_waiting_equal(connection, lane_id, values["body_hash"])
+        waiting = operations_store.find_waiting_equal(connection, lane_id, values["body_hash"])
         joined = waiting if idempotency_key is None else None
-        if earlier is None and joined is None and not operation_ledger.insert(connection, values):
+        if earlier is None and joined is None and not operations_store.insert(connection, values):
             raise LedgerUnavailable("This Idempotency-Key is just being used by another request. Try again.")
-    told = queue.send(WorkOperations(lane_id))
-    return Recorded(earlier or joined or values["id"], replayed=earlier is not None, told=told)
+    enqueued = queue.send(WorkOperations(lane_id))
+    return Recorded(earlier or joined or values["id"], replayed=earlier is not None, enqueued=enqueued)
 
 
 def await_operation(
-    operation_id: str, *, user_id: str, seconds: float, database: Database, doorbell: Doorbell, clock: Clock
+    operation_id: str, *, user_id: str, seconds: float, database: Database, wakeups: Wakeups, clock: Clock
 ) -> OperationView:
     """The operation as soon as it is answered, or as it is after that many seconds. Raises NotFound."""
 
@@ -89,14 +89,14 @@ def await_operation(
         view = read_operation(operation_id, user_id=user_id, database=database, clock=clock)
         return None if view.status is OperationStatus.PENDING else view
 
-    view = wait_until(answered, operation_id, doorbell=doorbell, seconds=seconds)
+    view = wait_until(answered, operation_id, wakeups=wakeups, seconds=seconds)
     return view or read_operation(operation_id, user_id=user_id, database=database, clock=clock)
 
 
 def read_operation(operation_id: str, *, user_id: str, database: Database, clock: Clock) -> OperationView:
     """The operation as it is now. Raises NotFound, also for another user's."""
     with database.read() as connection:
-        view = operation_ledger.read_view(connection, operation_id, now=clock.now())
+        view = operations_store.read_view(connection, operation_id, now=clock.now())
     if view is None or view.user_id != user_id:
         raise NotFound("operation")
     return view
@@ -116,11 +116,11 @@ def _earlier(connection: sa.Connection, values: Mapping[str, Any]) -> str | None
     """The operation that this user's Idempotency-Key made in the last 24 h."""
     if values["idempotency_key"] is None:
         return None
-    found = operation_ledger.find_by_key(connection, values["user_id"], values["idempotency_key"])
+    found = operations_store.find_by_key(connection, values["user_id"], values["idempotency_key"])
     if found is None:
         return None
     if found.arrived_at < values["arrived_at"] - KEY_LIFETIME:
-        operation_ledger.forget_key(connection, found.id)
+        operations_store.forget_key(connection, found.id)
         return None
     if found.body_hash != values["body_hash"]:
         raise IdempotencyMismatch

@@ -7,8 +7,8 @@ translating  errors of the SDK in our words
 http         the transport: at a bounded pace, answers bounded in size and time, no redirects
 """
 
-from billing.stripe_gateway.live import LiveStripe
+from billing.stripe_gateway.client import GatewayClient
 from billing.stripe_gateway.port import Page, StripeGateway
-from billing.stripe_gateway.wire import API_VERSION
+from billing.stripe_gateway.requests import API_VERSION
 
-__all__ = ["API_VERSION", "LiveStripe", "Page", "StripeGateway"]
+__all__ = ["API_VERSION", "GatewayClient", "Page", "StripeGateway"]

@@ -23,10 +23,10 @@ class StripeGateway(Protocol):
     def now(self) -> datetime:
         """Stripe's own time, by the `Date` of its last answer."""
 
-    def behind_buyers(self) -> "StripeGateway":
+    def low_priority(self) -> "StripeGateway":
         """The same Stripe, for work that no buyer waits for: it stands behind the calls of those that do."""
 
-    def together(self, *calls: Callable[[], Any]) -> list[Any]:
+    def in_parallel(self, *calls: Callable[[], Any]) -> list[Any]:
         """Run independent reads side by side; results in order. The first error is raised."""
 
     def account(self) -> Json:

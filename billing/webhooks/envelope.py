@@ -19,7 +19,7 @@ import msgspec
 from billing.errors import InvalidEvent
 from billing.ids import ACCOUNT, CUSTOMER, EVENT, OBJECT, id_like
 from billing.models import EventStatus
-from billing.webhooks.event_types import asks, is_thin
+from billing.webhooks.event_types import action_for, is_thin
 
 MAX_DEPTH = 100
 THIN = "v2.core.event"
@@ -73,7 +73,7 @@ def read_event(body: bytes, *, now: datetime) -> NewEvent:
     thin = envelope.object == THIN
     hints = _subject(envelope, thin)
     # A thin one of a type without the API's name, or the other way round: none that Stripe documents.
-    followed = thin == is_thin(envelope.type) and asks(envelope.type) is not None
+    followed = thin == is_thin(envelope.type) and action_for(envelope.type) is not None
     return NewEvent(
         account=_account(envelope, thin),
         livemode=envelope.livemode,

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
-class Ask(StrEnum):
+class EventAction(StrEnum):
     """What an event of this type asks for. Every one of them syncs the customer; some look at one thing more."""
 
     SYNC = "sync"
@@ -24,7 +24,7 @@ class Followed(NamedTuple):
     """One followed type."""
 
     occurs_when: str
-    ask: Ask = Ask.SYNC
+    action: EventAction = EventAction.SYNC
 
 
 # What a snapshot endpoint is told. Of most of them Stripe also sends thin notifications, with `v1.` before the type.
@@ -32,16 +32,17 @@ FOLLOWED: dict[str, Followed] = {
     # --- checkout
     "checkout.session.completed": Followed(
         "Occurs when a buyer finishes the payment page; with a delayed payment method the money is still on its way.",
-        Ask.SESSION,
+        EventAction.SESSION,
     ),
     "checkout.session.expired": Followed(
-        "Occurs when a session reaches its end unpaid, or when we expire it.", Ask.SESSION
+        "Occurs when a session reaches its end unpaid, or when we expire it.", EventAction.SESSION
     ),
     "checkout.session.async_payment_succeeded": Followed(
-        "Occurs when a delayed payment (a debit, say) arrives, days after the session was completed.", Ask.SESSION
+        "Occurs when a delayed payment (a debit, say) arrives, days after the session was completed.",
+        EventAction.SESSION,
     ),
     "checkout.session.async_payment_failed": Followed(
-        "Occurs when a delayed payment is refused, days after the session was completed.", Ask.SESSION
+        "Occurs when a delayed payment is refused, days after the session was completed.", EventAction.SESSION
     ),
     # --- subscriptions
     "customer.subscription.created": Followed(
@@ -71,18 +72,20 @@ FOLLOWED: dict[str, Followed] = {
     "invoice.marked_uncollectible": Followed("Occurs when an invoice is given up as bad debt."),
     "invoice.voided": Followed("Occurs when an invoice is voided."),
     # --- money that goes back
-    "charge.refunded": Followed("Occurs when a charge is refunded, wholly or in part.", Ask.REFUND),
-    "charge.dispute.created": Followed("Occurs when a buyer disputes a charge with the bank.", Ask.DISPUTE),
-    "charge.dispute.updated": Followed("Occurs when a dispute changes, with new evidence mostly.", Ask.DISPUTE),
-    "charge.dispute.closed": Followed("Occurs when a dispute is won, lost or withdrawn.", Ask.DISPUTE),
-    "charge.dispute.funds_withdrawn": Followed("Occurs when a dispute takes the money from the account.", Ask.DISPUTE),
+    "charge.refunded": Followed("Occurs when a charge is refunded, wholly or in part.", EventAction.REFUND),
+    "charge.dispute.created": Followed("Occurs when a buyer disputes a charge with the bank.", EventAction.DISPUTE),
+    "charge.dispute.updated": Followed("Occurs when a dispute changes, with new evidence mostly.", EventAction.DISPUTE),
+    "charge.dispute.closed": Followed("Occurs when a dispute is won, lost or withdrawn.", EventAction.DISPUTE),
+    "charge.dispute.funds_withdrawn": Followed(
+        "Occurs when a dispute takes the money from the account.", EventAction.DISPUTE
+    ),
     "charge.dispute.funds_reinstated": Followed(
-        "Occurs when a dispute's money comes back to the account.", Ask.DISPUTE
+        "Occurs when a dispute's money comes back to the account.", EventAction.DISPUTE
     ),
     # --- customers
-    "customer.updated": Followed("Occurs when anything about a customer changes.", Ask.CUSTOMER),
+    "customer.updated": Followed("Occurs when anything about a customer changes.", EventAction.CUSTOMER),
     "customer.deleted": Followed(
-        "Occurs when a customer is deleted; all of their subscriptions end with it.", Ask.CUSTOMER
+        "Occurs when a customer is deleted; all of their subscriptions end with it.", EventAction.CUSTOMER
     ),
     # --- plan changes that wait for the period's end
     "subscription_schedule.created": Followed("Occurs when a schedule is made: a plan change is planned."),
@@ -105,7 +108,7 @@ FOLLOWED: dict[str, Followed] = {
 # What comes as a thin notification only.
 FOLLOWED_THIN: dict[str, Followed] = {
     "v2.core.health.event_generation_failure.resolved": Followed(
-        "Occurs when Stripe could not make an event, which is then never sent nor listed.", Ask.MISSED
+        "Occurs when Stripe could not make an event, which is then never sent nor listed.", EventAction.MISSED
     ),
 }
 _THIN = ("v1.", "v2.")
@@ -118,7 +121,7 @@ def is_thin(event_type: str) -> bool:
     return event_type.startswith(_THIN)
 
 
-def asks(event_type: str) -> Ask | None:
+def action_for(event_type: str) -> EventAction | None:
     """What an event of this type asks for, thin or not; None when nobody follows it."""
     followed = FOLLOWED_THIN.get(event_type) or FOLLOWED.get(event_type.removeprefix("v1."))
-    return followed.ask if followed else None
+    return followed.action if followed else None

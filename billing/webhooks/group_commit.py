@@ -15,11 +15,11 @@ from itertools import pairwise
 
 import structlog
 
-from billing.database import Database, committed
+from billing.database import Database, run_in_transaction
 from billing.errors import LedgerUnavailable
-from billing.webhooks import event_ledger
+from billing.webhooks import events_store
 from billing.webhooks.envelope import NewEvent
-from billing.webhooks.event_ledger import Recorded
+from billing.webhooks.events_store import Recorded
 
 log = structlog.get_logger(__name__)
 
@@ -161,7 +161,9 @@ class GroupCommit:
         try:
             events = [delivery.event for delivery in ordered]
             # At once: one statement takes them all, and PostgreSQL commits it without being asked again.
-            rows = committed(self._database, lambda connection: event_ledger.record_all(connection, events), once=True)
+            rows = run_in_transaction(
+                self._database, lambda connection: events_store.record_all(connection, events), once=True
+            )
             for delivery, row in zip(ordered, rows, strict=True):
                 delivery.row, delivery.done = row, True
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it

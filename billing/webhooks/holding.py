@@ -15,9 +15,9 @@ import sqlalchemy as sa
 import structlog
 
 from billing.clock import Clock
-from billing.database import Database, committed
+from billing.database import Database, run_in_transaction
 from billing.errors import LedgerUnavailable, StripeUnclear
-from billing.webhooks import event_ledger
+from billing.webhooks import events_store
 
 log = structlog.get_logger(__name__)
 
@@ -57,10 +57,10 @@ class Holding:
             until, more = self._clock.now() + LEASE, counted - self._counted
 
             def renew(connection: sa.Connection) -> int:
-                return event_ledger.renew(connection, self._ids, token=self._token, until=until, attempts=more)
+                return events_store.renew(connection, self._ids, token=self._token, until=until, attempts=more)
 
             try:
-                self._over = committed(self._database, renew) == 0
+                self._over = run_in_transaction(self._database, renew) == 0
             except LedgerUnavailable:
                 return  # the next look may get through; else the lease ends by itself
             self._renewed, self._counted = self._monotonic(), counted

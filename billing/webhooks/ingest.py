@@ -21,7 +21,7 @@ from billing.logs import log_batch
 from billing.models import EventStatus
 from billing.queue import Queue
 from billing.webhooks.envelope import NewEvent, read_event
-from billing.webhooks.event_ledger import Recorded
+from billing.webhooks.events_store import Recorded
 from billing.webhooks.group_commit import Delivery, GroupCommit
 from billing.webhooks.signature import verify
 

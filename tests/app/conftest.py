@@ -11,10 +11,10 @@ from app import create_app
 from billing.database import Database
 from billing.services import Services
 from billing.settings import Settings, load_settings
-from tests.builders import SECRET
-from tests.checkout_world import World
-from tests.databases import sqlite_in
-from tests.web import API_KEYS, JWT_SECRET, ORIGIN, Web
+from tests.support.builders import SECRET
+from tests.support.checkout_world import World
+from tests.support.databases import sqlite_in
+from tests.support.web import API_KEYS, JWT_SECRET, ORIGIN, Web
 
 MakeApp = Callable[..., Flask]
 
@@ -67,7 +67,7 @@ def make_app(world: World) -> MakeApp:
             "catalog": world.catalog,
             "database": world.database,
             "queue": world.queue,
-            "doorbell": world.doorbell,
+            "wakeups": world.wakeups,
             "locks": world.locks,
             "stripe": None,
             "clock": world.clock,

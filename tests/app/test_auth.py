@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 
 from tests.app.conftest import MakeApp
-from tests.web import API_KEYS, JWT_SECRET, Web, token
+from tests.support.web import API_KEYS, JWT_SECRET, Web, token
 
 NOW = int(time.time())
 
@@ -192,14 +192,14 @@ class Provider:
         self.keys: list[dict[str, Any]] = []
         self.asked = 0
         self.status = 200
-        self.hears, self.answers = Event(), Event()
+        self.available, self.answers = Event(), Event()
         self.answers.set()
         provider = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 provider.asked += 1
-                provider.hears.set()
+                provider.available.set()
                 provider.answers.wait(20)
                 body = json.dumps({"keys": provider.keys}).encode()
                 self.send_response(provider.status)
@@ -325,13 +325,13 @@ def test_strangers_kid_keeps_nobody_waiting_whose_key_is_known(
     provider.add("rs", "RS256", RSA)
     good = _signed("rs", "RS256", RSA)
     assert buyers.get("/v1/subscription", bearer=good).status_code == 200
-    provider.hears.clear()
+    provider.available.clear()
     provider.answers.clear()
 
     with ThreadPoolExecutor(2) as people:
         unknown = _signed("made up", "RS256", RSA)
         stranger = people.submit(lambda: Web(buyers.app).get("/v1/subscription", bearer=unknown).status_code)
-        assert provider.hears.wait(20)
+        assert provider.available.wait(20)
         try:
             buyer = people.submit(lambda: Web(buyers.app).get("/v1/subscription", bearer=good).status_code)
             assert buyer.result(1.5) == 200, "before the fetch times out"

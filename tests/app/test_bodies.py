@@ -13,9 +13,9 @@ from werkzeug.test import TestResponse
 
 from billing.models import checkouts, customers, events
 from tests.app.conftest import MakeApp
-from tests.builders import build_event, deliver
-from tests.checkout_world import World
-from tests.web import API_KEYS, BODY, ORIGIN, Web
+from tests.support.builders import build_event, deliver
+from tests.support.checkout_world import World
+from tests.support.web import API_KEYS, BODY, ORIGIN, Web
 
 JSON = "application/json"
 

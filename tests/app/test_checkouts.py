@@ -13,8 +13,8 @@ from billing.jobs import Job
 from billing.models import checkouts
 from billing.queue import InlineQueue
 from tests.app.conftest import MakeApp
-from tests.checkout_world import World
-from tests.web import API_KEYS, Web, token
+from tests.support.checkout_world import World
+from tests.support.web import API_KEYS, Web, token
 
 
 def test_buyer_gets_the_payment_page_when_it_is_ready_in_time(served: Web, world: World) -> None:
@@ -119,7 +119,7 @@ def test_preference_is_read_as_the_standard_has_it_and_ignored_otherwise(header:
 
 def test_checkout_whose_worker_cannot_be_told_is_a_503_and_asks_redis_no_more(make_app: MakeApp) -> None:
     """API-28, API-29: a hung Redis takes its seconds once, when it is told; then only the row is looked at."""
-    web = Web(make_app(services={"queue": Untold(), "doorbell": Untouchable()}))
+    web = Web(make_app(services={"queue": Untold(), "wakeups": Untouchable()}))
     answer = web.checkout(headers={"Prefer": "wait=1"})
     assert (answer.status_code, answer.get_json()["code"]) == (503, "try_again")
     assert answer.headers["Location"] == f"/v1/checkouts/{answer.get_json()['checkout_id']}"
@@ -128,7 +128,7 @@ def test_checkout_whose_worker_cannot_be_told_is_a_503_and_asks_redis_no_more(ma
 
 def test_checkout_that_is_served_although_nobody_could_be_told_is_shown(make_app: MakeApp, world: World) -> None:
     """API-28: the row is looked at until the wait is over, bell or no bell."""
-    web = Web(make_app(services={"queue": Untold(), "doorbell": Untouchable()}))
+    web = Web(make_app(services={"queue": Untold(), "wakeups": Untouchable()}))
     worker = threading.Thread(target=_work_once_recorded, args=(world,))
     worker.start()
     answer = web.checkout(headers={"Prefer": "wait=20"})
@@ -152,7 +152,7 @@ class Untouchable:
     def wait(self, id_: str, seconds: float) -> None:
         pytest.fail("asked once more")
 
-    hears = wait
+    available = wait
 
 
 def _work_once_recorded(world: World) -> None:

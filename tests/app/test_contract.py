@@ -17,8 +17,8 @@ from schemathesis.core.transport import Response
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.app.conftest import AtOnce, MakeApp
-from tests.checkout_world import World
-from tests.web import API_KEYS, DOCUMENT, Web, token
+from tests.support.checkout_world import World
+from tests.support.web import API_KEYS, DOCUMENT, Web, token
 
 ORIGIN = "https://app.example.com"  # of the addresses in the document's examples
 NEVER = 4_102_444_800  # the year 2100
@@ -96,7 +96,7 @@ def _in_words(case: schemathesis.Case, problem: dict[str, Any]) -> bool:
 @fuzz(15)
 @pytest.mark.parametrize("who", ["nobody", "a server"])
 def test_unsigned_delivery_is_refused_whatever_it_says(case: schemathesis.Case, who: str, fuzzed: Web) -> None:
-    """API-3, API-53; signed ones are made up in tests/billing/test_envelope_fuzz.py"""
+    """API-3, API-53; signed ones are made up in tests/billing/webhooks/test_envelope_fuzz.py"""
     answer = call(case, who, fuzzed, excluded=[positive_data_acceptance])
 
     assert answer.status_code in (400, 405, 413) or case.method == "OPTIONS"

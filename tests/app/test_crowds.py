@@ -16,10 +16,10 @@ from app.bodies import read_bytes
 from app.crowds import turn_crowds_away
 from app.limits import Seats, Share, Turns, aside
 from billing.clock import SystemClock
-from billing.doorbell import LocalDoorbell
+from billing.wakeups import LocalWakeups
 from tests.app.conftest import MakeApp, build_settings
-from tests.checkout_world import World
-from tests.web import API_KEYS, BODY, ORIGIN, Web, token
+from tests.support.checkout_world import World
+from tests.support.web import API_KEYS, BODY, ORIGIN, Web, token
 
 MOST = 3
 SECONDS = 10
@@ -148,14 +148,14 @@ def test_buyer_with_a_window_that_waits_is_served_in_the_next_one(make_app: Make
     world.sandbox.pay(str(world.served().session_id))
     ann, served = token(), list[int]()
 
-    class OtherWindow(LocalDoorbell):
+    class OtherWindow(LocalWakeups):
         """While somebody waits for the bell, the same buyer asks for something else."""
 
         def wait(self, id_: str, seconds: float) -> None:
             with ThreadPoolExecutor(1) as window:
                 served.append(window.submit(Web(app).get, "/v1/subscription", bearer=ann).result(SECONDS).status_code)
 
-    app = make_app(services={"doorbell": OtherWindow(), "clock": SystemClock()})
+    app = make_app(services={"wakeups": OtherWindow(), "clock": SystemClock()})
     body = {"json": BODY} if path == "/v1/checkouts" else {}
     Web(app).call("POST", path, bearer=ann, headers={"Prefer": "wait=1"}, **body)
     assert set(served) == {200}

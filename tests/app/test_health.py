@@ -13,9 +13,9 @@ import pytest
 from billing.database import Database
 from billing.services import build_services
 from tests.app.conftest import MakeApp, build_settings
-from tests.builders import build_event, deliver
-from tests.checkout_world import World
-from tests.web import JWT_SECRET, Web
+from tests.support.builders import build_event, deliver
+from tests.support.checkout_world import World
+from tests.support.web import JWT_SECRET, Web
 
 
 class Silent:

@@ -11,10 +11,10 @@ from app.addresses import counted_as
 from app.errors import RateLimited
 from app.limits import TIMEOUT_SECONDS, RateLimit
 from tests.app.conftest import MakeApp
-from tests.builders import build_event, deliver
-from tests.checkout_world import World
-from tests.valkey import running_valkey
-from tests.web import API_KEYS, Web
+from tests.support.builders import build_event, deliver
+from tests.support.checkout_world import World
+from tests.support.valkey import running_valkey
+from tests.support.web import API_KEYS, Web
 
 
 @pytest.fixture

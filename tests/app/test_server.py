@@ -16,13 +16,13 @@ from resource import RLIMIT_NOFILE, getrlimit
 
 import pytest
 
-from app.ports import free_port
+from app.dev.ports import free_port
 from billing.database import Database
 from billing.logs import LINE_BYTES
-from billing.migrate import upgrade
-from tests.builders import SECRET, build_event, deliver
-from tests.dev.running import ROOT, descendants, environment, wait_until
-from tests.web import JWT_SECRET
+from billing.migrations.upgrade import upgrade
+from tests.support.builders import SECRET, build_event, deliver
+from tests.support.running_dev import ROOT, descendants, environment, wait_until
+from tests.support.web import JWT_SECRET
 
 pytestmark = pytest.mark.xdist_group("server")
 

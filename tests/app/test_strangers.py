@@ -10,8 +10,8 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from tests.app.conftest import MakeApp
-from tests.checkout_world import World
-from tests.web import API_KEYS, Web
+from tests.support.checkout_world import World
+from tests.support.web import API_KEYS, Web
 
 # Routes with an id in their path that has an owner: its name there, and an id that nobody has.
 OWNED = {

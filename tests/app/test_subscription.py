@@ -2,11 +2,11 @@
 
 import pytest
 
-from billing import erasure_ledger
 from billing.models import projections, subscriptions
-from tests.builders import NOON
-from tests.checkout_world import ORIGIN, World
-from tests.web import API_KEYS, Web
+from billing.operators import erasure_store
+from tests.support.builders import NOON
+from tests.support.checkout_world import ORIGIN, World
+from tests.support.web import API_KEYS, Web
 
 CUSTOMERS = "/v1/customers/"
 
@@ -118,8 +118,8 @@ def test_somebody_who_was_erased_is_told_so_everywhere(web: Web, world: World) -
     """SUB-55: 410, which no client asks again."""
     assert web.call("PUT", CUSTOMERS + "user_1", bearer=API_KEYS[0], json={"customer_id": "cus_1"}).status_code == 200
     with world.database.write() as connection:
-        lane_id = erasure_ledger.open_lane(connection, "user_1", world.catalog.product)
-        erasure_ledger.mark(connection, "user_1", lane_id, reason="a letter", now=NOON)
+        lane_id = erasure_store.open_lane(connection, "user_1", world.catalog.product)
+        erasure_store.mark(connection, "user_1", lane_id, reason="a letter", now=NOON)
     addresses = {"success_url": f"{ORIGIN}/ok", "cancel_url": f"{ORIGIN}/no"}
     answers = [
         web.call("POST", "/v1/checkouts", json={"plan": "standard", **addresses}),

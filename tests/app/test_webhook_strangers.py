@@ -10,11 +10,11 @@ from structlog.testing import capture_logs
 
 from billing.models import events
 from tests.app.conftest import MakeApp
-from tests.app.ways import ways
-from tests.builders import SECRET
-from tests.checkout_world import World
-from tests.strangers import FINE, KINDS, MAX_BYTES, Kind
-from tests.web import check_problem
+from tests.support.builders import SECRET
+from tests.support.checkout_world import World
+from tests.support.strangers import FINE, KINDS, MAX_BYTES, Kind
+from tests.support.ways import ways
+from tests.support.web import check_problem
 
 PATH = "/webhooks/stripe"
 CODES = {400: {"invalid_signature", "invalid_event"}, 413: {"payload_too_large"}}

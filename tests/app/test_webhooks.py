@@ -1,12 +1,12 @@
-"""Deliveries over HTTP: what Stripe is told. What a delivery has to look like is in tests/billing/test_ingest.py."""
+"""Deliveries over HTTP: what Stripe is told. What one looks like: tests/billing/webhooks/test_ingest.py."""
 
 from werkzeug.test import TestResponse
 
 from billing.jobs import ProcessEvent
 from tests.app.conftest import MakeApp
-from tests.builders import build_event, deliver
-from tests.checkout_world import World
-from tests.web import Web
+from tests.support.builders import build_event, deliver
+from tests.support.checkout_world import World
+from tests.support.web import Web
 
 PATH = "/webhooks/stripe"
 

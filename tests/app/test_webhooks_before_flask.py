@@ -14,10 +14,10 @@ from app import deliveries
 from billing.errors import LedgerUnavailable
 from billing.models import events
 from tests.app.conftest import MakeApp
-from tests.app.ways import ways
-from tests.builders import build_event, deliver
-from tests.checkout_world import World
-from tests.web import Web
+from tests.support.builders import build_event, deliver
+from tests.support.checkout_world import World
+from tests.support.ways import ways
+from tests.support.web import Web
 
 PATH = "/webhooks/stripe"
 FINE = build_event(id="evt_fine")
@@ -133,7 +133,7 @@ class Failing:
         self.error = error
         self.asked = 0
 
-    def write_once(self) -> Any:
+    def autocommit(self) -> Any:
         self.asked += 1
         raise self.error
 

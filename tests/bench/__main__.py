@@ -30,7 +30,7 @@ from tests.bench.storm import (
     token,
     usual_shop,
 )
-from tests.dev.running import Dev, onelane
+from tests.support.running_dev import Dev, onelane
 
 WINDOWS = 100
 LATENCY_MS = 8.0  # what the sandbox adds to each call in the storm; the real Stripe takes some hundred milliseconds

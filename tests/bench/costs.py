@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench.storm import Answer, Client, Json, Stripe, buy, buy_as_usual, buyers
-from tests.dev.running import Dev
+from tests.support.running_dev import Dev
 
 SERVER_KEY = "a key of the shop's own server"
 # For `onelane_shop`: as often as a measurement wants, and a server that may name customers.

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.ports import free_port
+from app.dev.ports import free_port
 from billing.database import Database
 from billing.jobs import ProcessEvent
 from billing.models import events, projections
@@ -28,9 +28,9 @@ from billing.queue import CeleryQueue, create_producer
 from billing.redis_client import connect_redis
 from billing.settings import Settings
 from tests.bench.storm import KEY, Stripe
-from tests.databases import running_postgres, sqlite_in
-from tests.dev.running import ROOT, environment, wait_until
-from tests.valkey import running_valkey
+from tests.support.databases import running_postgres, sqlite_in
+from tests.support.running_dev import ROOT, environment, wait_until
+from tests.support.valkey import running_valkey
 
 BURST, THREADS, AWAY_SECONDS = 12, 16, 0.1
 NEAR_SECONDS = 0.005  # as the ledger grows: what is waited for must not hide what the database takes

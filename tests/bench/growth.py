@@ -16,7 +16,7 @@ from billing.database import Database
 from billing.models import events
 from tests.bench.load import A_BURST, Load, a_body, send, write_deliveries
 from tests.bench.serving import POSTGRESQL, SQLITE, Server, receiver
-from tests.databases import running_postgres
+from tests.support.databases import running_postgres
 
 ROWS = (0, 100_000, 1_000_000)
 EVENTS = 1_000_000

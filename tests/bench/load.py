@@ -13,7 +13,7 @@ from typing import Any
 
 from billing.webhooks.signature import sign
 from tests.bench.sender import PATIENCE_SECONDS, send_share
-from tests.builders import build_event, build_subscription
+from tests.support.builders import build_event, build_subscription
 
 SCRIPT = Path(__file__).with_name("deliveries.lua")
 SECRET = "whsec_of_the_receivers"

@@ -17,11 +17,11 @@ from billing.logs import configure_logging
 from billing.models import EventStatus, events
 from billing.services import Services, build_services
 from billing.settings import load_settings
-from billing.subscriptions import projection_ledger
+from billing.subscriptions import projection_store
 from billing.subscriptions.projection import project
-from worker.celery import create_celery
-from worker.consuming import consume
-from worker.retries import JobTask
+from worker.app import create_celery
+from worker.run import consume
+from worker.task_base import JobTask
 
 
 def handle_event(job: ProcessEvent, services: Services) -> None:
@@ -32,9 +32,9 @@ def handle_event(job: ProcessEvent, services: Services) -> None:
     fetched = services.stripe.list_subscriptions(str(customer_id))
     now = datetime.now(UTC)
     with services.database.write() as connection:
-        before = projection_ledger.read_subscriptions(connection, str(customer_id))
+        before = projection_store.read_subscriptions(connection, str(customer_id))
         after = [_row(one, str(customer_id), services.catalog, now) for one in fetched]
-        projection_ledger.replace_subscriptions(connection, before, after)
+        projection_store.replace_subscriptions(connection, before, after)
         done = sa.update(events).where(events.c.id == job.row_id)
         connection.execute(done.values(status=EventStatus.DONE, finished_at=now))
 

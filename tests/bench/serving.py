@@ -17,13 +17,13 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from app.cli.processes import WEB_ENVIRONMENT
-from app.ports import free_port
+from app.dev.ports import free_port
 from billing.database import Database
 from billing.models import events
 from tests.bench.load import SECRET
-from tests.databases import Postgres, running_postgres, sqlite_in
-from tests.dev.running import ROOT, descendants, environment, wait_until
-from tests.valkey import running_valkey
+from tests.support.databases import Postgres, running_postgres, sqlite_in
+from tests.support.running_dev import ROOT, descendants, environment, wait_until
+from tests.support.valkey import running_valkey
 
 THREADS = 160  # as many as `onelane web` has
 BARE, TUTORIAL, SQLITE, POSTGRESQL = "bare Flask", "the usual tutorial", "onelane, SQLite", "onelane, PostgreSQL"

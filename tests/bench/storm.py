@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from app.ports import free_port
-from tests.dev.running import ROOT, Dev, environment, wait_until
+from app.dev.ports import free_port
+from tests.support.running_dev import ROOT, Dev, environment, wait_until
 
 T = TypeVar("T")
 Json = dict[str, Any]

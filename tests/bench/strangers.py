@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.bench.load import SECRET
 from tests.bench.serving import SQLITE, Server, receiver
-from tests.strangers import KINDS, Kind
+from tests.support.strangers import KINDS, Kind
 
 TIMES = 20
 TARGET_SECONDS = 0.05

@@ -11,7 +11,7 @@ import pytest
 from tests.bench.costs import SETTINGS, know, our_costs
 from tests.bench.crowd import run_phase
 from tests.bench.storm import Stripe, at_once, buy, buyers, onelane_shop, order, token
-from tests.dev.running import Dev
+from tests.support.running_dev import Dev
 
 # tests/conftest.py runs these on the worker that starts everything else with many processes.
 pytestmark = pytest.mark.xdist_group("dev")

@@ -18,7 +18,7 @@ from tests.bench.load import SECRET, Load, a_body, read_deliveries, send, send_e
 from tests.bench.receiver import Measured, table
 from tests.bench.serving import APPLICATIONS, receiver
 from tests.bench.written import BEGIN, END, bars, write
-from tests.builders import NOON
+from tests.support.builders import NOON
 
 FEW = 60
 

@@ -18,7 +18,7 @@ from tests.bench.storm import (
     order,
     usual_shop,
 )
-from tests.dev.running import Dev
+from tests.support.running_dev import Dev
 
 # tests/conftest.py runs these on the worker that starts everything else with many processes.
 pytestmark = pytest.mark.xdist_group("dev")

@@ -24,10 +24,10 @@ from billing.settings import Settings
 from billing.webhooks.ingest import receive
 from tests.bench.drain import AWAY_SECONDS, BURST, WORKERS, running_sandbox
 from tests.bench.storm import KEY, Stripe
-from tests.builders import SECRET, build_event, build_subscription, deliver
-from tests.databases import running_postgres, sqlite_in
-from tests.dev.running import ROOT, environment
-from tests.valkey import running_valkey, wait_until
+from tests.support.builders import SECRET, build_event, build_subscription, deliver
+from tests.support.databases import running_postgres, sqlite_in
+from tests.support.running_dev import ROOT, environment
+from tests.support.valkey import running_valkey, wait_until
 
 SECONDS = 2.0
 

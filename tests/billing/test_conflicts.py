@@ -9,16 +9,16 @@ import pytest
 import sqlalchemy as sa
 
 from billing import database as module
-from billing.database import Database, committed
+from billing.database import Database, run_in_transaction
 from billing.errors import LedgerConflict, LedgerUnavailable
 from billing.models import events
-from billing.webhooks import event_ledger
+from billing.webhooks import events_store
 from billing.webhooks.envelope import NewEvent, read_event
 from billing.webhooks.group_commit import Delivery, GroupCommit
-from tests.builders import NOON, build_event
-from tests.databases import Postgres
 from tests.kills.asking import in_background
-from tests.valkey import wait_until
+from tests.support.builders import NOON, build_event
+from tests.support.databases import Postgres
+from tests.support.valkey import wait_until
 
 
 @pytest.fixture
@@ -32,10 +32,10 @@ def test_deliveries_that_were_undone_to_end_a_deadlock_are_recorded(database: Da
     first, second = (event(id=f"evt_{name}") for name in "ab")
     batch = [Delivery(first), Delivery(second)]
     with other(database) as connection:
-        event_ledger.record_all(connection, [second])
+        events_store.record_all(connection, [second])
         recording = in_background(lambda: GroupCommit(database)._commit(batch))
         wait_until(lambda: waiting(database) == 1, "ours waits for theirs")
-        event_ledger.record_all(connection, [first])  # only once ours was undone
+        events_store.record_all(connection, [first])  # only once ours was undone
         connection.rollback()
     recording()
     assert undone == ["40P01"]
@@ -52,7 +52,7 @@ def test_event_whose_claim_could_not_be_serialized_is_worked(
         connection.exec_driver_sql(
             f"ALTER DATABASE {database.url.database} SET default_transaction_isolation = 'repeatable read'"
         )
-        [recorded] = event_ledger.record_all(connection, [event()])
+        [recorded] = events_store.record_all(connection, [event()])
     assert recorded
     database.close()  # the next connections have the new default
     with other(database) as connection:
@@ -76,7 +76,7 @@ def test_what_is_undone_every_time_ends_as_a_ledger_that_is_not_available(databa
         connection.exec_driver_sql(f"DO $$ BEGIN RAISE 'in the way' USING ERRCODE = '{sqlstate}'; END $$")
 
     with pytest.raises(LedgerUnavailable):
-        committed(database, work)
+        run_in_transaction(database, work)
     assert len(tries) == module.TRIES
     assert issubclass(LedgerConflict, LedgerUnavailable), "a 503 to Stripe and to buyers"
 

@@ -12,7 +12,7 @@ from billing import database as module
 from billing.database import Database
 from billing.errors import LedgerUnavailable
 from billing.models import lanes
-from tests.databases import sqlite_in
+from tests.support.databases import sqlite_in
 
 
 def test_writer_gets_in_between_the_writes_of_a_busy_process(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_connection_that_broke_while_it_was_idle_is_replaced(
         with psycopg.connect(database.url.set(drivername="postgresql").render_as_string(hide_password=False)) as other:
             ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
             other.execute(f"{ended} AND datname = current_database()")
-    for block in (database.write_once, database.write, database.read):
+    for block in (database.autocommit, database.write, database.read):
         with block() as connection:
             connection.execute(lanes.delete() if block != database.read else lanes.select())
 
@@ -79,7 +79,7 @@ def test_connection_that_breaks_in_use_fails_once(database: Database) -> None:
     if database.is_sqlite:
         return
     for _ in range(2):
-        with pytest.raises(LedgerUnavailable), database.write_once() as connection:
+        with pytest.raises(LedgerUnavailable), database.autocommit() as connection:
             connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
-        with database.write_once() as connection:
+        with database.autocommit() as connection:
             connection.execute(lanes.delete())

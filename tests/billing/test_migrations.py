@@ -3,8 +3,8 @@
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from billing import migrate
 from billing.database import Database
+from billing.migrations import upgrade
 from billing.models import metadata
 
 
@@ -16,13 +16,13 @@ def test_migrated_ledger_is_what_the_models_describe(database: Database) -> None
 
 def test_migrating_again_changes_nothing(database: Database) -> None:
     """Every process may migrate at its start."""
-    assert migrate.is_current(database)
-    migrate.upgrade(database)
-    assert migrate.is_current(database)
+    assert upgrade.is_current(database)
+    upgrade.upgrade(database)
+    assert upgrade.is_current(database)
 
 
 def test_empty_database_is_not_current(tmp_path) -> None:  # type: ignore[no-untyped-def]
     """Readiness asks this."""
     empty = Database(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
-    assert not migrate.is_current(empty)
+    assert not upgrade.is_current(empty)
     empty.close()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.dev.running import ROOT
+from tests.support.running_dev import ROOT
 
 # The main thread waits for a lock, as granian's does; others are busy, and would be given the signal now and then.
 WEB = """

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from billing.doorbell import DEAF_SECONDS, POLL_SECONDS, RedisDoorbell
-from billing.doorbell import wait_until as wait_for_answer
 from billing.jobs import ProcessEvent, WorkLane
 from billing.locks import RedisLocks
 from billing.queue import CeleryQueue, create_producer
 from billing.redis_client import ANSWER_SECONDS, connect_redis
 from billing.settings import Settings
-from tests.valkey import Valkey, wait_until
+from billing.wakeups import POLL_SECONDS, POLLING_SECONDS, RedisWakeups
+from billing.wakeups import wait_until as wait_for_answer
+from tests.support.valkey import Valkey, wait_until
 
 
 def key_lifetime(client: "redis.Redis", key: str) -> float:
@@ -79,48 +79,48 @@ def test_without_redis_the_lock_lets_everybody_go_on(tmp_path: Path) -> None:
 
 def test_ring_wakes_the_waiter_whoever_comes_first(client: "redis.Redis") -> None:
     """Ringing first and waiting second works too."""
-    doorbell = RedisDoorbell(client)
-    doorbell.ring(["chk_1"])
-    assert _seconds(lambda: doorbell.wait("chk_1", 5)) < 1
-    threading.Timer(0.1, doorbell.ring, [["chk_2"]]).start()
-    assert 0.05 < _seconds(lambda: doorbell.wait("chk_2", 5)) < 2
-    assert _seconds(lambda: doorbell.wait("chk_3", 0.2)) >= 0.15
+    wakeups = RedisWakeups(client)
+    wakeups.wake(["chk_1"])
+    assert _seconds(lambda: wakeups.wait("chk_1", 5)) < 1
+    threading.Timer(0.1, wakeups.ring, [["chk_2"]]).start()
+    assert 0.05 < _seconds(lambda: wakeups.wait("chk_2", 5)) < 2
+    assert _seconds(lambda: wakeups.wait("chk_3", 0.2)) >= 0.15
 
 
 def test_ring_of_a_checkout_nobody_waits_for_does_not_stay(client: "redis.Redis") -> None:
     """Nothing piles up in Redis."""
-    RedisDoorbell(client).ring(["chk_1"])
+    RedisWakeups(client).wake(["chk_1"])
     assert 0 < key_lifetime(client, "onelane:bell:chk_1") <= 60
 
 
 def test_answer_is_found_when_the_ring_was_lost() -> None:
     """W4: the row is looked at again and again; Redis is only faster."""
-    gone = RedisDoorbell(connect_redis("redis://127.0.0.1:1/0"))
+    gone = RedisWakeups(connect_redis("redis://127.0.0.1:1/0"))
     looks = iter([None, None, "answered"])
-    assert wait_for_answer(lambda: next(looks), "chk_1", doorbell=gone, seconds=5) == "answered"
+    assert wait_for_answer(lambda: next(looks), "chk_1", wakeups=gone, seconds=5) == "answered"
 
 
 def test_wait_ends_on_time_without_an_answer() -> None:
     """A buyer is never kept longer than they said."""
-    gone = RedisDoorbell(connect_redis("redis://127.0.0.1:1/0"))
-    assert 0.4 <= _seconds(lambda: wait_for_answer(lambda: None, "chk_1", doorbell=gone, seconds=0.5)) < 2
+    gone = RedisWakeups(connect_redis("redis://127.0.0.1:1/0"))
+    assert 0.4 <= _seconds(lambda: wait_for_answer(lambda: None, "chk_1", wakeups=gone, seconds=0.5)) < 2
 
 
 def test_bell_that_hangs_is_asked_once_and_heard_again_later(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """API-29: the first waiter is late by what a hung server takes to say nothing, nobody after them."""
-    bell = RedisDoorbell(connect_redis(valkey.url, blocks_seconds=POLL_SECONDS))
-    bell.ring(["chk_0"])
-    assert bell.hears()
+    bell = RedisWakeups(connect_redis(valkey.url, blocks_seconds=POLL_SECONDS))
+    bell.wake(["chk_0"])
+    assert bell.available()
     valkey.signal(signal.SIGSTOP)
     try:
         bell.wait("chk_1", 0.1)
-        assert not bell.hears()
-        assert _seconds(lambda: wait_for_answer(lambda: None, "chk_2", doorbell=bell, seconds=0.3)) < ANSWER_SECONDS
+        assert not bell.available()
+        assert _seconds(lambda: wait_for_answer(lambda: None, "chk_2", wakeups=bell, seconds=0.3)) < ANSWER_SECONDS
     finally:
         valkey.signal(signal.SIGCONT)
     now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + DEAF_SECONDS)
-    assert bell.hears()
+    monkeypatch.setattr(time, "monotonic", lambda: now + POLLING_SECONDS)
+    assert bell.available()
 
 
 @pytest.fixture

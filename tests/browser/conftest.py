@@ -9,8 +9,8 @@ from threading import Thread
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from app.ports import free_port
-from tests.dev.running import Dev
+from app.dev.ports import free_port
+from tests.support.running_dev import Dev
 
 # Nothing of the browser's own may reach out: what it loads is what the test is about.
 QUIET = [

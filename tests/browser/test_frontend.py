@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.dev.running import ROOT, wait_until
+from tests.support.running_dev import ROOT, wait_until
 
 pytestmark = pytest.mark.xdist_group("browser")
 

@@ -18,12 +18,12 @@ from billing.catalog import Catalog, parse_catalog
 from billing.clock import add_months, iso
 from billing.jobs import ProcessEvent, WorkLane, WorkOperations
 from billing.services import Services
-from billing.webhooks.processing import process_event
+from billing.webhooks.process import process_event
 from tests.app.conftest import build_settings
-from tests.builders import deliver
-from tests.checkout_world import ORIGIN, World
-from tests.databases import sqlite_in
-from tests.web import Web
+from tests.support.builders import deliver
+from tests.support.checkout_world import ORIGIN, World
+from tests.support.databases import sqlite_in
+from tests.support.web import Web
 
 PAGE = Path(__file__).parents[2] / "docs" / "examples" / "kiloclaw.md"
 CATALOG = parse_catalog(tomllib.loads(re.findall(r"```toml\n(.+?)```", PAGE.read_text("utf-8"), re.DOTALL)[0]))
@@ -68,7 +68,7 @@ class Claw:
         self.world = world
         self._told = 0
         settings = build_settings()
-        rest: Json = {"database": world.database, "doorbell": world.doorbell, "locks": world.locks, "stripe": None}
+        rest: Json = {"database": world.database, "wakeups": world.wakeups, "locks": world.locks, "stripe": None}
         services = Services(settings=settings, catalog=world.catalog, queue=Workers(world), clock=world.clock, **rest)
         self.web = Web(create_app(settings, services, limits_storage="memory://"))
 

@@ -17,8 +17,8 @@ import billing.queue
 import worker.tasks
 from billing.clock import SystemClock
 from billing.models import events
-from billing.subscriptions import projection_ledger, synchronizing
-from billing.webhooks import holding, ingest, processing
+from billing.subscriptions import projection_store, sync
+from billing.webhooks import holding, ingest, process
 from billing.webhooks.group_commit import Delivery, GroupCommit
 from tests.kills.arming import Now, always, around, trip
 
@@ -87,29 +87,29 @@ def arm_processing() -> None:
             Now.user = Now.committing = None
 
     worker.tasks.process_event = process_event
-    inner_claim = processing._claim
+    inner_claim = process._claim
 
-    def claim(*args: Any, **kwargs: Any) -> processing.Batch:
+    def claim(*args: Any, **kwargs: Any) -> process.Batch:
         batch = inner_claim(*args, **kwargs)
         if batch.events:
             trip("claim", "after")
         return batch
 
-    processing._claim = claim
-    around(synchronizing, "fetch", always("fetch"), always("fetch"))
-    inner_advance = projection_ledger.advance
+    process._claim = claim
+    around(sync, "fetch", always("fetch"), always("fetch"))
+    inner_advance = projection_store.advance
 
     def advance(*args: Any, **kwargs: Any) -> bool:
         Now.committing = "write"
         return inner_advance(*args, **kwargs)
 
-    projection_ledger.advance = advance
+    projection_store.advance = advance
 
 
 def move_times(number: int) -> None:
     """Shorten what a test cannot wait for, and set this worker's clock, as the environment says."""
     if seconds := os.environ.get("KILLS_LEASE_SECONDS"):
-        processing.LEASE = holding.LEASE = timedelta(seconds=float(seconds))
+        process.LEASE = holding.LEASE = timedelta(seconds=float(seconds))
     if seconds := os.environ.get("KILLS_VISIBILITY_SECONDS"):
         options = billing.queue._transport_options
         short = {"visibility_timeout": float(seconds), "unacked_restore_interval": 1}

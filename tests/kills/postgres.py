@@ -15,9 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.database import Database
-from billing.migrate import upgrade
-from tests.databases import absent
-from tests.valkey import wait_until
+from billing.migrations.upgrade import upgrade
+from tests.support.databases import absent
+from tests.support.valkey import wait_until
 
 
 class KillablePostgres:

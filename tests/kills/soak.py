@@ -22,7 +22,7 @@ from tests.kills.postgres import KillablePostgres, killable_postgres
 from tests.kills.sending import NO_ANSWER, Sending
 from tests.kills.subscribers import LOST, Subscribers, unlike_stripe
 from tests.kills.world import World, running_world
-from tests.valkey import wait_until
+from tests.support.valkey import wait_until
 
 WORKERS, CUSTOMERS = 4, 300
 EVERY_SECONDS = 6  # something is killed so often

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.databases import Postgres
 from tests.kills.asking import Answer
 from tests.kills.world import SIGNING_SECRET, World, running_world
+from tests.support.databases import Postgres
 
 WAIT_SECONDS = 3
 # Measured on a quiet machine: 3.3 s with Redis dead, 7 s with Redis hanging. Here other tests have half of the cores.

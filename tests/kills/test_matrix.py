@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.databases import Postgres
 from tests.kills.asking import in_background, thaw
 from tests.kills.steps import CHANGES, FULL, prepared
 from tests.kills.world import END_SECONDS, LOCK_SECONDS, World, running_world
-from tests.valkey import wait_until
+from tests.support.databases import Postgres
+from tests.support.valkey import wait_until
 
 FROZEN_SECONDS = 2 * LOCK_SECONDS if FULL else LOCK_SECONDS + 1
 STEPS = ["2", "3", "customer", "4", "5", "6", "7", "8", "9", "10", "11"]

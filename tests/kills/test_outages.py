@@ -14,7 +14,7 @@ from tests.kills.asking import in_background, stopped
 from tests.kills.postgres import KillablePostgres
 from tests.kills.steps import CHANGES, FULL, prepared
 from tests.kills.world import World, running_world
-from tests.valkey import wait_until
+from tests.support.valkey import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,7 +12,7 @@ from tests.kills.sending import Sending
 from tests.kills.soak import soak, until_right
 from tests.kills.steps import FULL
 from tests.kills.world import running_world
-from tests.valkey import wait_until
+from tests.support.valkey import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.databases import Postgres
 from tests.kills.asking import in_background, thaw
 from tests.kills.steps import FULL
 from tests.kills.subscribers import Subscribers
 from tests.kills.world import END_SECONDS, World, running_world
-from tests.valkey import wait_until
+from tests.support.databases import Postgres
+from tests.support.valkey import wait_until
 
 STEPS = [("claim", "after"), ("fetch", "before"), ("fetch", "after"), ("write", "commit"), ("write", "after")]
 CELLS = [(*step, what) for what in ("kill", "stop") for step in STEPS]

@@ -20,7 +20,7 @@ from tests.kills.postgres import KillablePostgres
 from tests.kills.steps import FULL
 from tests.kills.subscribers import Subscribers
 from tests.kills.world import END_SECONDS, World, running_world
-from tests.valkey import wait_until
+from tests.support.valkey import wait_until
 
 MANY = 100 if FULL else 20
 OUTAGE_SECONDS = 3  # workers ask for the next message once a second

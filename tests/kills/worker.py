@@ -18,10 +18,10 @@ import sqlalchemy as sa
 
 import worker.__main__
 import worker.tasks
-from billing.checkout import lane_ledger, steps, work
-from billing.doorbell import RedisDoorbell
+from billing.checkout import lane_store, steps, work
 from billing.models import LaneState
-from billing.stripe_gateway import LiveStripe
+from billing.stripe_gateway import GatewayClient
+from billing.wakeups import RedisWakeups
 from tests.kills.arming import FOLDER, Now, always, around, committing, never, trip
 from tests.kills.event_steps import arm_processing, move_times
 
@@ -33,10 +33,10 @@ def arm_all() -> None:
     """Put a hook before and after every step."""
     inner_look = work._look
 
-    def look(lane_id: int, at: steps.Hands) -> lane_ledger.Snapshot | None:
+    def look(lane_id: int, at: steps.Context) -> lane_store.Snapshot | None:
         Now.committing = None
         with at.database.read() as connection:
-            lane = lane_ledger.read_lane(connection, lane_id)
+            lane = lane_store.read_lane(connection, lane_id)
         Now.user = lane.user_id if lane else None
         return inner_look(lane_id, at)
 
@@ -50,7 +50,7 @@ def arm_all() -> None:
             Now.user = Now.committing = None
 
     worker.tasks.work_lane = whole_pass
-    around(lane_ledger, "read_snapshot", always("2"), never)
+    around(lane_store, "read_snapshot", always("2"), never)
 
     def read(name: str, after: Callable[..., str | None]) -> None:
         inner = getattr(work, name)
@@ -77,23 +77,23 @@ def arm_all() -> None:
 
     steps.create = create
 
-    def verifies(seen: lane_ledger.Snapshot, *_: Any) -> str:
+    def verifies(seen: lane_store.Snapshot, *_: Any) -> str:
         return "3" if seen.lane.state is LaneState.CLOSED else "7"
 
-    around(LiveStripe, "create_customer", always("customer"), always("customer"))
+    around(GatewayClient, "create_customer", always("customer"), always("customer"))
     around(steps, "_verify", verifies, verifies)
-    around(LiveStripe, "create_session", always("5"), always("5"))
+    around(GatewayClient, "create_session", always("5"), always("5"))
     around(steps, "_publish", always("6"), always("6"))
     around(steps, "_begin_closing", never, always("9"))
     around(steps, "expire", always("10"), always("10"))
-    ring = RedisDoorbell.ring
+    ring = RedisWakeups.ring
 
-    def ring_(self: RedisDoorbell, ids: Any) -> None:
+    def ring_(self: RedisWakeups, ids: Any) -> None:
         if ids and Now.user:
             trip("8", "after")  # committed, and the bell not rung yet
         ring(self, ids)
 
-    setattr(RedisDoorbell, "ring", ring_)  # noqa: B010
+    setattr(RedisWakeups, "ring", ring_)  # noqa: B010
     changing("move", lambda _connection, _lane, state: STEP_OF_MOVE.get(state))
     changing("answer", lambda *_: "8")
     changing("close", lambda _connection, lane, _outcome: "11" if lane.state is LaneState.CLOSING else None)
@@ -102,7 +102,7 @@ def arm_all() -> None:
 
 def changing(name: str, step_of: Callable[..., str | None]) -> None:
     """Trip before a compare-and-set; after it, at its commit."""
-    inner = getattr(lane_ledger, name)
+    inner = getattr(lane_store, name)
 
     def change(*args: Any, **kwargs: Any) -> Any:
         step = step_of(*args)
@@ -112,7 +112,7 @@ def changing(name: str, step_of: Callable[..., str | None]) -> None:
         Now.committing = step or Now.committing
         return done
 
-    setattr(lane_ledger, name, change)
+    setattr(lane_store, name, change)
 
 
 def become_worker(number: int) -> None:

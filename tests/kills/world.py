@@ -17,8 +17,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app import leash
-from app.ports import free_port
+from app.dev import leash
+from app.dev.ports import free_port
 from billing.database import Database
 from billing.errors import LedgerUnavailable
 from billing.jobs import SWEEP_KIND
@@ -26,10 +26,10 @@ from billing.models import attempts, checkouts, customers, lanes
 from billing.queue import create_producer
 from billing.settings import Settings
 from tests.bench.storm import Stripe
-from tests.dev.running import ROOT, environment
 from tests.kills.asking import SERVER_KEY, Answer, answers, ask
 from tests.kills.proxy import Proxy
-from tests.valkey import Valkey, wait_until
+from tests.support.running_dev import ROOT, environment
+from tests.support.valkey import Valkey, wait_until
 
 Json = dict[str, Any]
 SHOP = "https://app.example.com"

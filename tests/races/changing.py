@@ -13,15 +13,15 @@ from typing import Any
 
 from billing.errors import NoSubscription, NotFound
 from billing.models import OperationStatus
-from billing.operations.deciding import RUNNING, Kind
+from billing.operations.decide import RUNNING, Kind
 from billing.operations.requests import read_operation, record_operation
 from billing.subscriptions.projection import is_live
-from billing.subscriptions.synchronizing import sync_customer
-from tests.checkout_world import ORIGIN
+from billing.subscriptions.sync import sync_customer
 from tests.races.ports import SteppedDatabase
 from tests.races.scene import Scene
 from tests.races.schedule import AGAIN, Schedule
 from tests.races.surroundings import Surroundings
+from tests.support.checkout_world import ORIGIN
 
 WISHES: dict[str, tuple[Kind, dict[str, str]]] = {
     "cancel": (Kind.CANCEL, {}),

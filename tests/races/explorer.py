@@ -15,8 +15,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from billing import migrate
 from billing.database import Database
+from billing.migrations import upgrade
 from billing.models import metadata
 from tests.races.lane import Lane
 from tests.races.ports import SteppedDatabase
@@ -32,7 +32,7 @@ class Explorer:
     def __init__(self, folder: Path) -> None:
         path = folder / "ledger.sqlite3"
         migrated = Database(f"sqlite:///{path}")
-        migrate.upgrade(migrated)
+        upgrade.upgrade(migrated)
         migrated.close()
         # One engine for all runs: compiling its statements anew would cost half of a run.
         self._database = SteppedDatabase(f"sqlite:///{path}")

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from billing.errors import NotFound
+from billing.maintenance.sweep import sweep
 from billing.models import CheckoutStatus
 from billing.subscriptions.projection import is_live
-from billing.sweeper import sweep
 from sandbox.errors import ApiError
 from tests.races.changing import Changing
 from tests.races.schedule import AGAIN, Actor
@@ -167,7 +167,7 @@ class Lane(Changing):
             if self.scene.wishes:
                 self.work_operations(1)
                 self.check_changes()
-            if self.hears:
+            if self.available:
                 sweep(database=self.database, queue=self.queue, clock=self.clock)
                 self.deliver()
             if self.scene.duplicate:
@@ -202,13 +202,13 @@ class Lane(Changing):
             self.must(shown == real, f"the projection shows {shown}, Stripe {real}")
 
     @property
-    def hears(self) -> bool:
+    def available(self) -> bool:
         """Whether Stripe's events arrive."""
         return self.scene.webhooks or self.scene.subscribed
 
     def is_quiet(self) -> bool:
         """Whether nothing is left to be done (what is being remedied has its rounds in any case)."""
-        told = not self.hears or all(event["id"] in self.delivered for event in self.objects("event"))
+        told = not self.available or all(event["id"] in self.delivered for event in self.objects("event"))
         return told and not self.scene.duplicate and self.raw.execute(UNFINISHED).fetchone() == (0,)
 
     def session(self, session_id: str) -> dict[str, Any]:

@@ -19,20 +19,20 @@ from typing import Any
 
 import pytest
 
-from billing.checkout import lane_ledger, steps, verify, view, work
-from billing.checkout.lanes import LOOK_BACK, Attempt, is_tagged
-from billing.checkout.session_parameters import session_parameters
-from billing.customers import ensure_customer
+from billing.checkout import lane_store, steps, verify, view, work
+from billing.checkout.parameters import session_parameters
+from billing.checkout.rules import LOOK_BACK, Attempt, is_tagged
+from billing.customers.customers import ensure_customer
 from billing.errors import OnelaneError
 from billing.models import LaneState, lanes
-from billing.stripe_gateway import LiveStripe
-from tests import checkout_world
+from billing.stripe_gateway import GatewayClient
 from tests.races.explorer import Scene
+from tests.support import checkout_world
 
 Patch = pytest.MonkeyPatch
 
 
-FAULTS, LEDGER, CHECKOUT = (f"tests/billing/test_{name}.py" for name in ("lane_faults", "lane_ledger", "checkout"))
+FAULTS, STORE, CHECKOUT = (f"tests/billing/checkout/test_{name}.py" for name in ("lane_faults", "lane_store", "work"))
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ def statement(module: ModuleType, name: str, change: Callable[[Any], Any]) -> An
 
 def new_key(patch: Patch) -> None:
     """Whoever sends makes a key of their own."""
-    real = LiveStripe.create_session
+    real = GatewayClient.create_session
 
-    def create_session(self: LiveStripe, parameters: Any, *, idempotency_key: str) -> str:
+    def create_session(self: GatewayClient, parameters: Any, *, idempotency_key: str) -> str:
         return real(self, parameters, idempotency_key=str(uuid.uuid4()))
 
-    patch.setattr(LiveStripe, "create_session", create_session)
+    patch.setattr(GatewayClient, "create_session", create_session)
 
 
 def stale_against_now(patch: Patch) -> None:
@@ -92,7 +92,7 @@ def stale_against_now(patch: Patch) -> None:
 
 def pending_first(patch: Patch) -> None:
     """A round takes who waits from a look of its own, before it reads the lane."""
-    real_look, real_read, mine = work._look, lane_ledger.read_snapshot, threading.local()
+    real_look, real_read, mine = work._look, lane_store.read_snapshot, threading.local()
 
     def look(lane_id: int, at: Any) -> Any:
         with at.database.read() as connection:
@@ -103,34 +103,34 @@ def pending_first(patch: Patch) -> None:
         return replace(real_read(connection, lane_id, now=now), waiting=mine.waiting)
 
     patch.setattr(work, "_look", look)
-    patch.setattr(lane_ledger, "read_snapshot", read_snapshot)
+    patch.setattr(lane_store, "read_snapshot", read_snapshot)
 
 
 def any_supersedes(patch: Patch) -> None:
     """The pass is made for the oldest that waits, and whoever differs is superseded."""
     oldest = property(lambda seen: seen.waiting[0] if seen.waiting else None)
-    patch.setattr(lane_ledger.Snapshot, "newest", oldest)
-    rewrite(lane_ledger, "supersede_older", ("checkouts.c.number < newest.number,", ""))(patch)
+    patch.setattr(lane_store.Snapshot, "newest", oldest)
+    rewrite(lane_store, "supersede_older", ("checkouts.c.number < newest.number,", ""))(patch)
 
 
 def no_expires_at(patch: Patch) -> None:
     """Sessions live as long as Stripe lets them: nothing stops a request that was sent a day late."""
-    real = LiveStripe.create_session
+    real = GatewayClient.create_session
 
-    def create_session(self: LiveStripe, parameters: Any, *, idempotency_key: str) -> str:
+    def create_session(self: GatewayClient, parameters: Any, *, idempotency_key: str) -> str:
         kept = {name: value for name, value in parameters.items() if name != "expires_at"}
         return real(self, kept, idempotency_key=idempotency_key)
 
-    patch.setattr(LiveStripe, "create_session", create_session)
+    patch.setattr(GatewayClient, "create_session", create_session)
 
 
 def list_expire_create(patch: Patch) -> None:
     """The usual way, in a ledger like ours: no lock, no compare-and-set, no second look."""
 
     def work_lane(
-        lane_id: int, *, database: Any, stripe: Any, doorbell: Any, clock: Any, catalog: Any, **_: Any
+        lane_id: int, *, database: Any, stripe: Any, wakeups: Any, clock: Any, catalog: Any, **_: Any
     ) -> None:
-        at = steps.Hands(database, stripe, doorbell, clock, catalog, 900)
+        at = steps.Context(database, stripe, wakeups, clock, catalog, 900)
         seen = work._look(lane_id, at)
         mine = seen.newest if seen else None
         if seen is None or mine is None:
@@ -148,11 +148,11 @@ def list_expire_create(patch: Patch) -> None:
             session_id = stripe.create_session(sent, idempotency_key=nonce)
             made = Attempt(nonce, lane_id, mine.id, nonce, sent, mine.fingerprint, clock.now(), expires_at, session_id)
             with database.write() as connection:
-                lane_ledger.insert_attempt(connection, made)
+                lane_store.insert_attempt(connection, made)
                 opened = {"state": LaneState.OPEN, "nonce": nonce, "session_id": session_id}
                 connection.execute(lanes.update().where(lanes.c.id == lane_id).values(**opened))
                 lane = replace(seen.lane, nonce=nonce)
-                lane_ledger.answer(connection, lane, mine, url="https://pay.example", now=clock.now())
+                lane_store.answer(connection, lane, mine, url="https://pay.example", now=clock.now())
 
     patch.setattr(checkout_world, "work_lane", work_lane)
 
@@ -176,7 +176,7 @@ MUTANTS = {
     "no_cas": Mutant(
         "no compare-and-set at all",
         rewrite(
-            lane_ledger,
+            lane_store,
             "move",
             ("lanes.c.state == lane.state,", ""),
             ("lanes.c.version == lane.version,", ""),
@@ -186,13 +186,13 @@ MUTANTS = {
     ),
     "cas_on_version": Mutant(
         "a compare-and-set on the version alone (a restored backup repeats it)",
-        rewrite(lane_ledger, "move", ("lanes.c.nonce.is_not_distinct_from(lane.nonce),", "")),
-        test=f"{LEDGER}::test_lane_restored_from_a_backup_is_not_taken_for_unchanged",
+        rewrite(lane_store, "move", ("lanes.c.nonce.is_not_distinct_from(lane.nonce),", "")),
+        test=f"{STORE}::test_lane_restored_from_a_backup_is_not_taken_for_unchanged",
     ),
     "cas_on_state": Mutant(
         "a compare-and-set on the state alone (A, B, A)",
         rewrite(
-            lane_ledger,
+            lane_store,
             "move",
             ("lanes.c.version == lane.version,", ""),
             ("lanes.c.nonce.is_not_distinct_from(lane.nonce),", ""),
@@ -209,13 +209,13 @@ MUTANTS = {
         rewrite(
             steps,
             "_begin_closing",
-            ("    with at.database", "    expire(lane.session_id, stripe=at.stripe)\n    with at.database"),
+            ("    with ctx.database", "    expire(lane.session_id, stripe=ctx.stripe)\n    with ctx.database"),
         ),
         scene=Scene(plans=("standard", "commit"), opened=True, pays=False),
     ),
     "answer_without_cas": Mutant(
         "answer without the compare-and-set",
-        rewrite(lane_ledger, "answer", ("if connection.execute(_HIT, own).rowcount != 1:", "if False:")),
+        rewrite(lane_store, "answer", ("if connection.execute(_HIT, own).rowcount != 1:", "if False:")),
         scene=Scene(plans=("standard", "commit"), opened=True, pays=False),
     ),
     "stored_url": Mutant(
@@ -225,12 +225,12 @@ MUTANTS = {
     ),
     "version_not_raised": Mutant(
         "an answer that does not raise the version",
-        statement(lane_ledger, "_HIT", lambda hit: hit.values(version=lanes.c.version)),
+        statement(lane_store, "_HIT", lambda hit: hit.values(version=lanes.c.version)),
         scene=Scene(plans=("commit", "standard"), opened=True, pays=False),
     ),
     "newer_too": Mutant(
         "an answer that also answers newer equal checkouts",
-        rewrite(lane_ledger, "answer", ('"up_to": mine.number', '"up_to": mine.number + 1000')),
+        rewrite(lane_store, "answer", ('"up_to": mine.number', '"up_to": mine.number + 1000')),
         scene=Scene(plans=("standard", "commit", "standard"), opened=True, pays=False),
     ),
     "pending_first": Mutant(

@@ -10,12 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.models import OperationStatus, operations
-from billing.operations import deciding, looking, operation_ledger, work
-from billing.stripe_gateway import LiveStripe
+from billing.operations import decide, snapshot, work
+from billing.operations import store as operations_store
+from billing.stripe_gateway import GatewayClient
 from tests.races.mutants import Mutant, Patch, rewrite
 from tests.races.scene import Scene
 
-OPERATIONS = "tests/billing/test_operations.py"
+OPERATIONS = "tests/billing/operations/test_work.py"
 BOUGHT = Scene(plans=(), subscribed=True)
 
 
@@ -35,18 +36,18 @@ def no_write_ahead(patch: Patch) -> None:
 def new_key(patch: Patch) -> None:
     """Whoever sends makes a key of their own."""
     for name in ("update_subscription", "create_schedule", "update_schedule", "release_schedule"):
-        real = getattr(LiveStripe, name)
+        real = getattr(GatewayClient, name)
 
         def send(self: Any, *arguments: Any, idempotency_key: str, real: Any = real) -> None:
             real(self, *arguments, idempotency_key=str(uuid.uuid4()))
 
-        patch.setattr(LiveStripe, name, send)
+        patch.setattr(GatewayClient, name, send)
 
 
 def any_order(patch: Patch) -> None:
     """The newest first: it is the one whose buyer has waited the least."""
     newest = ("order_by(operations.c.number)", "order_by(operations.c.number.desc())")
-    rewrite(operation_ledger, "oldest_pending", newest)(patch)
+    rewrite(operations_store, "oldest_pending", newest)(patch)
 
 
 def end_first(patch: Patch) -> None:
@@ -67,7 +68,7 @@ def done_once_sent(patch: Patch) -> None:
 
     def decide(kind: Any, request: Any, seen: Any, *, sent: Any, **rest: Any) -> Any:
         if kind in sent or (kind == "switch" and "phases" in sent):
-            return deciding.Done()
+            return decide.Done()
         return real(kind, request, seen, sent=sent, **rest)
 
     patch.setattr(work, "decide", decide)
@@ -80,7 +81,7 @@ def end_without_cas(patch: Patch) -> None:
         own = sa.update(operations).where(operations.c.id == operation.id)
         return bool(connection.execute(own.values(version=operation.version + 1, **values)).rowcount)
 
-    patch.setattr(operation_ledger, "change", change)
+    patch.setattr(operations_store, "change", change)
 
 
 def unclear_is_failed(patch: Patch) -> None:
@@ -131,18 +132,18 @@ OPERATION_MUTANTS = {
     ),
     "cancel_under_a_schedule": Mutant(
         "cancel without releasing the schedule",
-        rewrite(deciding, "_cancel", ("    if schedule:\n", "    if False:\n")),
+        rewrite(decide, "_cancel", ("    if schedule:\n", "    if False:\n")),
         scene=replace(BOUGHT, wishes=("switch", "cancel")),
     ),
     "schedule_left_behind": Mutant(
         "a refused switch leaves its schedule",
-        rewrite(deciding, "decide", ("if failed:", "if failed and not schedule:"), users=(work,)),
+        rewrite(decide, "decide", ("if failed:", "if failed and not schedule:"), users=(work,)),
         scene=replace(BOUGHT, wishes=("switch",), lacks="commit"),
     ),
     "undo_without_release": Mutant(
         "take a switch back without releasing its schedule",
         rewrite(
-            deciding,
+            decide,
             "decide",
             ("return _release(schedule) if schedule and pending else Done()", "return Done()"),
             users=(work,),
@@ -151,7 +152,7 @@ OPERATION_MUTANTS = {
     ),
     "list_alone": Mutant(
         "choose the subscription from Stripe's list alone",
-        rewrite(looking, "_choose", ("*listed, *fetch_missing(customer_id, shown, listed, at.stripe)", "*listed")),
+        rewrite(snapshot, "_choose", ("*listed, *fetch_missing(customer_id, shown, listed, ctx.stripe)", "*listed")),
         test=f"{OPERATIONS}::test_subscription_that_stripes_list_does_not_show_yet_can_be_changed",
     ),
 }

@@ -17,8 +17,8 @@ from billing.database import Database
 from billing.errors import StripeUnclear
 from billing.jobs import Job
 from billing.locks import Lease
-from tests.checkout_world import PatientQueue, TestClock
 from tests.races.schedule import AGAIN, Actor, Schedule
+from tests.support.checkout_world import PatientQueue, TestClock
 
 # What an operation sends: a request in flight for longer than Stripe keeps its key is nobody's to stop.
 CHANGES = ("update_subscription", "create_schedule", "update_schedule", "release_schedule")
@@ -178,11 +178,11 @@ class SteppedStripe:
         late.at, late.mortal = f"Stripe: {name} arrives", False
         self._schedule.later(late)
 
-    def behind_buyers(self) -> "SteppedStripe":
+    def low_priority(self) -> "SteppedStripe":
         """The same: nobody's budget runs short here."""
         return self
 
-    def together(self, *calls: Callable[[], Any]) -> list[Any]:
+    def in_parallel(self, *calls: Callable[[], Any]) -> list[Any]:
         """Side by side means: in any order."""
         order = list(range(len(calls)))
         if self._schedule.delays is None:

@@ -12,15 +12,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from billing.database import Database
 from billing.errors import IdempotencyMismatch
 from billing.jobs import Job, WorkLane, WorkOperations
+from billing.maintenance.sweep import sweep
 from billing.models import checkouts, customers, events, metadata, operations, subscriptions
-from billing.operations.deciding import RUNNING
+from billing.operations.decide import RUNNING
 from billing.subscriptions.projection import is_live
-from billing.sweeper import sweep
 from billing.webhooks.ingest import receive
-from billing.webhooks.processing import process_event
-from tests.builders import SECRET, deliver
-from tests.checkout_world import TestClock, World
-from tests.crashing import Fuse, FusedStripe
+from billing.webhooks.process import process_event
+from tests.support.builders import SECRET, deliver
+from tests.support.checkout_world import TestClock, World
+from tests.support.crashing import Fuse, FusedStripe
 
 MUGS: list[dict[str, Any]] = [
     {"object": "product", "id": "prod_mug", "name": "A mug a month"},

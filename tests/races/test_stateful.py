@@ -19,15 +19,15 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from billing.database import Database
 from billing.errors import NoSubscription
-from billing.operations.deciding import Kind
+from billing.operations.decide import Kind
 from billing.operations.requests import record_operation
 from sandbox.errors import ApiError
 from sandbox.faults import Faults
-from tests.checkout_world import ORIGIN
-from tests.crashing import Crash, Fuse, FusedDatabase, FusedStripe
 from tests.races.changing import WISHES as WISHES_KNOWN
 from tests.races.story import Story
 from tests.races.surroundings import POSTS
+from tests.support.checkout_world import ORIGIN
+from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
 
 USERS, PLANS = ("ann", "ann", "bob"), ("standard", "commit")
 WISHES = ("switch", "cancel", "undo", "switch", "reactivate", "cancel")

@@ -7,20 +7,26 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing import sweeper
+from billing.maintenance import reconcile, sweep
 from billing.models import EventStatus, events
-from billing.subscriptions import projection_ledger
-from billing.webhooks import ingest, processing, reconciling
+from billing.subscriptions import projection_store
+from billing.webhooks import ingest, process
 from tests.races.mutants import Mutant, Patch, rewrite
 
-INGEST, PROCESSING, SWEEPER, RECONCILING = (
-    f"tests/billing/test_{name}.py" for name in ("ingest", "processing", "sweeper", "reconciling")
+INGEST, PROCESS, SWEEP, RECONCILE = (
+    f"tests/billing/{name}.py"
+    for name in (
+        "webhooks/test_ingest",
+        "webhooks/test_process",
+        "maintenance/test_sweep",
+        "maintenance/test_reconcile",
+    )
 )
 
 
 def apply_the_payload(patch: Patch) -> None:
     """What the events say is taken for what is."""
-    real = processing.sync_customer
+    real = process.sync_customer
 
     class Told:
         def __init__(self, stripe: Any, told: list[Any]) -> None:
@@ -39,13 +45,13 @@ def apply_the_payload(patch: Patch) -> None:
         told = {one["id"]: one for one in objects if one["object"] == "subscription"}
         return real(customer_id, database=database, stripe=Told(stripe, list(told.values())), **rest)  # type: ignore[arg-type]
 
-    patch.setattr(processing, "sync_customer", sync_customer)
+    patch.setattr(process, "sync_customer", sync_customer)
 
 
 def no_generation(patch: Patch) -> None:
     """Whoever comes last writes, whatever was written since they fetched."""
-    real = projection_ledger.advance
-    patch.setattr(projection_ledger, "advance", lambda *at, **values: real(*at, **values) or True)
+    real = projection_store.advance
+    patch.setattr(projection_store, "advance", lambda *at, **values: real(*at, **values) or True)
 
 
 def dedupe_before_commit(patch: Patch) -> None:
@@ -82,17 +88,17 @@ WEBHOOK_MUTANTS = {
     "apply_the_payload": Mutant(
         "apply the payload",
         apply_the_payload,
-        test=f"{PROCESSING}::test_projection_is_what_stripe_says_and_not_what_the_event_says",
+        test=f"{PROCESS}::test_projection_is_what_stripe_says_and_not_what_the_event_says",
     ),
     "no_generation": Mutant(
         "fetch then write without the generation",
         no_generation,
-        test=f"{PROCESSING}::test_old_fetch_does_not_overwrite_a_newer_one",
+        test=f"{PROCESS}::test_old_fetch_does_not_overwrite_a_newer_one",
     ),
     "done_first": Mutant(
         "mark done before the projection commits",
         rewrite(
-            processing,
+            process,
             "_work",
             (
                 "    sync_customer(",
@@ -100,7 +106,7 @@ WEBHOOK_MUTANTS = {
             ),
             ("then=close,", ""),
         ),
-        test=f"{PROCESSING}::test_events_stay_open_when_their_projection_is_not_written",
+        test=f"{PROCESS}::test_events_stay_open_when_their_projection_is_not_written",
     ),
     "dedupe_first": Mutant(
         "dedupe in Redis before the ledger commit",
@@ -109,13 +115,13 @@ WEBHOOK_MUTANTS = {
     ),
     "no_sweep": Mutant(
         "no sweep",
-        rewrite(sweeper, "sweep", ("for row_id in events:", "for row_id in events[:0]:")),
-        test=f"{SWEEPER}::test_event_whose_wake_up_was_lost_is_found",
+        rewrite(sweep, "sweep", ("for row_id in events:", "for row_id in events[:0]:")),
+        test=f"{SWEEP}::test_event_whose_wake_up_was_lost_is_found",
     ),
     "no_reconcile": Mutant(
         "no reconcile",
-        rewrite(reconciling, "reconcile", ("    if when_due:", "    return None\n    if when_due:")),
-        test=f"{RECONCILING}::test_nothing_was_delivered_at_all",
+        rewrite(reconcile, "reconcile", ("    if when_due:", "    return None\n    if when_due:")),
+        test=f"{RECONCILE}::test_nothing_was_delivered_at_all",
     ),
     "acknowledge_first": Mutant(
         "acknowledge before the commit",

@@ -13,7 +13,7 @@ import redis
 
 from billing.queue import CeleryQueue, create_producer
 from billing.settings import Settings
-from tests.valkey import Valkey, running_valkey, wait_until
+from tests.support.valkey import Valkey, running_valkey, wait_until
 
 ROOT = Path(__file__).parents[2]
 

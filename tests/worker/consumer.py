@@ -13,9 +13,9 @@ from billing.jobs import Job, ProcessEvent, WorkLane
 from billing.logs import configure_logging
 from billing.services import Services, build_services
 from billing.settings import load_settings
-from worker.celery import create_celery
-from worker.consuming import consume
-from worker.retries import JobTask
+from worker.app import create_celery
+from worker.run import consume
+from worker.task_base import JobTask
 
 NOTES = Path(sys.argv[1])
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from billing.database import Database
-from billing.migrate import upgrade
+from billing.migrations.upgrade import upgrade
 from tests.worker.conftest import ROOT, Valkey, wait_until
 
 

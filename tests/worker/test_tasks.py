@@ -29,7 +29,7 @@ class Anything:
 class Stripe:
     behind = "behind buyers"
 
-    def behind_buyers(self) -> str:
+    def low_priority(self) -> str:
         return self.behind
 
 

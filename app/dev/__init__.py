@@ -1,0 +1,1 @@
+"""What only `onelane dev` needs: its programs, their supervisor, the embedded servers, the shop, tokens."""

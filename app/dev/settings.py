@@ -1,0 +1,161 @@
+"""What `onelane dev` runs with: what is given is used, what is missing is embedded or generated (OPS-13).
+
+Generated secrets stay in `var/dev-secrets.json` (mode 600), so that tokens and signatures outlive a
+restart. `var/dev.json` tells the commands in the same folder where everything is, while it runs.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.dev.ports import free_port
+from billing.catalog import Catalog
+from billing.errors import ConfigurationError
+from billing.settings import DEV_STATE, Settings
+
+VALKEY_PORT = 16379  # beside the usual one, which may be somebody's Redis
+SANDBOX_PORT = 12111
+
+
+@dataclass(frozen=True)
+class DevSettings:
+    """Decided once, at start. `valkey_port` and `sandbox_port` are None when none is embedded."""
+
+    values: Mapping[str, str]  # for the environment of every process, and for dev.json
+    generated: Mapping[str, str]  # those of `values` that we made up
+    valkey_port: int | None
+    sandbox_port: int | None
+    home: str  # the address of the web, for a browser on this machine
+    signing_secret: str  # what the sandbox signs with: ours, or the first that was given, wherever it was given
+    shop: bool  # the shop signs its own tokens, which is not to be had with somebody else's keys
+
+    @property
+    def sandbox_home(self) -> str | None:
+        """The sandbox's address."""
+        return f"http://127.0.0.1:{self.sandbox_port}" if self.sandbox_port else None
+
+
+def decide(settings: Settings, *, folder: Path) -> DevSettings:
+    """Fill in what is missing. Looks for free ports, writes the generated secrets, starts nothing."""
+    given = settings.model_fields_set
+    values: dict[str, str] = {}
+    kept = _generated_secrets(folder / "dev-secrets.json")
+    home = f"http://{_for_browsers(settings.bind)}:{settings.port}"
+    valkey_port = sandbox_port = None
+    if "database_url" not in given:
+        values["DATABASE_URL"] = f"sqlite:///{folder.resolve()}/ledger.sqlite3"
+    if "redis_url" not in given:
+        valkey_port = free_port(VALKEY_PORT)
+        values["REDIS_URL"] = f"redis://127.0.0.1:{valkey_port}/0"
+    if not given & {"stripe_api_key", "stripe_api_base"}:
+        sandbox_port = free_port(SANDBOX_PORT)
+        values["STRIPE_API_BASE"] = f"http://127.0.0.1:{sandbox_port}"
+        if "stripe_max_per_second" not in given:
+            values["STRIPE_MAX_PER_SECOND"] = "1000"  # the sandbox is ours, and has no limit to respect
+    if "stripe_api_key" not in given:
+        values["STRIPE_API_KEY"] = kept["STRIPE_API_KEY"]
+    if not settings.stripe_webhook_secrets:
+        values["STRIPE_WEBHOOK_SECRETS"] = kept["STRIPE_WEBHOOK_SECRETS"]
+    if not settings.auth_jwt_secret and not settings.auth_jwks_url:
+        values["AUTH_JWT_SECRET"] = kept["AUTH_JWT_SECRET"]
+    if not settings.redirect_origins:
+        values["REDIRECT_ORIGINS"] = f"{home},http://localhost:{settings.port}"
+    if "rate_limit_checkouts" not in given:
+        values["RATE_LIMIT_CHECKOUTS"] = "1000/minute"  # whoever tries a storm here shall see it served
+    if "rate_limit_addresses" not in given:
+        values["RATE_LIMIT_ADDRESSES"] = "1000000/minute"  # all of them come from this machine
+    signing = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]
+    return DevSettings(
+        values={**_plain(settings), **values},
+        generated=values,
+        valkey_port=valkey_port,
+        sandbox_port=sandbox_port,
+        home=home,
+        signing_secret=signing[0] if signing else kept["STRIPE_WEBHOOK_SECRETS"],
+        shop=not settings.auth_jwks_url,
+    )
+
+
+def write_state(decided: DevSettings) -> None:
+    """Tell the commands in this folder. A secret that was given to us is not written down again."""
+    write_private(DEV_STATE, json.dumps({"pid": os.getpid(), "settings": dict(decided.values)}))
+
+
+def remove_state() -> None:
+    """Tell the commands in this folder that nothing runs any more."""
+    with suppress(FileNotFoundError):
+        DEV_STATE.unlink()
+
+
+def sandbox_seed(catalog: Catalog) -> list[dict[str, Any]]:
+    """The catalog as Stripe objects, for the sandbox."""
+    product = f"prod_{catalog.product}"
+    seed: list[dict[str, Any]] = [{"object": "product", "id": product, "name": catalog.name}]
+    for plan in catalog.plans.values():
+        currency = plan.currency or "usd"
+        seed.append(
+            {
+                "object": "price",
+                "id": plan.price,
+                "product": product,
+                "nickname": plan.name,
+                "currency": currency,
+                "unit_amount": plan.amount if plan.amount is not None else 1000,
+                "recurring": {"interval": plan.interval, "interval_count": plan.interval_count},
+            }
+        )
+        if plan.coupon:
+            off = {"amount_off": plan.coupon_amount_off, "currency": currency}
+            terms = off if plan.coupon_amount_off else {"percent_off": 50}
+            name = plan.coupon_text or plan.coupon
+            seed.append({"object": "coupon", "id": plan.coupon, "duration": "once", "name": name[:40], **terms})
+    return seed
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def _plain(settings: Settings) -> dict[str, str]:
+    """The settings that commands beside us need to find the same things; no secret that was given."""
+    plain = {"PORT": str(settings.port), "BIND": settings.bind, "DATABASE_URL": settings.database_url}
+    plain |= {"REDIS_URL": settings.redis_url, "CATALOG": str(settings.catalog)}
+    for name in ("celery_broker_url", "stripe_api_base"):
+        if value := getattr(settings, name):
+            plain[name.upper()] = value
+    return plain
+
+
+def _generated_secrets(path: Path) -> dict[str, str]:
+    fresh = {
+        "STRIPE_API_KEY": f"sk_test_{secrets.token_hex(16)}",
+        "STRIPE_WEBHOOK_SECRETS": f"whsec_{secrets.token_hex(24)}",
+        "AUTH_JWT_SECRET": secrets.token_urlsafe(32),
+    }
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        write_private(path, json.dumps(fresh))
+        return fresh
+    except (OSError, ValueError):
+        kept = None
+    if not isinstance(kept, dict) or not all(isinstance(kept.get(name), str) for name in fresh):
+        raise ConfigurationError(f"{path} is not what we wrote there. Remove it: new secrets will be made.")
+    return {name: kept[name] for name in fresh}
+
+
+def _for_browsers(bind: str) -> str:
+    if bind in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
+        return "127.0.0.1"
+    return f"[{bind}]" if ":" in bind else bind

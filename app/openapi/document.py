@@ -1,0 +1,211 @@
+"""The OpenAPI 3.1 document, put together from the table of operations and the pydantic models.
+
+A test holds it against the routes that exist and against every answer that the tests receive: a status,
+a code or a field that is not written here fails there (API-53).
+"""
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app import schemas
+from app.auth import MAX_USER_ID
+from app.errors import PROBLEMS
+from app.openapi import BUYER, OPERATIONS, SERVER, STRIPE, TAGS, Operation
+
+Schema = dict[str, Any]
+
+
+def document() -> Schema:
+    """Build the document."""
+    paths: dict[str, Schema] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "onelane",
+            "version": version("onelane"),
+            "description": "Subscriptions with Stripe in which one customer never buys the same thing twice."
+            " JSON in and out, times in ISO 8601 UTC. Errors are problem details (RFC 9457) with a stable `code`.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "parameters": _PARAMETERS,
+            "headers": _HEADERS,
+            "securitySchemes": _SECURITY,
+        },
+    }
+
+
+def _operation(operation: Operation) -> Schema:
+    built: Schema = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "description": operation.text,
+        "tags": [operation.tag],
+        "security": [{scheme: []} for scheme in operation.who],
+    }
+    if operation.parameters:
+        built["parameters"] = [{"$ref": f"#/components/parameters/{name}"} for name in operation.parameters]
+    if operation.bodies:
+        refs = [_ref(model) for model in operation.bodies]
+        schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
+        built["requestBody"] = {
+            "required": operation.body_required,
+            "content": {"application/json": {"schema": schema}},
+        }
+    elif operation.who == (STRIPE,):
+        event = {"type": "object", "description": "An event as Stripe sends it: its bytes are what is signed"}
+        built["requestBody"] = {"required": True, "content": {"application/json": {"schema": event}}}
+    built["responses"] = dict(sorted(_responses(operation)))
+    return built
+
+
+def _responses(operation: Operation) -> Iterator[tuple[str, Schema]]:
+    failures = _failures(operation.problems)
+    for status, (text, model) in operation.answers.items():
+        names = ("RequestId", *operation.headers.get(status, ()))
+        content = {model: {}} if isinstance(model, str) else {"application/json": {"schema": _ref(model)}}
+        content |= failures.pop(status, {}).get("content", {})
+        headers = {_HTTP_NAMES[name]: {"$ref": f"#/components/headers/{name}"} for name in names}
+        yield str(status), {"description": f"{text}.", "headers": headers, "content": content}
+    for status, failure in failures.items():
+        more = {
+            _HTTP_NAMES[name]: {"$ref": f"#/components/headers/{name}"} for name in operation.headers.get(status, ())
+        }
+        yield str(status), {**failure, "headers": {**failure["headers"], **more}}
+
+
+def _failures(codes: tuple[str, ...]) -> dict[int, Schema]:
+    """One response for each status that these codes have, with the codes as an enumeration."""
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(PROBLEMS[code].status, []).append(code)
+    responses: dict[int, Schema] = {}
+    for status, same in by_status.items():
+        names = ["RequestId"]
+        if any(PROBLEMS[code].retry_after for code in same):
+            names.append("RetryAfter")
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            names += ["RateLimit", "RateLimitPolicy"]
+        if status == HTTPStatus.UNAUTHORIZED:
+            names.append("WwwAuthenticate")
+        exact = {"properties": {"code": {"enum": same}, "status": {"const": status}}}
+        responses[status] = {
+            "description": " · ".join(f"`{code}`: {PROBLEMS[code].title}" for code in same),
+            "headers": {_HTTP_NAMES[name]: {"$ref": f"#/components/headers/{name}"} for name in names},
+            "content": {
+                "application/problem+json": {"schema": {"allOf": [_ref(schemas.ProblemDetails), exact]}},
+            },
+        }
+    return responses
+
+
+def _schemas() -> Schema:
+    used = {model for operation in OPERATIONS for model in operation.bodies}
+    used |= {model for operation in OPERATIONS for _, model in operation.answers.values() if not isinstance(model, str)}
+    models = sorted(used | {schemas.ProblemDetails}, key=lambda model: model.__name__)
+    _, top = models_json_schema(
+        [(model, "validation") for model in models],
+        ref_template="#/components/schemas/{model}",
+    )
+    return dict(top["$defs"])
+
+
+def _ref(model: type[BaseModel]) -> Schema:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+_USER_ID = {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID, "pattern": schemas.PRINTABLE}
+_PARAMETERS: Schema = {
+    "CheckoutId": {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^chk_[a-z0-9]{1,60}$"},
+    },
+    "OperationId": {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^op_[a-z0-9]{1,60}$"},
+    },
+    "UserIdPath": {"name": "user_id", "in": "path", "required": True, "schema": _USER_ID},
+    "UserIdQuery": {
+        "name": "user_id",
+        "in": "query",
+        "required": False,
+        "description": "The user, with a server key; refused with a buyer's token, which names its own.",
+        "schema": _USER_ID,
+    },
+    "IdempotencyKey": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "Quoted or bare, up to 255 characters, kept for 24 h per user. The same key and body give the"
+        " same checkout or operation as it is now; another body is refused.",
+        "schema": {"type": "string", "pattern": '^("[ !#-~]{1,255}"|[!#-~][!-~]{0,254})$'},
+    },
+    "Prefer": {
+        "name": "Prefer",
+        "in": "header",
+        "required": False,
+        "description": "`wait=N`: wait up to N seconds for the answer, at most 20.",
+        "schema": {"type": "string"},
+        "example": "wait=10",
+    },
+}
+_HTTP_NAMES = {
+    "RequestId": "Request-Id",
+    "Location": "Location",
+    "RetryAfter": "Retry-After",
+    "RateLimit": "RateLimit",
+    "RateLimitPolicy": "RateLimit-Policy",
+    "IdempotentReplayed": "Idempotent-Replayed",
+    "PreferenceApplied": "Preference-Applied",
+    "WwwAuthenticate": "WWW-Authenticate",
+}
+
+
+def _header(text: str, kind: str = "string") -> Schema:
+    return {"description": text, "schema": {"type": kind}}
+
+
+_HEADERS: Schema = {
+    "RequestId": _header("Names this request in our log."),
+    "Location": _header("Where the checkout or operation is read."),
+    "RetryAfter": _header("Seconds until it is worth asking again.", "integer"),
+    "RateLimit": _header("Which rate was met, what is left of it, and for how many seconds."),
+    "RateLimitPolicy": _header("That rate: its quota and its window in seconds."),
+    "IdempotentReplayed": _header("`true` when an earlier request with this Idempotency-Key made it."),
+    "PreferenceApplied": _header("The wait that was honoured."),
+    "WwwAuthenticate": _header("How to log in."),
+}
+_SECURITY: Schema = {
+    BUYER: {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A buyer's signed token; its `sub` is the user.",
+    },
+    SERVER: {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "One of AUTH_API_KEYS, for the application's own servers; the request names the user.",
+    },
+    STRIPE: {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Stripe-Signature",
+        "description": "HMAC-SHA256 over the body with one of STRIPE_WEBHOOK_SECRETS.",
+    },
+}

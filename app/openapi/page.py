@@ -1,0 +1,147 @@
+"""The documentation: /openapi.json, and /docs as a page rendered from the same document.
+
+No script and nothing from elsewhere. A problem's `type` leads to its place on this page.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, render_template
+
+from app.errors import PROBLEMS
+from app.openapi import SERVER, STRIPE, TAGS
+from app.openapi.document import document
+
+
+def docs_routes(*, shop: bool) -> Blueprint:
+    """GET /openapi.json and /docs."""
+    routes = Blueprint("docs", __name__)
+    whole = document()
+    operations = list(_operations(whole))
+
+    @routes.get("/openapi.json")
+    def read_document() -> Response:
+        return _for_a_minute(jsonify(whole))
+
+    @routes.get("/docs")
+    def read_page() -> Response:
+        page = render_template(
+            "docs.html",
+            info=whole["info"],
+            tags=TAGS,
+            operations=operations,
+            problems=PROBLEMS,
+            security=whole["components"]["securitySchemes"],
+            shop=shop,
+        )
+        return _for_a_minute(Response(page, content_type="text/html; charset=utf-8"))
+
+    return routes
+
+
+def _operations(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Each operation as the page shows it: names resolved, a curl line to try."""
+    for path, methods in whole["paths"].items():
+        for method, operation in methods.items():
+            schemes = [scheme for entry in operation["security"] for scheme in entry]
+            parameters = [_resolve(whole, item) for item in operation.get("parameters", [])]
+            bodies = _bodies(whole, operation)
+            yield {
+                "method": method.upper(),
+                "path": path,
+                "id": operation["operationId"],
+                "tag": operation["tags"][0],
+                "summary": operation["summary"],
+                "text": operation["description"],
+                "who": schemes,
+                "parameters": parameters,
+                "fields": _fields(whole, bodies),
+                "answers": list(_answers(whole, operation)),
+                "curl": "" if STRIPE in schemes else _curl(whole, method, path, schemes, bodies),
+            }
+
+
+def _bodies(whole: dict[str, Any], operation: dict[str, Any]) -> list[dict[str, Any]]:
+    if "requestBody" not in operation:
+        return []
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    return [_resolve(whole, one) for one in schema.get("anyOf", [schema])]
+
+
+def _fields(whole: dict[str, Any], bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The fields of a body; those that only the larger variant has are marked by it."""
+    if not bodies:
+        return []
+    fields: dict[str, dict[str, Any]] = {}
+    for index, body in enumerate(bodies):
+        for name, schema in body.get("properties", {}).items():
+            if name not in fields:
+                fields[name] = {
+                    "name": name,
+                    "type": _type(whole, schema),
+                    "required": name in body.get("required", []),
+                    "text": schema.get("description", ""),
+                    "note": "with a server key only" if index else "",
+                }
+    return list(fields.values())
+
+
+def _answers(whole: dict[str, Any], operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for status, response in operation["responses"].items():
+        content = response["content"]
+        answer = content.get("application/json", {}).get("schema")
+        problem = content.get("application/problem+json", {}).get("schema")
+        codes = problem["allOf"][1]["properties"]["code"]["enum"] if problem else []
+        properties = _resolve(whole, answer).get("properties", {}) if answer else {}
+        yield {
+            "status": status,
+            "text": response["description"] if answer or not codes else "",
+            "codes": codes,
+            "fields": [{"name": name, "type": _type(whole, schema)} for name, schema in properties.items()],
+        }
+
+
+def _type(whole: dict[str, Any], schema: dict[str, Any]) -> str:
+    """A schema in a few words."""
+    if "$ref" in schema:
+        return str(_resolve(whole, schema).get("title", "object"))
+    if "anyOf" in schema:
+        return " or ".join(_type(whole, one) for one in schema["anyOf"])
+    if "enum" in schema:
+        return " | ".join(str(one) for one in schema["enum"])
+    if "const" in schema:
+        return str(schema["const"])
+    if schema.get("type") == "array":
+        return f"list of {_type(whole, schema['items'])}"
+    return str(schema.get("type", "anything"))
+
+
+def _curl(whole: dict[str, Any], method: str, path: str, schemes: list[str], bodies: list[dict[str, Any]]) -> str:
+    address = path.replace("{id}", "chk_…").replace("{user_id}", "user_1")
+    lines = [f"curl {'' if method == 'get' else f'-X {method.upper()} '}http://127.0.0.1:8000{address}"]
+    if schemes:
+        lines.append(f'-H "Authorization: Bearer {"$SERVER_KEY" if schemes == [SERVER] else "$TOKEN"}"')
+    if bodies:
+        required = bodies[0].get("required", [])
+        example = {name: bodies[0]["properties"][name].get("examples", ["…"])[0] for name in required}
+        lines.append('-H "Content-Type: application/json"')
+        shown = json.dumps(example, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+        lines.append(f"-d '{shown}'")
+    return " \\\n  ".join(lines)
+
+
+def _resolve(whole: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference within the document."""
+    if "$ref" not in schema:
+        return schema
+    found: Any = whole
+    for step in schema["$ref"].removeprefix("#/").split("/"):
+        found = found[step]
+    return dict(found)
+
+
+def _for_a_minute(answer: Response) -> Response:
+    answer.cache_control.public = True
+    answer.cache_control.max_age = 60
+    return answer

@@ -1,0 +1,129 @@
+"""What a user has and can buy, and the calls that change it: these all answer by the same rule."""
+
+from pydantic import BaseModel
+
+from app import schemas
+from app.openapi.entry import ANSWER, AUTH, BUYER, EVERY, LANE, SERVER, Operation
+
+
+def _change(
+    method: str,
+    path: str,
+    name: str,
+    summary: str,
+    text: str,
+    *,
+    bodies: tuple[type[BaseModel], ...] = (),
+    parameters: tuple[str, ...] = (),
+    problems: tuple[str, ...] = (),
+) -> Operation:
+    """A call that changes a subscription: all of them answer by the same rule."""
+    waits = " Waits like a checkout; what takes longer is answered with 202 and read at `Location`."
+    answered = ("IdempotentReplayed", "PreferenceApplied")
+    return Operation(
+        method,
+        path,
+        name,
+        summary,
+        text + waits,
+        "Subscription",
+        who=(BUYER, SERVER),
+        bodies=bodies,
+        body_required=bool(bodies) and schemas.NoBody not in bodies,
+        parameters=(*parameters, "IdempotencyKey", "Prefer"),
+        answers={200: ("Done", schemas.Operation), 202: ("Not done yet: ask at `Location`", schemas.Operation)},
+        headers={
+            200: answered,
+            202: ("Location", "RetryAfter", *answered),
+            409: answered,
+            422: answered,
+            502: answered,
+            503: ("Location", *answered),
+        },
+        problems=("no_subscription", *LANE, *problems),
+    )
+
+
+SUBSCRIPTION: tuple[Operation, ...] = (
+    Operation(
+        "get",
+        "/v1/subscription",
+        "readSubscription",
+        "Read access and subscription",
+        "Whether the user may use the product, decided from what Stripe last said. Where the catalog gives new users a"
+        " trial of the product, their first call begins it.",
+        "Subscription",
+        who=(BUYER, SERVER),
+        parameters=("UserIdQuery",),
+        answers={200: ("Access, and the subscription if there is one", schemas.SubscriptionAnswer)},
+        problems=(*AUTH, *EVERY, "invalid_request", "rate_limited"),
+    ),
+    _change(
+        "post",
+        "/v1/subscription/cancel",
+        "cancelSubscription",
+        "Cancel at the end of the period",
+        "Access stays until then. A planned change of plan is taken back first.",
+        bodies=(schemas.NoBody, schemas.ServerBody),
+        problems=("already_canceling",),
+    ),
+    _change(
+        "post",
+        "/v1/subscription/reactivate",
+        "reactivateSubscription",
+        "Take a cancellation back",
+        "Where none is planned, nothing is changed and the answer is the same.",
+        bodies=(schemas.NoBody, schemas.ServerBody),
+    ),
+    _change(
+        "post",
+        "/v1/subscription/switch",
+        "switchPlan",
+        "Change the plan at the end of the period",
+        "The same subscription goes on with the other plan's price; nothing is billed before.",
+        bodies=(schemas.SwitchBody, schemas.ServerSwitchBody),
+        problems=("already_on_plan", "already_canceling"),
+    ),
+    _change(
+        "delete",
+        "/v1/subscription/switch",
+        "undoSwitch",
+        "Take a planned change of plan back",
+        "Where none is planned, nothing is changed and the answer is the same. With a server key, name the user in"
+        " the body or as `?user_id=`.",
+        bodies=(schemas.NoBody, schemas.ServerBody),
+        parameters=("UserIdQuery",),
+    ),
+    _change(
+        "post",
+        "/v1/portal-sessions",
+        "openPortal",
+        "Open Stripe's billing portal",
+        "Send the user to `url` at once: whoever has it can change the subscription.",
+        bodies=(schemas.PortalBody, schemas.ServerPortalBody),
+    ),
+    Operation(
+        "get",
+        "/v1/operations/{id}",
+        "readOperation",
+        "Read an operation",
+        "What became of a change that was answered with 202. `Prefer: wait=N` holds the answer back until it is no"
+        " longer `pending`.",
+        "Subscription",
+        who=(BUYER, SERVER),
+        parameters=("OperationId", "UserIdQuery", "Prefer"),
+        answers={200: ("The operation, whatever became of it", schemas.Operation)},
+        headers={200: ("RetryAfter", "PreferenceApplied")},
+        problems=ANSWER,
+    ),
+    Operation(
+        "get",
+        "/v1/plans",
+        "listPlans",
+        "List the plans",
+        "The catalog's public part. No login needed.",
+        "Subscription",
+        answers={200: ("The plans", schemas.Plans)},
+        problems=("internal",),
+    ),
+)

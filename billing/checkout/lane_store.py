@@ -1,0 +1,263 @@
+"""The ledger of lanes: every SQL statement of the checkout protocol.
+
+Functions take a connection with an open transaction; the flow decides where it begins and ends. Each change
+of a lane is one UPDATE that says what it expects and reports whether it hit (LAN-2).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing.checkout.rules import LONGEST_BACKOFF, LOOK_BACK, Attempt, Checkout, Lane
+from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, customers, lanes
+
+_LANE = [lanes.c[name] for name in Lane.__slots__]
+_ATTEMPT = [attempts.c[name] for name in Attempt.__slots__]
+_CHECKOUT = [checkouts.c[name] for name in Checkout.__slots__]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A lane as one transaction saw it: the row first, then who waits in it (LAN-3)."""
+
+    lane: Lane
+    customer_id: str | None
+    waiting: Sequence[Checkout]  # pending, by number
+    attempt: Attempt | None  # the lane's own, while it has a nonce
+    recorded: Sequence[str]  # the lane's session, and those of the last 25 h that may still be open or were paid
+
+    @property
+    def newest(self) -> Checkout | None:
+        """The only checkout that may supersede others and have a session made."""
+        return self.waiting[-1] if self.waiting else None
+
+    @property
+    def outdone(self) -> bool:
+        """Whether an older one with other parameters still waits: it will not be served any more."""
+        return any(one.fingerprint != self.waiting[-1].fingerprint for one in self.waiting)
+
+
+# --- reading
+
+
+# Built once: to build a statement takes longer than to run it, and a buyer waits for these.
+_OF_LANE = checkouts.c.lane_id == sa.bindparam("lane_id")
+_PENDING = sa.and_(_OF_LANE, checkouts.c.status == CheckoutStatus.PENDING)
+_WAITS = sa.select(sa.exists().where(_PENDING))
+_WAITING = sa.select(*_CHECKOUT).where(_PENDING).order_by(checkouts.c.number)
+_READ_LANE = sa.select(*_LANE).where(lanes.c.id == sa.bindparam("lane_id"))
+_READ_CUSTOMER = sa.select(customers.c.customer_id).where(customers.c.user_id == sa.bindparam("user_id"))
+_READ_ATTEMPT = sa.select(*_ATTEMPT).where(attempts.c.nonce == sa.bindparam("nonce"))
+# An expired session stays expired: looked at again, a lane's hundredth checkout would cost a hundred calls.
+_ENDED = attempts.c.outcome.in_([AttemptOutcome.EXPIRED, AttemptOutcome.SUPERSEDED])
+_RECORDED = sa.select(attempts.c.session_id).where(
+    attempts.c.lane_id == sa.bindparam("lane_id"),
+    attempts.c.created_at > sa.bindparam("since"),
+    attempts.c.session_id.is_not(None),
+    sa.or_(attempts.c.outcome.is_(None), ~_ENDED),
+)
+
+
+def read_lane(connection: sa.Connection, lane_id: int) -> Lane | None:
+    """One lane row."""
+    row = connection.execute(_READ_LANE, {"lane_id": lane_id}).first()
+    return None if row is None else _lane(row)
+
+
+def has_waiting(connection: sa.Connection, lane_id: int) -> bool:
+    """Whether any checkout of the lane is pending."""
+    return bool(connection.scalar(_WAITS, {"lane_id": lane_id}))
+
+
+def read_snapshot(connection: sa.Connection, lane_id: int, *, now: datetime) -> Snapshot | None:
+    """Read the lane row first, then its pending checkouts: in the other order an older one could win."""
+    lane = read_lane(connection, lane_id)
+    if lane is None:
+        return None
+    waiting = [_checkout(row) for row in connection.execute(_WAITING, {"lane_id": lane_id})]
+    recorded = connection.scalars(_RECORDED, {"lane_id": lane_id, "since": now - LOOK_BACK})
+    return Snapshot(
+        lane=lane,
+        recorded=sorted({*recorded, *([lane.session_id] if lane.session_id else [])}),
+        customer_id=connection.scalar(_READ_CUSTOMER, {"user_id": lane.user_id}),
+        waiting=waiting,
+        attempt=_read_attempt(connection, lane.nonce),
+    )
+
+
+def _read_attempt(connection: sa.Connection, nonce: str | None) -> Attempt | None:
+    if nonce is None:
+        return None
+    values = dict(connection.execute(_READ_ATTEMPT, {"nonce": nonce}).one()._mapping)
+    return Attempt(**values | {"outcome": AttemptOutcome(values["outcome"]) if values["outcome"] else None})
+
+
+def find_lane_of(connection: sa.Connection, *, customer_id: str, product: str) -> int | None:
+    """The id of the lane whose user has this Stripe customer."""
+    theirs = sa.select(customers.c.user_id).where(customers.c.customer_id == customer_id).scalar_subquery()
+    return connection.scalar(sa.select(lanes.c.id).where(lanes.c.user_id == theirs, lanes.c.product == product))
+
+
+# --- steps 2 to 11: every change of a lane
+
+
+def supersede_older(connection: sa.Connection, newest: Checkout) -> list[str]:
+    """Older pending checkouts with other parameters will not be served any more; their ids."""
+    statement = (
+        sa.update(checkouts)
+        .where(
+            checkouts.c.lane_id == newest.lane_id,
+            checkouts.c.status == CheckoutStatus.PENDING,
+            checkouts.c.number < newest.number,
+            checkouts.c.fingerprint != newest.fingerprint,
+        )
+        .values(status=CheckoutStatus.SUPERSEDED)
+        .returning(checkouts.c.id)
+    )
+    return list(connection.scalars(statement))
+
+
+def move(connection: sa.Connection, lane: Lane, state: LaneState, **values: Any) -> bool:
+    """Compare-and-set the lane from what was read to `state`; whether it was still as read."""
+    statement = (
+        sa.update(lanes)
+        .where(
+            lanes.c.id == lane.id,
+            lanes.c.state == lane.state,
+            lanes.c.version == lane.version,
+            lanes.c.nonce.is_not_distinct_from(lane.nonce),
+        )
+        .values(state=state, version=lanes.c.version + 1, **values)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def close(connection: sa.Connection, lane: Lane, outcome: AttemptOutcome | None) -> bool:
+    """Move the lane to closed and note what became of its session."""
+    if not move(connection, lane, LaneState.CLOSED, nonce=None, session_id=None):
+        return False
+    if outcome is not None:
+        # Stripe's event may have come first and said `expired`; that we expired it says more.
+        known = sa.or_(attempts.c.outcome.is_(None), attempts.c.outcome == AttemptOutcome.EXPIRED)
+        ended = sa.update(attempts).where(attempts.c.nonce == lane.nonce, known)
+        connection.execute(ended.values(outcome=outcome))
+    return True
+
+
+_KEEP = sa.insert(attempts)
+_NAME = sa.update(attempts).where(attempts.c.nonce == sa.bindparam("own")).values(session_id=sa.bindparam("made"))
+
+
+def insert_attempt(connection: sa.Connection, attempt: Attempt) -> None:
+    """Keep an attempt before it is sent."""
+    connection.execute(_KEEP, asdict(attempt))
+
+
+def name_session(connection: sa.Connection, nonce: str, session_id: str) -> None:
+    """Note which session an attempt made."""
+    connection.execute(_NAME, {"own": nonce, "made": session_id})
+
+
+def doubt(connection: sa.Connection, nonce: str, *, now: datetime) -> None:
+    """Note when the attempt's session was first looked for and not found."""
+    first = sa.update(attempts).where(attempts.c.nonce == nonce, attempts.c.doubted_at.is_(None))
+    connection.execute(first.values(doubted_at=now))
+
+
+# What is expected of the lane is its nonce; the version rises, so that a worker with an older view loses its own
+# compare-and-set.
+_HIT = (
+    sa.update(lanes)
+    .where(lanes.c.id == sa.bindparam("of_lane"), lanes.c.state == LaneState.OPEN, lanes.c.nonce == sa.bindparam("own"))
+    .values(version=lanes.c.version + 1, failures=0, last_error=None, next_attempt_at=None)
+)
+_SHOW = sa.update(attempts).where(attempts.c.nonce == sa.bindparam("own")).values(url=sa.bindparam("page"))
+_MADE_FOR = sa.select(attempts.c.checkout_id).where(attempts.c.nonce == sa.bindparam("own")).scalar_subquery()
+_ANSWER = (
+    sa.update(checkouts)
+    .where(
+        checkouts.c.lane_id == sa.bindparam("of_lane"),
+        checkouts.c.status == CheckoutStatus.PENDING,
+        checkouts.c.number <= sa.bindparam("up_to"),
+        checkouts.c.fingerprint == sa.bindparam("equal_to"),
+    )
+    .values(
+        status=CheckoutStatus.OPEN,
+        nonce=sa.bindparam("own"),
+        reused=checkouts.c.id != _MADE_FOR,
+        answered_at=sa.bindparam("at"),
+    )
+    .returning(checkouts.c.id)
+)
+
+
+def answer(connection: sa.Connection, lane: Lane, mine: Checkout, *, url: str, now: datetime) -> list[str]:
+    """Step 8: give the lane's session to `mine` and its older equals; the ids, none when the lane moved on.
+
+    Newer equals are left to a pass of their own.
+    """
+    own = {"of_lane": lane.id, "own": lane.nonce}
+    if connection.execute(_HIT, own).rowcount != 1:
+        return []
+    connection.execute(_SHOW, {"own": lane.nonce, "page": url})
+    whose = {"up_to": mine.number, "equal_to": mine.fingerprint}
+    return list(connection.scalars(_ANSWER, {**own, **whose, "at": now}))
+
+
+def turn_down(
+    connection: sa.Connection,
+    lane_id: int,
+    *,
+    status: CheckoutStatus,
+    error: dict[str, Any],
+    now: datetime,
+    fingerprint: str | None = None,
+    up_to: int | None = None,
+) -> list[str]:
+    """Refuse or fail pending checkouts: those equal to `fingerprint`, or those numbered up to `up_to`; the ids."""
+    where = [checkouts.c.lane_id == lane_id, checkouts.c.status == CheckoutStatus.PENDING]
+    if fingerprint is not None:
+        where.append(checkouts.c.fingerprint == fingerprint)
+    if up_to is not None:
+        where.append(checkouts.c.number <= up_to)
+    statement = sa.update(checkouts).where(*where).values(status=status, error=error, answered_at=now)
+    return list(connection.scalars(statement.returning(checkouts.c.id)))
+
+
+def postpone(connection: sa.Connection, lane_id: int, *, code: str, until: datetime) -> None:
+    """Note a transient failure: nobody works this lane before `until`."""
+    connection.execute(
+        sa.update(lanes)
+        .where(lanes.c.id == lane_id)
+        .values(failures=lanes.c.failures + 1, last_error=code, next_attempt_at=until)
+    )
+
+
+def rested(connection: sa.Connection, lane_id: int) -> None:
+    """Forget past failures."""
+    calm = sa.update(lanes).where(lanes.c.id == lane_id, lanes.c.failures > 0)
+    connection.execute(calm.values(failures=0, last_error=None, next_attempt_at=None))
+
+
+def lanes_to_wake(connection: sa.Connection, *, now: datetime, limit: int) -> list[int]:
+    """Lanes that the sweep has to wake: a checkout waits, or a creation or an expiry is unfinished."""
+    waits = sa.select(checkouts.c.lane_id).where(checkouts.c.status == CheckoutStatus.PENDING)
+    unfinished = sa.select(lanes.c.id).where(lanes.c.state.in_([LaneState.CREATING, LaneState.CLOSING]))
+    later = sa.and_(lanes.c.next_attempt_at > now, lanes.c.next_attempt_at <= now + LONGEST_BACKOFF)
+    due = sa.or_(lanes.c.next_attempt_at.is_(None), ~later)
+    # A union of two index look-ups: an OR of them would read every lane.
+    statement = sa.select(lanes.c.id).where(lanes.c.id.in_(sa.union(waits, unfinished)), due)
+    return list(connection.scalars(statement.order_by(lanes.c.id).limit(limit)))
+
+
+def _lane(row: sa.Row[Any]) -> Lane:
+    values = dict(row._mapping)
+    return Lane(**values | {"state": LaneState(values["state"])})
+
+
+def _checkout(row: sa.Row[Any]) -> Checkout:
+    values = dict(row._mapping)
+    return Checkout(**values | {"status": CheckoutStatus(values["status"])})

@@ -1,0 +1,142 @@
+"""One Stripe customer per user, however many first checkouts come at once (CHK-8).
+
+The row with its own idempotency key is committed before POST /v1/customers, so everybody who creates sends
+the same key and parameters. An existing customer comes in by `claim_customer` (the import and PUT), and one
+that Stripe has deleted goes by `release_deleted` (CHK-17).
+"""
+
+import re
+from datetime import timedelta
+
+import structlog
+
+from billing.catalog import Catalog
+from billing.clock import Clock
+from billing.customers import store as customers_store
+from billing.customers.store import CustomerRow
+from billing.database import Database
+from billing.errors import (
+    CustomerTaken,
+    InvalidRequest,
+    StripeMissing,
+    StripeRefused,
+    StripeSavedFailure,
+    StripeUnclear,
+    UserErased,
+)
+from billing.stripe_gateway import StripeGateway
+from billing.subscriptions.sync import sync_customer
+
+log = structlog.get_logger(__name__)
+
+CUSTOMER_ID = re.compile(r"cus_[A-Za-z0-9_]{1,250}")
+# Stripe keeps keys for at least 24 h; an older one might create a second customer. 4 h for clocks: who sent
+# the key first may have been 2 h ahead, and who looks at it 2 h behind.
+KEY_LIFETIME = timedelta(hours=20)
+CLOCK_MARGIN = timedelta(hours=3)
+# One call at its 10 s timeout, and 5 s for a list that lags: what was not found by then was never made.
+LOOK_AGAIN = timedelta(seconds=15)
+
+
+def ensure_customer(user_id: str, *, database: Database, stripe: StripeGateway, clock: Clock) -> str:
+    """The user's Stripe customer, created when there is none. Raises StripeUnclear and the gateway's errors."""
+    with database.write() as connection:
+        customers_store.requested(connection, user_id, now=clock.now())  # the write-ahead
+        row = customers_store.read_customer(connection, user_id)
+    assert row is not None, "a lane's user has a row"  # the foreign key says so
+    if row.customer_id is not None:
+        return row.customer_id
+    if row.requested_at is not None and row.requested_at < clock.now() - KEY_LIFETIME:
+        made = _look_for(row, stripe=stripe, clock=clock) or _start_anew(row, database=database)
+    else:
+        made = _create(row, database=database, stripe=stripe, clock=clock)
+    with database.write() as connection:
+        customers_store.give(connection, row, made)
+        settled = customers_store.read_customer(connection, user_id)
+    if settled is None or settled.customer_id is None:
+        raise StripeUnclear("Another worker is just creating this customer. Try again.")
+    return settled.customer_id
+
+
+def claim_customer(user_id: str, customer_id: str, *, database: Database, clock: Clock) -> None:
+    """Note that an existing Stripe customer is this user's. Raises InvalidRequest, CustomerTaken, UserErased."""
+    if not CUSTOMER_ID.fullmatch(customer_id):
+        raise InvalidRequest("The customer id is not valid.", ("/customer_id", "must look like cus_..."))
+    with database.write() as connection:
+        customers_store.open_customer(connection, user_id=user_id, email=None, now=clock.now())
+        row = customers_store.read_customer(connection, user_id)
+        if row is not None and row.erased_at is not None:
+            raise UserErased
+        if customers_store.claim(connection, user_id=user_id, customer_id=customer_id):
+            return
+        if customers_store.find_user(connection, customer_id) == user_id:
+            return  # said before: saying it again changes nothing
+    raise CustomerTaken(
+        "This user already has a Stripe customer (or one is being created), or this customer is another user's."
+    )
+
+
+def release_deleted(
+    user_id: str, customer_id: str, *, database: Database, stripe: StripeGateway, clock: Clock, catalog: Catalog
+) -> bool:
+    """Part a user from a customer that Stripe says it deleted; whether it is not theirs any more (CHK-17).
+
+    Nothing is hidden by that: deletion is for good and cancels every subscription, of which the application hears
+    by the last sync here, while the ledger still knows whose they were. One that Stripe never had is an
+    import's mistake, behind which a live subscription may stand: that is for a person.
+    """
+    try:
+        deleted = stripe.get_customer(customer_id).get("deleted") is True
+    except StripeMissing:
+        deleted = False
+    if not deleted:
+        return False
+    sync_customer(customer_id, database=database, stripe=stripe, clock=clock, catalog=catalog)
+    with database.write() as connection:
+        if customers_store.release(connection, user_id, customer_id):
+            log.warning("customer.released", customer_id=customer_id, reason="deleted at Stripe")
+        row = customers_store.read_customer(connection, user_id)
+    return row is not None and row.customer_id != customer_id
+
+
+def adopt_made(row: CustomerRow, *, database: Database, stripe: StripeGateway, clock: Clock) -> None:
+    """Note the customer that an interrupted creation made, if it made one; none is created."""
+    if row.customer_id is None and row.requested_at is not None:
+        found = _look_for(row, stripe=stripe, clock=clock)
+        if found is not None:
+            with database.write() as connection:
+                customers_store.give(connection, row, found)
+
+
+def _create(row: CustomerRow, *, database: Database, stripe: StripeGateway, clock: Clock) -> str:
+    try:
+        return stripe.create_customer(row.parameters, idempotency_key=row.idempotency_key)
+    except StripeSavedFailure as failure:
+        found = _look_for(row, stripe=stripe, clock=clock)
+        # abs: written by a clock that is ahead, it would else be waited for until that time comes.
+        waited = row.requested_at is not None and abs(clock.now() - row.requested_at) >= LOOK_AGAIN
+        if found is None and failure.replayed and waited:  # settled: this key will never make one
+            return _start_anew(row, database=database)
+        if found is None:
+            raise
+        return found
+    except StripeRefused as refused:
+        if refused.param != "email" or "email" not in row.parameters:
+            raise
+        # A customer does without; kept, an address that Stripe does not take would refuse this user for ever.
+        return _start_anew(row, database=database, leave_out="email")
+
+
+def _look_for(row: CustomerRow, *, stripe: StripeGateway, clock: Clock) -> str | None:
+    """The customer that the row's key made, if it made one."""
+    since = (row.requested_at or clock.now()) - CLOCK_MARGIN
+    for customer in stripe.list_customers(created_since=since):
+        if (customer.get("metadata") or {}).get("nonce") == row.idempotency_key:
+            return str(customer["id"])
+    return None
+
+
+def _start_anew(row: CustomerRow, *, database: Database, leave_out: str = "") -> str:
+    with database.write() as connection:
+        customers_store.renew_key(connection, row, leave_out=leave_out)
+    raise StripeUnclear("The customer is created anew, with a new key. Try again.")

@@ -1,0 +1,238 @@
+"""Duplicates: what DUPLICATE_POLICY=cancel_newest does when a customer has several live subscriptions of our product.
+
+1 take the customer lock (a hint)  2 look at Stripe, plan one cancellation in the ledger  3 look again, cancel it, sync
+(then 2 for the next one)  4 refund what was canceled, each refund with its key from the ledger.
+Each number is a crash point, and running it again goes on from the rows. What is canceled is always newer than one
+that was live a moment ago, and only one is planned at a time: so we never end a customer's last one (SUB-18).
+"""
+
+import random
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from billing.catalog import Catalog
+from billing.clock import Clock
+from billing.database import Database
+from billing.duplicates import store as duplicates_store
+from billing.duplicates.policy import decide
+from billing.duplicates.refunds import REMEDIES, refund_all
+from billing.duplicates.store import Incident, Remedy
+from billing.errors import (
+    LedgerUnavailable,
+    OnelaneError,
+    PermanentError,
+    StripeRefused,
+    StripeUnclear,
+    TransientError,
+)
+from billing.jobs import RemedyDuplicates
+from billing.locks import Lease, Locks
+from billing.models import RemedyState
+from billing.queue import Queue
+from billing.stripe_gateway import StripeGateway
+from billing.subscriptions.fetch import or_none
+from billing.subscriptions.projection import is_live
+from billing.subscriptions.sync import sync_customer
+
+log = structlog.get_logger(__name__)
+
+MOST_ROUNDS = 10  # a plan and its cancellation are one or two; more duplicates than that go on in the next job
+LOCK_JITTER_SECONDS = (0.1, 0.4)
+# 15 s: a call at its 10 s timeout, plus slack. Whoever slept longer between looking and canceling looks again.
+LOOK_LASTS = timedelta(seconds=15)
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 5.0, 3600.0
+PERSON_LOOKS = timedelta(hours=1)  # how soon what only a person can mend is looked at again; a sync wakes us earlier
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    cancels: bool
+    database: Database
+    stripe: StripeGateway
+    clock: Clock
+    catalog: Catalog
+    lease: Lease
+
+
+def remedy_duplicates(
+    incident_id: int,
+    *,
+    cancels: bool,
+    database: Database,
+    stripe: StripeGateway,
+    locks: Locks,
+    queue: Queue,
+    clock: Clock,
+    catalog: Catalog,
+) -> None:
+    """Bring an incident as far as the policy allows; without `cancels`, only what was canceled is still refunded.
+
+    Nothing of Stripe's is raised: it is noted on the incident and tried again later. Raises LedgerUnavailable.
+    """
+    with database.read() as connection:
+        incident = duplicates_store.read_incident(connection, incident_id)
+        lane_id = duplicates_store.find_lane(connection, incident) if incident else None
+        begun = incident is not None and duplicates_store.has_unfinished(connection, incident)
+    if incident is None or _waits(incident, clock) or not (begun or (cancels and incident.resolved_at is None)):
+        return
+    job = RemedyDuplicates(incident_id)
+    with locks.hold(f"lane:{lane_id}" if lane_id else f"customer:{incident.customer_id}") as lease:  # 1
+        if lease is None:
+            queue.send(job, delay_seconds=random.uniform(*LOCK_JITTER_SECONDS))  # noqa: S311 (jitter)
+            return
+        ctx = Context(cancels, database, stripe, clock, catalog, lease)
+        try:
+            reason = _cancel_all(incident, ctx)
+            reason = refund_all(incident, database=database, stripe=stripe, clock=clock) or reason  # 4
+        except LedgerUnavailable:
+            raise
+        except TransientError as error:
+            _postpone(incident, error, ctx)
+            return
+        with database.write() as connection:
+            until = clock.now() + PERSON_LOOKS
+            duplicates_store.put_off(connection, incident, failures=0, until=until, reason=reason)
+
+
+def _waits(incident: Incident, clock: Clock) -> bool:
+    """Whether a failure in passing asks for patience; a clock that was ahead is not believed for hours."""
+    left = (incident.next_attempt_at or clock.now()) - clock.now()
+    return incident.failures > 0 and timedelta() < left <= timedelta(seconds=LONGEST_BACKOFF_SECONDS)
+
+
+def _cancel_all(incident: Incident, ctx: Context) -> str | None:
+    """Steps 2 and 3; why a person is needed, if one is. What Stripe refuses here must not keep back a refund."""
+    try:
+        return _cancel_each(incident, ctx)
+    except PermanentError as error:
+        REMEDIES.labels("failed").inc()
+        log.error("remedy.failed", incident_id=incident.id, reason=error.sentence)  # noqa: TRY400  # it says it all
+        return error.sentence
+
+
+def _cancel_each(incident: Incident, ctx: Context) -> str | None:
+    for _ in range(MOST_ROUNDS):
+        if ctx.lease.lapsed:
+            raise TransientError("The customer lock lapsed. Another worker may be at it.")
+        with ctx.database.read() as connection:
+            planned = duplicates_store.find_planned(connection, incident)
+        if planned:
+            _cancel(planned, ctx)
+            continue
+        if incident.resolved_at is not None or not ctx.cancels:
+            return None
+        decision = decide(_list(incident.customer_id, ctx), ctx.catalog)  # 2
+        if not decision.cancel:
+            if len(decision.live) < 2:
+                _sync(incident.customer_id, ctx)  # the projection is behind: the incident is over
+            return decision.reason
+        _plan(incident, decision.cancel[0], decision.live[0], ctx)
+    raise TransientError("There are more duplicates than one job cancels.")
+
+
+def _plan(incident: Incident, subscription_id: str, kept_id: str, ctx: Context) -> None:
+    """The write-ahead of a cancellation and its refunds; nothing where another worker's plan is not settled yet."""
+    values = {
+        "incident_id": incident.id,
+        "customer_id": incident.customer_id,
+        "product": incident.product,
+        "subscription_id": subscription_id,
+        "kept_id": kept_id,
+        "nonce": str(uuid.uuid4()),
+        "refund_key": str(uuid.uuid4()),
+        "created_at": ctx.clock.now(),
+    }
+    with ctx.database.write() as connection:
+        planned = duplicates_store.plan(connection, values)
+    if planned:
+        log.warning("remedy.planned", incident_id=incident.id, subscription_id=subscription_id, kept_id=kept_id)
+
+
+def _cancel(remedy: Remedy, ctx: Context) -> None:
+    """Step 3: look right before, and cancel only what the rule still names; then sync, in one commit with the row."""
+    since = ctx.clock.now()
+    listed = _list(remedy.customer_id, ctx)
+    named = decide(listed, ctx.catalog).cancel if ctx.cancels else ()
+    subscription = next((one for one in listed if one["id"] == remedy.subscription_id), None)
+    subscription = subscription or or_none(ctx.stripe.get_subscription, remedy.subscription_id)
+    if subscription is None or not is_live(subscription["status"]):
+        _close(remedy, ctx, ours=_is_ours(subscription, remedy))
+        return
+    if remedy.subscription_id not in named:
+        _close(remedy, ctx, ours=False)  # what was to be kept is over, say: this one stays
+        return
+    if abs(ctx.clock.now() - since) > LOOK_LASTS:
+        return  # too long ago: look again
+    try:
+        ctx.stripe.cancel_subscription(remedy.subscription_id, comment=_comment(remedy))
+    except StripeRefused as refused:
+        now = or_none(ctx.stripe.get_subscription, remedy.subscription_id)
+        if now is not None and is_live(now["status"]):
+            raise
+        log.info("remedy.was_over", subscription_id=remedy.subscription_id, reason=refused.sentence)
+        _close(remedy, ctx, ours=_is_ours(now, remedy))
+        return
+    _close(remedy, ctx, ours=True)
+
+
+def _close(remedy: Remedy, ctx: Context, *, ours: bool) -> None:
+    """Note what became of a plan: canceled by us, so that its refund is ours too, or dropped."""
+    state = RemedyState.CANCELED if ours else RemedyState.DROPPED
+    won = _sync(remedy.customer_id, ctx, remedy=remedy, state=state)
+    if won:
+        REMEDIES.labels(state.value).inc()
+        log.warning(f"remedy.{state.value}", subscription_id=remedy.subscription_id, customer_id=remedy.customer_id)
+
+
+def _sync(customer_id: str, ctx: Context, *, remedy: Remedy | None = None, state: RemedyState | None = None) -> bool:
+    """Bring the projection up to date, and with it the incident; whether the remedy was ours to settle."""
+    won = False
+
+    def settle(connection: Any) -> None:
+        nonlocal won
+        if remedy is not None and state is not None:
+            won = duplicates_store.settle(connection, remedy, state, now=ctx.clock.now())
+
+    sync_customer(
+        customer_id,
+        database=ctx.database,
+        stripe=ctx.stripe,
+        clock=ctx.clock,
+        catalog=ctx.catalog,
+        look_at_customer=False,
+        then=settle,
+    )
+    return won
+
+
+def _comment(remedy: Remedy) -> str:
+    return f"Duplicate, canceled by onelane ({remedy.nonce})"
+
+
+def _is_ours(subscription: Mapping[str, Any] | None, remedy: Remedy) -> bool:
+    """Whether it was this remedy that ended it: a cancellation whose answer was lost, or a worker that crashed."""
+    details = (subscription or {}).get("cancellation_details") or {}
+    return remedy.nonce in str(details.get("comment"))
+
+
+def _list(customer_id: str, ctx: Context) -> list[dict[str, Any]]:
+    """Every subscription of the customer; none where Stripe has deleted them."""
+    return or_none(ctx.stripe.list_subscriptions, customer_id) or []
+
+
+def _postpone(incident: Incident, error: OnelaneError, ctx: Context) -> None:
+    """Later, and each time longer, with jitter; the sweep wakes it."""
+    wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(incident.failures, 12), LONGEST_BACKOFF_SECONDS)
+    wait *= random.uniform(0.5, 1)  # noqa: S311 (jitter)
+    if isinstance(error, StripeUnclear) and error.retry_after:
+        wait = max(wait, min(error.retry_after, LONGEST_BACKOFF_SECONDS))
+    with ctx.database.write() as connection:
+        until = ctx.clock.now() + timedelta(seconds=wait)
+        failures = incident.failures + 1
+        duplicates_store.put_off(connection, incident, failures=failures, until=until, reason=error.sentence)
+    log.warning("remedy.postponed", incident_id=incident.id, seconds=round(wait, 1), reason=error.sentence)

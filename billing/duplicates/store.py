@@ -1,0 +1,161 @@
+"""The ledger of remedies: what is done about duplicates, and when an incident is looked at again.
+
+Every change of a remedy is a compare-and-set on its state. Of one customer, at most one cancellation is planned at
+a time: the unique index `uq_remedies_planned` keeps a second one out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing.database import insert_new
+from billing.models import RemedyState, customers, incidents, lanes, remedies
+from billing.subscriptions.projection_store import DUPLICATE
+
+REFUND_REFUSED = "refund_refused"
+_UNFINISHED = (RemedyState.PLANNED, RemedyState.CANCELED)
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A row of `incidents`, as far as its remedy needs it."""
+
+    id: int
+    customer_id: str
+    product: str
+    failures: int
+    next_attempt_at: datetime | None
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A row of `remedies`, as read."""
+
+    id: int
+    customer_id: str
+    product: str
+    subscription_id: str
+    nonce: str
+    refund_key: str
+    state: RemedyState
+    error: str | None
+
+
+_REMEDY = [remedies.c[name] for name in Remedy.__slots__]
+
+
+# --- reading
+
+
+def read_incident(connection: sa.Connection, incident_id: int) -> Incident | None:
+    """An incident about duplicates."""
+    columns = [incidents.c[name] for name in Incident.__slots__]
+    one = sa.select(*columns).where(incidents.c.id == incident_id, incidents.c.kind == DUPLICATE)
+    row = connection.execute(one).first()
+    return None if row is None else Incident(**row._mapping)
+
+
+def find_lane(connection: sa.Connection, incident: Incident) -> int | None:
+    """The lane whose lock keeps checkouts of this customer away."""
+    owner = sa.select(customers.c.user_id).where(customers.c.customer_id == incident.customer_id).scalar_subquery()
+    return connection.scalar(sa.select(lanes.c.id).where(lanes.c.user_id == owner, lanes.c.product == incident.product))
+
+
+def find_planned(connection: sa.Connection, incident: Incident) -> Remedy | None:
+    """The cancellation that may have been sent already."""
+    return next(iter(_of(connection, incident, RemedyState.PLANNED)), None)
+
+
+def find_owed(connection: sa.Connection, incident: Incident) -> Sequence[Remedy]:
+    """What was canceled and not yet refunded."""
+    return _of(connection, incident, RemedyState.CANCELED)
+
+
+def has_unfinished(connection: sa.Connection, incident: Incident) -> bool:
+    """Whether something was begun that has to be finished whatever the policy says by now."""
+    begun = sa.select(remedies.c.id).where(*_whose(incident), remedies.c.state.in_(_UNFINISHED))
+    return connection.execute(begun.limit(1)).first() is not None
+
+
+def due(connection: sa.Connection, *, now: datetime, limit: int, open_ones: bool) -> Sequence[int]:
+    """Incidents with an unfinished remedy whose time has come; with `open_ones` also those without any."""
+    unfinished = sa.exists().where(remedies.c.incident_id == incidents.c.id, remedies.c.state.in_(_UNFINISHED))
+    wanted = sa.or_(unfinished, incidents.c.resolved_at.is_(None)) if open_ones else unfinished
+    time = sa.or_(incidents.c.next_attempt_at.is_(None), incidents.c.next_attempt_at <= now)
+    statement = sa.select(incidents.c.id).where(incidents.c.kind == DUPLICATE, time, wanted)
+    return list(connection.scalars(statement.order_by(incidents.c.id).limit(limit)))
+
+
+# --- changing
+
+
+def plan(connection: sa.Connection, values: dict[str, Any]) -> bool:
+    """Write a cancellation ahead; False when another one of this customer is not settled yet."""
+    return insert_new(connection, remedies, {**values, "state": RemedyState.PLANNED})
+
+
+def settle(connection: sa.Connection, remedy: Remedy, state: RemedyState, *, now: datetime) -> bool:
+    """Compare-and-set a remedy from what was read; whether it was ours to change."""
+    ended = None if state in _UNFINISHED else now
+    return _change(connection, remedy, state=state, finished_at=ended, error=None)
+
+
+def note_refusal(connection: sa.Connection, remedy: Remedy, *, reason: str, new_key: str, now: datetime) -> None:
+    """Keep why a refund was refused, open an incident, and give the next try a key without a saved answer."""
+    if not _change(connection, remedy, error=reason, refund_key=new_key):
+        return
+    about = {"customer_id": remedy.customer_id, "product": remedy.product, "kind": REFUND_REFUSED}
+    detail = {"subscriptions": [remedy.subscription_id]}
+    if not insert_new(connection, incidents, {**about, "detail": detail, "reason": reason, "opened_at": now}):
+        connection.execute(_refusals(remedy).values(reason=reason))
+
+
+def renew_key(connection: sa.Connection, remedy: Remedy, *, new_key: str) -> None:
+    """Replace a key under which Stripe keeps a failure."""
+    _change(connection, remedy, refund_key=new_key)
+
+
+def resolve_refusals(connection: sa.Connection, remedy: Remedy, *, now: datetime) -> None:
+    """Close the incident about refused refunds once none of this customer's is refused any more."""
+    others = sa.exists().where(
+        *_whose(remedy),
+        remedies.c.state == RemedyState.CANCELED,
+        remedies.c.error.is_not(None),
+    )
+    connection.execute(_refusals(remedy).where(~others).values(resolved_at=now))
+
+
+def put_off(
+    connection: sa.Connection, incident: Incident, *, failures: int, until: datetime | None, reason: str | None
+) -> None:
+    """When to look at this incident again, and why it is still there."""
+    own = sa.update(incidents).where(incidents.c.id == incident.id)
+    connection.execute(own.values(failures=failures, next_attempt_at=until, reason=reason))
+
+
+def _whose(one: Incident | Remedy) -> tuple[sa.ColumnElement[bool], ...]:
+    return remedies.c.customer_id == one.customer_id, remedies.c.product == one.product
+
+
+def _of(connection: sa.Connection, incident: Incident, state: RemedyState) -> list[Remedy]:
+    statement = sa.select(*_REMEDY).where(*_whose(incident), remedies.c.state == state)
+    rows = connection.execute(statement.order_by(remedies.c.id))
+    return [Remedy(**dict(row._mapping) | {"state": RemedyState(row.state)}) for row in rows]
+
+
+def _change(connection: sa.Connection, remedy: Remedy, **values: Any) -> bool:
+    same = (remedies.c.id == remedy.id, remedies.c.state == remedy.state, remedies.c.refund_key == remedy.refund_key)
+    return connection.execute(sa.update(remedies).where(*same).values(**values)).rowcount == 1
+
+
+def _refusals(remedy: Remedy) -> sa.Update:
+    return sa.update(incidents).where(
+        incidents.c.customer_id == remedy.customer_id,
+        incidents.c.product == remedy.product,
+        incidents.c.kind == REFUND_REFUSED,
+        incidents.c.resolved_at.is_(None),
+    )

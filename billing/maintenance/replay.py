@@ -1,0 +1,158 @@
+"""Replaying: an operator has events worked again, a few by their ids or many by a filter. Safe at any time.
+
+A replay only sets rows back to pending; working them asks Stripe what is true now, so that nothing happens twice (W3).
+1 count what is meant (nothing is changed)  2 note the replay and its reason (LED-16)  3 set the next batch back, where
+nobody holds it (LED-17), and wake workers  4 wait until they have taken most of it: a replay must not push new events
+to the end of a long queue (LED-19)  5 stop between two batches when told to, and say how far it came (LED-18).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from billing.clock import Clock
+from billing.database import Database
+from billing.errors import NobodyWorks, ReplayUnderWay, StaleWrite
+from billing.jobs import ProcessEvent
+from billing.maintenance import replay_store
+from billing.maintenance.replay_store import Count, EventFilter, SetBack
+from billing.models import ReplayState
+from billing.queue import Queue
+
+log = structlog.get_logger(__name__)
+
+# 100: with a burst of new events the buyer's own waits behind at most so many customers, five seconds at 20 requests
+# a second for each process; and a worker always finds something to do.
+BATCH = 100
+FEW_LEFT = 20
+LOOK_SECONDS = 0.2
+GIVE_UP_SECONDS = 60.0  # twice the sweep's interval without a single event taken: there is no worker
+ALIVE = timedelta(seconds=120)  # of a replay: longer than it ever goes without a sign
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How far a replay came."""
+
+    replay_id: int
+    counted: int
+    replayed: int
+    stopped: bool
+
+
+def count_events(chosen: EventFilter, *, database: Database, clock: Clock) -> Count:
+    """Step 1."""
+    with database.read() as connection:
+        return replay_store.count(connection, chosen, now=clock.now())
+
+
+def replay_few(chosen: EventFilter, *, reason: str, database: Database, queue: Queue, clock: Clock) -> Replayed:
+    """Replay a handful of events in one transaction; it need not wait for a replay of many."""
+    now = clock.now()
+    with database.write() as connection:
+        found = replay_store.count(connection, chosen, now=now)
+        replay_id = replay_store.begin(
+            connection,
+            reason=reason,
+            chosen=chosen,
+            counted=found.events,
+            now=now,
+            alive_until=now,
+            state=ReplayState.FINISHED,
+        )
+        assert replay_id is not None, "only a running one meets another"
+        rows = replay_store.set_back(
+            connection, replay_id, chosen, after=0, up_to=found.newest_id, limit=found.events, now=now
+        )
+        replay_store.note_replayed(connection, replay_id, len(rows))
+    _wake(rows, queue=queue)
+    log.info("replay.finished", replay_id=replay_id, replayed=len(rows), reason=reason)
+    return Replayed(replay_id, found.events, len(rows), stopped=False)
+
+
+def replay_many(
+    chosen: EventFilter,
+    found: Count,
+    *,
+    reason: str,
+    database: Database,
+    queue: Queue,
+    clock: Clock,
+    progress: Callable[[int], None] = lambda replayed: None,
+    stop: Callable[[], bool] = lambda: False,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Replayed:
+    """Replay what was counted. `progress` hears the size of each batch; `stop` is asked between two looks.
+
+    Raises ReplayUnderWay, NobodyWorks, StaleWrite (another replay took our place) and LedgerUnavailable.
+    """
+    replay_id = _begin(chosen, found, reason=reason, database=database, clock=clock)
+    after, replayed, ended, waiting = 0, 0, ReplayState.STOPPED, [0]
+    try:
+        while waiting and not stop():
+            now = clock.now()
+            with database.write() as connection:
+                rows = replay_store.set_back(
+                    connection, replay_id, chosen, after=after, up_to=found.newest_id, limit=BATCH, now=now
+                )
+                if not replay_store.go_on(connection, replay_id, replayed=len(rows), alive_until=now + ALIVE):
+                    raise StaleWrite("Another replay took the place of this one. See `onelane events replays`.")
+            _wake(rows, queue=queue)
+            waiting = [row.id for row in rows]
+            after, replayed = max(waiting, default=after), replayed + len(rows)
+            progress(len(rows))
+            _until_taken(waiting, replay_id, database=database, clock=clock, stop=stop, sleep=sleep)
+        ended = ReplayState.STOPPED if waiting else ReplayState.FINISHED
+    finally:
+        with database.write() as connection:
+            replay_store.end(connection, replay_id, state=ended, now=clock.now())
+        log.info("replay.ended", replay_id=replay_id, state=ended.value, replayed=replayed, reason=reason)
+    return Replayed(replay_id, found.events, replayed, stopped=ended is ReplayState.STOPPED)
+
+
+def _begin(chosen: EventFilter, found: Count, *, reason: str, database: Database, clock: Clock) -> int:
+    """Step 2."""
+    now = clock.now()
+    with database.write() as connection:
+        replay_id = replay_store.begin(
+            connection, reason=reason, chosen=chosen, counted=found.events, now=now, alive_until=now + ALIVE
+        )
+        other = None if replay_id else replay_store.read_running(connection)
+    if replay_id is None:
+        how_far = f"{other['replayed']} of {other['counted']} events so far; {other['reason']}" if other else "ending"
+        raise ReplayUnderWay(f"A replay runs already ({how_far}). Let it end, or stop it.")
+    return replay_id
+
+
+def _wake(rows: Sequence[SetBack], *, queue: Queue) -> None:
+    """One wake-up for each customer; one that is lost is found by the sweep."""
+    first = {row.customer_id or row.id: row.id for row in reversed(rows)}
+    for row_id in sorted(first.values()):
+        queue.send(ProcessEvent(row_id))
+
+
+def _until_taken(
+    ids: list[int],
+    replay_id: int,
+    *,
+    database: Database,
+    clock: Clock,
+    stop: Callable[[], bool],
+    sleep: Callable[[float], None],
+) -> None:
+    """Step 4. A worker that tries an event has taken it, whatever comes of that."""
+    quiet = 0.0
+    while len(ids) > FEW_LEFT and not stop():
+        sleep(LOOK_SECONDS)
+        with database.write() as connection:
+            left = replay_store.untouched(connection, ids)
+            alive = replay_store.go_on(connection, replay_id, replayed=0, alive_until=clock.now() + ALIVE)
+        if not alive:
+            return  # the next batch finds out
+        quiet = quiet + LOOK_SECONDS if len(left) == len(ids) else 0.0
+        if quiet >= GIVE_UP_SECONDS:
+            raise NobodyWorks("No worker takes the events that were set back. Start one, and replay the rest.")
+        ids = left

@@ -1,0 +1,189 @@
+"""The ledger of replays: which events an operator had worked again, and the step that sets them back to pending.
+
+An event is set back only while nobody holds it, and in the transaction that notes by which replay. At most one replay
+of many runs at a time: the unique index `uq_replays_running` keeps a second one out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from billing.models import EventStatus, ReplayState, events, replayed_events, replays
+from billing.webhooks.events_store import untried
+
+REPLAYABLE = (EventStatus.DONE, EventStatus.IGNORED, EventStatus.DEAD, EventStatus.PENDING)  # never `rejected`
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are meant: all that is said must be true of them, and what is not said does not matter."""
+
+    event_ids: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()  # `customer.subscription.*` means all of them
+    customer_id: str | None = None
+    status: EventStatus | None = None
+    since: datetime | None = None  # received at or after
+    until: datetime | None = None  # received before
+
+    def described(self) -> dict[str, Any]:
+        """What was said, for the history."""
+        said = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: _plain(value) for name, value in said if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a filter matches, at one moment."""
+
+    by_status: Mapping[str, int]
+    customers: int
+    newest_id: int  # what comes later is not meant
+
+    @property
+    def events(self) -> int:
+        """All of them."""
+        return sum(self.by_status.values())
+
+
+@dataclass(frozen=True, slots=True)
+class SetBack:
+    """An event that waits again."""
+
+    id: int
+    customer_id: str | None
+
+
+def count(connection: sa.Connection, chosen: EventFilter, *, now: datetime) -> Count:
+    """What could be replayed now."""
+    where = _matching(chosen, now)
+    grouped = sa.select(events.c.status, sa.func.count(), sa.func.max(events.c.id)).where(*where)
+    rows = connection.execute(grouped.group_by(events.c.status)).all()
+    whose = connection.scalar(sa.select(sa.func.count(events.c.customer_id.distinct())).where(*where))
+    return Count({row[0]: row[1] for row in rows}, int(whose or 0), max((row[2] for row in rows), default=0))
+
+
+def begin(
+    connection: sa.Connection,
+    *,
+    reason: str,
+    chosen: EventFilter,
+    counted: int,
+    now: datetime,
+    alive_until: datetime,
+    state: ReplayState = ReplayState.RUNNING,
+) -> int | None:
+    """Note a replay and give its id; None when another one runs. One whose process is gone makes room."""
+    gone = sa.update(replays).where(replays.c.state == ReplayState.RUNNING, replays.c.alive_until <= now)
+    connection.execute(gone.values(state=ReplayState.STOPPED, finished_at=now))
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    values = {
+        "reason": reason,
+        "filter": chosen.described(),
+        "counted": counted,
+        "started_at": now,
+        "alive_until": alive_until,
+        "state": state,
+        "finished_at": None if state is ReplayState.RUNNING else now,
+    }
+    insert = dialect.insert(replays).values(values).on_conflict_do_nothing().returning(replays.c.id)
+    replay_id: int | None = connection.scalar(insert)
+    return replay_id
+
+
+def read_running(connection: sa.Connection) -> sa.RowMapping | None:
+    """The replay that runs."""
+    row = connection.execute(sa.select(replays).where(replays.c.state == ReplayState.RUNNING)).first()
+    return row._mapping if row else None
+
+
+def set_back(
+    connection: sa.Connection, replay_id: int, chosen: EventFilter, *, after: int, up_to: int, limit: int, now: datetime
+) -> Sequence[SetBack]:
+    """Let the next matching events wait again, oldest first, as if they had never been tried; which ones."""
+    held = (
+        sa.select(events.c.id, events.c.customer_id, events.c.status, events.c.error)
+        .where(*_matching(chosen, now), events.c.id > after, events.c.id <= up_to)
+        .order_by(events.c.id)
+        .limit(limit)
+        # Whoever has the row locked is just claiming it. To wait for them could be a deadlock: they wait for others.
+        .with_for_update(skip_locked=True)
+    )
+    rows = connection.execute(held).all()
+    if not rows:
+        return []
+    anew = {"status": EventStatus.PENDING, "attempts": 0, "next_attempt_at": now, "error": None, "finished_at": None}
+    ours = sa.update(events).where(events.c.id.in_([row.id for row in rows]), _is_free(now))
+    connection.execute(ours.values(**anew, claim=None, claimed_until=None))
+    was = [
+        {
+            "event_row_id": row.id,
+            "replay_id": replay_id,
+            "was_status": row.status,
+            "was_error": row.error,
+            "replayed_at": now,
+        }
+        for row in rows
+    ]
+    connection.execute(sa.insert(replayed_events), was)
+    return [SetBack(row.id, row.customer_id) for row in rows]
+
+
+def go_on(connection: sa.Connection, replay_id: int, *, replayed: int, alive_until: datetime) -> bool:
+    """Count what was set back and say that we are alive; False when another replay has taken our place."""
+    ours = sa.update(replays).where(replays.c.id == replay_id, replays.c.state == ReplayState.RUNNING)
+    changed = connection.execute(ours.values(replayed=replays.c.replayed + replayed, alive_until=alive_until))
+    return changed.rowcount == 1
+
+
+def end(connection: sa.Connection, replay_id: int, *, state: ReplayState, now: datetime) -> None:
+    """Note how it ended, unless that was noted by whoever took its place."""
+    ours = sa.update(replays).where(replays.c.id == replay_id, replays.c.state == ReplayState.RUNNING)
+    connection.execute(ours.values(state=state, finished_at=now))
+
+
+def note_replayed(connection: sa.Connection, replay_id: int, replayed: int) -> None:
+    """Note how many events a replay of a few set back."""
+    connection.execute(sa.update(replays).where(replays.c.id == replay_id).values(replayed=replayed))
+
+
+def untouched(connection: sa.Connection, ids: Sequence[int]) -> list[int]:
+    """Those of the events that no worker has taken yet."""
+    waiting = (events.c.id.in_(ids), events.c.status == EventStatus.PENDING, events.c.claim.is_(None), untried())
+    return list(connection.scalars(sa.select(events.c.id).where(*waiting)))
+
+
+def _matching(chosen: EventFilter, now: datetime) -> list[sa.ColumnElement[bool]]:
+    where = [_is_free(now)]
+    if chosen.event_ids:
+        where.append(events.c.event_id.in_(chosen.event_ids))
+    if chosen.types:
+        where.append(sa.or_(*map(_of_type, chosen.types)))
+    if chosen.customer_id:
+        where.append(events.c.customer_id == chosen.customer_id)
+    if chosen.status:
+        where.append(events.c.status == chosen.status)
+    if chosen.since:
+        where.append(events.c.received_at >= chosen.since)
+    if chosen.until:
+        where.append(events.c.received_at < chosen.until)
+    return where
+
+
+def _is_free(now: datetime) -> sa.ColumnElement[bool]:
+    """Finished, or failed before and waiting; in nobody's hands. What waits for its first attempt needs no replay."""
+    unheld = sa.or_(events.c.claimed_until.is_(None), events.c.claimed_until <= now)
+    return sa.and_(events.c.status.in_(REPLAYABLE), unheld, sa.or_(events.c.status != EventStatus.PENDING, ~untried()))
+
+
+def _of_type(type_: str) -> sa.ColumnElement[bool]:
+    if type_.endswith(".*"):
+        return events.c.type.startswith(type_.removesuffix("*"), autoescape=True)
+    return events.c.type == type_
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,63 @@
+"""The sweep: everything that waits and that no message may be on its way for goes back on the queue.
+
+It runs every 30 s, and any number of sweeps at once are harmless: a sweep changes nothing but the age of client
+keys, a job says only "look at this row", and whoever looks claims the row by compare-and-set (LED-8).
+"""
+
+from dataclasses import asdict, dataclass
+
+import structlog
+
+from billing.checkout import arrival_store, lane_store
+from billing.clock import Clock
+from billing.database import Database
+from billing.duplicates import store as duplicates_store
+from billing.jobs import ProcessEvent, RemedyDuplicates, WorkLane, WorkOperations
+from billing.operations import store as operations_store
+from billing.queue import Queue
+from billing.webhooks import events_store
+
+log = structlog.get_logger(__name__)
+
+# 500: what workers get through between two sweeps; more messages would only wait in Redis instead of in SQL.
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What one sweep did."""
+
+    events: int  # jobs sent, one for each customer with due events
+    lanes: int
+    keys: int  # clients' Idempotency-Keys that reached their 24 h
+    remedies: int = 0  # incidents whose remedy is due
+    operations: int = 0  # lanes with a due operation
+
+
+def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates: bool = False) -> SweepReport:
+    """Wake workers for what is due, and let old Idempotency-Keys go. Raises LedgerUnavailable.
+
+    `cancels_duplicates`: whether DUPLICATE_POLICY wants open incidents looked at; a remedy that was begun is finished
+    in any case.
+    """
+    now = clock.now()
+    with database.read() as connection:
+        events = events_store.due(connection, now=now, limit=BATCH)
+        lanes = lane_store.lanes_to_wake(connection, now=now, limit=BATCH)
+        operations = operations_store.lanes_to_wake(connection, now=now, limit=BATCH)
+        remedies = duplicates_store.due(connection, now=now, limit=BATCH, open_ones=cancels_duplicates)
+    for row_id in lanes:  # lanes first: a buyer waits
+        queue.send(WorkLane(row_id))
+    for row_id in operations:
+        queue.send(WorkOperations(row_id))
+    for row_id in events:
+        queue.send(ProcessEvent(row_id))
+    for row_id in remedies:
+        queue.send(RemedyDuplicates(row_id))
+    with database.write() as connection:
+        keys = arrival_store.forget_keys(connection, now=now) + operations_store.forget(connection, now=now)
+    report = SweepReport(
+        events=len(events), lanes=len(lanes), keys=keys, remedies=len(remedies), operations=len(operations)
+    )
+    log.info("sweep.finished", **asdict(report))
+    return report

@@ -1,0 +1,1 @@
+"""The outbox: changes of a subscription, delivered to the application once each, in order."""

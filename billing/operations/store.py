@@ -1,0 +1,180 @@
+"""The ledger of operations: every SQL statement about what buyers asked to be changed.
+
+Of one lane, only the oldest pending operation is ever worked. Each change of it is one UPDATE that expects the version
+that was read and raises it; who lost one reads again (SUB-30).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing.database import insert_new
+from billing.models import OperationStatus, customers, lanes, operations
+from billing.operations.decide import Kind
+
+KEY_LIFETIME = timedelta(hours=24)  # of the client's own Idempotency-Key
+URL_LIFETIME = timedelta(minutes=5)  # of a portal session's address in the ledger: it is followed at once, or never
+LONGEST_BACKOFF = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A row of `operations`, as a worker needs it."""
+
+    id: str
+    lane_id: int
+    user_id: str
+    kind: Kind
+    request: Mapping[str, Any]
+    version: int
+    subscription_id: str | None
+    call: Mapping[str, Any] | None
+    sent: Sequence[str]
+    failure: Mapping[str, Any] | None
+    failures: int
+    next_attempt_at: datetime | None
+    arrived_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OperationView:
+    """An operation as its buyer sees it; `trouble` is why a pending one has to wait, if something is wrong."""
+
+    id: str
+    user_id: str
+    kind: str
+    request: Mapping[str, Any]
+    status: OperationStatus
+    url: str | None
+    error: Mapping[str, Any] | None
+    trouble: str | None
+    arrived_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """The operation that an Idempotency-Key made."""
+
+    id: str
+    body_hash: str
+    arrived_at: datetime
+
+
+_OPERATION = [operations.c[name] for name in Operation.__slots__]
+_PENDING = operations.c.status == OperationStatus.PENDING
+
+
+# --- the web's half
+
+
+def insert(connection: sa.Connection, values: dict[str, Any]) -> bool:
+    """Insert an operation; False when its user has used this Idempotency-Key already."""
+    return insert_new(connection, operations, {**values, "status": OperationStatus.PENDING, "sent": []})
+
+
+def find_by_key(connection: sa.Connection, user_id: str, key: str) -> KeyUse | None:
+    """What this user's Idempotency-Key was used for."""
+    columns = [operations.c[name] for name in KeyUse.__slots__]
+    used = sa.select(*columns).where(operations.c.user_id == user_id, operations.c.idempotency_key == key)
+    row = connection.execute(used).first()
+    return None if row is None else KeyUse(**row._mapping)
+
+
+def find_waiting_equal(connection: sa.Connection, lane_id: int, body_hash: str) -> str | None:
+    """The newest operation of the lane, when it is the same and not answered yet."""
+    newest = sa.select(operations.c.id, operations.c.body_hash).where(operations.c.lane_id == lane_id, _PENDING)
+    row = connection.execute(newest.order_by(operations.c.number.desc()).limit(1)).first()
+    return row.id if row is not None and row.body_hash == body_hash else None
+
+
+def forget_key(connection: sa.Connection, operation_id: str) -> None:
+    """Free one Idempotency-Key."""
+    connection.execute(sa.update(operations).where(operations.c.id == operation_id).values(idempotency_key=None))
+
+
+def read_view(connection: sa.Connection, operation_id: str, *, now: datetime) -> OperationView | None:
+    """An operation as its buyer sees it: an address only for as long as it is good."""
+    row = connection.execute(sa.select(operations).where(operations.c.id == operation_id)).first()
+    if row is None:
+        return None
+    status = OperationStatus(row.status)
+    fresh = row.finished_at is not None and row.finished_at > now - URL_LIFETIME
+    return OperationView(
+        id=row.id,
+        user_id=row.user_id,
+        kind=row.kind,
+        request=row.request,
+        status=status,
+        url=row.url if fresh else None,
+        error=row.error,
+        trouble=row.last_error if status is OperationStatus.PENDING else None,
+        arrived_at=row.arrived_at,
+        finished_at=row.finished_at,
+    )
+
+
+# --- the worker's half
+
+
+def oldest_pending(connection: sa.Connection, lane_id: int) -> Operation | None:
+    """The operation that is worked next: of a lane's operations one at a time, in the order in which they came."""
+    mine = sa.select(*_OPERATION).where(operations.c.lane_id == lane_id, _PENDING)
+    row = connection.execute(mine.order_by(operations.c.number).limit(1)).first()
+    return None if row is None else Operation(**dict(row._mapping) | {"kind": Kind(row.kind)})
+
+
+def find_customer(connection: sa.Connection, lane_id: int) -> tuple[str, str | None] | None:
+    """Whose lane it is, and their Stripe customer if they have one."""
+    owner = sa.select(customers.c.user_id, customers.c.customer_id).join(lanes, lanes.c.user_id == customers.c.user_id)
+    row = connection.execute(owner.where(lanes.c.id == lane_id)).first()
+    return None if row is None else (row.user_id, row.customer_id)
+
+
+def change(connection: sa.Connection, operation: Operation, **values: Any) -> bool:
+    """Compare-and-set an operation from what was read; whether it was still as read."""
+    same = sa.update(operations).where(
+        operations.c.id == operation.id, operations.c.version == operation.version, _PENDING
+    )
+    return connection.execute(same.values(version=operation.version + 1, **values)).rowcount == 1
+
+
+def finish(
+    connection: sa.Connection,
+    operation: Operation,
+    status: OperationStatus,
+    *,
+    now: datetime,
+    error: Mapping[str, Any] | None = None,
+    url: str | None = None,
+) -> bool:
+    """End an operation; whether it was ours to end."""
+    ended = {"status": status, "error": error, "url": url, "finished_at": now}
+    return change(connection, operation, **ended, call=sa.null(), failure=sa.null(), last_error=None)
+
+
+def postpone(connection: sa.Connection, operation: Operation, *, code: str, until: datetime) -> None:
+    """Note a transient failure: nobody works this lane's operations before `until`."""
+    own = sa.update(operations).where(operations.c.id == operation.id, _PENDING)
+    connection.execute(own.values(failures=operations.c.failures + 1, last_error=code, next_attempt_at=until))
+
+
+def lanes_to_wake(connection: sa.Connection, *, now: datetime, limit: int) -> list[int]:
+    """Lanes with a pending operation whose time has come."""
+    later = sa.and_(operations.c.next_attempt_at > now, operations.c.next_attempt_at <= now + LONGEST_BACKOFF)
+    due = sa.or_(operations.c.next_attempt_at.is_(None), ~later)
+    statement = sa.select(operations.c.lane_id).where(_PENDING, due).distinct().order_by(operations.c.lane_id)
+    return list(connection.scalars(statement.limit(limit)))
+
+
+def forget(connection: sa.Connection, *, now: datetime) -> int:
+    """Free clients' Idempotency-Keys after 24 h, and drop addresses that nobody may follow any more; how many keys."""
+    had_url = sa.and_(operations.c.url.is_not(None), operations.c.finished_at <= now - URL_LIFETIME)
+    connection.execute(sa.update(operations).where(had_url).values(url=None))
+    old = sa.update(operations).where(
+        operations.c.idempotency_key.is_not(None), operations.c.arrived_at < now - KEY_LIFETIME
+    )
+    return connection.execute(old.values(idempotency_key=None)).rowcount

@@ -1,0 +1,179 @@
+"""Erasing: what is personal about a user goes, for good; ids, states and times stay as a tombstone.
+
+1 refuse whom Stripe still bills (SUB-52)  2 mark the user and shut their lane, in one commit: from here on late events
+come without their payload and requests are refused (SUB-51, SUB-55)  3 expire their payment page (SUB-53)  4 look
+again: who paid it meanwhile is not erased after all  5 delete their customer at Stripe, if that is wanted (SUB-56)
+6 forget, a small batch in a transaction, table by table  7 note the end. Interrupted anywhere, it is run again: what is
+done is not found any more (SUB-54).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from billing.catalog import Catalog
+from billing.checkout.close import close_lane, look_at_closed
+from billing.checkout.steps import Context
+from billing.checkout.verify import Blocker
+from billing.clock import Clock
+from billing.customers.customers import adopt_made
+from billing.customers.store import open_customer, read_customer
+from billing.database import Database
+from billing.errors import NotErasable, StripeMissing, StripeRefused
+from billing.locks import Locks
+from billing.operators import erasure_store
+from billing.operators.erasure_store import Holdings
+from billing.stripe_gateway import StripeGateway
+from billing.subscriptions.fetch import or_none
+from billing.subscriptions.projection import belongs, is_live
+from billing.wakeups import Wakeups
+
+log = structlog.get_logger(__name__)
+
+# 200 rows, of which payloads are the heaviest: a few milliseconds, so that deliveries and buyers do not wait for it.
+BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is of a user; `live` are the subscriptions that keep them from being erased."""
+
+    customer_ids: Sequence[str]
+    holdings: Holdings
+    live: Sequence[str]
+
+
+def count_holdings(
+    user_id: str, *, delete_at_stripe: bool, database: Database, stripe: StripeGateway, catalog: Catalog
+) -> Found:
+    """What erasing would remove, and what keeps it from that; nothing is changed anywhere.
+
+    Raises NotErasable and the gateway's errors.
+    """
+    with database.read() as connection:
+        row = read_customer(connection, user_id)
+        # Somebody on a product trial that they never bought after has that only.
+        if row is None and not erasure_store.has_trial(connection, user_id):
+            raise NotErasable("This ledger has no user of that id: nothing personal is kept of them.")
+        customer_ids = erasure_store.customers_of(connection, user_id)
+        holdings = erasure_store.count(connection, user_id, customer_ids)
+    ours_only = not delete_at_stripe
+    live = [id_ for one in customer_ids for id_ in _live(one, stripe, catalog, ours_only=ours_only)]
+    return Found(customer_ids, holdings, live)
+
+
+def erase_user(
+    user_id: str,
+    *,
+    reason: str,
+    delete_at_stripe: bool,
+    database: Database,
+    stripe: StripeGateway,
+    locks: Locks,
+    wakeups: Wakeups,
+    clock: Clock,
+    catalog: Catalog,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Holdings:
+    """Erase a user, or go on where that was interrupted; what was removed. `progress` hears of each batch.
+
+    Raises NotErasable, the gateway's errors and LedgerUnavailable.
+    """
+    ctx = Context(database, stripe, wakeups, clock, catalog, reuse_seconds=0)
+    found = count_holdings(
+        user_id, delete_at_stripe=delete_at_stripe, database=database, stripe=stripe, catalog=catalog
+    )
+    if found.live:  # 1
+        raise _still_billed(user_id, found.live, ctx)
+    with database.write() as connection:
+        open_customer(connection, user_id=user_id, email=None, now=clock.now())  # where there is none: the tombstone
+        lane_id = erasure_store.open_lane(connection, user_id, catalog.product)
+    with database.write() as connection:  # 2
+        turned_away = erasure_store.mark(connection, user_id, lane_id, reason=reason, now=clock.now())
+    wakeups.wake(turned_away)
+    customer_ids = _settle(user_id, lane_id, ctx, locks=locks)  # 3, 4
+    if delete_at_stripe:  # 5
+        _delete(user_id, customer_ids, ctx)
+    removed = Holdings()
+    while (piece := _forget(user_id, customer_ids, ctx)).rows:  # 6
+        removed += piece
+        progress(piece.rows)
+    with database.write() as connection:  # 7
+        erasure_store.finish(connection, user_id, now=clock.now())
+    # The customer's id, not the user's: applications give out ids that are addresses.
+    log.warning("user.erased", customer_ids=list(customer_ids), reason=reason, **removed.as_dict())
+    return removed
+
+
+def _settle(user_id: str, lane_id: int, ctx: Context, *, locks: Locks) -> Sequence[str]:
+    """Steps 3 and 4: no page of theirs can be paid any more, and none was; the ids of their customers at Stripe."""
+    close_lane(lane_id, ctx=ctx, locks=locks)
+    with ctx.database.read() as connection:
+        row = read_customer(connection, user_id)
+    assert row is not None, "a user is never deleted"
+    adopt_made(row, database=ctx.database, stripe=ctx.stripe, clock=ctx.clock)
+    with ctx.database.read() as connection:
+        customer_ids = erasure_store.customers_of(connection, user_id)
+    for customer_id in customer_ids:
+        if (blocker := _blocker(lane_id, customer_id, ctx)) is not None:
+            raise _still_billed(user_id, [blocker.subscription_id or "a payment that is on its way"], ctx)
+    return customer_ids
+
+
+def _blocker(lane_id: int, customer_id: str, ctx: Context) -> Blocker | None:
+    try:
+        return look_at_closed(lane_id, customer_id, ctx).blocker
+    except StripeRefused:
+        if _is_gone(customer_id, ctx.stripe):
+            return None  # with a customer, Stripe deletes everything that could bill them
+        raise
+
+
+def _live(customer_id: str, stripe: StripeGateway, catalog: Catalog, *, ours_only: bool) -> list[str]:
+    listed: list[dict[str, Any]] = or_none(stripe.list_subscriptions, customer_id) or []
+    return [
+        str(one["id"]) for one in listed if is_live(str(one.get("status"))) and (not ours_only or belongs(one, catalog))
+    ]
+
+
+def _still_billed(user_id: str, subscriptions: Sequence[str], ctx: Context) -> NotErasable:
+    """Why not; whoever was marked, now or by a run that had removed nothing yet, is served again."""
+    with ctx.database.write() as connection:
+        as_before = erasure_store.unmark(connection, user_id)
+    billed = f"This user is still billed: {', '.join(subscriptions)}."
+    if as_before:
+        return NotErasable(
+            f"{billed} Nothing was erased. Cancel it first: at once in Stripe's Dashboard, or at its period's end by"
+            " POST /v1/subscription/cancel. When it is over, run this again."
+        )
+    return NotErasable(
+        f"{billed} An earlier run has removed data already, so they stay erased; this one removed nothing. Cancel it at"
+        " once in Stripe's Dashboard and run this again. To let it live, if it is of another product, run this without"
+        " --delete-at-stripe."
+    )
+
+
+def _delete(user_id: str, customer_ids: Sequence[str], ctx: Context) -> None:
+    """Step 5. Deleting cancels what is live, so it is looked at once more right before, other products included."""
+    for customer_id in customer_ids:
+        if live := _live(customer_id, ctx.stripe, ctx.catalog, ours_only=False):
+            raise _still_billed(user_id, live, ctx)
+        try:
+            ctx.stripe.delete_customer(customer_id)
+        except StripeMissing:
+            continue
+        except StripeRefused:
+            if not _is_gone(customer_id, ctx.stripe):
+                raise
+
+
+def _is_gone(customer_id: str, stripe: StripeGateway) -> bool:
+    customer = or_none(stripe.get_customer, customer_id)
+    return customer is None or bool(customer.get("deleted"))
+
+
+def _forget(user_id: str, customer_ids: Sequence[str], ctx: Context) -> Holdings:
+    with ctx.database.write() as connection:
+        return erasure_store.forget_some(connection, user_id, customer_ids, limit=BATCH)

@@ -1,0 +1,94 @@
+"""Fetching: what Stripe says about one customer now, side by side and with no transaction open.
+
+Lists promise no read-after-write. A subscription that an event named, that a paid session made or that was live when
+we last looked, and that the list lacks, is fetched by its id: else a customer who has just paid would be without
+access until somebody looks again (SUB-22).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from billing.errors import StripeRefused
+from billing.ids import CUSTOMER, SUBSCRIPTION, id_like
+from billing.models import AttemptOutcome
+from billing.stripe_gateway import StripeGateway
+from billing.subscriptions.projection import is_live, schedule_of
+
+Json = Mapping[str, Any]
+
+_OUTCOMES = {"complete": AttemptOutcome.COMPLETED, "expired": AttemptOutcome.EXPIRED}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Stripe's answers of one round."""
+
+    subscriptions: Sequence[Json]
+    deleted: bool | None  # None: not asked
+    schedules: Mapping[str, Json] = field(default_factory=dict)
+    sessions: Mapping[str, AttemptOutcome] = field(default_factory=dict)
+
+
+def fetch(
+    customer_id: str,
+    *,
+    stripe: StripeGateway,
+    look_at_customer: bool,
+    sessions: Iterable[str],
+    expected: Iterable[str],
+) -> Seen:
+    """Everything of a customer, and these sessions. What does not exist is an answer, not an error (SUB-5)."""
+    wanted = list(sessions)
+    calls = [partial(or_none, stripe.list_subscriptions, customer_id)]
+    if look_at_customer:
+        calls.append(partial(or_none, stripe.get_customer, customer_id))
+    calls += [partial(or_none, stripe.get_session, id_) for id_ in wanted]
+    found, *others = stripe.in_parallel(*calls)
+    customer = others.pop(0) if look_at_customer else {}
+    gone = found is None or customer is None or bool(customer.get("deleted"))
+    made = (id_like(SUBSCRIPTION, (session or {}).get("subscription")) for session in others)
+    listed = list(found or [])
+    if not gone:
+        listed += fetch_missing(customer_id, {*expected, *filter(None, made)}, listed, stripe)
+    return Seen(
+        subscriptions=listed,
+        deleted=gone if gone or look_at_customer else None,
+        schedules=_fetch_schedules(listed, stripe),
+        sessions=_outcomes(dict(zip(wanted, others, strict=True))),
+    )
+
+
+def fetch_missing(
+    customer_id: str, expected: Iterable[str], listed: Sequence[Json], stripe: StripeGateway
+) -> list[Json]:
+    """The subscriptions that the list should have had, by id; another customer's is none of this projection's."""
+    missing = sorted(set(expected) - {str(one["id"]) for one in listed})
+    answers = stripe.in_parallel(*(partial(or_none, stripe.get_subscription, id_) for id_ in missing))
+    return [one for one in answers if one is not None and id_like(CUSTOMER, one.get("customer")) == customer_id]
+
+
+def or_none(call: Callable[[str], Any], id_: str) -> Any:
+    """The answer, or None where Stripe says that there is no such thing: 404, or 400 in a list's filter."""
+    try:
+        return call(id_)
+    except StripeRefused as refused:
+        if refused.status == 404 or refused.stripe_code == "resource_missing":
+            return None
+        raise
+
+
+def _fetch_schedules(subscriptions: Sequence[Json], stripe: StripeGateway) -> Mapping[str, Json]:
+    """The schedules of live subscriptions: they name the plan that comes next."""
+    live = [subscription for subscription in subscriptions if is_live(str(subscription.get("status")))]
+    wanted = [id_ for id_ in map(schedule_of, live) if id_]
+    if not wanted:
+        return {}
+    answers = stripe.in_parallel(*(partial(or_none, stripe.get_schedule, id_) for id_ in wanted))
+    return {id_: answer for id_, answer in zip(wanted, answers, strict=True) if answer is not None}
+
+
+def _outcomes(sessions: Mapping[str, Json | None]) -> Mapping[str, AttemptOutcome]:
+    ended = ((id_, _OUTCOMES.get(str((session or {}).get("status")))) for id_, session in sessions.items())
+    return {id_: outcome for id_, outcome in ended if outcome is not None}

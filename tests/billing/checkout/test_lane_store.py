@@ -1,0 +1,140 @@
+"""The compare-and-sets of a lane, one by one (LAN-2, LAN-3, LAN-18)."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import structlog
+
+from billing.checkout import lane_store
+from billing.checkout.lane_store import Snapshot
+from billing.database import Database
+from billing.models import CheckoutStatus, LaneState, lanes
+from tests.races.unlocked import NoLocks
+from tests.support.checkout_world import World
+
+
+@pytest.fixture
+def world(database: Database) -> World:
+    """An empty ledger, an empty Stripe."""
+    return World(database)
+
+
+def snapshot(world: World) -> Snapshot:
+    """What a worker reads in step 2."""
+    with world.database.write() as connection:
+        return lane_store.read_snapshot(connection, 1, now=world.clock.now())
+
+
+def move(world: World, seen: Snapshot, state: LaneState) -> bool:
+    """What a worker tries in steps 4, 6, 9 and 11."""
+    with world.database.write() as connection:
+        return lane_store.move(connection, seen.lane, state)
+
+
+def test_lane_that_changed_and_changed_back_is_not_taken_for_unchanged(world: World) -> None:
+    """LAN-2: the version tells (A, B, A)."""
+    world.ask()
+    old = snapshot(world)
+    world.work()
+    world.clock.advance(hours=24)
+    world.served("commit")  # through every state and back to open
+    first = snapshot(world)
+    assert move(world, first, LaneState.CLOSED)
+    assert snapshot(world).lane.state == old.lane.state
+    assert not move(world, old, LaneState.CREATING)
+
+
+def test_lane_restored_from_a_backup_is_not_taken_for_unchanged(world: World) -> None:
+    """LAN-2: after a restore the version repeats; the nonce does not."""
+    world.served()
+    seen = snapshot(world)
+    with world.database.write() as connection:
+        connection.execute(sa.update(lanes).values(nonce="00000000-0000-0000-0000-000000000000"))
+    assert not move(world, seen, LaneState.CLOSING)
+
+
+def test_answer_voids_what_others_have_read(world: World) -> None:
+    """LAN-18: a worker that read before a newer checkout was answered cannot close its session."""
+    world.served()
+    world.clock.advance(seconds=600)
+    world.ask("commit")
+    old = snapshot(world)
+    world.ask()
+    newest = snapshot(world)
+    assert newest.newest is not None
+    with world.database.write() as connection:
+        assert lane_store.answer(connection, newest.lane, newest.newest, url="https://x", now=world.clock.now())
+    assert not move(world, old, LaneState.CLOSING)
+
+
+def test_answer_leaves_newer_checkouts_to_a_pass_of_their_own(world: World) -> None:
+    """LAN-18: equal or not, what arrived after the view was read is not answered with it."""
+    world.served()
+    older = world.ask()
+    seen = snapshot(world)
+    assert seen.newest is not None
+    newer = world.ask()
+    with world.database.write() as connection:
+        assert lane_store.answer(connection, seen.lane, seen.newest, url="x", now=world.clock.now()) == [older]
+    assert world.view(newer).status is CheckoutStatus.PENDING
+
+
+@pytest.mark.parametrize("asleep_in", ["list_sessions", "create_session", "expire_session", "get_session"])
+def test_worker_that_slept_loses_its_compare_and_set_and_says_so(world: World, asleep_in: str) -> None:
+    """LAN-2, fault 18: at each kind of call another worker does everything before this one wakes."""
+    world.served()
+    world.clock.advance(seconds=1000)
+    checkout_id = world.ask("commit")
+    real, slept = getattr(world.stripe, asleep_in), []
+
+    def sleep(*arguments: Any, **options: Any) -> Any:
+        answer = real(*arguments, **options) if asleep_in != "expire_session" else None
+        if not slept:
+            slept.append(True)
+            world.work_lane(locks=NoLocks())
+            world.ask("standard", metadata={"turn": "2"})
+            world.work_lane(locks=NoLocks())
+        return answer if asleep_in != "expire_session" else real(*arguments, **options)
+
+    setattr(world.stripe, asleep_in, sleep)
+    with structlog.testing.capture_logs() as logs:
+        world.work_lane(locks=NoLocks())
+    assert "lane.moved_on" in [one["event"] for one in logs]
+    assert len(world.sessions("open")) == 1
+    assert world.view(checkout_id).url is None
+
+
+def test_answer_after_the_lane_moved_on_answers_nobody(world: World) -> None:
+    """CHK-6, LAN-2."""
+    world.served()
+    checkout_id = world.ask()
+    seen = snapshot(world)
+    assert seen.newest is not None
+    assert move(world, seen, LaneState.CLOSING)
+    with world.database.write() as connection:
+        assert lane_store.answer(connection, seen.lane, seen.newest, url="x", now=world.clock.now()) == []
+    assert world.view(checkout_id).status is CheckoutStatus.PENDING
+
+
+def test_checkout_that_arrives_between_the_two_reads_is_seen(world: World) -> None:
+    """LAN-3: the lane's row first: what is read with an old version may be new, never the other way round.
+
+    On SQLite nothing can arrive between them; the order of the statements is looked at instead.
+    """
+    world.served()
+    statements: list[str] = []
+    arrived: list[str] = []
+
+    def after(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+        if not arrived and "FROM lanes" in statement and not world.database.is_sqlite:
+            arrived.append("")
+            arrived[0] = world.ask("commit")
+
+    sa.event.listen(world.database.engine, "after_cursor_execute", after)
+    seen = snapshot(world)
+    sa.event.remove(world.database.engine, "after_cursor_execute", after)
+    reads = [one for one in statements if one.startswith("SELECT") and ("FROM lanes" in one or "FROM checkouts" in one)]
+    assert "FROM lanes" in reads[0]
+    assert [one.id for one in seen.waiting] == arrived

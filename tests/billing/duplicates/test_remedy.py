@@ -1,0 +1,365 @@
+"""DUPLICATE_POLICY=cancel_newest over the sandbox: what is canceled, refunded, left to a person, and finished after a
+crash anywhere."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from billing.database import Database
+from billing.duplicates.remedy import remedy_duplicates
+from billing.jobs import RemedyDuplicates
+from billing.maintenance.sweep import sweep
+from billing.models import customers, incidents, remedies
+from billing.operators.report import list_incidents
+from billing.subscriptions.sync import sync_customer
+from tests.races.unlocked import NoLocks
+from tests.support.checkout_world import World
+from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
+
+TAG = {"type": "kiloclaw"}
+
+
+class Shop(World):
+    """A world in which customers come to have more than one subscription."""
+
+    def customer(self, user: str = "user_1") -> str:
+        """The user's Stripe customer, after they bought the standard plan; its subscription is two hours old."""
+        view = self.served("standard", user=user)
+        self.sandbox.pay(str(view.session_id))
+        self.clock.advance(hours=2)
+        with self.database.read() as connection:
+            own = sa.select(customers.c.customer_id).where(customers.c.user_id == user)
+            return str(connection.scalar(own))
+
+    def another(self, customer: str, *, metadata: Any = TAG, **instead: Any) -> str:
+        """A second subscription to the same plan, by hand."""
+        items = [{"price": self.catalog.plans["standard"].price, "quantity": 1}]
+        asked = {"customer": customer, "items": items, "metadata": metadata, **instead}
+        answer = self.sandbox.request("POST", "/v1/subscriptions", asked)
+        assert answer.status == 200, answer.body
+        self.clock.advance(seconds=1)
+        return str(answer.body["id"])
+
+    def found(self, customer: str) -> int:
+        """Sync, as an event would; the id of the incident."""
+        ids: list[int] = []
+        collaborators: Any = {"stripe": self.stripe, "clock": self.clock, "catalog": self.catalog}
+        sync_customer(customer, database=self.database, on_duplicates=ids.append, **collaborators)
+        [incident_id] = ids
+        return incident_id
+
+    def remedy(self, incident_id: int, **instead: Any) -> None:
+        """Work the job once."""
+        collaborators: dict[str, Any] = {
+            "cancels": True,
+            "database": self.database,
+            "stripe": self.stripe,
+            "locks": self.locks,
+            "queue": self.queue,
+            "clock": self.clock,
+            "catalog": self.catalog,
+        }
+        remedy_duplicates(incident_id, **collaborators | instead)
+
+    def live(self, customer: str) -> list[str]:
+        """What the customer pays for, newest first."""
+        theirs = [one for one in self.objects("subscription") if one["customer"] == customer]
+        return [one["id"] for one in theirs if one["status"] not in ("canceled", "incomplete_expired")]
+
+    def refunded(self, subscription_id: str) -> int:
+        """What was given back of the subscription's latest invoice."""
+        [subscription] = [one for one in self.objects("subscription") if one["id"] == subscription_id]
+        payments = [one for one in self.objects("invoice_payment") if one["invoice"] == subscription["latest_invoice"]]
+        intents = {one["payment"]["payment_intent"] for one in payments}
+        return sum(one["amount"] for one in self.objects("refund") if one["payment_intent"] in intents)
+
+    def states(self) -> list[str]:
+        """Of every remedy, in order."""
+        with self.database.read() as connection:
+            return list(connection.scalars(sa.select(remedies.c.state).order_by(remedies.c.id)))
+
+    def open_incidents(self) -> dict[str, str | None]:
+        """Kind and reason."""
+        rows = list_incidents(database=self.database, limit=100)
+        return {row["kind"]: row["reason"] for row in rows}
+
+
+@pytest.fixture
+def shop(database: Database) -> Shop:
+    """An empty ledger, an empty Stripe."""
+    return Shop(database)
+
+
+def test_newer_one_is_canceled_and_refunded_and_the_incident_is_over(shop: Shop) -> None:
+    """SUB-16, SUB-19"""
+    customer = shop.customer()
+    [first], second = shop.live(customer), shop.another(customer)
+    paid = shop.objects("invoice")[0]["amount_paid"]
+    incident_id = shop.found(customer)
+    assert list(shop.open_incidents()) == ["duplicate_subscription"]
+    shop.remedy(incident_id)
+    assert shop.live(customer) == [first]
+    assert (shop.refunded(second), shop.refunded(first)) == (paid, 0)
+    assert paid > 0
+    assert (shop.states(), shop.open_incidents()) == (["refunded"], {})
+    [row] = list_incidents(database=shop.database, everything=True, limit=5)
+    assert [(one["subscription_id"], one["state"]) for one in row["remedies"]] == [(second, "refunded")]
+    before = len(shop.requests())
+    shop.remedy(incident_id)
+    assert len(shop.requests()) == before, "what is over costs nothing"
+
+
+def test_of_many_only_the_oldest_is_left(shop: Shop) -> None:
+    """SUB-16"""
+    customer = shop.customer()
+    [first] = shop.live(customer)
+    others = [shop.another(customer) for _ in range(3)]
+    shop.remedy(shop.found(customer))
+    assert shop.live(customer) == [first]
+    assert all(shop.refunded(id_) > 0 for id_ in others)
+    assert shop.states() == ["refunded"] * 3
+
+
+def test_alert_changes_nothing_at_stripe(shop: Shop) -> None:
+    """SUB-16"""
+    customer = shop.customer()
+    shop.another(customer)
+    incident_id = shop.found(customer)
+    before = len(shop.requests())
+    shop.remedy(incident_id, cancels=False)
+    assert len(shop.requests()) == before
+    assert len(shop.live(customer)) == 2
+    assert list(shop.open_incidents()) == ["duplicate_subscription"]
+
+
+def test_what_was_made_elsewhere_stays_and_a_person_is_told_why(shop: Shop) -> None:
+    """SUB-17, SUB-21"""
+    customer = shop.customer()
+    untagged = shop.another(customer, metadata={})
+    tagged = shop.another(customer)
+    incident_id = shop.found(customer)
+    shop.remedy(incident_id)
+    assert untagged in shop.live(customer)
+    assert tagged not in shop.live(customer)
+    assert untagged in (shop.open_incidents()["duplicate_subscription"] or "")
+
+
+def test_last_live_one_is_never_canceled(shop: Shop) -> None:
+    """SUB-18: what was to stay is canceled by a person after the plan was made."""
+    customer = shop.customer()
+    [first], second = shop.live(customer), shop.another(customer)
+    incident_id = shop.found(customer)
+    fuse = Fuse(4)  # the plan is committed, nothing was sent
+    with pytest.raises(Crash):
+        shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
+    assert shop.states() == ["planned"]
+    shop.sandbox.request("DELETE", f"/v1/subscriptions/{first}")
+    shop.remedy(incident_id)
+    assert shop.live(customer) == [second]
+    assert (shop.states(), shop.refunded(second), shop.open_incidents()) == (["dropped"], 0, {})
+
+
+def test_worker_that_slept_after_looking_looks_again(shop: Shop) -> None:
+    """SUB-18: the one to be kept goes while this worker is frozen."""
+    customer = shop.customer()
+    [first], second = shop.live(customer), shop.another(customer)
+    incident_id = shop.found(customer)
+    real, looks = shop.stripe.list_subscriptions, []
+
+    def sleepy(customer_id: str) -> Any:
+        answer = real(customer_id)
+        looks.append(customer_id)
+        if len(looks) == 2:  # the look right before the cancellation
+            shop.clock.advance(hours=1)
+            shop.sandbox.request("DELETE", f"/v1/subscriptions/{first}")
+        return answer
+
+    shop.stripe.list_subscriptions = sleepy  # type: ignore[method-assign]
+    shop.remedy(incident_id)
+    assert shop.live(customer) == [second]
+
+
+def test_one_that_a_person_canceled_is_theirs_to_refund(shop: Shop) -> None:
+    """SUB-19: only what this remedy ended is refunded by it."""
+    customer = shop.customer()
+    shop.live(customer)
+    second = shop.another(customer)
+    incident_id = shop.found(customer)
+    fuse = Fuse(4)
+    with pytest.raises(Crash):
+        shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
+    shop.sandbox.request("DELETE", f"/v1/subscriptions/{second}")
+    shop.remedy(incident_id)
+    assert (shop.states(), shop.refunded(second)) == (["dropped"], 0)
+
+
+def test_plan_that_is_not_wanted_any_more_is_dropped(shop: Shop) -> None:
+    """SUB-16: the operator went back to alert."""
+    customer = shop.customer()
+    shop.another(customer)
+    incident_id = shop.found(customer)
+    fuse = Fuse(4)
+    with pytest.raises(Crash):
+        shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
+    shop.remedy(incident_id, cancels=False)
+    assert (shop.states(), len(shop.live(customer))) == (["dropped"], 2)
+
+
+@pytest.mark.parametrize("instead", [{"trial_period_days": 7}, {"payment_behavior": "default_incomplete"}])
+def test_one_that_cost_nothing_yet_needs_no_refund(shop: Shop, instead: dict[str, Any]) -> None:
+    """SUB-19: a trial's first invoice is over zero, an incomplete one's was never paid."""
+    customer = shop.customer()
+    shop.another(customer, **instead)
+    shop.remedy(shop.found(customer))
+    assert (shop.states(), len(shop.live(customer)), shop.objects("refund")) == (["nothing_to_refund"], 1, [])
+
+
+def test_crash_at_every_step_is_finished_by_running_it_again(shop: Shop) -> None:
+    """SUB-20: one subscription stays, one refund is made, whatever the process died at."""
+    for steps in range(1, 100):
+        customer = shop.customer(f"user_{steps}")
+        [first], second = shop.live(customer), shop.another(customer)
+        incident_id = shop.found(customer)
+        fuse = Fuse(steps)
+        try:
+            shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
+        except Crash:
+            shop.remedy(incident_id)
+        assert shop.live(customer) == [first], steps
+        assert shop.refunded(second) > 0, steps
+        refunds = [one for one in shop.objects("refund") if one["created"] >= int(shop.clock.now().timestamp()) - 1]
+        assert len(refunds) == 1, steps
+        assert set(shop.states()) == {"refunded"}, steps
+        assert shop.open_incidents() == {}, steps
+        if not fuse.burnt:
+            break
+    assert 15 < steps < 99
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "drop_after", "method": "DELETE"},
+        {"kind": "drop_before", "method": "DELETE"},
+        {"kind": "drop_after", "path": "/v1/refunds"},
+        {"kind": "drop_before", "path": "/v1/refunds"},
+        {"kind": "save_500_with_effect", "path": "/v1/refunds"},
+        {"kind": "save_500_without_effect", "path": "/v1/refunds"},
+        {"kind": "status", "status": 429, "path": "/v1/refunds"},
+        {"kind": "status", "status": 503, "path": "/v1/invoice_payments", "times": 3},
+        {"kind": "html", "method": "DELETE"},
+        {"kind": "truncated", "method": "DELETE"},
+        {"kind": "stale_list", "path": "^/v1/subscriptions$", "seconds": 3600},
+    ],
+    ids=lambda fault: f"{fault['kind']} {fault.get('method') or fault['path']}",
+)
+def test_failure_in_passing_is_tried_again_by_the_sweep(shop: Shop, fault: dict[str, Any]) -> None:
+    """SUB-20: each time later, and never twice in effect."""
+    customer = shop.customer()
+    [first], second = shop.live(customer), shop.another(customer)
+    incident_id = shop.found(customer)
+    shop.sandbox.faults.add(**fault)
+    shop.remedy(incident_id)
+    for _ in range(8):
+        shop.clock.advance(minutes=61)
+        shop.queue.sent.clear()
+        sweep(database=shop.database, queue=shop.queue, clock=shop.clock, cancels_duplicates=True)
+        for job in [job for job in shop.queue.sent if isinstance(job, RemedyDuplicates)]:
+            shop.remedy(job.row_id)
+    assert shop.live(customer) == [first]
+    assert len(shop.objects("refund")) == 1
+    assert shop.refunded(second) > 0
+    assert (shop.states(), shop.open_incidents()) == (["refunded"], {})
+
+
+def test_failure_asks_for_patience(shop: Shop) -> None:
+    """SUB-20: a wake-up that comes too early asks nothing of Stripe."""
+    customer = shop.customer()
+    shop.another(customer)
+    incident_id = shop.found(customer)
+    shop.sandbox.faults.add("status", status=503, method="DELETE")
+    shop.remedy(incident_id)
+    before = len(shop.requests())
+    shop.remedy(incident_id)
+    assert len(shop.requests()) == before
+    sweep(database=shop.database, queue=shop.queue, clock=shop.clock, cancels_duplicates=True)
+    assert RemedyDuplicates(incident_id) not in shop.queue.sent
+
+
+def test_refused_refund_stays_open_with_the_reason_until_it_is_paid_back(shop: Shop) -> None:
+    """SUB-21: the duplicate is over, the money is not; a person refunds by hand, and we notice."""
+    customer = shop.customer()
+    second = shop.another(customer)
+    incident_id = shop.found(customer)
+    shop.sandbox.faults.add("status", status=400, code="charge_disputed", path="/v1/refunds", times=None)
+    shop.remedy(incident_id)
+    assert len(shop.live(customer)) == 1
+    opened = shop.open_incidents()
+    assert list(opened) == ["refund_refused"]
+    assert "charge_disputed" in (opened["refund_refused"] or "")
+    shop.sandbox.faults.clear()
+    intent = shop.objects("payment_intent")[0]["id"]
+    assert shop.sandbox.request("POST", "/v1/refunds", {"payment_intent": intent}).status == 200
+    shop.clock.advance(minutes=61)
+    sweep(database=shop.database, queue=shop.queue, clock=shop.clock)
+    assert RemedyDuplicates(incident_id) in shop.queue.sent, "also where the policy is alert by now"
+    shop.remedy(incident_id, cancels=False)
+    assert (shop.states(), shop.open_incidents()) == (["refunded"], {})
+    assert shop.refunded(second) > 0
+
+
+def test_refused_cancellation_stays_open_with_the_reason(shop: Shop) -> None:
+    """SUB-21: a restricted key, say."""
+    customer = shop.customer()
+    shop.another(customer)
+    incident_id = shop.found(customer)
+    shop.sandbox.faults.add("status", status=403, method="DELETE")
+    shop.remedy(incident_id)
+    assert len(shop.live(customer)) == 2
+    assert "STRIPE_API_KEY" in (shop.open_incidents()["duplicate_subscription"] or "")
+
+
+def test_payment_that_is_still_on_its_way_is_refunded_when_it_has_arrived(shop: Shop) -> None:
+    """SUB-19: a debit takes days."""
+    customer = shop.customer()
+    with shop.database.write() as connection:  # two buyers' pages at once, as an earlier system would have made them
+        connection.execute(sa.update(incidents).values(resolved_at=None))
+    made = {"mode": "subscription", "customer": customer, "success_url": "https://old.example", "metadata": TAG}
+    items = [{"price": shop.catalog.plans["standard"].price, "quantity": 1}]
+    made |= {"line_items": items, "subscription_data": {"metadata": TAG}}
+    session = shop.sandbox.request("POST", "/v1/checkout/sessions", made).body["id"]
+    shop.sandbox.pay(session, delayed=True)
+    incident_id = shop.found(customer)
+    shop.remedy(incident_id)
+    assert (shop.states(), len(shop.live(customer))) == (["canceled"], 1)
+    shop.sandbox.settle(session)
+    shop.clock.advance(minutes=61)
+    shop.remedy(incident_id)
+    assert (shop.states(), len(shop.objects("refund"))) == (["refunded"], 1)
+
+
+def test_workers_at_once_cancel_and_refund_once(shop: Shop) -> None:
+    """SUB-20: five of them, without any lock."""
+    customer = shop.customer()
+    [first] = shop.live(customer)
+    others = [shop.another(customer) for _ in range(2)]
+    incident_id = shop.found(customer)
+    start = threading.Barrier(5)
+
+    def worker(_number: int) -> None:
+        start.wait()
+        shop.remedy(incident_id, locks=NoLocks())
+
+    with ThreadPoolExecutor(5) as threads:
+        list(threads.map(worker, range(5)))
+    shop.clock.advance(minutes=61)  # one may have met another's key in use
+    shop.remedy(incident_id)
+    assert shop.live(customer) == [first]
+    assert len(shop.objects("refund")) == 2
+    assert all(shop.refunded(id_) > 0 for id_ in others)
+    assert set(shop.states()) <= {"refunded", "dropped"}
+    assert shop.states().count("refunded") == 2
+    assert shop.open_incidents() == {}

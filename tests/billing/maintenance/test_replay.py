@@ -1,0 +1,345 @@
+"""Replays: what an operator has worked again, whoever else works, stops or replays at the same time."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from billing.errors import NobodyWorks, ReplayUnderWay, StaleWrite, StripeRefused
+from billing.jobs import ProcessEvent
+from billing.maintenance import replay_store
+from billing.maintenance.replay import ALIVE, BATCH, count_events, replay_few, replay_many
+from billing.maintenance.replay_store import EventFilter
+from billing.models import EventStatus, events, replayed_events, replays
+from billing.operators import report
+from billing.webhooks import events_store
+from billing.webhooks.process import LEASE
+from tests.support.builders import NOON, build_event, build_subscription
+
+REFUSED = StripeRefused("no", status=400, stripe_code="parameter_invalid", param="customer")
+DEAD = EventFilter(status=EventStatus.DEAD)
+
+
+@pytest.fixture
+def put(record, database):
+    """Events of this status, each of a customer of its own unless one is named; their row ids."""
+
+    def put(count=1, *, status="dead", customer=None, **columns):
+        first = record(build_event(subject=build_subscription(customer=customer or "cus_1")))
+        with database.write() as connection:
+            one = connection.execute(sa.select(events).where(events.c.id == first)).one()._mapping
+            ended = None if status == "pending" else NOON
+            values = {"status": status, "attempts": 1, "error": "no", "finished_at": ended, **columns}
+            connection.execute(sa.update(events).where(events.c.id == first).values(values))
+            more = [
+                {name: value for name, value in one.items() if name != "id"}
+                | {"event_id": f"{one['event_id']}_{n}", "customer_id": customer or f"cus_{first}_{n}", **values}
+                for n in range(count - 1)
+            ]
+            if more:
+                connection.execute(sa.insert(events), more)
+            return list(connection.scalars(sa.select(events.c.id).where(events.c.id >= first).order_by(events.c.id)))
+
+    return put
+
+
+@pytest.fixture
+def replay(database, queue, clock):
+    """Count and replay, with nobody but the test beside it."""
+
+    def replay(chosen=DEAD, **how):
+        found = count_events(chosen, database=database, clock=clock)
+        how = {"sleep": lambda seconds: None, "reason": "the price was fixed", **how}
+        return replay_many(chosen, found, database=database, queue=queue, clock=clock, **how)
+
+    return replay
+
+
+@pytest.fixture
+def worked(queue, work):
+    """Let a worker take everything that it was woken for."""
+
+    def worked(*_):
+        while queue.sent:
+            work(queue.sent.pop(0).row_id)
+
+    return worked
+
+
+def history(database):
+    with database.read() as connection:
+        columns = (replays.c.state, replays.c.counted, replays.c.replayed, replays.c.reason)
+        return [tuple(row) for row in connection.execute(sa.select(*columns).order_by(replays.c.id))]
+
+
+# --- one
+
+
+def test_dead_event_is_worked_again_once_its_cause_is_mended(stripe, record, work, database, queue, clock, statuses):
+    """LED-16, LED-17: what Stripe refused is dead; then it is replayed, and its history says so."""
+
+    def refuse(_name):
+        raise REFUSED
+
+    stripe.put(build_subscription())
+    stripe.before_arrival = refuse
+    event = build_event()
+    row = record(event)
+    work(row)
+    assert statuses() == ["dead"]
+    stripe.before_arrival, queue.sent = lambda name: None, []
+
+    chosen = EventFilter(event_ids=(event["id"],))
+    done = replay_few(chosen, reason="the key was fixed", database=database, queue=queue, clock=clock)
+
+    assert (done.replayed, queue.sent, statuses()) == (1, [ProcessEvent(row)], ["pending"])
+    work(row)
+    assert statuses() == ["done"]
+    [replayed] = report.show_event(event["id"], database=database)["replays"]
+    assert (replayed["reason"], replayed["was_status"], replayed["was_error"]) == ("the key was fixed", "dead", "no")
+    assert history(database) == [("finished", 1, 1, "the key was fixed")]
+
+
+def test_replayed_event_has_all_its_attempts_again(put, replay, database):
+    """LED-17: else it would be dead at the first failure."""
+    put(attempts=20, next_attempt_at=NOON + timedelta(hours=1))
+    replay()
+    with database.read() as connection:
+        row = connection.execute(sa.select(events)).one()
+    assert (row.attempts, row.next_attempt_at, row.error, row.finished_at) == (0, NOON, None, None)
+
+
+def test_replayed_event_waits_since_its_replay(put, replay, database, clock):
+    """LED-16: an alert on the oldest pending event must not ring for each replay."""
+    put(received_at=NOON - timedelta(days=20))
+    replay()
+    clock.advance(seconds=7)
+    with database.read() as connection:
+        assert events_store.oldest_pending_age_seconds(connection, clock.now()) == 7
+
+
+@pytest.mark.parametrize(
+    ("status", "columns", "replayed"),
+    [
+        ("dead", {}, 1),
+        ("done", {}, 1),
+        ("ignored", {}, 1),
+        ("rejected", {}, 0),
+        ("pending", {"attempts": 0, "error": None}, 0),  # waits for its first attempt anyway
+        ("pending", {"attempts": 0}, 1),  # put off, since Stripe asked to slow down
+        ("pending", {"next_attempt_at": NOON + timedelta(hours=1)}, 1),  # waits after a failure: now, please
+        ("pending", {"claim": "worker", "claimed_until": NOON + LEASE}, 0),  # somebody is at it
+        ("pending", {"claim": "killed", "claimed_until": NOON - LEASE}, 1),
+    ],
+)
+def test_event_is_set_back_only_where_nobody_holds_it(put, replay, statuses, status, columns, replayed):
+    """LED-17."""
+    put(status=status, **columns)
+    assert replay(EventFilter()).replayed == replayed
+    assert statuses() == (["pending"] if replayed else [status])
+
+
+def test_worker_that_lost_its_claim_to_a_replay_closes_nothing(put, replay, database, clock, statuses):
+    """LED-17, LED-2: it was frozen for longer than its lease."""
+    [row] = put(status="pending", claim="frozen", claimed_until=NOON)
+    replay(EventFilter())
+    with database.write() as connection:
+        assert events_store.finish(connection, [row], token="frozen", status=EventStatus.DONE, now=NOON) == 0
+    assert statuses() == ["pending"]
+
+
+# --- many
+
+
+def test_filter_means_what_it_says(put, database, clock):
+    """LED-17."""
+    put(3, type="customer.subscription.updated", received_at=NOON)
+    put(2, type="customer.subscription.deleted", received_at=NOON + timedelta(hours=1))
+    put(1, type="customer_subscription.updated", customer="cus_me", received_at=NOON + timedelta(hours=2))
+    put(1, type="invoice.paid", status="done", received_at=NOON + timedelta(hours=3))
+
+    def count(**said):
+        return count_events(EventFilter(**said), database=database, clock=clock).events
+
+    assert count() == 7
+    assert count(status=EventStatus.DEAD) == 6
+    assert count(types=("customer.subscription.*",)) == 5
+    assert count(types=("customer.subscription.deleted", "invoice.paid")) == 3
+    assert count(customer_id="cus_me") == 1
+    assert count(since=NOON + timedelta(hours=1), until=NOON + timedelta(hours=3)) == 3
+    found = count_events(EventFilter(), database=database, clock=clock)
+    assert dict(found.by_status) == {"dead": 6, "done": 1}
+
+
+def test_many_are_replayed_in_batches_and_never_more_wait(put, replay, worked, database, statuses):
+    """LED-19: after each batch it waits until workers took most of it."""
+    put(2 * BATCH + 7)
+    most, available = [], []
+
+    def look(_seconds):
+        most.append(statuses().count("pending"))
+        worked()
+
+    done = replay(sleep=look, progress=available.append)
+    worked()
+    assert (done.replayed, done.stopped, sum(available)) == (2 * BATCH + 7, False, 2 * BATCH + 7)
+    assert max(most) == BATCH
+    assert set(statuses()) == {"done"}
+    assert history(database) == [("finished", 207, 207, "the price was fixed")]
+
+
+def test_one_wake_up_for_each_customer(put, replay, queue):
+    """LED-17, WHK-14."""
+    rows = put(15, customer="cus_1")
+    queue.sent = []
+    replay()
+    assert queue.sent == [ProcessEvent(rows[0])]
+
+
+def test_what_came_after_the_count_is_not_meant(put, replay, database, queue, clock):
+    """LED-17: the operator agreed to a number."""
+    put(3)
+    found = count_events(DEAD, database=database, clock=clock)
+    put(2)
+    places = {"database": database, "queue": queue, "clock": clock}
+    assert replay_many(DEAD, found, reason="r", **places).replayed == 3
+
+
+def test_stopped_replay_says_how_far_it_came_and_the_next_one_does_the_rest(put, replay, worked, database, statuses):
+    """LED-18."""
+    put(3 * BATCH)
+    available = []
+    done = replay(sleep=worked, progress=available.append, stop=lambda: len(available) == 2)
+    assert (done.counted, done.replayed, done.stopped) == (3 * BATCH, 2 * BATCH, True)
+    assert statuses().count("dead") == BATCH
+    assert replay(sleep=worked).replayed == BATCH
+    assert [row[:3] for row in history(database)] == [("stopped", 300, 200), ("finished", 100, 100)]
+
+
+def test_replay_that_breaks_off_leaves_a_whole_batch_and_makes_room(put, replay, database, statuses):
+    """LED-18: the second Ctrl-C."""
+    put(2 * BATCH)
+
+    def interrupt(_seconds):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replay(sleep=interrupt)
+    assert statuses().count("pending") == BATCH
+    assert history(database)[0][:3] == ("stopped", 2 * BATCH, BATCH)
+
+
+def test_without_workers_it_gives_up_after_one_batch(put, replay, database, statuses):
+    """LED-19: and says so; what waits is theirs when they come."""
+    put(2 * BATCH)
+    with pytest.raises(NobodyWorks):
+        replay()
+    assert statuses().count("pending") == BATCH
+    assert history(database)[0][:3] == ("stopped", 2 * BATCH, BATCH)
+
+
+# --- several operators
+
+
+def test_second_operator_is_told_that_a_replay_runs(put, replay, worked, database, queue, clock, statuses):
+    """LED-17: while it runs no event is set back by another one; a single event of one's own may be."""
+    put(2 * BATCH, type="invoice.paid")
+    [mine] = put(status="done", type="customer.updated")
+    with database.read() as connection:
+        event_id = connection.scalar(sa.select(events.c.event_id).where(events.c.id == mine))
+    told = []
+
+    def meanwhile(_seconds):
+        if not told:
+            with pytest.raises(ReplayUnderWay) as refused:
+                replay()
+            told.append(refused.value.sentence)
+            chosen = EventFilter(event_ids=(event_id,))
+            assert replay_few(chosen, reason="mine", database=database, queue=queue, clock=clock).replayed == 1
+        worked()
+
+    assert replay(sleep=meanwhile).replayed == 2 * BATCH
+    assert "100 of 200 events so far; the price was fixed" in told[0]
+
+
+def test_killed_replay_makes_room_and_cannot_go_on(put, replay, worked, database, clock):
+    """LED-18: it was frozen, not dead, and wakes when another has taken its place."""
+    put(3 * BATCH)
+    seen = []
+
+    def freeze(_seconds):
+        if not seen:
+            clock.advance(seconds=ALIVE.total_seconds())
+            seen.append(replay(sleep=worked))
+        worked()
+
+    with pytest.raises(StaleWrite):
+        replay(sleep=freeze)
+    assert seen[0].replayed == 2 * BATCH
+    assert [row[0] for row in history(database)] == ["stopped", "finished"]
+    with database.read() as connection:
+        twice = connection.scalar(sa.select(sa.func.count()).select_from(replayed_events))
+    assert twice == 3 * BATCH
+
+
+def test_two_operators_at_the_same_moment_set_an_event_back_once(put, database, queue, clock):
+    """LED-17: one of them hears that it waits already."""
+    for _ in range(10):
+        [row] = put(status="dead")
+        with database.read() as connection:
+            event_id = connection.scalar(sa.select(events.c.event_id).where(events.c.id == row))
+        gate, counts = threading.Barrier(4), []
+
+        def press(gate=gate, counts=counts, event_id=event_id):
+            gate.wait()
+            chosen = EventFilter(event_ids=(event_id,))
+            counts.append(replay_few(chosen, reason="r", database=database, queue=queue, clock=clock).replayed)
+
+        threads = [threading.Thread(target=press) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(counts) == [0, 0, 0, 1]
+
+
+def test_replay_and_workers_at_once_leave_everything_done(put, replay, work, queue, database, statuses, clock):
+    """LED-17, LED-2: workers claim while rows are set back, on both databases."""
+    put(2 * BATCH, customer="cus_1")
+    put(BATCH)
+    ended = threading.Event()
+
+    def worker():
+        while not (ended.is_set() and "pending" not in statuses()):
+            with database.read() as connection:
+                due = events_store.due(connection, now=clock.now(), limit=5)
+            for row in due:
+                work(row)
+
+    threads = [threading.Thread(target=worker) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        done = replay(sleep=lambda seconds: ended.wait(0.005))
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert done.replayed == 3 * BATCH
+    assert set(statuses()) == {"done"}
+
+
+def test_rows_that_a_worker_is_just_claiming_are_left_to_it(put, database, clock):
+    """LED-17: PostgreSQL only, where two transactions can be open at once; SQLite has one writer."""
+    if database.is_sqlite:
+        pytest.skip("one writer at a time")
+    rows = put(3, status="pending", customer="cus_1")
+    with database.write() as worker, database.write() as operator:
+        claimed = events_store.claim(worker, rows[0], token="w", now=NOON, until=NOON + LEASE)
+        assert len(claimed) == 3
+        replay_id = replay_store.begin(
+            operator, reason="r", chosen=EventFilter(), counted=3, now=NOON, alive_until=NOON + ALIVE
+        )
+        span = {"after": 0, "up_to": 10**6, "limit": 10}
+        assert replay_store.set_back(operator, replay_id, EventFilter(), **span, now=NOON) == []

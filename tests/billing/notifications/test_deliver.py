@@ -1,0 +1,264 @@
+"""Notifications: what the application hears, in which order, and what becomes of what it does not take."""
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import sqlalchemy as sa
+from standardwebhooks import Webhook
+
+from billing.errors import ConfigurationError
+from billing.models import outbox
+from billing.notifications import store as outbox_store
+from billing.notifications.deliver import GIVE_UP, LEASE, NotifyReport, notify
+from billing.notifications.senders import HttpNotifier, LogNotifier, NotDelivered
+from billing.subscriptions import projection_store
+from tests.support.builders import NOON
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+class Application:
+    """An application that keeps what it was told, or answers something else."""
+
+    def __init__(self):
+        self.available = []
+        self.refuse = lambda body: False
+
+    def send(self, message_id, body, *, at):
+        """Take a message."""
+        if self.refuse(body):
+            raise NotDelivered("The application answered 500.")
+        self.available.append((message_id, body))
+
+    @property
+    def numbers(self):
+        """What was heard, by number."""
+        return [body["data"]["number"] for _, body in self.available]
+
+
+@pytest.fixture
+def application():
+    """The application."""
+    return Application()
+
+
+@pytest.fixture
+def note(database, clock):
+    """Note a change for a customer."""
+
+    def note(number, customer_id="cus_1"):
+        with database.write() as connection:
+            change = {"kind": "subscription.updated", "payload": {"number": number}, "now": clock.now()}
+            projection_store.note_change(connection, customer_id=customer_id, **change)
+
+    return note
+
+
+@pytest.fixture
+def send(database, clock, application):
+    """One round."""
+    return lambda **instead: notify(**{"database": database, "notifier": application, "clock": clock} | instead)
+
+
+def rows_of(database):
+    """The outbox."""
+    with database.read() as connection:
+        return connection.execute(sa.select(outbox).order_by(outbox.c.id)).all()
+
+
+def test_changes_are_sent_once_and_in_order(note, send, application, database):
+    """NTF-1."""
+    for number in range(5):
+        note(number)
+    assert send() == NotifyReport(delivered=5)
+    assert send() == NotifyReport()
+    assert application.numbers == [0, 1, 2, 3, 4]
+    [message_id, body] = application.available[0]
+    assert body == {"type": "subscription.updated", "timestamp": "2026-06-01T12:00:00Z", "data": {"number": 0}}
+    [first, *_] = rows_of(database)
+    assert (first.message_id, first.status, first.delivered_at, first.attempts) == (message_id, "delivered", NOON, 1)
+
+
+def test_customers_later_change_waits_for_the_earlier_one(note, send, application, clock):
+    """NTF-1: and other customers do not wait."""
+    note(1), note(2), note(3, "cus_2")
+    application.refuse = lambda body: body["data"]["number"] == 1
+    assert send() == NotifyReport(delivered=1, postponed=1)
+    assert application.numbers == [3]
+    application.refuse = lambda body: False
+    assert send() == NotifyReport()
+    clock.advance(seconds=5)
+    assert send() == NotifyReport(delivered=2)
+    assert application.numbers == [3, 1, 2]
+
+
+def test_refused_change_is_sent_again_later_and_later_under_the_same_id(note, send, application, clock, database):
+    """NTF-2, NTF-3."""
+    note(1)
+    ids = set()
+    application.refuse = lambda body: True
+    for attempt in range(12):
+        assert send() == NotifyReport(postponed=1)
+        [row] = rows_of(database)
+        longest = min(5 * 2**attempt, 3600)
+        assert longest / 2 <= (row.next_attempt_at - clock.now()).total_seconds() <= longest
+        assert (row.status, row.error, row.attempts) == ("pending", "The application answered 500.", attempt + 1)
+        ids.add(row.message_id)
+        clock.time = row.next_attempt_at
+    application.refuse = lambda body: False
+    send()
+    assert {message_id for message_id, _ in application.available} == ids
+
+
+def test_change_is_given_up_after_three_days_and_the_next_has_its_turn(note, send, application, clock, database):
+    """NTF-3."""
+    note(1)
+    application.refuse = lambda body: body["data"]["number"] == 1
+    send()
+    clock.advance(seconds=GIVE_UP.total_seconds() - 1)
+    note(2)
+    assert send() == NotifyReport(postponed=1)
+    clock.advance(hours=1)
+    assert send() == NotifyReport(given_up=1)
+    assert send() == NotifyReport(delivered=1)
+    assert application.numbers == [2]
+    assert [row.status for row in rows_of(database)] == ["dead", "delivered"]
+    with database.read() as connection:
+        assert outbox_store.count_undelivered(connection) == 1
+
+
+def test_workers_at_once_send_each_change_once_and_in_order(note, send, application):
+    """NTF-2, NTF-1."""
+    for number in range(20):
+        note(number, f"cus_{number % 2}")
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: send(), range(8)))
+    send()
+    assert sorted(application.numbers) == list(range(20))
+    for customer in (0, 1):
+        own = [number for number in application.numbers if number % 2 == customer]
+        assert own == sorted(own)
+
+
+def test_change_of_a_killed_worker_is_sent_when_its_lease_ends(note, send, application, database, clock):
+    """NTF-2."""
+    note(1)
+    with database.write() as connection:
+        [message] = outbox_store.due(connection, now=clock.now(), limit=1)
+        assert outbox_store.claim(connection, message, until=clock.now() + LEASE)
+    assert send() == NotifyReport()
+    clock.advance(seconds=LEASE.total_seconds())
+    assert send() == NotifyReport(delivered=1)
+
+
+def test_worker_that_lost_its_claim_notes_nothing(note, send, application, database, clock):
+    """NTF-2."""
+    note(1)
+
+    def lose(_body):
+        clock.advance(seconds=LEASE.total_seconds())
+        with database.write() as connection:
+            [message] = outbox_store.due(connection, now=clock.now(), limit=1)
+            assert outbox_store.claim(connection, message, until=clock.now() + LEASE)
+        return True
+
+    application.refuse = lose
+    send()
+    assert [(row.status, row.error, row.attempts) for row in rows_of(database)] == [("pending", None, 2)]
+
+
+def test_round_is_bounded(note, send):
+    """NTF-1: what is left is the next round's."""
+    for number in range(5):
+        note(number)
+    assert [send(limit=3).delivered, send(limit=3).delivered] == [3, 2]
+
+
+# --- over HTTP
+
+
+@contextmanager
+def listening(answer=200, headers=(), body=b""):
+    """An application on loopback; yields its address and what it got."""
+    got = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            length = int(self.headers["content-length"])
+            got.append((dict(self.headers), self.rfile.read(length)))
+            self.send_response(answer)
+            for name, value in headers:
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/changes", got
+        finally:
+            server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def test_call_is_signed_as_standard_webhooks_has_it():
+    """NTF-4: the standard's own library verifies it, over the bytes."""
+    from datetime import UTC, datetime
+
+    with listening(204) as (url, got):
+        HttpNotifier(url, SECRET).send("msg_1", {"type": "t", "data": {"name": "Zoë"}}, at=datetime.now(UTC))
+    [(headers, body)] = got
+    assert Webhook(SECRET).verify(body, headers) == {"type": "t", "data": {"name": "Zoë"}}
+    lower = {name.lower(): value for name, value in headers.items()}
+    assert (lower["webhook-id"], lower["content-type"]) == ("msg_1", "application/json")
+    assert json.loads(body)["data"]["name"] == "Zoë"
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 404, 410, 429, 500, 503])
+def test_anything_but_2xx_is_no_delivery_and_no_redirect_is_followed(status):
+    """NTF-3, NTF-5."""
+    with listening(status, [("Location", "/elsewhere")]) as (url, got):
+        with pytest.raises(NotDelivered) as refusal:
+            HttpNotifier(url, SECRET).send("msg_1", {}, at=NOON)
+        assert str(status) in refusal.value.sentence
+    assert len(got) == 1
+
+
+def test_answer_without_end_is_not_read():
+    """NTF-5."""
+    with listening(200, [("Content-Length", str(10**12))], body=b"x" * 1000) as (url, got):
+        HttpNotifier(url, SECRET).send("msg_1", {}, at=NOON)
+    assert len(got) == 1
+
+
+def test_application_that_is_not_there_is_no_delivery():
+    """NTF-3: the sentence names neither the address nor the secret."""
+    with listening() as (url, _):
+        pass
+    with pytest.raises(NotDelivered) as refusal:
+        HttpNotifier(url, SECRET).send("msg_1", {}, at=NOON)
+    assert "127.0.0.1" not in refusal.value.sentence
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_not base64!", "c2hvcnQ=", "\u00e9"])
+def test_secret_that_is_none_is_refused_at_the_start(secret):
+    """NTF-4."""
+    with pytest.raises(ConfigurationError, match="APP_WEBHOOK_SECRET"):
+        HttpNotifier("http://127.0.0.1:1/", secret)
+
+
+def test_without_an_address_changes_are_only_logged(note, send):
+    """NTF-3: they do not pile up for the day on which somebody sets one."""
+    note(1)
+    assert send(notifier=LogNotifier()) == NotifyReport(delivered=1)

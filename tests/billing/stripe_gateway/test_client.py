@@ -1,0 +1,295 @@
+"""The gateway over a real socket: whatever is on the other side, it is bounded and ends in one of our errors."""
+
+import gzip
+import json
+import socketserver
+import threading
+import time
+import tracemalloc
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stripe
+
+from billing.clock import SYSTEM_CLOCK
+from billing.errors import OnelaneError, StripeMisconfigured, StripeRefused, StripeSavedFailure, StripeUnclear
+from billing.services import build_services
+from billing.settings import load_settings
+from billing.stripe_gateway import GatewayClient
+from billing.stripe_gateway.pace import Pace
+from billing.stripe_gateway.transport import MOST_BYTES
+from sandbox.core import Sandbox
+from sandbox.server import running
+
+KEY = "sk_test_gateway"
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+
+
+def live(base: str, *, timeout: float = 5) -> GatewayClient:
+    """The gateway as a worker has it."""
+    return GatewayClient(KEY, api_base=base, timeout_seconds=timeout, clock=SYSTEM_CLOCK)
+
+
+@pytest.fixture
+def sandbox() -> Sandbox:
+    """A Stripe with one customer."""
+    one = Sandbox(seed=1)
+    one.request("POST", "/v1/customers", {}, api_key=KEY)
+    return one
+
+
+@pytest.fixture
+def customer(sandbox: Sandbox) -> str:
+    """The customer's id."""
+    return str(next(iter(sandbox.store.newest_first("customer")))["id"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("html", {"status": 502}),
+        ("html", {"status": 403}),
+        ("truncated", {}),
+        ("drop_before", {}),
+        ("drop_after", {}),
+        ("gzip_bomb", {}),
+        ("redirect", {"status": 302}),
+        ("redirect", {"status": 308}),
+    ],
+)
+def test_answer_that_is_none_is_unclear(sandbox: Sandbox, customer: str, kind: str, fields: dict[str, Any]) -> None:
+    """LAN-14, fault 46: to a read and to a write alike."""
+    sandbox.faults.add(kind, path="/v1", times=None, **fields)
+    with running(sandbox) as base:
+        gateway = live(base)
+        with pytest.raises(StripeUnclear):
+            gateway.get_customer(customer)
+        with pytest.raises(StripeUnclear):
+            gateway.create_customer({}, idempotency_key="k")
+        sandbox.faults.clear()
+        assert gateway.get_customer(customer)["id"] == customer  # and nothing is left behind in the connection
+
+
+def test_answer_that_unpacks_to_a_hundred_megabytes_costs_no_memory(customer: str) -> None:
+    """Fault 46. Packed before the memory is watched: the sandbox, in this process, would pack it meanwhile."""
+    body = gzip.compress(bytes(100_000_000), 9)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with live_against_bytes(head, body) as base:
+        tracemalloc.start()
+        try:
+            with pytest.raises(StripeUnclear):
+                live(base).get_customer(customer)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 3 * MOST_BYTES
+
+
+def test_stream_without_an_end_is_cut_off(customer: str) -> None:
+    """Fault 46: no length, no end."""
+    with live_against_bytes(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536, for_ever=True) as base:
+        started = time.monotonic()
+        with pytest.raises(StripeUnclear):
+            live(base).get_customer(customer)
+    assert time.monotonic() - started < 5
+
+
+def test_answer_that_drips_is_given_up_after_the_timeout(customer: str) -> None:
+    """One byte now and then keeps a socket's timeout from ever coming; a worker's slot is not held by that."""
+    with live_against_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x", for_ever=True, pause=0.1) as base:
+        started = time.monotonic()
+        with pytest.raises(StripeUnclear):
+            live(base, timeout=0.5).create_customer({}, idempotency_key="k")
+    assert time.monotonic() - started < 2
+
+
+def test_key_is_not_sent_to_where_a_redirect_leads(sandbox: Sandbox, customer: str) -> None:
+    """Fault 46."""
+    elsewhere = Sandbox(seed=2)
+    with running(elsewhere) as other, running(sandbox) as base:
+        sandbox.faults.add("redirect", path="/v1", times=None, headers={"Location": f"{other}/v1/customers"})
+        gateway = live(base)
+        for call in (lambda: gateway.get_customer(customer), lambda: gateway.create_customer({}, idempotency_key="k")):
+            with pytest.raises(StripeUnclear):
+                call()
+    assert list(elsewhere.log) == []
+
+
+def test_connection_is_used_again(sandbox: Sandbox, customer: str) -> None:
+    """A bounded read ends at the answer's end and gives the connection back."""
+    with running(sandbox) as base:
+        gateway = live(base)
+        for _ in range(5):
+            gateway.get_customer(customer)
+            gateway.list_customers(created_since=gateway.now())
+        pools = gateway._client._requestor._client.inner._pool.pools  # type: ignore[attr-defined]
+        (key,) = pools.keys()
+        pool = pools[key]
+        assert (pool.num_connections, pool.num_requests) == (1, 10)
+
+
+# --- answers that Stripe does not give, but something in between may
+
+
+class Fixed(stripe.HTTPClient):
+    """A transport that always answers the same."""
+
+    name = "fixed"
+
+    def __init__(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self.answer = (body if isinstance(body, bytes) else json.dumps(body).encode(), status, headers or {})
+        self.asked = 0
+
+    def request(self, *_: Any, **__: Any) -> Any:
+        self.asked += 1
+        return self.answer
+
+
+def fixed(status: int, body: Any, headers: Mapping[str, str] | None = None) -> GatewayClient:
+    """A gateway to it."""
+    client = Fixed(status, body, headers)
+    return GatewayClient(KEY, api_base=None, timeout_seconds=1, clock=SYSTEM_CLOCK, http_client=client)
+
+
+REFUSAL = {"error": {"type": "invalid_request_error", "param": "customer", "code": "resource_missing"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (502, {"error": "Bad Gateway"}, StripeUnclear),
+        (500, {"error": "Internal Server Error", "status": 500}, StripeUnclear),
+        (400, {"error": None}, StripeUnclear),
+        (500, {"error": [1]}, StripeUnclear),
+        (500, {"message": "x"}, StripeUnclear),
+        (500, [], StripeUnclear),
+        (500, {"error": {"type": "api_error"}}, StripeSavedFailure),
+        (403, b"<html>Forbidden by a firewall</html>", StripeUnclear),
+        (401, b"", StripeUnclear),
+        (401, {"error": {"type": "invalid_request_error"}}, StripeMisconfigured),
+        (403, {"error": {"type": "invalid_request_error"}}, StripeMisconfigured),
+        (400, REFUSAL, StripeRefused),
+        (304, REFUSAL, StripeUnclear),
+        (409, REFUSAL, StripeUnclear),
+        (200, b"", StripeUnclear),
+        (200, b"[" * 100_000, StripeUnclear),
+        (200, b"\xff\xfe", StripeUnclear),
+        (200, [], StripeUnclear),
+        (200, None, StripeUnclear),
+        (200, {"id": None}, StripeUnclear),
+        (200, {"id": 5}, StripeUnclear),
+    ],
+)
+def test_any_answer_to_a_creation_is_one_of_our_errors(status: int, body: Any, error: type[OnelaneError]) -> None:
+    """LAN-14, LAN-17: only what is certainly Stripe's own word counts as one."""
+    with pytest.raises(error):
+        fixed(status, body).create_session({}, idempotency_key="k")
+
+
+@pytest.mark.parametrize("value", ["²", "-1", "1e3", "Wed, 21 Oct 2026 07:28:00 GMT", "", "9" * 5000])
+def test_odd_retry_after_is_no_reason_to_fail(value: str) -> None:
+    with pytest.raises(StripeUnclear):
+        fixed(429, {"error": {"type": "x"}}, {"Retry-After": value}).get_customer("cus_1")
+
+
+def test_list_that_gives_the_same_page_for_ever_is_unclear() -> None:
+    """LAN-14: a cache in between ignores the cursor; a worker must not collect until its memory is full."""
+    page = {"object": "list", "has_more": True, "data": [{"id": "cs_1"}, {"id": "cs_2"}]}
+    with pytest.raises(StripeUnclear):
+        fixed(200, page).list_subscriptions("cus_1")
+
+
+def test_errors_carry_nothing_of_the_body() -> None:
+    """OPS-4: a session's URL in a cut-off answer reaches no log, not even with the whole chain of errors."""
+    with pytest.raises(StripeUnclear) as raised:
+        fixed(200, b'{"url": "https://checkout.example/secret"').create_session({}, idempotency_key="k")
+    error: BaseException | None = raised.value
+    assert raised.value.__suppress_context__
+    assert raised.value.__cause__ is None
+    assert "secret" not in str(error)
+
+
+def test_requests_are_paced() -> None:
+    """STRIPE_MAX_PER_SECOND: a second's worth at once, then one after the other, however many threads ask."""
+    pace = Pace(50)
+    started = time.monotonic()
+    threads = [threading.Thread(target=lambda: [pace.wait() for _ in range(15)]) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0.45 < time.monotonic() - started < 3  # 75: 50 at once, 25 more within half a second
+
+
+def test_a_processes_pace_is_the_setting(sandbox: Sandbox, customer: str) -> None:
+    """STRIPE_MAX_PER_SECOND, as services wire it: the fourteenth request of a second waits for the next one."""
+    with running(sandbox) as base:
+        settings = load_settings(stripe_api_key=KEY, stripe_api_base=base, stripe_max_per_second=10)
+        gateway = build_services(settings).stripe
+        assert gateway is not None
+        started = time.monotonic()
+        for _ in range(14):
+            gateway.get_customer(customer)
+    assert time.monotonic() - started > 0.35
+
+
+def test_calls_go_through_the_proxy_of_the_environment_with_our_own_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """OPS-26: and neither a proxy's login nor a .netrc takes the key's place."""
+    seen: list[bytes] = []
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "netrc").write_text("default login somebody password else", "utf-8")
+    with live_against_bytes(OK, b'{"id": "cus_1"}', seen=seen) as base:
+        monkeypatch.setenv("HTTP_PROXY", base.replace("http://", "http://us%40er:pass@"))
+        assert live("http://stripe.invalid").get_customer("cus_1") == {"id": "cus_1"}
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert live(base).get_customer("cus_2") == {"id": "cus_1"}
+    through, straight = (request.decode().split("\r\n") for request in seen)
+    assert through[0] == "GET http://stripe.invalid/v1/customers/cus_1 HTTP/1.1"
+    assert f"Proxy-Authorization: Basic {b64encode(b'us@er:pass').decode()}" in map(_titled, through)
+    assert straight[0] == "GET /v1/customers/cus_2 HTTP/1.1"
+    for request in (through, straight):
+        assert [line for line in request if line.startswith("Authorization")] == [f"Authorization: Bearer {KEY}"]
+
+
+def _titled(header: str) -> str:
+    name, _, value = header.partition(": ")
+    return f"{name.title()}: {value}"
+
+
+@contextmanager
+def live_against_bytes(
+    head: bytes, body: bytes, *, for_ever: bool = False, pause: float = 0, seen: list[bytes] | None = None
+) -> Iterator[str]:
+    """A server that answers any request with these bytes, and notes in `seen` what it was sent."""
+    stopped = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked = self.request.recv(65536)
+            if seen is not None:
+                seen.append(asked)
+            self.request.sendall(head + body)
+            try:
+                while for_ever and not stopped.wait(pause):
+                    self.request.sendall(body)
+            except OSError:
+                return
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        allow_reuse_address = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            stopped.set()
+            server.shutdown()

@@ -1,0 +1,193 @@
+"""The pace of requests to Stripe: the rules with a clock of the test's own, then threads, then workers together."""
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from billing.clock import SYSTEM_CLOCK
+from billing.errors import StripeUnclear
+from billing.models import events
+from billing.queue import InlineQueue
+from billing.stripe_gateway.pace import BLAME_SECONDS, Pace, Turns
+from billing.webhooks import events_store
+from billing.webhooks.process import process_event
+from sandbox.core import Sandbox
+from tests.support.builders import CATALOG, build_event, build_subscription
+from tests.support.in_process import API_KEY, GatewayClient, InProcess, gateway
+
+
+def drain(turns, *, until, step=0.001, start=1000.0):
+    """Call whoever may go, from moment to moment; the moments at which somebody went."""
+    gone, now = [], start
+    while now < start + until:
+        while turns.call(now):
+            gone.append(round(now - start, 3))
+        now += step
+    return gone
+
+
+def test_a_seconds_worth_goes_at_once_and_then_one_after_the_other():
+    """WHK-60"""
+    turns = Turns(20)
+    for _ in range(200):
+        turns.join(buyer=True)
+    gone = drain(turns, until=3)
+    assert gone.count(0.0) == 20
+    assert 79 <= len(gone) <= 81, "20 at once, and 20 in each second after that"
+
+
+@pytest.mark.parametrize("rate", [0.5, 1, 3])
+def test_small_budgets_let_one_go_at_once(rate):
+    """WHK-60"""
+    turns = Turns(rate)
+    for _ in range(10):
+        turns.join(buyer=True)
+    assert turns.call(1000.0)
+
+
+def test_buyers_go_first_and_every_fifth_turn_is_the_others():
+    """WHK-61"""
+    turns = Turns(1)
+    turns.join(buyer=False)
+    drain(turns, until=1)  # the budget is spent
+    others = [turns.join(buyer=False) for _ in range(10)]
+    buyers = [turns.join(buyer=True) for _ in range(8)]
+    order = []
+    for second in range(1, 19):
+        assert turns.call(1000.0 + second + 0.001)
+        order.append("b" if sum(one.called for one in buyers) > order.count("b") else "o")
+    assert "".join(order) == "bbbbobbbbooooooooo"
+    assert all(one.called for one in others)
+
+
+def test_refusal_halves_the_rate_once_and_it_comes_back():
+    """WHK-62: twenty requests that were in flight together are refused together."""
+    turns = Turns(20)
+    for number in range(20):
+        turns.refused(1000.0 + number / 1000, pause=0.75)
+    assert turns.rate == 10
+    turns.refused(1000.0 + BLAME_SECONDS, pause=0.75)
+    assert turns.rate == 5
+    for _ in range(1000):
+        turns.join(buyer=True)
+    start = 1000.0 + BLAME_SECONDS
+    gone = drain(turns, until=40, start=start)
+    assert gone[0] >= 0.75, "nothing goes out in the pause"
+    assert turns.rate == 20
+    assert sum(moment < 2 for moment in gone) < 20, "it comes back by and by"
+    for number in range(100):
+        turns.refused(2000.0 + 2 * number, pause=0.5)
+    assert turns.rate == 1, "and never stops asking"
+
+
+def test_threads_share_the_budget_and_buyers_overtake():
+    """WHK-60, WHK-61: a clock that only the test moves; who waits is called when there is a turn."""
+    time, guard = [0.0], threading.Lock()
+    pace = Pace(16, clock=lambda: time[0])
+    for _ in range(16):  # 1/16 is exact
+        pace.wait()
+    order: list[str] = []
+
+    def ask(name, buyer):
+        pace.wait(buyer=buyer)
+        with guard:
+            order.append(name)
+
+    threads = [threading.Thread(target=ask, args=(f"event {n}", False), daemon=True) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    while len(pace._turns._others) < 3:
+        threading.Event().wait(0.001)
+    threads.append(threading.Thread(target=ask, args=("buyer", True), daemon=True))
+    threads[-1].start()
+    while not pace._turns._buyers:
+        threading.Event().wait(0.001)
+    assert order == []
+    for second in range(1, 5):
+        time[0] = second * 0.0626
+        while len(order) < second:
+            threading.Event().wait(0.001)
+    assert order[0] == "buyer"
+    assert len(order) == 4
+    for thread in threads:
+        thread.join()
+
+
+def test_repetitions_of_the_sdk_wait_for_their_turn_too():
+    """WHK-60"""
+    sandbox = Sandbox()
+    stripe = gateway(sandbox)
+    paced = stripe._client._requestor._get_http_client()
+    turns: list[bool] = []
+    paced.pace.wait = lambda *, buyer: turns.append(buyer)
+    sandbox.faults.add("drop_before", path="/v1/subscriptions")
+    with pytest.raises(Exception, match="Stripe refused"):
+        stripe.list_subscriptions("cus_nobody")
+    assert turns == [True, True]
+    turns.clear()
+    with pytest.raises(Exception, match="Stripe refused"):
+        stripe.low_priority().list_subscriptions("cus_nobody")
+    assert turns == [False]
+
+
+def processes(sandbox, count):
+    """As many gateways with a budget of their own, 40 a second."""
+    address = {"api_base": "http://sandbox.invalid", "timeout_seconds": 5, "clock": SYSTEM_CLOCK}
+    return [GatewayClient(API_KEY, **address, max_per_second=40, http_client=InProcess(sandbox)) for _ in range(count)]
+
+
+def test_refused_processes_slow_down_also_when_nobody_backs_off():
+    """WHK-62: who asks again at once after each 429 would be refused five times for each answer, at 160 a second."""
+    sandbox = Sandbox()
+    sandbox.faults.add("rate_limit", path="/v1/", per_second=25, times=None)
+
+    def ask(stripe):
+        refused, answered = 0, 0
+        while answered < 15:
+            try:
+                stripe.account()
+                answered += 1
+            except StripeUnclear:
+                refused += 1
+        return refused
+
+    with ThreadPoolExecutor(12) as threads:
+        refused = sum(threads.map(ask, processes(sandbox, 4) * 3))
+    assert 0 < refused < 12 * 15
+
+
+def test_workers_settle_below_stripes_limit_together(database, record, clock):
+    """WHK-62: four processes that know nothing of each other, each allowed 40 a second; Stripe lets 25 pass in all."""
+    sandbox = Sandbox()
+    customers = []
+    for _ in range(100):
+        answer = sandbox.request("POST", "/v1/customers", {}, api_key=API_KEY)
+        customers.append(json.loads(answer.data)["id"])
+    rows = [record(build_event(subject=build_subscription(customer=one))) for one in customers]
+    sandbox.faults.add("rate_limit", path="/v1/", per_second=25, times=None)
+    workers = processes(sandbox, 4)
+    places = {"database": database, "queue": InlineQueue(), "clock": SYSTEM_CLOCK, "catalog": CATALOG}
+    asked = len(sandbox.log)
+
+    def work(number):
+        for row in rows[number::16]:
+            left = True
+            while left:
+                process_event(row, stripe=workers[number % 4].low_priority(), **places)
+                with database.read() as connection:
+                    status = connection.scalar(sa.select(events.c.status).where(events.c.id == row))
+                left = status == "pending"
+                threading.Event().wait(0.05 if left else 0)
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(work, range(16)))
+    with database.read() as connection:
+        assert set(connection.scalars(sa.select(events.c.status))) == {"done"}
+        assert events_store.count_dead(connection) == 0
+    requests = list(sandbox.log)[asked:]
+    refused = sum(one["status"] == 429 for one in requests)
+    assert refused > 0, "the limit was met"
+    assert refused < len(customers), f"a storm: {refused} refusals for {len(customers)} customers"

@@ -1,0 +1,230 @@
+"""Restricted keys: what SECURITY.md says that a key needs is enough for all of its process' work, and none of it is
+too much. The sandbox refuses what a key may not do, as Stripe does."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from billing.checkout.view import CheckoutView
+from billing.duplicates.remedy import remedy_duplicates
+from billing.errors import StripeMisconfigured
+from billing.models import CheckoutStatus, OperationStatus, customers, events
+from billing.operations.decide import Kind
+from billing.operations.requests import read_operation, record_operation
+from billing.operators.doctor import Verdict, examine
+from billing.operators.erase import count_holdings, erase_user
+from billing.operators.installation import bind
+from billing.operators.report import list_incidents
+from billing.settings import load_settings
+from billing.stripe_gateway import API_VERSION, GatewayClient
+from billing.subscriptions.queries import read_subscription
+from billing.subscriptions.sync import sync_customer
+from billing.webhooks.endpoint import Action, set_up_endpoint
+from sandbox import thin
+from sandbox.permissions import needed
+from tests.support.builders import build_event
+from tests.support.checkout_world import ORIGIN
+from tests.support.databases import sqlite_in
+from tests.support.in_process import gateway
+from tests.support.reconcile_world import Shop
+from tests.support.running_dev import ROOT
+
+KEY = "rk_test_of_this_process"
+_PAGE = (ROOT / "SECURITY.md").read_text("utf-8")
+_ROWS = re.findall(
+    r"^\| ([^|]+) \|([^|]*)\|([^|]*)\|$", _PAGE[_PAGE.index("## What each process needs") :], re.MULTILINE
+)
+NEEDS = {
+    name.replace("`", ""): frozenset(re.findall(r"`([a-z_]+_(?:read|write))`", writes + reads))
+    for name, writes, reads in _ROWS
+}
+
+
+class Refused(AssertionError):
+    """What the ledger keeps of a refusal, where nothing is raised."""
+
+
+class RestrictedShop(Shop):
+    """A shop whose processes have a restricted key."""
+
+    stripe: GatewayClient
+
+    def restrict(self, permissions: frozenset[str]) -> None:
+        """From here on, with this key."""
+        self.sandbox.restrict(KEY, permissions)
+        self.stripe = gateway(self.sandbox, clock=self.clock, api_key=KEY)
+
+    def bind(self) -> None:
+        """As each process does at its start."""
+        settings = load_settings(stripe_api_key=KEY, _env_file=None)
+        bind(database=self.database, stripe=self.stripe, settings=settings, clock=self.clock)
+
+    def answered(self, plan: str) -> CheckoutView:
+        """A checkout that is open now."""
+        checkout_id = self.ask(plan)
+        self.work()
+        view = self.view(checkout_id)
+        if view.status is not CheckoutStatus.OPEN:
+            raise Refused(view.error)
+        return view
+
+    def change(self, kind: Kind, **request: Any) -> None:
+        """An operation that succeeds."""
+        more = {"catalog": self.catalog, "redirect_origins": [ORIGIN], **self.places()}
+        made = record_operation(kind, request, user_id="user_1", idempotency_key=None, **more)
+        self.work()
+        rest = {"database": self.database, "clock": self.clock}
+        view = read_operation(made.operation_id, user_id="user_1", **rest)
+        if view.status is not OperationStatus.SUCCEEDED:
+            raise Refused(view.error)
+
+    def told(self, *more: dict[str, Any]) -> None:
+        """What happened at Stripe arrives, as snapshots and as thin notifications, and these too; and is worked."""
+        self.queue.sent.clear()
+        self.deliver([*self.made(), *map(thin.notification, self.made()), *more])
+        self.work_events()
+        for row in self.rows(events):
+            if row.error or row.status not in ("done", "ignored"):
+                raise Refused(row.error or row.status)
+
+    def customer(self) -> str:
+        """The buyer's."""
+        with self.database.read() as connection:
+            return str(connection.scalar(sa.select(customers.c.customer_id)))
+
+
+def _work(shop: RestrictedShop) -> None:
+    """Everything that workers do at Stripe."""
+    shop.bind()
+    shop.answered("commit")
+    session = shop.answered("standard").session_id  # the other one is expired
+    paid = shop.sandbox.pay(str(session))
+    [charge] = shop.objects("charge")
+    dispute = build_event("charge.dispute.created", {"id": "du_1", "object": "dispute", "charge": charge["id"]})
+    named = {"id": "du_2", "type": "dispute", "url": "/v1/disputes/du_2"}
+    thin_dispute = {**thin.notification(shop.made()[-1]), "id": "evt_test_1", "related_object": named}
+    shop.told(dispute, {**thin_dispute, "type": "v1.charge.dispute.closed"})
+    seen = read_subscription("user_1", database=shop.database, catalog=shop.catalog, clock=shop.clock)
+    assert seen["access"]["granted"] is True
+
+    shop.change(Kind.CANCEL)
+    shop.change(Kind.REACTIVATE)
+    shop.change(Kind.SWITCH, plan="commit")
+    shop.change(Kind.UNDO_SWITCH)
+    shop.change(Kind.PORTAL, return_url=f"{ORIGIN}/account")
+    shop.told()
+    shop.reconcile(thorough=True)
+    assert shop.projection() == shop.truth()
+
+    _remedy(shop, str(paid["subscription"]))
+
+
+def _remedy(shop: RestrictedShop, first: str) -> None:
+    """A second subscription, of a page of another program's, is canceled; its debit is refunded once it has arrived."""
+    customer, tag = shop.customer(), {"type": shop.catalog.product}
+    page: dict[str, Any] = {"mode": "subscription", "customer": customer, "success_url": "https://old.example"}
+    page |= {"line_items": [{"price": shop.catalog.plans["standard"].price, "quantity": 1}], "metadata": tag}
+    shop.clock.advance(hours=2)
+    session = shop.sandbox.request(
+        "POST", "/v1/checkout/sessions", {**page, "subscription_data": {"metadata": tag}}
+    ).body
+    shop.sandbox.pay(session["id"], delayed=True)
+    places: dict[str, Any] = {"database": shop.database, "clock": shop.clock, "stripe": shop.stripe}
+    places |= {"catalog": shop.catalog}
+    found: list[int] = []
+    sync_customer(customer, on_duplicates=found.append, **places)
+    for _ in range(2):
+        remedy_duplicates(found[0], cancels=True, locks=shop.locks, queue=shop.queue, **places)
+        refusals = [one["reason"] for one in list_incidents(database=shop.database, limit=10) if one["reason"]]
+        if refusals:
+            raise Refused(refusals[0])
+        if shop.objects("payment_intent")[0]["status"] == "processing":
+            shop.sandbox.settle(session["id"])
+        shop.clock.advance(minutes=61)
+    assert [one["id"] for one in shop.objects("subscription") if one["status"] == "active"] == [first]
+    assert len(shop.objects("refund")) == 1
+
+
+def _examine(shop: RestrictedShop) -> None:
+    """`onelane doctor`: what it asks of Stripe."""
+    catalog = str(ROOT / "catalog.toml")
+    settings = load_settings(stripe_api_key=KEY, catalog=catalog, redis_url="redis://127.0.0.1:1/0", _env_file=None)
+    said = {one.subject: one for one in examine(settings, stripe=shop.stripe) if one.subject in ("catalog", "stripe")}
+    for finding in said.values():
+        if finding.verdict is not Verdict.OK:
+            raise Refused(finding.sentence)
+
+
+def _erase(shop: RestrictedShop) -> None:
+    """`onelane customers erase` of a user with an open payment page, their customer at Stripe included."""
+    shop.bind()
+    with_full_key, shop.stripe = shop.stripe, gateway(shop.sandbox, clock=shop.clock)
+    shop.answered("standard")
+    shop.stripe = with_full_key
+    places: dict[str, Any] = {"database": shop.database, "stripe": shop.stripe, "catalog": shop.catalog}
+    count_holdings("user_1", delete_at_stripe=True, **places)
+    more = {"locks": shop.locks, "wakeups": shop.wakeups, "clock": shop.clock}
+    erase_user("user_1", reason="asked for", delete_at_stripe=True, **places, **more)
+    assert shop.sessions("open") == []
+
+
+def _set_up(shop: RestrictedShop) -> None:
+    """`onelane webhooks setup`"""
+    rest = {"stripe": shop.stripe, "api_version": API_VERSION, "dry_run": False}
+    assert set_up_endpoint("https://app.example.com/webhooks/stripe", **rest).action is Action.CREATED
+
+
+JOBS: dict[str, Callable[[RestrictedShop], None]] = {
+    "workers": _work,
+    "onelane doctor": _examine,
+    "onelane customers erase": _erase,
+    "onelane webhooks setup": _set_up,
+}
+EACH = [(process, name) for process in JOBS for name in sorted(NEEDS[process])]
+
+
+@pytest.fixture
+def shop(tmp_path: Any) -> Iterator[RestrictedShop]:
+    """On SQLite: what is asked of Stripe is the same on PostgreSQL."""
+    with sqlite_in(tmp_path) as database:
+        yield RestrictedShop(database)
+
+
+def test_every_process_that_has_a_key_is_tried_here() -> None:
+    """OPS-60"""
+    assert {process for process, names in NEEDS.items() if names} == set(JOBS)
+
+
+def test_nothing_is_asked_of_stripe_for_which_no_key_has_a_permission() -> None:
+    """OPS-60: a new call of the gateway has to be thought of here, too."""
+    source = (ROOT / "billing" / "stripe_gateway" / "live.py").read_text("utf-8")
+    paths = set(re.findall(r'"(/v[12]/[^"]+)"', source))
+    names = set().union(*NEEDS.values())
+    assert len(paths) > 20
+    assert [path for path in paths if not {needed("GET", path), needed("POST", path)} & names] == []
+
+
+@pytest.mark.parametrize("process", JOBS)
+def test_what_is_documented_is_enough(shop: RestrictedShop, process: str) -> None:
+    """OPS-60"""
+    shop.restrict(NEEDS[process])
+    JOBS[process](shop)
+    asked = [one for one in shop.sandbox.log if one["status"] in (401, 403)]
+    assert asked == []
+
+
+@pytest.mark.parametrize(("process", "name"), EACH)
+def test_without_any_one_of_them_something_is_refused_and_named(shop: RestrictedShop, process: str, name: str) -> None:
+    """OPS-60, OPS-61: of a permission to write, the one to read is left."""
+    left = {name.replace("_write", "_read")} if name.endswith("_write") else set()
+    shop.restrict(NEEDS[process] - {name} | left)
+
+    with pytest.raises((StripeMisconfigured, Refused), match="does not let STRIPE_API_KEY do") as refusal:
+        JOBS[process](shop)
+
+    [(method, route)] = re.findall(r"STRIPE_API_KEY do ([A-Z]+) (/[^ ]+?)[. ]", str(refusal.value))
+    assert needed(method, route) == name
+    assert "SECURITY.md" in str(refusal.value)

@@ -1,0 +1,152 @@
+"""The projection's rules, as tables."""
+
+import dataclasses
+from datetime import timedelta
+
+import pytest
+
+from billing.subscriptions.projection import Subscription, belongs, differences, is_live, project
+from tests.support.builders import CATALOG, NOON, build_subscription, stamp
+
+LATER = NOON + timedelta(days=30)
+
+
+def row_of(subscription, *, schedule=None, before=None, now=NOON) -> Subscription:
+    """Project with the test catalog."""
+    return project(subscription, customer_id="cus_1", catalog=CATALOG, schedule=schedule, before=before, now=now)
+
+
+@pytest.mark.parametrize(
+    ("status", "live"),
+    [
+        ("incomplete", True),
+        ("trialing", True),
+        ("active", True),
+        ("past_due", True),
+        ("unpaid", True),
+        ("paused", True),
+        ("something_new", True),
+        ("canceled", False),
+        ("incomplete_expired", False),
+    ],
+)
+def test_only_two_statuses_are_not_live(status, live):
+    """SUB-1, faults row 43."""
+    assert is_live(status) is live
+
+
+@pytest.mark.parametrize(
+    ("subscription", "ours"),
+    [
+        ({}, True),
+        ({"price": "price_elsewhere"}, True),
+        ({"metadata": {}}, True),
+        ({"metadata": None, "price": "price_commit"}, True),
+        ({"metadata": {"type": "other"}, "price": "price_standard"}, True),
+        ({"metadata": {"type": "other"}, "price": "price_elsewhere"}, False),
+        ({"metadata": {"type": "KILOCLAW"}, "price": "price_elsewhere"}, False),
+        ({"metadata": {}, "items": None}, False),
+        ({"metadata": {}, "items": {"data": [None, {}, {"price": "price_standard"}]}}, True),
+        ({"metadata": {}, "item": {"price": None}}, False),
+    ],
+    ids=str,
+)
+def test_tag_or_price_makes_a_subscription_ours(subscription, ours):
+    """SUB-2."""
+    assert belongs(build_subscription(**subscription), CATALOG) is ours
+    assert row_of(build_subscription(**subscription)).product == ("kiloclaw" if ours else None)
+
+
+def test_the_item_that_the_catalog_sells_gives_plan_and_period():
+    """SUB-3: an add-on before it does not."""
+    addon = {"price": {"id": "price_addon"}, "quantity": 9, "current_period_end": 1}
+    sold = {"price": {"id": "price_commit"}, "quantity": 2, "current_period_end": stamp(LATER)}
+    row = row_of(build_subscription(items={"data": [addon, sold]}))
+    assert (row.plan, row.price_id, row.quantity, row.current_period_end) == ("commit", "price_commit", 2, LATER)
+
+
+def test_subscription_without_anything_is_still_a_row():
+    """SUB-3: Stripe's answer is never a reason to fail."""
+    row = row_of({"id": "sub_1", "status": "active"})
+    assert (row.plan, row.price_id, row.current_period_end, row.created_at) == (None, None, None, NOON)
+
+
+def phase(price, start):
+    """One phase of a schedule."""
+    return {"start_date": stamp(start), "items": [{"price": price}]}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "plan"),
+    [
+        ({}, "commit"),
+        ({"status": "not_started"}, "commit"),
+        ({"status": "released"}, None),
+        ({"status": "canceled"}, None),
+        ({"phases": [phase("price_standard", NOON)]}, None),
+        ({"phases": [phase("price_standard", NOON), phase("price_standard", LATER)]}, None),
+        ({"phases": [phase("price_commit", NOON), phase("price_standard", LATER)]}, None),
+        ({"phases": [phase("price_standard", NOON), phase({"id": "price_commit"}, LATER)]}, "commit"),
+        ({"phases": None}, None),
+    ],
+    ids=str,
+)
+def test_schedule_tells_the_plan_that_comes_next(schedule, plan):
+    """SUB-3: another one than now, in a phase that has not begun."""
+    whole = {
+        "status": "active",
+        "current_phase": {"start_date": stamp(NOON), "end_date": stamp(LATER)},
+        "phases": [phase("price_standard", NOON), phase("price_commit", LATER)],
+    }
+    assert row_of(build_subscription(schedule="sub_sched_1"), schedule=whole | schedule).scheduled_plan == plan
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kind"),
+    [
+        (None, "incomplete", "subscription.created"),
+        (None, "active", "subscription.activated"),
+        (None, "trialing", "subscription.activated"),
+        (None, "canceled", "subscription.canceled"),
+        ("incomplete", "active", "subscription.activated"),
+        ("incomplete", "incomplete_expired", "subscription.expired"),
+        ("trialing", "active", "subscription.updated"),
+        ("active", "past_due", "subscription.past_due"),
+        ("past_due", "active", "subscription.activated"),
+        ("past_due", "unpaid", "subscription.unpaid"),
+        ("active", "paused", "subscription.paused"),
+        ("active", "canceled", "subscription.canceled"),
+        ("active", None, "subscription.canceled"),
+        ("active", "something_new", "subscription.updated"),
+        ("active", "active", None),
+        ("canceled", "canceled", None),
+    ],
+)
+def test_change_of_status_has_one_word(before, after, kind):
+    """SUB-4."""
+    old, new = ([row_of(build_subscription(status=status))] if status else [] for status in (before, after))
+    assert [change.kind for change in differences(old, new)] == ([kind] if kind else [])
+
+
+def test_change_of_anything_else_is_an_update():
+    """SUB-4."""
+    old = row_of(build_subscription())
+    for field in dataclasses.fields(Subscription):
+        if field.name not in ("subscription_id", "product", "status"):
+            changed = dataclasses.replace(old, **{field.name: "other"})
+            assert [change.kind for change in differences([old], [changed])] == ["subscription.updated"]
+
+
+def test_subscription_that_stops_being_ours_is_still_news():
+    """SUB-4."""
+    old, new = row_of(build_subscription()), row_of(build_subscription(metadata={}, price="price_elsewhere"))
+    assert len(differences([old], [new])) == 1
+    assert differences([new], [dataclasses.replace(new, quantity=2)]) == []
+
+
+def test_past_due_since_begins_with_past_due_and_ends_with_it():
+    """SUB-7."""
+    first = row_of(build_subscription(status="past_due"), before=row_of(build_subscription()), now=NOON)
+    again = row_of(build_subscription(status="past_due"), before=first, now=LATER)
+    assert (first.past_due_since, again.past_due_since) == (NOON, NOON)
+    assert row_of(build_subscription(), before=again, now=LATER).past_due_since is None

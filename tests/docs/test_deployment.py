@@ -1,0 +1,181 @@
+"""What production is made of: image, compose file, package, Makefile. Without a Docker engine."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from ruamel.yaml import YAML
+
+from app.cli import COMMANDS, main
+from app.dev.settings import sandbox_seed
+from billing.catalog import load_catalog
+from billing.settings import Settings
+from tests.house.test_house import committed_files
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+COMPOSE: dict[str, Any] = YAML(typ="safe").load(ROOT / "docker-compose.yml")
+OURS = {name: service for name, service in COMPOSE["services"].items() if service["image"] == "onelane:local"}
+
+
+def test_compose_file_is_one_by_its_own_schema() -> None:
+    command = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
+    done = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_dockerfile_passes_hadolint() -> None:
+    done = subprocess.run([BIN / "hadolint", "Dockerfile"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compose_has_the_services_that_were_promised() -> None:
+    assert {"redis", "postgres", "web", "worker", "beat"} <= set(COMPOSE["services"])
+    assert COMPOSE["services"]["sandbox"]["profiles"] == ["sandbox"]
+    assert [name for name, service in COMPOSE["services"].items() if "profiles" in service] == ["sandbox"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_compose_command_is_one_that_the_command_line_takes(name: str) -> None:
+    """OPS-20: the words and options parse, by the command itself."""
+    words = [str(word) for word in OURS[name]["command"]]
+    command: click.Command = main
+    context = click.Context(main)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None, OURS[name]["command"]
+        command = found
+    # Paths inside the image do not exist here.
+    words = [word for word in words if not word.startswith("--seed=")]
+    command.make_context(name, words)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_own_service_stops_gracefully_and_says_whether_it_is_well(name: str) -> None:
+    service = OURS[name]
+    assert service["stop_grace_period"] == "75s"
+    assert "healthcheck" in service
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+
+
+def test_settings_of_the_compose_file_exist() -> None:
+    known = {name.upper() for name in Settings.model_fields} | {"SANDBOX_WEBHOOK_SECRET", "PROMETHEUS_MULTIPROC_DIR"}
+    for name, service in OURS.items():
+        assert set(service.get("environment", {})) <= known, name
+
+
+def test_only_workers_get_a_stripe_key_in_production() -> None:
+    """OPS-15"""
+    holding = {name for name, service in OURS.items() if "STRIPE_API_KEY" in service.get("environment", {})}
+    assert holding == {"worker", "worker-checkout"}
+
+
+def test_secrets_come_from_outside_and_missing_ones_say_so() -> None:
+    text = (ROOT / "docker-compose.yml").read_text("utf-8")
+    for name in ("POSTGRES_PASSWORD", "STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRETS", "REDIRECT_ORIGINS"):
+        assert re.search(rf"\$\{{{name}:\?set {name}", text), name
+    assert not re.search(r"(sk|rk)_(test|live)_(?!anything)\w|whsec_\w", text)
+
+
+def test_queues_of_the_workers_are_all_queues_and_each_once() -> None:
+    from billing.jobs import QUEUES
+
+    consumed = [
+        queue
+        for service in OURS.values()
+        for word, value in zip(service["command"], service["command"][1:], strict=False)
+        if word == "--queues"
+        for queue in value.split(",")
+    ]
+    assert sorted(consumed) == sorted(QUEUES)
+
+
+def test_redis_never_evicts_and_keeps_a_log() -> None:
+    command = " ".join(COMPOSE["services"]["redis"]["command"])
+    assert "--maxmemory-policy noeviction" in command
+    assert "--appendonly yes" in command
+
+
+def test_images_are_pinned_by_version() -> None:
+    froms = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    others = [service["image"] for name, service in COMPOSE["services"].items() if name not in OURS]
+    for image in [*froms, *others]:
+        assert re.search(r":\d+\.\d+\.\d+|:17\.\d+", image), image
+
+
+def test_image_copies_only_what_it_needs_and_runs_as_nobody_special() -> None:
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE)
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
+    assert {word for words in copied for word in words.split()} == allowed
+    assert text.index("USER 10001") > text.rindex("FROM")
+    assert "--require-hashes" in text
+    assert "HEALTHCHECK" in text
+
+
+def test_seed_of_the_composed_sandbox_is_the_shipped_catalog() -> None:
+    kept = json.loads((ROOT / "deploy" / "sandbox-seed.json").read_text("utf-8"))
+    assert kept == sandbox_seed(load_catalog(ROOT / "catalog.toml"))
+
+
+def test_built_package_holds_every_module_template_and_migration(tmp_path: Path) -> None:
+    """What the image installs is all there, though it was never run from the source folder."""
+    source = tmp_path / "source"
+    for path in committed_files():
+        target = source / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    command = [
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--wheel-dir",
+        tmp_path,
+        ".",
+    ]
+    done = subprocess.run([sys.executable, "-m", *command], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("onelane-*.whl")
+    packed = set(zipfile.ZipFile(io.BytesIO(wheel.read_bytes())).namelist())
+    wanted = {
+        str(path.relative_to(ROOT))
+        for path in committed_files()
+        if path.relative_to(ROOT).parts[0] in ("app", "billing", "worker", "sandbox") and path.name != "README"
+    }
+    assert wanted - packed == set()
+    assert not any(name.startswith("tests/") for name in packed)
+
+
+def test_make_help_names_every_target() -> None:
+    text = (ROOT / "Makefile").read_text("utf-8")
+    shown = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    phony = re.search(r"^\.PHONY: (.+)$", text, re.MULTILINE)
+    assert phony
+    for target in phony[1].split():
+        assert f"make {target} " in shown, target
+
+
+def test_continuous_integration_is_an_executable_script_that_ends_with_the_tests() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert script.read_text("utf-8").rstrip().endswith("exec make --no-print-directory test")
+    assert subprocess.run(["sh", "-n", script]).returncode == 0
+
+
+def test_help_shows_every_command_in_a_line() -> None:
+    shown = subprocess.run([sys.executable, "-m", "app", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert shown.returncode == 0
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} +\w", shown.stdout, re.MULTILINE), name

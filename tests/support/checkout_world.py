@@ -1,0 +1,163 @@
+"""A small world for checkout tests: a real ledger, the sandbox in process, one buyer and as many workers as needed.
+
+Time stands still until a test moves it; ledger, sandbox and workers share it.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from app.dev.settings import sandbox_seed
+from billing.catalog import Catalog, load_catalog
+from billing.checkout.requests import CheckoutRequest, Recorded, read_checkout, record_checkout
+from billing.checkout.view import CheckoutView
+from billing.checkout.work import work_lane
+from billing.database import Database
+from billing.jobs import Job, WorkOperations
+from billing.locks import LocalLocks, Locks
+from billing.operations.work import work_operations
+from billing.queue import InlineQueue
+from billing.stripe_gateway import StripeGateway
+from billing.wakeups import LocalWakeups
+from sandbox.core import Sandbox
+from tests.support.in_process import gateway
+
+ORIGIN = "https://app.example"
+CATALOG = load_catalog(Path(__file__).parents[2] / "catalog.toml")
+
+
+class TestClock:
+    """A clock that a test moves."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.time = datetime.now(UTC).replace(microsecond=0)
+
+    def now(self) -> datetime:
+        """The time of this world."""
+        return self.time
+
+    def advance(self, **delta: float) -> None:
+        """Let time pass."""
+        self.time += timedelta(**delta)
+
+
+class PatientQueue(InlineQueue):
+    """Keeps how long each job has to wait, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delays: dict[Job, float] = {}
+
+    def send(self, job: Job, *, delay_seconds: float = 0) -> bool:
+        if job not in self.sent:
+            self.delays[job] = delay_seconds
+        return super().send(job)
+
+
+@dataclass
+class World:
+    """Everything a checkout needs."""
+
+    database: Database
+    clock: TestClock = field(default_factory=TestClock)
+    catalog: Catalog = CATALOG
+    queue: PatientQueue = field(default_factory=PatientQueue)
+    wakeups: LocalWakeups = field(default_factory=LocalWakeups)
+    locks: Locks = field(default_factory=LocalLocks)
+    reuse_seconds: int = 900
+    lacks: str | None = None  # the id of a price that Stripe does not have
+
+    def __post_init__(self) -> None:
+        self.sandbox = Sandbox(clock=lambda: self.clock.time.timestamp(), seed=1)
+        self.sandbox.seed(one for one in sandbox_seed(self.catalog) if one["id"] != self.lacks)
+        self.stripe: StripeGateway = gateway(self.sandbox, clock=self.clock)
+
+    # --- what people do
+
+    def ask(self, plan: str = "standard", *, user: str = "user_1", key: str | None = None, **body: Any) -> str:
+        """A buyer asks for a checkout; its id."""
+        return self.record(plan, user=user, key=key, **body).checkout_id
+
+    def record(self, plan: str = "standard", *, user: str = "user_1", key: str | None = None, **body: Any) -> Recorded:
+        """The same, with whether it was a replay."""
+        addresses = {"success_url": f"{ORIGIN}/ok", "cancel_url": f"{ORIGIN}/no"}
+        return record_checkout(
+            CheckoutRequest(plan=plan, **addresses | body),
+            user_id=user,
+            email=None,
+            idempotency_key=key,
+            database=self.database,
+            queue=self.queue,
+            clock=self.clock,
+            catalog=self.catalog,
+            redirect_origins=[ORIGIN],
+        )
+
+    def work(self) -> None:
+        """Work whatever waits, as the workers would, until nothing is due any more; what has to wait is waited for."""
+        while self.queue.sent:
+            job = self.queue.sent.pop(0)
+            self.clock.advance(seconds=self.queue.delays.pop(job, 0))
+            if isinstance(job, WorkOperations):
+                self.work_operations(job.row_id)
+            else:
+                self.work_lane(job.row_id)
+
+    def work_lane(self, lane_id: int = 1, **instead: Any) -> None:
+        """Work one lane once; `instead` replaces collaborators."""
+        collaborators: dict[str, Any] = {
+            "database": self.database,
+            "stripe": self.stripe,
+            "locks": self.locks,
+            "queue": self.queue,
+            "wakeups": self.wakeups,
+            "clock": self.clock,
+            "catalog": self.catalog,
+            "reuse_seconds": self.reuse_seconds,
+        }
+        work_lane(lane_id, **collaborators | instead)
+
+    def work_operations(self, lane_id: int = 1, **instead: Any) -> None:
+        """Work one lane's operations once; `instead` replaces collaborators."""
+        collaborators: dict[str, Any] = {
+            "database": self.database,
+            "stripe": self.stripe,
+            "locks": self.locks,
+            "queue": self.queue,
+            "wakeups": self.wakeups,
+            "clock": self.clock,
+            "catalog": self.catalog,
+        }
+        work_operations(lane_id, **collaborators | instead)
+
+    def view(self, checkout_id: str, *, user: str = "user_1") -> CheckoutView:
+        """The checkout as its buyer sees it."""
+        return read_checkout(checkout_id, user_id=user, database=self.database, clock=self.clock)
+
+    def served(self, plan: str = "standard", **body: Any) -> CheckoutView:
+        """Ask and work: the answer."""
+        checkout_id = self.ask(plan, **body)
+        self.work()
+        return self.view(checkout_id, user=body.get("user", "user_1"))
+
+    # --- what Stripe knows
+
+    def objects(self, kind: str) -> list[dict[str, Any]]:
+        """Every object of a kind, newest first."""
+        self.sandbox.tick()
+        return list(self.sandbox.store.newest_first(kind))
+
+    def sessions(self, status: str | None = None) -> list[dict[str, Any]]:
+        """Checkout sessions, newest first."""
+        return [one for one in self.objects("checkout_session") if status in (None, one["status"])]
+
+    def requests(self, method: str = "", path: str = "") -> list[dict[str, Any]]:
+        """What was asked of Stripe."""
+        return [one for one in self.sandbox.log if one["method"].startswith(method) and one["path"].startswith(path)]
+
+    def creates(self) -> int:
+        """How many creations of sessions were executed."""
+        return len(self.objects("checkout_session"))

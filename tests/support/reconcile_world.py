@@ -1,0 +1,109 @@
+"""A world for the reconciler: a shop on a real ledger, the sandbox in process, deliveries that a test may lose."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing.jobs import Job
+from billing.maintenance import runs
+from billing.maintenance.reconcile import reconcile
+from billing.maintenance.runs import Upkeep
+from billing.models import events, subscriptions
+from billing.operators.installation_store import insert_first
+from billing.subscriptions.projection import Subscription, project
+from billing.webhooks.ingest import receive
+from billing.webhooks.process import process_event
+from sandbox.api import ACCOUNT
+from tests.support.builders import SECRET, deliver
+from tests.support.checkout_world import World
+
+Json = dict[str, Any]
+
+
+class Shop(World):
+    """A World whose events are delivered by hand."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        with self.database.write() as connection:
+            bound = {"stripe_account": ACCOUNT, "livemode": False, "bound_at": self.clock.now()}
+            insert_first(connection, **bound)
+
+    def places(self) -> Json:
+        """What flows are handed."""
+        return {"database": self.database, "queue": self.queue, "clock": self.clock}
+
+    def subscribe(self, user: str) -> str:
+        """A buyer asks, is answered and pays; the customer's id."""
+        checkout = self.served("standard", user=user)
+        self.sandbox.pay(str(checkout.session_id))
+        return str(self.objects("subscription")[0]["customer"])
+
+    def made(self) -> list[Json]:
+        """Every event at Stripe, oldest first."""
+        return self.objects("event")[::-1]
+
+    def deliver(self, made: Iterable[Json]) -> None:
+        """These arrive."""
+        for event in made:
+            body, header = deliver(event, at=self.clock.now())
+            receive(body, header, secrets=[SECRET], max_bytes=1 << 20, **self.places())
+
+    def work_events(self) -> None:
+        """Work what waits, as workers and sweep would."""
+        while self.queue.sent:
+            self.process(self.queue.sent.pop(0))
+
+    def process(self, job: Job) -> None:
+        """Work one wake-up."""
+        process_event(job.row_id, stripe=self.stripe, catalog=self.catalog, **self.places())
+
+    def reconcile(self, **instead: Any) -> Upkeep | None:
+        """One run, a few minutes later: no delivery is on its way any more."""
+        self.clock.advance(minutes=5)
+        collaborators = {**self.places(), "stripe": self.stripe, "locks": self.locks, "catalog": self.catalog}
+        return reconcile(**{**collaborators, "looks_per_second": 1e6, **instead})
+
+    # --- what is then
+
+    def upkeep(self, row_id: int = 1) -> Upkeep:
+        """The row of the reconciler."""
+        with self.database.read() as connection:
+            return runs.read(connection, row_id)
+
+    def rows(self, table: sa.Table) -> list[Any]:
+        """Every row of a table."""
+        with self.database.read() as connection:
+            return list(connection.execute(sa.select(table).order_by(*table.primary_key)).all())
+
+    def found(self) -> set[str]:
+        """The ids of the events that reconciling recorded."""
+        return {row.event_id for row in self.rows(events) if row.source == "reconciled"}
+
+    def projection(self) -> dict[str, Subscription]:
+        """What the ledger says."""
+        columns = [subscriptions.c[name] for name in Subscription.__slots__]
+        with self.database.read() as connection:
+            rows = [Subscription(**row._mapping) for row in connection.execute(sa.select(*columns))]
+        return {row.subscription_id: row for row in rows}
+
+    def truth(self) -> dict[str, Subscription]:
+        """What Stripe says, as it would be projected (since when something is past due, only we know)."""
+        known = self.projection()
+        return {
+            one["id"]: project(
+                one,
+                customer_id=one["customer"],
+                catalog=self.catalog,
+                schedule=None,
+                before=known.get(one["id"]),
+                now=self.clock.now(),
+            )
+            for one in self.objects("subscription")
+        }
+
+
+def every(number: int) -> Callable[[list[Json]], list[Json]]:
+    """All of them but each so manieth."""
+    return lambda made: [one for place, one in enumerate(made) if place % number != number - 1]

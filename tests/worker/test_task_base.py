@@ -1,0 +1,131 @@
+"""The one Task base, without a broker: what is refused, what is put back, how often and how late."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from billing.errors import PermanentError, StripeUnclear, TransientError
+from billing.jobs import SWEEP_KIND, Job, ProcessEvent, WorkLane
+from billing.services import Services
+from worker.task_base import LONGEST_SECONDS, PUT_BACK_SECONDS, REMEMBERED, BeatTask, JobTask, Tries
+
+
+@dataclass
+class World:
+    """Services that note what is sent, and a flow that does what it is told."""
+
+    sent: list[tuple[Job, float]] = field(default_factory=list)
+    worked: list[int] = field(default_factory=list)
+    error: Exception | None = None
+
+    @property
+    def queue(self) -> "World":
+        return self
+
+    def send(self, job: Job, *, delay_seconds: float = 0) -> bool:
+        self.sent.append((job, delay_seconds))
+        return True
+
+    def work(self, job: Job, _services: Services) -> None:
+        self.worked.append(job.row_id)
+        if self.error:
+            raise self.error
+
+    def task(self, kind: type[Job]) -> JobTask:
+        return JobTask(kind, self.work, lambda: cast("Services", self))
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [([], {}), ([1, 2], {}), (["1"], {}), ([True], {}), ([1.0], {}), ([0], {}), ([-1], {}), ([2**63], {}), ([None], {}),
+     ([[1]], {}), ([1], {"row_id": 1}), ([], {"row_id": 1})],
+)  # fmt: skip
+def test_anything_but_one_row_id_is_refused(args: list[Any], kwargs: dict[str, Any]) -> None:
+    """OPS-12; faults row 74"""
+    world = World()
+    world.task(WorkLane).run(*args, **kwargs)
+    assert world.worked == []
+
+
+def test_lane_is_put_back_later_and_later_and_then_left_to_the_sweep() -> None:
+    """OPS-11"""
+    world = World(error=TransientError("Not now."))
+    task = world.task(WorkLane)
+    for _ in range(len(PUT_BACK_SECONDS) + 1):
+        task.run(7)
+    assert len(world.worked) == len(PUT_BACK_SECONDS) + 1
+    delays = [delay for job, delay in world.sent if job == WorkLane(7)]
+    assert len(delays) == len(PUT_BACK_SECONDS)
+    for delay, step in zip(delays, PUT_BACK_SECONDS, strict=True):
+        assert step / 2 <= delay <= step
+    task.run(7)
+    assert world.sent[-1][1] <= PUT_BACK_SECONDS[0], "woken by the sweep it begins anew"
+
+
+def test_success_in_between_starts_the_count_anew() -> None:
+    """OPS-11"""
+    world = World(error=TransientError("Not now."))
+    task = world.task(WorkLane)
+    for _ in range(3):
+        task.run(7)
+    world.error = None
+    task.run(7)
+    world.error = TransientError("Not now.")
+    task.run(7)
+    assert world.sent[-1][1] <= PUT_BACK_SECONDS[0]
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(4.0, 4.0), (86_400.0, LONGEST_SECONDS)])
+def test_stripes_retry_after_is_kept_within_reason(asked: float, expected: float) -> None:
+    world = World(error=StripeUnclear("Slow down.", status=429, retry_after=asked))
+    world.task(WorkLane).run(7)
+    assert world.sent == [(WorkLane(7), expected)]
+
+
+@pytest.mark.parametrize("error", [PermanentError("Never."), RuntimeError("?"), RecursionError(), MemoryError()])
+def test_what_will_not_get_better_is_not_put_back(error: Exception) -> None:
+    """OPS-12: and nothing is raised."""
+    world = World(error=error)
+    world.task(WorkLane).run(7)
+    assert world.worked == [7]
+    assert world.sent == []
+
+
+def test_event_is_not_put_back_because_its_row_knows_when_to_come_again() -> None:
+    world = World(error=TransientError("Not now."))
+    world.task(ProcessEvent).run(7)
+    assert world.sent == []
+
+
+def test_sweep_takes_no_arguments() -> None:
+    """OPS-12"""
+    swept: list[Services] = []
+    task = BeatTask(SWEEP_KIND, swept.append, lambda: cast("Services", World()))
+    task.run(1)
+    assert swept == []
+    task.run()
+    assert len(swept) == 1
+
+
+def test_memory_of_tries_is_bounded() -> None:
+    tries = Tries()
+    for row_id in range(REMEMBERED + 10):
+        tries.next_delay(row_id)
+    assert len(tries._counts) == REMEMBERED
+
+
+def test_beat_task_runs_once_at_a_time_in_a_process() -> None:
+    """OPS-9: a second wake-up finds the first at work and lets it be."""
+    task: BeatTask
+    ran: list[Services] = []
+
+    def work(services: Services) -> None:
+        ran.append(services)
+        task.run()
+
+    task = BeatTask(SWEEP_KIND, work, lambda: cast("Services", World()))
+    task.run()
+    assert len(ran) == 1
+    task.run()
+    assert len(ran) == 2
