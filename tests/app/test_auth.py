@@ -192,14 +192,14 @@ class Provider:
         self.keys: list[dict[str, Any]] = []
         self.asked = 0
         self.status = 200
-        self.available, self.answers = Event(), Event()
+        self.heard, self.answers = Event(), Event()
         self.answers.set()
         provider = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 provider.asked += 1
-                provider.available.set()
+                provider.heard.set()
                 provider.answers.wait(20)
                 body = json.dumps({"keys": provider.keys}).encode()
                 self.send_response(provider.status)
@@ -325,13 +325,13 @@ def test_strangers_kid_keeps_nobody_waiting_whose_key_is_known(
     provider.add("rs", "RS256", RSA)
     good = _signed("rs", "RS256", RSA)
     assert buyers.get("/v1/subscription", bearer=good).status_code == 200
-    provider.available.clear()
+    provider.heard.clear()
     provider.answers.clear()
 
     with ThreadPoolExecutor(2) as people:
         unknown = _signed("made up", "RS256", RSA)
         stranger = people.submit(lambda: Web(buyers.app).get("/v1/subscription", bearer=unknown).status_code)
-        assert provider.available.wait(20)
+        assert provider.heard.wait(20)
         try:
             buyer = people.submit(lambda: Web(buyers.app).get("/v1/subscription", bearer=good).status_code)
             assert buyer.result(1.5) == 200, "before the fetch times out"

@@ -82,7 +82,7 @@ def test_ring_wakes_the_waiter_whoever_comes_first(client: "redis.Redis") -> Non
     wakeups = RedisWakeups(client)
     wakeups.wake(["chk_1"])
     assert _seconds(lambda: wakeups.wait("chk_1", 5)) < 1
-    threading.Timer(0.1, wakeups.ring, [["chk_2"]]).start()
+    threading.Timer(0.1, wakeups.wake, [["chk_2"]]).start()
     assert 0.05 < _seconds(lambda: wakeups.wait("chk_2", 5)) < 2
     assert _seconds(lambda: wakeups.wait("chk_3", 0.2)) >= 0.15
 

@@ -86,14 +86,14 @@ def arm_all() -> None:
     around(steps, "_publish", always("6"), always("6"))
     around(steps, "_begin_closing", never, always("9"))
     around(steps, "expire", always("10"), always("10"))
-    ring = RedisWakeups.ring
+    wake = RedisWakeups.wake
 
-    def ring_(self: RedisWakeups, ids: Any) -> None:
+    def wake_(self: RedisWakeups, ids: Any) -> None:
         if ids and Now.user:
-            trip("8", "after")  # committed, and the bell not rung yet
-        ring(self, ids)
+            trip("8", "after")  # committed, and the waiter not woken yet
+        wake(self, ids)
 
-    setattr(RedisWakeups, "ring", ring_)  # noqa: B010
+    setattr(RedisWakeups, "wake", wake_)  # noqa: B010
     changing("move", lambda _connection, _lane, state: STEP_OF_MOVE.get(state))
     changing("answer", lambda *_: "8")
     changing("close", lambda _connection, lane, _outcome: "11" if lane.state is LaneState.CLOSING else None)

@@ -189,7 +189,7 @@ def _ready(dev: Dev) -> bool:
 def test_leash_without_the_kernels_help_kills_its_command_too() -> None:
     """OPS-6, as on macOS."""
     script = (
-        "import os, sys, time; from app import leash; "
+        "import os, sys, time; from app.dev import leash; "
         "starter = os.getpid(); "
         "os.fork() or sys.exit(leash.main(starter, ['sleep', '60'], 'darwin')); "
         "time.sleep(60)"

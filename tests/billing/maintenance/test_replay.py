@@ -175,15 +175,15 @@ def test_filter_means_what_it_says(put, database, clock):
 def test_many_are_replayed_in_batches_and_never_more_wait(put, replay, worked, database, statuses):
     """LED-19: after each batch it waits until workers took most of it."""
     put(2 * BATCH + 7)
-    most, available = [], []
+    most, heard = [], []
 
     def look(_seconds):
         most.append(statuses().count("pending"))
         worked()
 
-    done = replay(sleep=look, progress=available.append)
+    done = replay(sleep=look, progress=heard.append)
     worked()
-    assert (done.replayed, done.stopped, sum(available)) == (2 * BATCH + 7, False, 2 * BATCH + 7)
+    assert (done.replayed, done.stopped, sum(heard)) == (2 * BATCH + 7, False, 2 * BATCH + 7)
     assert max(most) == BATCH
     assert set(statuses()) == {"done"}
     assert history(database) == [("finished", 207, 207, "the price was fixed")]
@@ -209,8 +209,8 @@ def test_what_came_after_the_count_is_not_meant(put, replay, database, queue, cl
 def test_stopped_replay_says_how_far_it_came_and_the_next_one_does_the_rest(put, replay, worked, database, statuses):
     """LED-18."""
     put(3 * BATCH)
-    available = []
-    done = replay(sleep=worked, progress=available.append, stop=lambda: len(available) == 2)
+    heard = []
+    done = replay(sleep=worked, progress=heard.append, stop=lambda: len(heard) == 2)
     assert (done.counted, done.replayed, done.stopped) == (3 * BATCH, 2 * BATCH, True)
     assert statuses().count("dead") == BATCH
     assert replay(sleep=worked).replayed == BATCH

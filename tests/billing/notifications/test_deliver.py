@@ -25,19 +25,19 @@ class Application:
     """An application that keeps what it was told, or answers something else."""
 
     def __init__(self):
-        self.available = []
+        self.heard = []
         self.refuse = lambda body: False
 
     def send(self, message_id, body, *, at):
         """Take a message."""
         if self.refuse(body):
             raise NotDelivered("The application answered 500.")
-        self.available.append((message_id, body))
+        self.heard.append((message_id, body))
 
     @property
     def numbers(self):
         """What was heard, by number."""
-        return [body["data"]["number"] for _, body in self.available]
+        return [body["data"]["number"] for _, body in self.heard]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_changes_are_sent_once_and_in_order(note, send, application, database):
     assert send() == NotifyReport(delivered=5)
     assert send() == NotifyReport()
     assert application.numbers == [0, 1, 2, 3, 4]
-    [message_id, body] = application.available[0]
+    [message_id, body] = application.heard[0]
     assert body == {"type": "subscription.updated", "timestamp": "2026-06-01T12:00:00Z", "data": {"number": 0}}
     [first, *_] = rows_of(database)
     assert (first.message_id, first.status, first.delivered_at, first.attempts) == (message_id, "delivered", NOON, 1)
@@ -111,7 +111,7 @@ def test_refused_change_is_sent_again_later_and_later_under_the_same_id(note, se
         clock.time = row.next_attempt_at
     application.refuse = lambda body: False
     send()
-    assert {message_id for message_id, _ in application.available} == ids
+    assert {message_id for message_id, _ in application.heard} == ids
 
 
 def test_change_is_given_up_after_three_days_and_the_next_has_its_turn(note, send, application, clock, database):

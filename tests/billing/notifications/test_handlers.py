@@ -42,9 +42,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     sys.modules.pop("shop_handlers", None)
 
 
-def available() -> list[Any]:
+def heard() -> list[Any]:
     """What the module noted."""
-    return list(sys.modules["shop_handlers"].available)
+    return list(sys.modules["shop_handlers"].heard)
 
 
 LISTENS = """
@@ -71,7 +71,7 @@ def test_functions_hear_of_the_changes_that_they_registered_for(write: Write) ->
     notifier = HandlerNotifier(write(LISTENS))
     notifier.send("msg_1", body("subscription.activated"), at=NOON)
     notifier.send("msg_2", body("subscription.updated", 2), at=NOON)
-    assert available() == [
+    assert heard() == [
         ("first", "subscription.activated", "msg_1", 1),
         ("every", "subscription.activated", "msg_1", 1),
         ("every", "subscription.updated", "msg_2", 2),
@@ -92,8 +92,8 @@ def test_function_that_raises_hears_of_it_again_and_nobody_is_overtaken(
     assert notify(database=database, notifier=notifier, clock=clock) == NotifyReport(postponed=1)
     clock.advance(seconds=10)
     assert notify(database=database, notifier=notifier, clock=clock) == NotifyReport(delivered=2)
-    assert [number for *_, number in available()] == [1, 1, 2]
-    assert len({message_id for _, _, message_id, _ in available()}) == 2
+    assert [number for *_, number in heard()] == [1, 1, 2]
+    assert len({message_id for _, _, message_id, _ in heard()}) == 2
 
 
 def test_what_a_function_raises_is_named_and_not_told(write: Write) -> None:

@@ -87,7 +87,7 @@ def poison(monkeypatch):
             raise ZeroDivisionError
         return record_all(connection, new)
 
-    monkeypatch.setattr("billing.webhooks.group_commit.event_ledger.record_all", poisoned)
+    monkeypatch.setattr("billing.webhooks.group_commit.events_store.record_all", poisoned)
 
 
 def test_deliveries_that_wait_share_one_transaction(database, gated):

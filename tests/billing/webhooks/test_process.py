@@ -329,7 +329,7 @@ def test_events_stay_open_when_their_projection_is_not_written(stripe, record, w
     def crash(*_arguments, **_keywords):
         raise LedgerUnavailable("killed before the commit")
 
-    monkeypatch.setattr("billing.subscriptions.sync.projection_ledger.note_duplicates", crash)
+    monkeypatch.setattr("billing.subscriptions.sync.projection_store.note_duplicates", crash)
     with pytest.raises(LedgerUnavailable):
         work(row)
     assert (statuses(), read(projections), read(outbox)) == (["pending"], [], [])
@@ -343,7 +343,7 @@ def test_projection_is_not_written_when_its_events_cannot_be_closed(stripe, reco
     def crash(*_arguments, **_keywords):
         raise LedgerUnavailable("killed before the commit")
 
-    monkeypatch.setattr("billing.webhooks.process.event_ledger.finish", crash)
+    monkeypatch.setattr("billing.webhooks.process.events_store.finish", crash)
     with pytest.raises(LedgerUnavailable):
         work(row)
     assert (read(projections), read(outbox)) == ([], [])
