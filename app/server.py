@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
@@ -50,6 +50,7 @@ def serve(
         workers=workers,
         blocking_threads=threads,
         backpressure=MOST_CONNECTIONS,
+        http=HTTPModes.http1,  # of HTTP/2, a body that ends early is never given up, and holds its thread for good
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS),
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,

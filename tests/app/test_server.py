@@ -214,6 +214,21 @@ def test_odd_request_gets_an_ordinary_refusal(port: int, subtests: pytest.Subtes
             assert b"evil.example" not in answer
 
 
+# RFC 9113, 3.4: how a client begins that knows beforehand that the server speaks HTTP/2.
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
+
+
+def test_http2_is_not_spoken(port: int) -> None:
+    """API-69: who begins with the preface is hung up on, and who asks for an upgrade stays with HTTP/1."""
+    with _connect(port) as client:
+        client.sendall(HTTP2_PREFACE)
+        assert client.recv(65536) == b""
+    with _connect(port) as client:
+        upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n")
+        assert _answer(client).startswith(b"HTTP/1.1 200 ")
+
+
 LONG = b"x" * 7000
 NAUGHTY = (
     b"%00%0d%0a%1b[31m%c0%80%ff",
