@@ -59,6 +59,13 @@ class StripeUnclear(TransientError):
         self.retry_after = retry_after
 
 
+class StripeBusy(StripeUnclear):
+    """Not now, whoever asks: Stripe answered 429, or this process' budget of requests was not free in time.
+
+    That is no failure of the work: it is tried again and not counted.
+    """
+
+
 class StripeSavedFailure(TransientError):
     """The key can give no session any more, or may have given one: 500, `expires_at` too soon, `idempotency_error`.
 

@@ -10,6 +10,7 @@ import stripe
 
 from billing.errors import (
     OnelaneError,
+    StripeBusy,
     StripeMisconfigured,
     StripeMissing,
     StripeRefused,
@@ -34,7 +35,10 @@ def translate(error: stripe.StripeError, label: str) -> OnelaneError:
         return StripeMisconfigured(
             f"Stripe does not accept STRIPE_API_KEY{request}. The operator must set a valid one."
         )
-    if status is None or status in (409, 429) or not details or status in (502, 503, 504):
+    if status == 429:
+        sentence = f"Stripe asks to slow down{request}."
+        return StripeBusy(sentence, status=status, retry_after=_seconds(headers))
+    if status is None or status == 409 or not details or status in (502, 503, 504):
         return StripeUnclear(
             f"Stripe gave no clear answer (status {status}){request}.",
             status=status,

@@ -15,9 +15,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+from billing.errors import StripeBusy
+
 BUYERS_IN_A_ROW = 4
 SLOWEST = 1 / 20  # of the budget: that often a process asks at least, however often it is refused
 RECOVERY_SECONDS = 20.0  # from nothing to the whole budget
+WAIT_SECONDS = 20.0  # who is not let through by then gives its work back, and holds neither thread nor row for longer
 LOOK_SECONDS = 5.0  # how often who waits looks after what it holds meanwhile
 BLAME_SECONDS = 1.0  # requests that were on their way together are refused together: that is one refusal
 
@@ -81,6 +84,12 @@ class Turns:
         (self._buyers if buyer else self._others).append(ticket)
         return ticket
 
+    def leave(self, ticket: Ticket) -> None:
+        """Give up one's place."""
+        for line in (self._buyers, self._others):
+            if ticket in line:
+                line.remove(ticket)
+
     def due_in(self, now: float) -> float:
         """Seconds until the next turn; a second's worth (and one request) may go out at once."""
         interval = 1 / self._rate
@@ -119,23 +128,32 @@ class Pace:
         self._changed = threading.Condition()
 
     def wait(self, *, buyer: bool = True) -> None:
-        """Wait for one's turn."""
+        """Wait for one's turn. Raises StripeBusy where none comes within WAIT_SECONDS."""
         with self._changed:
             ticket = self._turns.join(buyer=buyer)
-        while not self._called(ticket):
+            until = self._clock() + WAIT_SECONDS
+        while not self._called(ticket, until):
+            if self._clock() >= until and self._has_left(ticket):
+                raise StripeBusy("This process has spent its budget of requests to Stripe for now.")
             looked_after(waiting=True)
         looked_after(waiting=False)
 
-    def _called(self, ticket: Ticket) -> bool:
+    def _called(self, ticket: Ticket, end: float) -> bool:
         """Whether it is its turn, within LOOK_SECONDS."""
         with self._changed:
-            until = self._clock() + LOOK_SECONDS
+            until = min(end, self._clock() + LOOK_SECONDS)
             while not ticket.called and (now := self._clock()) < until:
                 if self._turns.call(now):
                     self._changed.notify_all()
                 else:
-                    self._changed.wait(min(max(self._turns.due_in(self._clock()), 0.001), LOOK_SECONDS))
+                    self._changed.wait(min(max(self._turns.due_in(now), 0.001), until - now))
             return ticket.called
+
+    def _has_left(self, ticket: Ticket) -> bool:
+        """Give up its place, unless its turn has just come."""
+        with self._changed:
+            self._turns.leave(ticket)
+            return not ticket.called
 
     def refused(self) -> None:
         """Note a 429. Half to all of a second by chance, so that processes do not come back as one."""

@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from billing.clock import SYSTEM_CLOCK
-from billing.errors import StripeUnclear
+from billing.errors import StripeBusy, StripeUnclear
 from billing.models import events
 from billing.queue import InlineQueue
+from billing.stripe_gateway import pace as stripe_pace
 from billing.stripe_gateway.pace import BLAME_SECONDS, Pace, Turns
 from billing.webhooks import events_store
 from billing.webhooks.process import process_event
@@ -114,6 +115,17 @@ def test_threads_share_the_budget_and_buyers_overtake():
     assert len(order) == 4
     for thread in threads:
         thread.join()
+
+
+def test_who_waits_for_too_long_gives_up_its_place(monkeypatch):
+    """WHK-120: the only turn for the next thousand seconds has been taken."""
+    monkeypatch.setattr(stripe_pace, "WAIT_SECONDS", 0.05)
+    pace = Pace(0.001)
+    pace.wait()
+    for buyer in (True, False):
+        with pytest.raises(StripeBusy):
+            pace.wait(buyer=buyer)
+    assert not pace._turns.call(float("inf")), "nobody stands in line any more"
 
 
 def test_repetitions_of_the_sdk_wait_for_their_turn_too():
