@@ -20,7 +20,7 @@ from billing.customers.customers import CUSTOMER_ID, claim_customer
 from billing.database import Database
 from billing.errors import PermanentError
 from billing.logs import configure_logging
-from billing.operators import report
+from billing.operators import lookup
 from billing.operators.erase import Found, count_holdings, erase_user
 from billing.operators.erasure_store import Holdings
 from billing.services import bound_stripe, build_services
@@ -49,9 +49,9 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
     database = Database(settings.database_url)
     problems: list[str] = []
     seen: dict[str, int] = {}
-    with progress_bar(len(rows), "Importing") as bar:
+    with progress_bar(len(rows), "Importing") as advance:
         for line, user_id, customer_id in rows:
-            bar.update(1)
+            advance(1)
             problem = _problem(user_id, customer_id, seen) or _claim(user_id, customer_id, database, dry_run=dry_run)
             if problem:
                 problems.append(f"line {line}: {problem}")
@@ -92,14 +92,14 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
     also = " and delete the customer at Stripe" if delete_at_stripe else ""
     confirm(f"Erase this user from {services.database.url!r}{also}? Nobody can undo it.", yes=yes or bool(found.live))
     configure_logging(settings, process="cli", stream=sys.stderr)
-    with progress_bar(found.holdings.rows, "Erasing") as bar:
+    with progress_bar(found.holdings.rows, "Erasing") as advance:
         removed = erase_user(
             user_id,
             reason=given,
             locks=services.locks,
             wakeups=services.wakeups,
             clock=services.clock,
-            progress=bar.update,
+            progress=advance,
             **at_hand,
         )
     click.echo(f"Erased: {_counted(removed)}.")
@@ -142,7 +142,7 @@ def _problem(user_id: str, customer_id: str, seen: dict[str, int]) -> str | None
 
 def _claim(user_id: str, customer_id: str, database: Database, *, dry_run: bool) -> str | None:
     if dry_run:
-        return report.customer_problem(user_id, customer_id, database=database)
+        return lookup.customer_problem(user_id, customer_id, database=database)
     try:
         claim_customer(user_id, customer_id, database=database, clock=SystemClock())
     except PermanentError as error:

@@ -12,8 +12,8 @@ from billing.errors import NotFound
 from billing.maintenance.replay import count_events, replay_few, replay_many
 from billing.maintenance.replay_store import REPLAYABLE, Count, EventFilter
 from billing.models import EventStatus
-from billing.operators import report
-from billing.operators.overview import follow_events
+from billing.operators import lookup
+from billing.operators.tail import follow_events
 from billing.queue import InlineQueue, Queue
 from billing.services import Services, build_services
 from billing.settings import load_settings
@@ -38,7 +38,7 @@ def events() -> None:
 @as_json
 def list_events(status: str | None, type_: str | None, limit: int, as_json: bool) -> None:
     """List the newest events."""
-    rows = report.list_events(database=_database(), status=status, type_=type_, limit=limit)
+    rows = lookup.list_events(database=_database(), status=status, type_=type_, limit=limit)
     show_rows(rows, as_json=as_json, nothing="No events.")
 
 
@@ -48,7 +48,7 @@ def list_events(status: str | None, type_: str | None, limit: int, as_json: bool
 @as_json
 def show_event(event_id: str, payload: bool, as_json: bool) -> None:
     """Show one event, and when it was replayed and why."""
-    show_one(report.show_event(event_id, database=_database(), payload=payload), as_json=as_json)
+    show_one(lookup.show_event(event_id, database=_database(), payload=payload), as_json=as_json)
 
 
 @events.command("tail")
@@ -85,7 +85,7 @@ def replay_events(event_ids: tuple[str, ...], status: str | None, **given: Any) 
 @as_json
 def list_replays(limit: int, as_json: bool) -> None:
     """List the newest replays: why, of what, and how far they came."""
-    show_rows(report.list_replays(database=_database(), limit=limit), as_json=as_json, nothing="No replays.")
+    show_rows(lookup.list_replays(database=_database(), limit=limit), as_json=as_json, nothing="No replays.")
 
 
 @click.group()
@@ -99,7 +99,7 @@ def dead() -> None:
 @as_json
 def list_dead(type_: str | None, limit: int, as_json: bool) -> None:
     """List the newest dead events, each with its error."""
-    rows = report.list_events(database=_database(), status=EventStatus.DEAD, type_=type_, limit=limit)
+    rows = lookup.list_events(database=_database(), status=EventStatus.DEAD, type_=type_, limit=limit)
     show_rows(rows, as_json=as_json, nothing="No dead events.")
 
 
@@ -143,7 +143,7 @@ def _replay(chosen: EventFilter, *, dry_run: bool, reason: str | None, yes: bool
 
 def _replay_many(chosen: EventFilter, found: Count, reason: str, services: Services) -> None:
     queue = _queue(services)
-    with stop_by_signal() as stop, progress_bar(found.events, "Replaying") as bar:
+    with stop_by_signal() as stop, progress_bar(found.events, "Replaying") as advance:
         done = replay_many(
             chosen,
             found,
@@ -151,7 +151,7 @@ def _replay_many(chosen: EventFilter, found: Count, reason: str, services: Servi
             database=services.database,
             queue=queue,
             clock=services.clock,
-            progress=bar.update,
+            progress=advance,
             stop=stop,
         )
     click.echo(f"Replayed {done.replayed:,} of {done.counted:,} (replay {done.replay_id}).")
@@ -180,7 +180,7 @@ def _described(found: Count) -> str:
 def _require_known(event_ids: tuple[str, ...], database: Database) -> None:
     for event_id in event_ids:
         try:
-            report.show_event(event_id, database=database)
+            lookup.show_event(event_id, database=database)
         except NotFound:
             raise NotFound(f"event {event_id}") from None
 

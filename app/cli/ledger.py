@@ -7,7 +7,7 @@ from app.cli.tables import show_one, show_rows
 from billing.database import Database
 from billing.migrations.upgrade import upgrade
 from billing.models import CheckoutStatus
-from billing.operators import report
+from billing.operators import lookup
 from billing.settings import load_settings
 
 
@@ -35,7 +35,7 @@ def checkouts() -> None:
 @as_json
 def list_checkouts(status: str | None, user_id: str | None, limit: int, as_json: bool) -> None:
     """List the newest checkouts."""
-    rows = report.list_checkouts(database=_database(), status=status, user_id=user_id, limit=limit)
+    rows = lookup.list_checkouts(database=_database(), status=status, user_id=user_id, limit=limit)
     show_rows(rows, as_json=as_json, nothing="No checkouts.")
 
 
@@ -44,7 +44,7 @@ def list_checkouts(status: str | None, user_id: str | None, limit: int, as_json:
 @as_json
 def show_checkout(checkout_id: str, as_json: bool) -> None:
     """Show one checkout (without its url, which is a secret)."""
-    show_one(report.show_checkout(checkout_id, database=_database()), as_json=as_json)
+    show_one(lookup.show_checkout(checkout_id, database=_database()), as_json=as_json)
 
 
 @click.group()
@@ -58,7 +58,7 @@ def incidents() -> None:
 @as_json
 def list_incidents(everything: bool, limit: int, as_json: bool) -> None:
     """List the newest open incidents, and what was done about them."""
-    rows = report.list_incidents(database=_database(), everything=everything, limit=limit)
+    rows = lookup.list_incidents(database=_database(), everything=everything, limit=limit)
     show_rows(rows, as_json=as_json, nothing="No incidents.")
 
 

@@ -1,4 +1,4 @@
-"""What commands have in common: options, and how a command that writes much asks before it begins and is stopped."""
+"""Shared options, and the confirmation, progress and stop of commands that write many rows."""
 
 import signal
 import sys
@@ -9,7 +9,6 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import click
-from click._termui_impl import ProgressBar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,7 +23,7 @@ class Moment(click.ParamType[datetime]):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Give the aware time."""
+        """Parse the text into an aware UTC time."""
         if isinstance(value, datetime):
             return value
         text = str(value)
@@ -38,21 +37,21 @@ class Moment(click.ParamType[datetime]):
 
 
 def bulk_write(command: F) -> F:
-    """Give a command that writes much its `--dry-run`, `--reason` and `--yes`."""
+    """Add `--dry-run`, `--reason` and `--yes` to a command that writes many rows."""
     command = click.option("--yes", is_flag=True, help="Do not ask.")(command)
     command = click.option("--reason", help="Why; it is kept.")(command)
     return click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")(command)
 
 
 def require_reason(reason: str | None) -> str:
-    """Give the reason, or end with 2 where there is none."""
+    """The reason, stripped. Raises UsageError (exit code 2) where there is none."""
     if not reason or not reason.strip():
         raise click.UsageError("Say why with --reason, or look first with --dry-run.")
     return reason.strip()
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless that was answered on the command line."""
+    """Ask at the terminal, unless `yes`. Raises UsageError where there is no terminal, Abort on a no."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -60,14 +59,16 @@ def confirm(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True)
 
 
-def progress_bar(length: int, label: str) -> "ProgressBar[int]":
-    """A bar on a terminal, and nothing elsewhere."""
-    return click.progressbar(length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
+@contextmanager
+def progress_bar(length: int, label: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal and nothing elsewhere; yields the function that advances it by so many."""
+    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        yield bar.update
 
 
 @contextmanager
 def stop_by_signal() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C (or SIGTERM) ask for an end: the first one lets the batch in hand be finished, the second does not."""
+    """Yield a function: was Ctrl-C or SIGTERM received? The first lets the batch finish; the second ends at once."""
     asked: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:

@@ -1,1 +1,1 @@
-"""What an operator asks: the doctor's checks, the report, the lists, and which account the ledger belongs to."""
+"""What operators run: the doctor, the report, lookups, erasing a user, and the binding of a ledger to an account."""

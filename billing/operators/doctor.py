@@ -1,6 +1,6 @@
-"""Checks: is everything there that onelane needs? One look at each outside thing, one sentence for each finding.
+"""`onelane doctor`: checks settings, ledger, Redis, broker, catalog and Stripe, with one sentence for each finding.
 
-Nothing is changed. What cannot be reached is `unavailable`, what has to be set differently is `wrong`.
+Nothing is changed. A server that does not answer is `unavailable`; what must be set differently is `wrong`.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from billing.catalog import Catalog, load_catalog
 from billing.database import Database
 from billing.errors import ConfigurationError, OnelaneError, StripeMissing, TransientError
 from billing.migrations.upgrade import is_current
-from billing.operators import report
+from billing.operators import lookup
 from billing.queue import create_producer
 from billing.settings import Settings
 
@@ -43,7 +43,7 @@ class Finding:
 
 
 class Prices(Protocol):
-    """What the checks ask of Stripe."""
+    """The calls to Stripe that the checks make."""
 
     def account(self) -> dict[str, Any]:
         """The key's account."""
@@ -56,7 +56,7 @@ class Prices(Protocol):
 
 
 def examine(settings: Settings, *, stripe: Prices | None) -> Iterator[Finding]:
-    """Look at everything, one after the other; a finding for each."""
+    """Yield the findings, subject by subject. `stripe` is None without a key: then nothing is asked of Stripe."""
     yield from _guarded("settings", lambda: _settings(settings))
     yield from _guarded("ledger", lambda: _ledger(settings))
     yield from _guarded("redis", lambda: _redis(settings.redis_url))
@@ -68,7 +68,7 @@ def examine(settings: Settings, *, stripe: Prices | None) -> Iterator[Finding]:
 
 
 def require_given(settings: Settings) -> None:
-    """Look at the servers that were given to us. Raises ConfigurationError or TransientError for the first bad one."""
+    """Check the servers that the settings name. Raises ConfigurationError or TransientError for the first bad one."""
     given = settings.model_fields_set
     if "database_url" in given:
         try:
@@ -82,9 +82,9 @@ def require_given(settings: Settings) -> None:
         list(_broker(settings))
 
 
-def _guarded(subject: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _guarded(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
-        yield from look()
+        yield from check()
     except ConfigurationError as error:
         yield Finding(subject, Verdict.WRONG, error.sentence)
     except OnelaneError as error:
@@ -187,18 +187,18 @@ def _catalog(catalog: Catalog, stripe: Prices | None) -> Iterator[Finding]:
             yield Finding(
                 "catalog", Verdict.WRONG, f"{plan.key}: Stripe has no coupon {plan.coupon}. Set the right id."
             )
-    where = "" if stripe else " Nobody asked Stripe: STRIPE_API_KEY is not set."
-    yield Finding("catalog", Verdict.OK, f"{len(catalog.plans)} plans of {catalog.product} read.{where}")
+    unchecked = "" if stripe else " Stripe was not asked: STRIPE_API_KEY is not set."
+    yield Finding("catalog", Verdict.OK, f"{len(catalog.plans)} plans of {catalog.product} read.{unchecked}")
 
 
 def _account(settings: Settings, stripe: Prices) -> Iterator[Finding]:
     account = str(stripe.account()["id"])
     try:
-        bound = report.bound_account(database=Database(settings.database_url))
+        bound = lookup.bound_account(database=Database(settings.database_url))
     except TransientError:
-        bound = None  # the ledger's own line says it
-    if bound and bound[0] != account:
+        bound = None  # the ledger's own check reports it
+    if bound and bound != account:
         raise ConfigurationError(
-            f"STRIPE_API_KEY is of {account}, the ledger of {bound[0]}. Set that account's key or another ledger."
+            f"STRIPE_API_KEY is of {account}, the ledger of {bound}. Set that account's key or another ledger."
         )
     yield Finding("stripe", Verdict.OK, f"Answers for {account}.")

@@ -1,7 +1,7 @@
-"""The installation: which Stripe account and mode this ledger belongs to, learned once and kept.
+"""The installation: the Stripe account and mode that this ledger belongs to. One row, written once.
 
-A key of another account, or of the other mode, is refused at the start: with it every customer would look gone,
-and the projection would follow. Events that say anything else are recorded as rejected (LED-9, LED-10).
+A start with a key of another account or mode is refused: with it every customer would look deleted, and the
+projection would follow. An event of another account or mode is recorded as rejected (LED-9, LED-10).
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,14 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from billing.clock import Clock
-from billing.database import Database
+from billing.database import Database, insert_new
 from billing.errors import ConfigurationError
 from billing.ids import ACCOUNT, id_like
-from billing.operators.installation_store import insert_first, read_row
+from billing.models import installation
 from billing.settings import Settings
 from billing.stripe_gateway import StripeGateway
+
+ONLY_ROW = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,9 @@ class Installation:
 
 
 def bind(*, database: Database, stripe: StripeGateway, settings: Settings, clock: Clock) -> Installation:
-    """Learn the account and mode of the key, agree with the settings and the ledger, or raise ConfigurationError.
+    """Bind the ledger to the key's account and mode, or compare with what it is bound to. Raises ConfigurationError.
 
-    The first one to come binds; whoever comes at the same time finds it bound and compares.
+    Of several processes that start at once, one inserts the row and the others compare.
     """
     account, livemode = _account_of_key(stripe, settings), _mode_of_key(settings)
     with database.write() as connection:
@@ -51,9 +53,16 @@ def bind(*, database: Database, stripe: StripeGateway, settings: Settings, clock
 
 
 def read(connection: sa.Connection) -> Installation | None:
-    """What this ledger is bound to; None before the first start with a key."""
-    row = read_row(connection)
-    return None if row is None else Installation(**row)
+    """The account and mode of this ledger; None before the first start with a key."""
+    columns = [installation.c[name] for name in Installation.__slots__]
+    row = connection.execute(sa.select(*columns).where(installation.c.id == ONLY_ROW)).first()
+    return None if row is None else Installation(**row._mapping)
+
+
+def insert_first(connection: sa.Connection, *, stripe_account: str, livemode: bool, bound_at: datetime) -> bool:
+    """Bind the ledger unless it is bound; whether this call bound it."""
+    values = {"id": ONLY_ROW, "stripe_account": stripe_account, "livemode": livemode, "bound_at": bound_at}
+    return insert_new(connection, installation, values)
 
 
 def _account_of_key(stripe: StripeGateway, settings: Settings) -> str:
@@ -69,7 +78,7 @@ def _account_of_key(stripe: StripeGateway, settings: Settings) -> str:
 
 
 def _mode_of_key(settings: Settings) -> bool:
-    """Live or test, as the key's prefix says; a key without one (a sandbox's) is what STRIPE_LIVEMODE says."""
+    """Whether the key is a live one, by its prefix; for a key without one (the sandbox's) by STRIPE_LIVEMODE."""
     key = settings.stripe_api_key.get_secret_value() if settings.stripe_api_key else ""
     if key.startswith(("sk_live_", "rk_live_")):
         livemode = True

@@ -10,7 +10,7 @@ from billing.maintenance import runs
 from billing.maintenance.reconcile import reconcile
 from billing.maintenance.runs import Upkeep
 from billing.models import events, subscriptions
-from billing.operators.installation_store import insert_first
+from billing.operators.installation import insert_first
 from billing.subscriptions.projection import Subscription, project
 from billing.webhooks.ingest import receive
 from billing.webhooks.process import process_event

@@ -10,7 +10,7 @@ import pytest
 from app.dev.ports import free_port
 from billing.database import Database
 from billing.operators import doctor
-from billing.operators.report import customer_problem
+from billing.operators.lookup import customer_problem
 from billing.settings import load_settings
 from tests.support.running_dev import onelane
 

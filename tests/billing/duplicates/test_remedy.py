@@ -13,7 +13,7 @@ from billing.duplicates.remedy import remedy_duplicates
 from billing.jobs import RemedyDuplicates
 from billing.maintenance.sweep import sweep
 from billing.models import customers, incidents, remedies
-from billing.operators.report import list_incidents
+from billing.operators.lookup import list_incidents
 from billing.subscriptions.sync import sync_customer
 from tests.races.unlocked import NoLocks
 from tests.support.checkout_world import World

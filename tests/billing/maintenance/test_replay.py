@@ -12,7 +12,7 @@ from billing.maintenance import replay_store
 from billing.maintenance.replay import ALIVE, BATCH, count_events, replay_few, replay_many
 from billing.maintenance.replay_store import EventFilter
 from billing.models import EventStatus, events, replayed_events, replays
-from billing.operators import report
+from billing.operators import lookup
 from billing.webhooks import events_store
 from billing.webhooks.process import LEASE
 from tests.support.builders import NOON, build_event, build_subscription
@@ -96,7 +96,7 @@ def test_dead_event_is_worked_again_once_its_cause_is_mended(stripe, record, wor
     assert (done.replayed, queue.sent, statuses()) == (1, [ProcessEvent(row)], ["pending"])
     work(row)
     assert statuses() == ["done"]
-    [replayed] = report.show_event(event["id"], database=database)["replays"]
+    [replayed] = lookup.show_event(event["id"], database=database)["replays"]
     assert (replayed["reason"], replayed["was_status"], replayed["was_error"]) == ("the key was fixed", "dead", "no")
     assert history(database) == [("finished", 1, 1, "the key was fixed")]
 

@@ -17,7 +17,7 @@ from billing.operations.decide import Kind
 from billing.operations.requests import record_operation
 from billing.operators.erase import count_holdings, erase_user
 from billing.operators.erasure_store import Holdings
-from billing.operators.report import customer_problem
+from billing.operators.lookup import customer_problem
 from billing.subscriptions import trial_store
 from billing.wakeups import LocalWakeups
 from tests.races.unlocked import NoLocks

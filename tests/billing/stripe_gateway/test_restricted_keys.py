@@ -17,7 +17,7 @@ from billing.operations.requests import read_operation, record_operation
 from billing.operators.doctor import Verdict, examine
 from billing.operators.erase import count_holdings, erase_user
 from billing.operators.installation import bind
-from billing.operators.report import list_incidents
+from billing.operators.lookup import list_incidents
 from billing.settings import load_settings
 from billing.stripe_gateway import API_VERSION, GatewayClient
 from billing.subscriptions.queries import read_subscription

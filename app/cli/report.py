@@ -7,7 +7,7 @@ import click
 
 from app.cli.options import as_json, limit
 from app.cli.tables import show_one, show_rows
-from billing.operators import overview
+from billing.operators.report import list_lanes, summarize
 from billing.services import build_services
 from billing.settings import load_settings
 
@@ -17,7 +17,7 @@ from billing.settings import load_settings
 def report(as_json: bool) -> None:
     """Show on one screen how things stand: events, checkouts, subscriptions, messages, incidents."""
     services = build_services(load_settings())
-    summary = overview.summarize(database=services.database, clock=services.clock)
+    summary = summarize(database=services.database, clock=services.clock)
     if not as_json:
         summary = {name: _line(value, summary["at"]) for name, value in summary.items()}
     show_one(summary, as_json=as_json)
@@ -37,7 +37,7 @@ def list_locks(limit: int, as_json: bool) -> None:
     held = services.locks.held()
     if held is None:
         click.echo("Redis does not answer: who holds a lock is not known. Lanes need none to be safe.", err=True)
-    rows = overview.list_lanes(database=services.database, limit=limit, held=held or {})
+    rows = list_lanes(database=services.database, limit=limit, held=held or {})
     show_rows(rows, as_json=as_json, nothing="Every lane is at rest.")
 
 

@@ -1,4 +1,4 @@
-"""The overview: what an operator sees of a ledger with something in it, and that following misses nothing."""
+"""`onelane report`, `locks list` and `events tail` on a ledger that has rows."""
 
 import json
 import signal
@@ -16,7 +16,8 @@ from app.dev.ports import free_port
 from billing.database import Database
 from billing.locks import RedisLocks
 from billing.models import checkouts, customers, events, incidents, lanes, outbox
-from billing.operators import overview
+from billing.operators.report import list_lanes, summarize
+from billing.operators.tail import follow_events
 from billing.redis_client import connect_redis
 from tests.support.builders import NOON, MovableClock
 from tests.support.databases import sqlite_in
@@ -57,7 +58,7 @@ def test_summary_counts_what_waits_and_since_when(database: Database) -> None:
         connection.execute(sa.insert(outbox).values(message | times | {"message_id": "msg_1"}))
         incident = {"customer_id": "cus_1", "product": "kiloclaw", "kind": "duplicate_subscriptions", "detail": {}}
         connection.execute(sa.insert(incidents).values(incident | {"opened_at": NOON}))
-    seen = overview.summarize(database=database, clock=MovableClock(NOON + timedelta(minutes=1)))
+    seen = summarize(database=database, clock=MovableClock(NOON + timedelta(minutes=1)))
     assert seen["events"] == {
         "dead": 1,
         "done": 5,
@@ -86,7 +87,7 @@ def test_lanes_in_hand_are_shown_with_their_locks(database: Database, tmp_path: 
             held = locks.held()
             assert held is not None
             assert set(held) == {"lane:3", "customer:cus_9"}
-            rows = overview.list_lanes(database=database, limit=10, held=held)
+            rows = list_lanes(database=database, limit=10, held=held)
         server.kill()
         assert locks.held() is None
         client.close()
@@ -111,7 +112,7 @@ def test_following_shows_each_event_once_also_one_that_was_committed_late(databa
             put_event(connection, 10 + turn, id=(100, 50, 101, 102)[turn])
 
     left = iter([False, False, False, False, True])
-    shown = overview.follow_events(database=database, lines=2, stop=lambda: next(left), sleep=sleep)
+    shown = follow_events(database=database, lines=2, stop=lambda: next(left), sleep=sleep)
     assert [row["event_id"] for row in shown] == ["evt_3", "evt_4", "evt_10", "evt_11", "evt_12", "evt_13"]
 
 
