@@ -9,6 +9,7 @@ COPY billing billing
 COPY app app
 COPY worker worker
 COPY sandbox sandbox
+COPY onelane onelane
 RUN /opt/onelane/bin/pip install --no-cache-dir --no-deps --no-build-isolation --no-index .
 
 FROM python:3.13.9-slim-trixie

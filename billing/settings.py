@@ -66,7 +66,7 @@ class Settings(BaseSettings):
 
     app_webhook_url: str | None = None
     app_webhook_secret: SecretStr | None = None
-    app_handlers: str | None = Field(None, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+    app_handlers: str | None = Field(None, pattern=r"^([A-Za-z_]\w*(\.[A-Za-z_]\w*)*|.+\.py)$")  # a module, or its file
     duplicate_policy: Literal["alert", "cancel_newest"] = "alert"
 
     @classmethod

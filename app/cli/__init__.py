@@ -17,8 +17,8 @@ from billing.process import plain_exits
 COMMANDS = {
     "dev": "app.cli.processes:dev",
     "web": "app.cli.processes:web",
-    "worker": "app.cli.processes:worker",
-    "beat": "app.cli.processes:beat",
+    "worker": "worker.__main__:work",
+    "beat": "worker.__main__:beat",
     "sandbox": "sandbox.__main__:main",
     "db": "app.cli.ledger:db",
     "doctor": "app.cli.doctor:doctor",

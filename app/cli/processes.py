@@ -1,13 +1,8 @@
-"""`onelane dev`, `web`, `worker`, `beat`: start processes.
-
-The web runs in this process and holds no Stripe key. Worker and beat are another package: this process becomes them.
-"""
+"""`onelane dev` and `onelane web`: start processes. The web runs in this process and holds no Stripe key."""
 
 import os
 import sys
 import tempfile
-from pathlib import Path
-from typing import Any
 
 import click
 
@@ -40,7 +35,7 @@ def web(workers: int, threads: int) -> None:
         missing["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="onelane-metrics-")
     if missing:
         os.environ |= missing
-        again = [sys.executable, "-m", "app", "web", f"--workers={workers}", f"--threads={threads}"]
+        again = [sys.executable, "-P", "-m", "onelane", "web", f"--workers={workers}", f"--threads={threads}"]
         os.execv(sys.executable, again)  # noqa: S606  # no shell wanted
 
     from app.dev.ports import require_free
@@ -52,27 +47,3 @@ def web(workers: int, threads: int) -> None:
     build_services(settings)  # opens nothing: what makes no sense is said once, here, not by every process
     require_free(settings.bind, settings.port, setting="PORT")
     serve(settings, workers=workers, threads=threads)
-
-
-@click.command()
-@click.option("--queues", help="Comma-separated queues to consume; all of them by default.")
-@click.option("--concurrency", type=click.IntRange(1, 256), help="Threads; 16 by default.")
-@click.option("--name", help="The process' name in its log lines.")
-@click.option("--alive-file", type=click.Path(path_type=Path), help="Touched by the worker's loop every 5 s.")
-def worker(**options: Any) -> None:
-    """Consume queues: checkout, webhooks, maintenance."""
-    _become("work", options)
-
-
-@click.command()
-@click.option("--alive-file", type=click.Path(path_type=Path), help="Touched at every tick.")
-def beat(**options: Any) -> None:
-    """Send the sweep every 30 seconds."""
-    _become("beat", options)
-
-
-def _become(command: str, options: dict[str, Any]) -> None:
-    """Become `python -m worker …`: one process, so that signals and exit codes are the worker's own."""
-    given = {name: value for name, value in options.items() if value is not None}
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
-    os.execv(sys.executable, [sys.executable, "-m", "worker", command, *arguments])  # noqa: S606  # no shell wanted

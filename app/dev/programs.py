@@ -14,6 +14,7 @@ from app.dev.embedded import last_words, prepare_valkey, valkey_answers
 from app.dev.settings import DevSettings
 from app.dev.supervisor import Program
 
+ONELANE = (sys.executable, "-P", "-m", "onelane")
 # What the web must not hold, and what only the web needs.
 KEY_SETTINGS = ("STRIPE_API_KEY", "STRIPE_API_KEY_FILE")
 CHECKOUT_THREADS = 16  # a lane's work waits for Stripe most of the time
@@ -51,7 +52,7 @@ def own_programs(decided: DevSettings, *, folder: Path) -> list[Program]:
     return [
         Program(
             "web",
-            [sys.executable, "-m", "app", "web"],
+            [*ONELANE, "web"],
             {**web, "ONELANE_SHOP": "1"} if decided.shop else web,
             lambda: _answers(f"{decided.home}/readyz"),
             rank=WEB_RANK,
@@ -64,7 +65,7 @@ def own_programs(decided: DevSettings, *, folder: Path) -> list[Program]:
 
 
 def _worker(name: str, queues: str, threads: int, environment: Mapping[str, str], folder: Path) -> Program:
-    arguments = ["work", "--queues", queues, "--concurrency", str(threads), "--name", name]
+    arguments = ["worker", "--queues", queues, "--concurrency", str(threads), "--name", name]
     return _follower(name, arguments, environment, folder, rank=WORKER_RANK)
 
 
@@ -72,7 +73,7 @@ def _follower(name: str, arguments: list[str], environment: Mapping[str, str], f
     """A process without a port: it touches a file as long as its loop turns."""
     alive = (folder / "run" / f"{name}.alive").resolve()
     alive.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "worker", *arguments, "--alive-file", str(alive)]
+    command = [*ONELANE, *arguments, "--alive-file", str(alive)]
     return Program(
         name,
         command,
@@ -85,7 +86,7 @@ def _follower(name: str, arguments: list[str], environment: Mapping[str, str], f
 
 
 def _sandbox(decided: DevSettings, home: str, folder: Path) -> Program:
-    command = [sys.executable, "-m", "sandbox", "--port", str(decided.sandbox_port), "--public-url", home]
+    command = [*ONELANE, "sandbox", "--port", str(decided.sandbox_port), "--public-url", home]
     command += ["--state", str(folder / "sandbox.sqlite3"), "--seed", str(folder / "sandbox-seed.json")]
     environment = {
         **os.environ,

@@ -1,18 +1,23 @@
-"""Handlers: Python functions that hear of changes, for whoever would rather write those than an HTTP endpoint.
+"""Handlers: Python functions of the application that are called for changes, in place of an HTTP endpoint.
 
-    from billing.notifications.handlers import Notification, on
+    from onelane import Notification, on
 
     @on("subscription.activated")
     def welcome(notification: Notification) -> None: ...
 
-`APP_HANDLERS` names the module; workers import it at their start. What holds for calls holds for these: in order for
-each customer, at least once, and again for three days as long as one raises. What they raise stays out of the logs.
+`APP_HANDLERS` names the module, or its file; workers import it at their start. As with calls over HTTP, the order holds
+for each customer, each change comes at least once, and one that raises comes again for three days. The text of what
+they raise stays out of the logs.
 """
 
 import importlib
+import importlib.util
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from billing.errors import ConfigurationError
@@ -31,6 +36,7 @@ class Notification:
 
 
 Handler = Callable[[Notification], None]
+FILE_MODULE = "app_handlers"  # what a module that was given as a file is called
 _registered: dict[str, list[Handler]] = {}
 
 
@@ -52,7 +58,7 @@ class HandlerNotifier:
 
     def __init__(self, module: str) -> None:
         try:
-            importlib.import_module(module)
+            _load(module)
         except ConfigurationError:
             raise
         except Exception as error:
@@ -70,3 +76,18 @@ class HandlerNotifier:
             except Exception as error:  # noqa: BLE001 - it is theirs, whatever it is
                 name = f"{handler.__module__}.{handler.__qualname__}"
                 raise NotDelivered(f"The handler {name} raised {type(error).__name__}.") from None
+
+
+def _load(name: str) -> None:
+    """Import the module, or the file of this path. Modules that it imports are looked for in the working directory."""
+    # First on the path, as `python -m` has it. Our own packages are loaded by now, so none of theirs replaces them.
+    if os.getcwd() not in sys.path[:1]:
+        sys.path.insert(0, os.getcwd())
+    if not name.endswith(".py"):
+        importlib.import_module(name)
+        return
+    spec = importlib.util.spec_from_file_location(FILE_MODULE, Path(name).resolve())
+    assert spec is not None  # it ends in .py
+    assert spec.loader is not None
+    module = sys.modules[FILE_MODULE] = importlib.util.module_from_spec(spec)  # dataclasses look there
+    spec.loader.exec_module(module)

@@ -59,7 +59,11 @@ def _serving(folder: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
     }
     with (folder / "output").open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "app", "web"], cwd=folder, env=environment(**settings), stdout=output, stderr=output
+            [sys.executable, "-P", "-m", "onelane", "web"],
+            cwd=folder,
+            env=environment(**settings),
+            stdout=output,
+            stderr=output,
         )
     wait_until(lambda: _is_served(number), lambda: Path(folder / "output").read_text())
     try:

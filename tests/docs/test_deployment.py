@@ -152,7 +152,8 @@ def test_built_package_holds_every_module_template_and_migration(tmp_path: Path)
     wanted = {
         str(path.relative_to(ROOT))
         for path in committed_files()
-        if path.relative_to(ROOT).parts[0] in ("app", "billing", "worker", "sandbox") and path.name != "README"
+        if path.relative_to(ROOT).parts[0] in ("app", "billing", "worker", "sandbox", "onelane")
+        and path.name != "README"
     }
     assert wanted - packed == set()
     assert not any(name.startswith("tests/") for name in packed)
@@ -175,7 +176,7 @@ def test_continuous_integration_is_an_executable_script_that_ends_with_the_tests
 
 
 def test_help_shows_every_command_in_a_line() -> None:
-    shown = subprocess.run([sys.executable, "-m", "app", "--help"], cwd=ROOT, capture_output=True, text=True)
+    shown = subprocess.run([sys.executable, "-P", "-m", "onelane", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert shown.returncode == 0
     for name in COMMANDS:
         assert re.search(rf"^  {name} +\w", shown.stdout, re.MULTILINE), name

@@ -46,7 +46,7 @@ def test_curl_gives_a_payment_page_and_then_the_same(tmp_path: Path) -> None:
     try:
         dev.says("onelane is ready", seconds=40)
         here = script.replace("127.0.0.1:8000", f"127.0.0.1:{dev.port}")
-        here = here.replace(".venv/bin/onelane", f"{sys.executable} -m app")
+        here = here.replace(".venv/bin/onelane", f"{sys.executable} -P -m onelane")
         first, again = (_run(here, tmp_path) for _ in range(2))
     finally:
         dev.terminate()

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HEAD = re.compile(r"^(?:[-*] )?\*\*([A-Z]{3}-\d+)\*\*", re.MULTILINE)  # elsewhere an id is only mentioned
-CITED_IN = ("app", "worker", "billing", "sandbox", "tests", "specs", "docs")
+CITED_IN = ("app", "worker", "billing", "sandbox", "onelane", "tests", "specs", "docs")
 SUFFIXES = {".py", ".md", ".html", ".js", ".css"}
 PAGES = sorted([*(ROOT / "specs").glob("*.md"), *(ROOT / "docs" / "examples").glob("*.md")])
 

@@ -31,7 +31,7 @@ def environment(**settings: str) -> dict[str, str]:
 def onelane(*arguments: str, folder: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
     """Run one command to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
+        [sys.executable, "-P", "-m", "onelane", *arguments],
         cwd=folder,
         env=environment(PYTHONPATH=str(ROOT), **settings),
         capture_output=True,
@@ -51,7 +51,7 @@ class Dev:
         self.started = time.monotonic()
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "dev"],
+                [sys.executable, "-P", "-m", "onelane", "dev"],
                 cwd=folder,
                 env=environment(PYTHONPATH=str(ROOT), PORT=str(port), **settings),
                 stdin=subprocess.DEVNULL,
@@ -81,11 +81,11 @@ class Dev:
         """Its processes by what tells them apart in their command lines."""
         marks = {
             "valkey": "valkey-server",
-            "sandbox": "-m sandbox",
-            "web": "-m app web",
+            "sandbox": "-m onelane sandbox",
+            "web": "-m onelane web",
             "checkout": "--name checkout",
             "worker": "--name worker",
-            "beat": "worker beat",
+            "beat": "onelane beat",
         }
         found = {}
         for pid in descendants(self.process.pid, deep=False):

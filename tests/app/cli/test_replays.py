@@ -118,7 +118,7 @@ def test_replay_that_is_not_clear_is_not_begun(words: list[str], run: Run, folde
 
 def test_ctrl_c_stops_after_the_batch_in_hand_and_says_how_far_it_came(folder: Path) -> None:
     """LED-18, LED-19: no worker takes anything, so the first batch is the last."""
-    words = [sys.executable, "-m", "app", "dead", "redrive", "--reason", "r", "--yes"]
+    words = [sys.executable, "-P", "-m", "onelane", "dead", "redrive", "--reason", "r", "--yes"]
     redis = f"redis://127.0.0.1:{free_port(20_750)}/0"
     settings: dict[str, Any] = {"env": environment(PYTHONPATH=str(ROOT), REDIS_URL=redis), "cwd": folder}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings) as process:

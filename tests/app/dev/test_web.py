@@ -42,7 +42,7 @@ def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple["subpr
             CHECKOUT_WAIT_SECONDS="2",
         )
         server = subprocess.Popen(
-            [sys.executable, "-m", "app", "web", "--workers", str(request.param)],
+            [sys.executable, "-P", "-m", "onelane", "web", "--workers", str(request.param)],
             cwd=tmp_path,
             env=settings,
             stdout=output,

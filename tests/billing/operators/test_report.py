@@ -144,7 +144,7 @@ def test_report_and_locks_need_no_redis(folder: Path) -> None:
 
 def test_tail_shows_what_comes_and_ends_on_ctrl_c(folder: Path) -> None:
     """OPS-40, OPS-4"""
-    words = [sys.executable, "-m", "app", "events", "tail", "--lines", "1"]
+    words = [sys.executable, "-P", "-m", "onelane", "events", "tail", "--lines", "1"]
     settings: dict[str, Any] = {"cwd": folder, "env": environment(PYTHONPATH=str(ROOT))}
     lines: list[str] = []
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **settings) as process:
