@@ -120,19 +120,20 @@ def supersede_older(connection: sa.Connection, newest: Checkout) -> list[str]:
     return list(connection.scalars(statement))
 
 
+def unchanged(lane: Lane) -> Sequence[sa.ColumnElement[bool]]:
+    """What a compare-and-set expects of the row: a restored backup repeats the version, but no nonce."""
+    return (
+        lanes.c.state == lane.state,
+        lanes.c.version == lane.version,
+        lanes.c.nonce.is_not_distinct_from(lane.nonce),
+    )
+
+
 def move(connection: sa.Connection, lane: Lane, state: LaneState, **values: Any) -> bool:
     """Compare-and-set the lane from what was read to `state`; whether it was still as read."""
-    statement = (
-        sa.update(lanes)
-        .where(
-            lanes.c.id == lane.id,
-            lanes.c.state == lane.state,
-            lanes.c.version == lane.version,
-            lanes.c.nonce.is_not_distinct_from(lane.nonce),
-        )
-        .values(state=state, version=lanes.c.version + 1, **values)
-    )
-    return connection.execute(statement).rowcount == 1
+    expected = sa.update(lanes).where(lanes.c.id == lane.id, *unchanged(lane))
+    moved = expected.values(state=state, version=lanes.c.version + 1, **values)
+    return connection.execute(moved).rowcount == 1
 
 
 def close(connection: sa.Connection, lane: Lane, outcome: AttemptOutcome | None) -> bool:
@@ -167,9 +168,7 @@ def doubt(connection: sa.Connection, nonce: str, *, now: datetime) -> None:
     connection.execute(first.values(doubted_at=now))
 
 
-# What is expected of the lane is its nonce; the version rises, so that a worker with an older view loses its own
-# compare-and-set.
-_HIT = (
+_RAISE = (
     sa.update(lanes)
     .where(lanes.c.id == sa.bindparam("of_lane"), lanes.c.state == LaneState.OPEN, lanes.c.nonce == sa.bindparam("own"))
     .values(version=lanes.c.version + 1, failures=0, last_error=None, next_attempt_at=None)
@@ -199,12 +198,16 @@ def answer(connection: sa.Connection, lane: Lane, mine: Checkout, *, url: str, n
 
     Newer equals are left to a pass of their own.
     """
-    own = {"of_lane": lane.id, "own": lane.nonce}
-    if connection.execute(_HIT, own).rowcount != 1:
+    if not raise_version(connection, lane):
         return []
     connection.execute(_SHOW, {"own": lane.nonce, "page": url})
-    whose = {"up_to": mine.number, "equal_to": mine.fingerprint}
-    return list(connection.scalars(_ANSWER, {**own, **whose, "at": now}))
+    whose = {"of_lane": lane.id, "own": lane.nonce, "up_to": mine.number, "equal_to": mine.fingerprint}
+    return list(connection.scalars(_ANSWER, {**whose, "at": now}))
+
+
+def raise_version(connection: sa.Connection, lane: Lane) -> bool:
+    """Compare-and-set an open lane by its nonce alone; a worker with an older view then loses its own."""
+    return connection.execute(_RAISE, {"of_lane": lane.id, "own": lane.nonce}).rowcount == 1
 
 
 def turn_down(

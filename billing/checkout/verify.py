@@ -70,8 +70,8 @@ def verify(
         found = strays(sessions.values(), live_nonce=nonce, live_session_id=session_id)
     for stray in found:
         _retire(stray["id"], sessions, stripe=stripe)
-    if found:  # one may have been paid between the lists and its expiry
-        subscriptions = _by_id(stripe.list_subscriptions(customer_id))
+    if found:
+        subscriptions = _list_again(customer_id, subscriptions, stripe=stripe)
     own = _subscriptions_of(sessions.values(), subscriptions, stripe=stripe)
     ours = {id_: one for id_, one in subscriptions.items() if belongs(one, catalog)}
     return Verdict(
@@ -123,6 +123,11 @@ def _read(
         if known is None or known["status"] == "open":
             sessions[session["id"]] = session
     return sessions, _by_id(subscriptions)
+
+
+def _list_again(customer_id: str, listed: Mapping[str, Json], *, stripe: StripeGateway) -> dict[str, Json]:
+    """Subscriptions after sessions were expired: one may have been paid since they were listed."""
+    return {**listed, **_by_id(stripe.list_subscriptions(customer_id))}
 
 
 def _get_if_there(session_id: str, *, stripe: StripeGateway) -> Json | None:

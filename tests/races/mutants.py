@@ -1,318 +1,292 @@
-"""The shortcuts of the protocol page, as switchable changes of the real code. None of them is in the shipped package.
+"""The shortcuts of the checkout protocol, as switchable changes of the real code. The shipped package has none of them.
 
-Each rewrites a function's source, so that a mutant cannot silently mean nothing after the code has changed: text
-that is not found is an error. A mutant names what kills it: a scene in which the explorer finds a counterexample, or
-the test that decides it in one step. `tests/races/test_mutants.py` holds that each of them dies.
-
-For a whole run of pytest, `tests.races.switch` switches one on.
+A mutant names what kills it: a scene in which the explorer finds a counterexample, or the test that decides it in one
+step. `tests/races/test_mutants.py` holds that each of them dies; `tests.races.switch` switches one on for a whole run
+of pytest.
 """
 
-import inspect
 import threading
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from types import ModuleType
 from typing import Any
 
-import pytest
+import sqlalchemy as sa
 
 from billing.checkout import lane_store, steps, verify, view, work
 from billing.checkout.parameters import session_parameters
 from billing.checkout.rules import LOOK_BACK, Attempt, is_tagged
 from billing.customers.customers import ensure_customer
 from billing.errors import OnelaneError
-from billing.models import LaneState, lanes
+from billing.models import CheckoutStatus, LaneState, lanes
 from billing.stripe_gateway import GatewayClient
-from tests.races.explorer import Scene
-from tests.support import checkout_world
+from tests.races.mutant import Mutant
+from tests.races.scene import Scene
 
-Patch = pytest.MonkeyPatch
-
-
-FAULTS, STORE, CHECKOUT = (f"tests/billing/checkout/test_{name}.py" for name in ("lane_faults", "lane_store", "work"))
+STORE, CHECKOUT = (f"tests/billing/checkout/test_{name}.py" for name in ("lane_store", "work"))
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """A shortcut, how it is switched on, and what it dies of: a scene of the explorer, or one test."""
-
-    shortcut: str
-    apply: Callable[[Patch], None]
-    scene: Scene | None = None
-    test: str | None = None
-
-
-def rewrite(module: ModuleType, name: str, *changes: tuple[str, str], users: tuple[ModuleType, ...] = ()) -> Any:
-    """Replace a module's function by one with other text, here and where it was imported to."""
-
-    def apply(patch: Patch) -> None:
-        source = inspect.getsource(getattr(module, name))
-        for old, new in changes:
-            assert old in source, f"{module.__name__}.{name} no longer reads {old!r}: mend this mutant"
-            source = source.replace(old, new)
-        space = dict(vars(module))
-        exec(source, space)
-        made = space[name]
-        # Its globals are the module's own again, so that other mutants and patches reach it.
-        function = type(made)(made.__code__, vars(module), name, made.__defaults__, made.__closure__)
-        function.__kwdefaults__ = made.__kwdefaults__
-        for user in (module, *users):
-            patch.setattr(user, name, function)
-
-    return apply
-
-
-def statement(module: ModuleType, name: str, change: Callable[[Any], Any]) -> Any:
-    """Replace a module's statement."""
-    return lambda patch: patch.setattr(module, name, change(getattr(module, name)))
-
-
-def new_key(patch: Patch) -> None:
-    """Whoever sends makes a key of their own."""
-    real = GatewayClient.create_session
-
-    def create_session(self: GatewayClient, parameters: Any, *, idempotency_key: str) -> str:
-        return real(self, parameters, idempotency_key=str(uuid.uuid4()))
-
-    patch.setattr(GatewayClient, "create_session", create_session)
-
-
-def stale_against_now(patch: Patch) -> None:
-    """Staleness judged at the moment of the pass."""
-
-    def answer(seen: Any, mine: Any, at: Any) -> bool:
-        return real(seen, replace(mine, arrived_at=at.clock.now()), at)
-
-    real = steps.answer
-    patch.setattr(work, "answer", answer)
-
-
-def pending_first(patch: Patch) -> None:
-    """A round takes who waits from a look of its own, before it reads the lane."""
-    real_look, real_read, mine = work._look, lane_store.read_snapshot, threading.local()
-
-    def look(lane_id: int, at: Any) -> Any:
-        with at.database.read() as connection:
-            mine.waiting = real_read(connection, lane_id, now=at.clock.now()).waiting
-        return real_look(lane_id, at)
-
-    def read_snapshot(connection: Any, lane_id: int, *, now: Any) -> Any:
-        return replace(real_read(connection, lane_id, now=now), waiting=mine.waiting)
-
-    patch.setattr(work, "_look", look)
-    patch.setattr(lane_store, "read_snapshot", read_snapshot)
-
-
-def any_supersedes(patch: Patch) -> None:
-    """The pass is made for the oldest that waits, and whoever differs is superseded."""
-    oldest = property(lambda seen: seen.waiting[0] if seen.waiting else None)
-    patch.setattr(lane_store.Snapshot, "newest", oldest)
-    rewrite(lane_store, "supersede_older", ("checkouts.c.number < newest.number,", ""))(patch)
-
-
-def no_expires_at(patch: Patch) -> None:
-    """Sessions live as long as Stripe lets them: nothing stops a request that was sent a day late."""
-    real = GatewayClient.create_session
-
-    def create_session(self: GatewayClient, parameters: Any, *, idempotency_key: str) -> str:
-        kept = {name: value for name, value in parameters.items() if name != "expires_at"}
-        return real(self, kept, idempotency_key=idempotency_key)
-
-    patch.setattr(GatewayClient, "create_session", create_session)
-
-
-def list_expire_create(patch: Patch) -> None:
+def list_expire_create(
+    _: Any, lane_id: int, *, database: Any, stripe: Any, wakeups: Any, clock: Any, catalog: Any, **rest: Any
+) -> None:
     """The usual way, in a ledger like ours: no lock, no compare-and-set, no second look."""
+    ctx = steps.Context(database, stripe, wakeups, clock, catalog, rest["reuse_seconds"])
+    snapshot = work._look(lane_id, ctx)
+    newest = snapshot.newest if snapshot else None
+    if snapshot is None or newest is None:
+        return
+    customer_id = snapshot.customer_id or ensure_customer(
+        snapshot.lane.user_id, database=database, stripe=stripe, clock=clock
+    )
+    for session in stripe.list_sessions(customer_id, created_since=stripe.now() - LOOK_BACK):
+        if session["status"] == "open" and is_tagged(session, catalog.product):
+            with suppress(OnelaneError):
+                stripe.expire_session(session["id"])
+    nonce, expires_at = str(uuid.uuid4()), stripe.now() + timedelta(hours=23)
+    whose = {"user_id": snapshot.lane.user_id, "customer_id": customer_id, "nonce": nonce, "first_time": True}
+    sent = session_parameters(newest, catalog=catalog, expires_at=expires_at, now=clock.now(), **whose)
+    with suppress(OnelaneError):
+        session_id = stripe.create_session(sent, idempotency_key=nonce)
+        made = Attempt(nonce, lane_id, newest.id, nonce, sent, newest.fingerprint, clock.now(), expires_at, session_id)
+        with database.write() as connection:
+            lane_store.insert_attempt(connection, made)
+            opened = {"state": LaneState.OPEN, "nonce": nonce, "session_id": session_id}
+            connection.execute(lanes.update().where(lanes.c.id == lane_id).values(**opened))
+            lane = replace(snapshot.lane, nonce=nonce)
+            lane_store.answer(connection, lane, newest, url="https://pay.example", now=clock.now())
 
-    def work_lane(
-        lane_id: int, *, database: Any, stripe: Any, wakeups: Any, clock: Any, catalog: Any, **_: Any
-    ) -> None:
-        at = steps.Context(database, stripe, wakeups, clock, catalog, 900)
-        seen = work._look(lane_id, at)
-        mine = seen.newest if seen else None
-        if seen is None or mine is None:
-            return
-        places = {"database": database, "stripe": stripe, "clock": clock}
-        customer_id = seen.customer_id or ensure_customer(seen.lane.user_id, **places)
-        for session in stripe.list_sessions(customer_id, created_since=stripe.now() - LOOK_BACK):
-            if session["status"] == "open" and is_tagged(session, catalog.product):
-                with suppress(OnelaneError):
-                    stripe.expire_session(session["id"])
-        nonce, expires_at = str(uuid.uuid4()), stripe.now() + timedelta(hours=23)
-        whose = {"user_id": seen.lane.user_id, "customer_id": customer_id, "nonce": nonce, "first_time": True}
-        sent = session_parameters(mine, catalog=catalog, expires_at=expires_at, now=clock.now(), **whose)
-        with suppress(OnelaneError):
-            session_id = stripe.create_session(sent, idempotency_key=nonce)
-            made = Attempt(nonce, lane_id, mine.id, nonce, sent, mine.fingerprint, clock.now(), expires_at, session_id)
-            with database.write() as connection:
-                lane_store.insert_attempt(connection, made)
-                opened = {"state": LaneState.OPEN, "nonce": nonce, "session_id": session_id}
-                connection.execute(lanes.update().where(lanes.c.id == lane_id).values(**opened))
-                lane = replace(seen.lane, nonce=nonce)
-                lane_store.answer(connection, lane, mine, url="https://pay.example", now=clock.now())
 
-    patch.setattr(checkout_world, "work_lane", work_lane)
+def key_from_number(real: Any, snapshot: Any, *rest: Any) -> Attempt:
+    """The lane's version in the idempotency key, in place of the nonce."""
+    attempt: Attempt = real(snapshot, *rest)
+    return replace(attempt, idempotency_key=f"onelane-{snapshot.lane.id}-{snapshot.lane.version}")
+
+
+def new_key(real: Any, gateway: Any, parameters: Any, *, idempotency_key: str) -> str:
+    """Whoever sends makes a key of their own."""
+    return str(real(gateway, parameters, idempotency_key=str(uuid.uuid4())))
+
+
+def session_counts_as_open(real: Any, snapshot: Any, *rest: Any) -> Any:
+    """The lane's session is open because its creation was answered so."""
+    verdict, id_ = real(snapshot, *rest), snapshot.lane.session_id
+    if snapshot.lane.state is not LaneState.OPEN or id_ not in verdict.sessions:
+        return verdict
+    return replace(verdict, sessions={**verdict.sessions, id_: {**verdict.sessions[id_], "status": "open"}})
+
+
+def expire_first(real: Any, lane: Any, ctx: Any) -> bool:
+    """Step 10 before step 9."""
+    verify.expire(lane.session_id, stripe=ctx.stripe)
+    return bool(real(lane, ctx))
+
+
+def hit_in_any_case(real: Any, *arguments: Any) -> bool:
+    """The answer's compare-and-set is sent, and nobody looks whether it found the lane as expected."""
+    real(*arguments)
+    return True
+
+
+def version_stays(_: Any, connection: sa.Connection, lane: Any) -> bool:
+    """The answer looks at the lane and does not raise its version."""
+    same = sa.select(lanes.c.id).where(lanes.c.id == lane.id, lanes.c.state == LaneState.OPEN)
+    return connection.execute(same.where(lanes.c.nonce == lane.nonce)).first() is not None
+
+
+def answer_newer_too(real: Any, connection: Any, lane: Any, newest: Any, **rest: Any) -> Any:
+    """Every equal checkout is answered, also those that came after this pass had begun."""
+    return real(connection, lane, replace(newest, number=newest.number + 1000), **rest)
+
+
+_early = threading.local()
+
+
+def look_at_pending_first(real: Any, lane_id: int, ctx: Any) -> Any:
+    """A round reads who waits in a transaction of its own, before the one that reads the lane."""
+    found = real(lane_id, ctx)
+    _early.waiting = found.waiting if found else None
+    try:
+        return real(lane_id, ctx)
+    finally:
+        _early.waiting = None
+
+
+def waiting_from_before(real: Any, *arguments: Any, **named: Any) -> Any:
+    """What `look_at_pending_first` read is what counts."""
+    snapshot, waiting = real(*arguments, **named), getattr(_early, "waiting", None)
+    return snapshot if waiting is None else replace(snapshot, waiting=waiting)
+
+
+def fail_the_newest(real: Any, snapshot: Any, ctx: Any) -> bool:
+    """A refused attempt fails the newest checkout, whoever's attempt it was."""
+    newest = snapshot.newest or snapshot.attempt
+    return bool(real(replace(snapshot, attempt=replace(snapshot.attempt, fingerprint=newest.fingerprint)), ctx))
+
+
+def ask_for_owner_first(real: Any, customer_id: str, *, owned: Any, **rest: Any) -> Any:
+    """The lane's live attempt is read before Stripe's lists."""
+    owner = owned()
+    return real(customer_id, owned=lambda: owner, **rest)
+
+
+def open_sessions_only(real: Any, *arguments: Any, **named: Any) -> Any:
+    """A session that was paid a moment ago is not on the list."""
+    sessions, subscriptions = real(*arguments, **named)
+    return {id_: session for id_, session in sessions.items() if session["status"] == "open"}, subscriptions
+
+
+def subscriptions_of_the_first_list(_: Any, customer_id: str, listed: Any, **rest: Any) -> Any:
+    """What was listed before sessions were expired is not listed again."""
+    return listed
+
+
+def any_is_newest(_: Any, snapshot: Any) -> Any:
+    """The pass is made for the oldest that waits."""
+    return snapshot.waiting[0] if snapshot.waiting else None
+
+
+def supersede_newer_too(real: Any, connection: Any, newest: Any) -> Any:
+    """Whoever differs is superseded."""
+    return real(connection, replace(newest, number=2**31))
+
+
+def stale_against_now(real: Any, snapshot: Any, newest: Any, ctx: Any) -> bool:
+    """Staleness judged at the moment of the pass."""
+    return bool(real(snapshot, replace(newest, arrived_at=ctx.clock.now()), ctx))
+
+
+def no_expires_at(real: Any, gateway: Any, parameters: Any, *, idempotency_key: str) -> str:
+    """Sessions live as long as Stripe lets them: nothing stops a request that was sent a day late."""
+    kept = {name: value for name, value in parameters.items() if name != "expires_at"}
+    return str(real(gateway, kept, idempotency_key=idempotency_key))
+
+
+def swallow(_: Any, session_id: str, *, stripe: Any) -> verify.Ended:
+    """Whatever an expiry is answered, the session counts as expired."""
+    with suppress(OnelaneError):
+        stripe.expire_session(session_id)
+    return verify.Ended.EXPIRED
+
+
+def refusal_is_fatal(_: Any, session_id: str, *, stripe: Any) -> verify.Ended:
+    """A refused expiry is raised, and the session is not looked at."""
+    stripe.expire_session(session_id)
+    return verify.Ended.EXPIRED
 
 
 MUTANTS = {
     "list_expire_create": Mutant(
         "no lock: list, expire, create",
-        list_expire_create,
+        {work.work_lane: list_expire_create},
         scene=Scene(plans=("standard", "commit")),
     ),
     "key_from_number": Mutant(
         "a key made from the attempt's number alone",
-        rewrite(steps, "_attempt", ('f"onelane-{nonce}"', 'f"onelane-{mine.lane_id}-{seen.lane.version}"')),
+        {steps._attempt: key_from_number},
         scene=Scene(plans=("standard",), restored=True, pays=False),
     ),
     "new_key": Mutant(
         "a new idempotency key when taking over",
-        new_key,
+        {GatewayClient.create_session: new_key},
         scene=Scene(lossy=0.25),
     ),
     "no_cas": Mutant(
-        "no compare-and-set at all",
-        rewrite(
-            lane_store,
-            "move",
-            ("lanes.c.state == lane.state,", ""),
-            ("lanes.c.version == lane.version,", ""),
-            ("lanes.c.nonce.is_not_distinct_from(lane.nonce),", ""),
-        ),
+        "a lock with a lease and nothing else: no compare-and-set",
+        {lane_store.unchanged: lambda _, lane: ()},
         scene=Scene(opened=True),
     ),
     "cas_on_version": Mutant(
         "a compare-and-set on the version alone (a restored backup repeats it)",
-        rewrite(lane_store, "move", ("lanes.c.nonce.is_not_distinct_from(lane.nonce),", "")),
+        {lane_store.unchanged: lambda _, lane: (lanes.c.state == lane.state, lanes.c.version == lane.version)},
         test=f"{STORE}::test_lane_restored_from_a_backup_is_not_taken_for_unchanged",
     ),
     "cas_on_state": Mutant(
         "a compare-and-set on the state alone (A, B, A)",
-        rewrite(
-            lane_store,
-            "move",
-            ("lanes.c.version == lane.version,", ""),
-            ("lanes.c.nonce.is_not_distinct_from(lane.nonce),", ""),
-        ),
+        {lane_store.unchanged: lambda _, lane: (lanes.c.state == lane.state,)},
         scene=Scene(plans=("commit", "standard", "commit"), opened=True, pays=False),
     ),
     "trust_the_answer": Mutant(
         "trust status or url in the create's answer",
-        rewrite(steps, "answer", ('session["status"] != "open"', "False"), users=(work,)),
+        {steps._verify: session_counts_as_open},
         scene=Scene(plans=("standard",), opened=True, dashboard=True),
     ),
     "expire_first": Mutant(
         "call expire before committing closing",
-        rewrite(
-            steps,
-            "_begin_closing",
-            ("    with ctx.database", "    expire(lane.session_id, stripe=ctx.stripe)\n    with ctx.database"),
-        ),
+        {steps._begin_closing: expire_first},
         scene=Scene(plans=("standard", "commit"), opened=True, pays=False),
     ),
     "answer_without_cas": Mutant(
         "answer without the compare-and-set",
-        rewrite(lane_store, "answer", ("if connection.execute(_HIT, own).rowcount != 1:", "if False:")),
+        {lane_store.raise_version: hit_in_any_case},
         scene=Scene(plans=("standard", "commit"), opened=True, pays=False),
     ),
     "stored_url": Mutant(
         "the web answers from a stored URL",
-        rewrite(view, "_shown", ("if status is not CheckoutStatus.OPEN:", "if True:")),
+        {view._shown: lambda _, row, now: CheckoutStatus(row.status)},
         scene=Scene(plans=("standard", "commit", "standard"), pays=False),
     ),
     "version_not_raised": Mutant(
         "an answer that does not raise the version",
-        statement(lane_store, "_HIT", lambda hit: hit.values(version=lanes.c.version)),
+        {lane_store.raise_version: version_stays},
         scene=Scene(plans=("commit", "standard"), opened=True, pays=False),
     ),
     "newer_too": Mutant(
         "an answer that also answers newer equal checkouts",
-        rewrite(lane_store, "answer", ('"up_to": mine.number', '"up_to": mine.number + 1000')),
+        {lane_store.answer: answer_newer_too},
         scene=Scene(plans=("standard", "commit", "standard"), opened=True, pays=False),
     ),
     "pending_first": Mutant(
         "pending read before the lane",
-        pending_first,
+        {work._look: look_at_pending_first, lane_store.read_snapshot: waiting_from_before},
         scene=Scene(plans=("commit", "standard"), opened=True, pays=False),
     ),
     "fail_mine": Mutant(
         "fail mine instead of whoever equals the refused attempt",
-        rewrite(
-            steps,
-            "create",
-            ("fingerprint=attempt.fingerprint,", "fingerprint=(seen.newest or attempt).fingerprint,"),
-            users=(work,),
-        ),
+        {steps.create: fail_the_newest},
         scene=Scene(plans=("standard", "commit"), lossy=0.25, lacks="standard"),
     ),
     "sql_before_list": Mutant(
-        "read SQL before listing strays",
-        rewrite(
-            verify,
-            "verify",
-            (
-                "    sessions, subscriptions = _read(",
-                "    nonce, session_id = owned()\n    sessions, subscriptions = _read(",
-            ),
-            ("        nonce, session_id = owned()\n        found", "        found"),
-            users=(steps,),
-        ),
+        "read SQL before listing orphaned sessions",
+        {verify.verify: ask_for_owner_first},
         scene=Scene(plans=("standard", "commit"), pays=False),
     ),
     "open_only": Mutant(
         "list only open sessions in step 3",
-        rewrite(
-            verify,
-            "_read",
-            (
-                "[*tagged, *(one for one in fetched if one)]",
-                '[one for one in [*tagged, *fetched] if one and one["status"] == "open"]',
-            ),
-        ),
+        {verify._read: open_sessions_only},
         scene=Scene(plans=("commit",), opened=True, lag_seconds=30),
     ),
     "no_second_list": Mutant(
         "no second look at subscriptions after a refused expire",
-        rewrite(
-            verify,
-            "verify",
-            ("    if found:", "    if False:"),
-            ("_subscriptions_of(sessions.values(), subscriptions, stripe=stripe)", "{}"),
-            users=(steps,),
-        ),
+        {
+            verify._list_again: subscriptions_of_the_first_list,
+            verify._subscriptions_of: lambda _, sessions, listed, **rest: {},
+        },
         scene=Scene(plans=("standard",), legacy=True, lag_seconds=30),
     ),
     "any_supersedes": Mutant(
         "any pending checkout may supersede, not only the newest",
-        any_supersedes,
+        {lane_store.Snapshot.newest: any_is_newest, lane_store.supersede_older: supersede_newer_too},
         scene=Scene(plans=("standard", "commit", "standard"), pays=False),
     ),
     "stale_against_now": Mutant(
         "staleness judged against now",
-        stale_against_now,
+        {steps.answer: stale_against_now},
         test=f"{CHECKOUT}::test_stale_is_judged_by_arrival_not_by_now",
     ),
     "no_expires_at": Mutant(
         "no absolute expires_at",
-        no_expires_at,
+        {GatewayClient.create_session: no_expires_at},
         scene=Scene(plans=("standard",), day=True, pays=False),
     ),
     "swallow": Mutant(
         "swallow every expire error",
-        rewrite(verify, "expire", ("except StripeMissing:", "except Exception:"), users=(steps,)),
+        {verify.expire: swallow},
         scene=Scene(plans=("commit",), opened=True, lost_expires=4),
     ),
     "expire_error_is_fatal": Mutant(
         "treat every expire error as fatal",
-        rewrite(
-            verify,
-            "expire",
-            ("    except StripeRefused as refused:\n", "    except StripeRefused as refused:\n        raise\n"),
-            users=(steps,),
-        ),
+        {verify.expire: refusal_is_fatal},
         scene=Scene(plans=("commit",), opened=True),
     ),
 }

@@ -10,149 +10,147 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.models import OperationStatus, operations
-from billing.operations import decide, snapshot, work
+from billing.operations import decide, work
 from billing.operations import store as operations_store
+from billing.operations.decide import RUNNING, Kind
 from billing.stripe_gateway import GatewayClient
-from tests.races.mutants import Mutant, Patch, rewrite
+from billing.subscriptions.fetch import fetch_missing
+from billing.subscriptions.sync import sync_customer
+from tests.races.mutant import Mutant
 from tests.races.scene import Scene
 
 OPERATIONS = "tests/billing/operations/test_work.py"
 BOUGHT = Scene(plans=(), subscribed=True)
 
 
-def no_write_ahead(patch: Patch) -> None:
-    """A write is sent as soon as it is decided; the row hears of it afterwards."""
-    real = work._change
-
-    def change(operation: Any, at: Any, **values: Any) -> None:
-        if isinstance(values.get("call"), dict):
-            work.send(values["call"], stripe=at.stripe)
-            values |= {"call": sa.null(), "sent": [*operation.sent, values["call"]["name"]]}
-        real(operation, at, **values)
-
-    patch.setattr(work, "_change", change)
+def no_write_ahead(real: Any, operation: Any, ctx: Any, **values: Any) -> None:
+    """A write is sent as soon as it is decided, and its row is changed afterwards."""
+    if isinstance(values.get("call"), dict):
+        work.send(values["call"], stripe=ctx.stripe)
+        values |= {"call": sa.null(), "sent": [*operation.sent, values["call"]["name"]]}
+    real(operation, ctx, **values)
 
 
-def new_key(patch: Patch) -> None:
+def new_key(real: Any, gateway: Any, *arguments: Any, idempotency_key: str) -> Any:
     """Whoever sends makes a key of their own."""
-    for name in ("update_subscription", "create_schedule", "update_schedule", "release_schedule"):
-        real = getattr(GatewayClient, name)
-
-        def send(self: Any, *arguments: Any, idempotency_key: str, real: Any = real) -> None:
-            real(self, *arguments, idempotency_key=str(uuid.uuid4()))
-
-        patch.setattr(GatewayClient, name, send)
+    return real(gateway, *arguments, idempotency_key=str(uuid.uuid4()))
 
 
-def any_order(patch: Patch) -> None:
-    """The newest first: it is the one whose buyer has waited the least."""
-    newest = ("order_by(operations.c.number)", "order_by(operations.c.number.desc())")
-    rewrite(operations_store, "oldest_pending", newest)(patch)
+def newest_first(_: Any, connection: sa.Connection, lane_id: int) -> operations_store.Operation | None:
+    """The newest is worked first: its buyer has waited the least."""
+    columns = [operations.c[name] for name in operations_store.Operation.__slots__]
+    pending = (operations.c.lane_id == lane_id, operations.c.status == OperationStatus.PENDING)
+    newest = sa.select(*columns).where(*pending).order_by(operations.c.number.desc()).limit(1)
+    row = connection.execute(newest).first()
+    return operations_store.Operation(**dict(row._mapping) | {"kind": Kind(row.kind)}) if row else None
 
 
-def end_first(patch: Patch) -> None:
-    """The answer is committed before the projection that shows it."""
-    real = work.sync_customer
-
-    def sync_customer(*arguments: Any, database: Any, then: Any, **rest: Any) -> Any:
+def end_before_projection(real: Any, *arguments: Any, database: Any, then: Any = None, **rest: Any) -> Any:
+    """What belongs to the projection's commit is committed before it."""
+    if then is not None:
         with database.write() as connection:
             then(connection)
-        return real(*arguments, database=database, **rest)
-
-    patch.setattr(work, "sync_customer", sync_customer)
+    return real(*arguments, database=database, **rest)
 
 
-def done_once_sent(patch: Patch) -> None:
+def sent_is_done(real: Any, kind: Any, request: Any, seen: Any, *, sent: Any, **rest: Any) -> Any:
     """What Stripe answered is taken for done, without a look; and so is a failure it has saved."""
-    real = work.decide
-
-    def decide(kind: Any, request: Any, seen: Any, *, sent: Any, **rest: Any) -> Any:
-        if kind in sent or (kind == "switch" and "phases" in sent):
-            return decide.Done()
-        return real(kind, request, seen, sent=sent, **rest)
-
-    patch.setattr(work, "decide", decide)
+    if kind in sent or (kind == "switch" and "phases" in sent):
+        return decide.Done()
+    return real(kind, request, seen, sent=sent, **rest)
 
 
-def end_without_cas(patch: Patch) -> None:
+def change_without_cas(_: Any, connection: sa.Connection, operation: Any, **values: Any) -> bool:
     """Whoever comes to the end writes it, whatever was written since they read."""
-
-    def change(connection: Any, operation: Any, **values: Any) -> bool:
-        own = sa.update(operations).where(operations.c.id == operation.id)
-        return bool(connection.execute(own.values(version=operation.version + 1, **values)).rowcount)
-
-    patch.setattr(operations_store, "change", change)
+    own = sa.update(operations).where(operations.c.id == operation.id)
+    return bool(connection.execute(own.values(version=operation.version + 1, **values)).rowcount)
 
 
-def unclear_is_failed(patch: Patch) -> None:
-    """An answer that never came is told to the buyer as a failure."""
+def unclear_is_failed(_: Any, operation: Any, error: Any, ctx: Any) -> float:
+    """An answer that never came ends the operation as a failure."""
+    work._end(operation, OperationStatus.FAILED, {"code": error.code, "detail": error.sentence}, ctx)
+    return 0.0
 
-    def postpone(operation: Any, error: Any, at: Any) -> float:
-        work._end(operation, OperationStatus.FAILED, {"code": error.code, "detail": error.sentence}, at)
-        return 0.0
 
-    patch.setattr(work, "_postpone", postpone)
+def cancel_under_a_schedule(real: Any, row: Any, _schedule: Any, sent: Any) -> Any:
+    """The schedule is no reason to wait."""
+    return real(row, None, sent)
+
+
+def schedule_left_behind(real: Any, kind: Any, request: Any, seen: Any, *, failed: bool, **rest: Any) -> Any:
+    """A refused switch ends, and its schedule runs on."""
+    running = seen.schedule is not None and seen.schedule.get("status") in RUNNING
+    return real(kind, request, seen, failed=failed and not running, **rest)
+
+
+def undo_without_release(real: Any, kind: Any, *arguments: Any, **rest: Any) -> Any:
+    """To take a switch back is done at once."""
+    step = real(kind, *arguments, **rest)
+    return decide.Done() if kind is Kind.UNDO_SWITCH and isinstance(step, decide.Call) else step
 
 
 OPERATION_MUTANTS = {
     "operation_unplanned": Mutant(
         "an operation's write is not planned in the row",
-        no_write_ahead,
+        {work._change: no_write_ahead},
         scene=replace(BOUGHT, wishes=("cancel",)),
     ),
     "operation_new_key": Mutant(
         "a new idempotency key when an operation is taken over",
-        new_key,
+        dict.fromkeys(
+            (
+                GatewayClient.update_subscription,
+                GatewayClient.create_schedule,
+                GatewayClient.update_schedule,
+                GatewayClient.release_schedule,
+            ),
+            new_key,
+        ),
         scene=replace(BOUGHT, wishes=("cancel", "reactivate")),
     ),
     "operation_any_order": Mutant(
         "operations out of order",
-        any_order,
+        {operations_store.oldest_pending: newest_first},
         scene=replace(BOUGHT, wishes=("switch", "cancel")),
     ),
     "operation_ended_first": Mutant(
         "an operation ends before its projection commits",
-        end_first,
+        {sync_customer: end_before_projection},
         scene=replace(BOUGHT, wishes=("cancel",)),
     ),
     "operation_no_cas": Mutant(
         "operations without the compare-and-set",
-        end_without_cas,
+        {operations_store.change: change_without_cas},
         scene=replace(BOUGHT, wishes=("cancel", "reactivate")),
     ),
     "operation_sent_is_done": Mutant(
         "take an operation for done once it was sent",
-        done_once_sent,
+        {decide.decide: sent_is_done},
         scene=replace(BOUGHT, wishes=("cancel",), saved_500=1),
     ),
     "operation_unclear_fails": Mutant(
         "tell a buyer that an unclear answer is a failure",
-        unclear_is_failed,
+        {work._postpone: unclear_is_failed},
         scene=replace(BOUGHT, wishes=("cancel",), lossy=0.25),
     ),
     "cancel_under_a_schedule": Mutant(
         "cancel without releasing the schedule",
-        rewrite(decide, "_cancel", ("    if schedule:\n", "    if False:\n")),
+        {decide._cancel: cancel_under_a_schedule},
         scene=replace(BOUGHT, wishes=("switch", "cancel")),
     ),
     "schedule_left_behind": Mutant(
         "a refused switch leaves its schedule",
-        rewrite(decide, "decide", ("if failed:", "if failed and not schedule:"), users=(work,)),
+        {decide.decide: schedule_left_behind},
         scene=replace(BOUGHT, wishes=("switch",), lacks="commit"),
     ),
     "undo_without_release": Mutant(
         "take a switch back without releasing its schedule",
-        rewrite(
-            decide,
-            "decide",
-            ("return _release(schedule) if schedule and pending else Done()", "return Done()"),
-            users=(work,),
-        ),
+        {decide.decide: undo_without_release},
         scene=replace(BOUGHT, wishes=("switch", "undo")),
     ),
     "list_alone": Mutant(
         "choose the subscription from Stripe's list alone",
-        rewrite(snapshot, "_choose", ("*listed, *fetch_missing(customer_id, shown, listed, ctx.stripe)", "*listed")),
+        {fetch_missing: lambda _, *arguments: []},
         test=f"{OPERATIONS}::test_subscription_that_stripes_list_does_not_show_yet_can_be_changed",
     ),
 }
