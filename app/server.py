@@ -17,7 +17,8 @@ from granian.server import Server
 
 from app.later import answer_later
 from billing.logs import configure_logging
-from billing.process import die_with, hear_stops
+from billing.process import hear_stops
+from billing.run_with_parent import run_with_parent
 from billing.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -75,7 +76,7 @@ def _loaded(load: Callable[..., Callable[..., Any]]) -> Callable[..., Any]:
 
 def _load() -> Callable[..., Any]:
     """Give the application, in granian's worker process (a fork or a new interpreter)."""
-    die_with(os.getppid())
+    run_with_parent(os.getppid())
     from app.wsgi import application
 
     loaded: Callable[..., Any] = application

@@ -1,11 +1,8 @@
-"""How a process of ours ends: with a sentence and an exit code, and never without its parent (OPS-5, OPS-6).
+"""How a process of ours ends: with a sentence and an exit code (OPS-5).
 
 0 is done, 2 a wrong command line (click's own), 69 something outside does not answer, 78 a setting is wrong.
 """
 
-import ctypes
-import os
-import platform
 import signal
 import sys
 import threading
@@ -18,8 +15,6 @@ from billing.errors import ConfigurationError, OnelaneError, TransientError
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 CONFIGURATION = 78  # EX_CONFIG
 STOPS = (signal.SIGTERM, signal.SIGINT)
-LINUX = platform.system() == "Linux"
-_PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
@@ -37,20 +32,6 @@ def exit_code(error: OnelaneError) -> int:
     if isinstance(error, ConfigurationError):
         return CONFIGURATION
     return UNAVAILABLE if isinstance(error, TransientError) else 1
-
-
-def die_with(parent: int) -> None:
-    """Let this process be killed when its parent is gone, however that one went.
-
-    On Linux the kernel does it. The signal comes when the parent's *thread* that started us ends, so a
-    parent starts its children from its main thread. Elsewhere a thread of ours looks every half second.
-    """
-    if LINUX:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != parent:  # it was gone before we asked
-            os.kill(os.getpid(), signal.SIGKILL)
-        return
-    threading.Thread(target=_watch, args=(parent,), name="parent", daemon=True).start()
 
 
 def hear_stops() -> None:
@@ -72,9 +53,3 @@ def _hear(inherited: Mapping[int, object]) -> None:
         time.sleep(0.02)  # it came while the process still starts
     if callable(handler):
         handler(number, None)
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,7 +1,7 @@
 """The supervisor of `onelane dev`: starts programs, shows their lines, restarts what died, stops all (OPS-6, OPS-8).
 
 One thread, one loop: it reads every program's output, looks who died and heeds signals. Each program has
-its own process group and a leash, so that nothing outlives the supervisor, even one that was killed.
+its own process group and runs with its parent, so that nothing outlives the supervisor, even one that was killed.
 """
 
 import contextlib
@@ -9,15 +9,14 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
 from billing.errors import ConfigurationError, TransientError
 from billing.process import CONFIGURATION
+from billing.run_with_parent import launched
 
 READY_SECONDS = 60  # a slow laptop with a cold disk; usually 3
 QUICK_SECONDS = 5  # dead sooner than this after its start: something is wrong with it, not with the moment
@@ -135,10 +134,9 @@ class Supervisor:
 
     def _spawn(self, program: Program) -> None:
         program.prepare()
-        # From the main thread only: the leash is tied to the thread that starts a child.
-        leash = [sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py")), str(os.getpid())]
+        # From the main thread only: a child is killed when the thread that started it ends.
         process = subprocess.Popen(  # noqa: S603  # commands of our own
-            [*leash, *program.command],
+            launched(program.command),
             env=dict(program.environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

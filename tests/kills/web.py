@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.server import serve
-from billing.process import die_with
+from billing.run_with_parent import run_with_parent
 from billing.settings import load_settings
 
 THREADS = 160  # as many as `onelane web` has
@@ -17,7 +17,7 @@ THREADS = 160  # as many as `onelane web` has
 
 def load() -> Callable[..., Any]:
     """The application, armed."""
-    die_with(os.getppid())
+    run_with_parent(os.getppid())
     from app.wsgi import application
     from tests.kills.event_steps import arm_receiving
 

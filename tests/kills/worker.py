@@ -5,7 +5,6 @@ dies. On SIGTERM it passes that on and ends with the last of them. Here are the 
 has those of webhooks, and `arming.py` what happens there.
 """
 
-import ctypes
 import os
 import signal
 import sys
@@ -20,12 +19,12 @@ import worker.__main__
 import worker.tasks
 from billing.checkout import lane_store, steps, work
 from billing.models import LaneState
+from billing.run_with_parent import run_with_parent
 from billing.stripe_gateway import GatewayClient
 from billing.wakeups import RedisWakeups
 from tests.kills.arming import FOLDER, Now, always, around, committing, never, trip
 from tests.kills.event_steps import arm_processing, move_times
 
-PR_SET_PDEATHSIG = 1
 STEP_OF_MOVE = {LaneState.CREATING: "4", LaneState.OPEN: "6", LaneState.CLOSING: "9"}
 
 
@@ -118,7 +117,7 @@ def changing(name: str, step_of: Callable[..., str | None]) -> None:
 def become_worker(number: int) -> None:
     """Consume every queue, with one thread: at most one lane dies with this process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    run_with_parent(os.getppid())
     log = os.open(FOLDER / "logs" / f"{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)

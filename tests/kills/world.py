@@ -17,13 +17,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.dev import leash
 from app.dev.ports import free_port
 from billing.database import Database
 from billing.errors import LedgerUnavailable
 from billing.jobs import SWEEP_KIND
 from billing.models import attempts, checkouts, customers, lanes
 from billing.queue import create_producer
+from billing.run_with_parent import launched
 from billing.settings import Settings
 from tests.bench.storm import Stripe
 from tests.kills.asking import SERVER_KEY, Answer, answers, ask
@@ -233,9 +233,8 @@ class World:
 
     def _start(self, name: str, module: list[str], **settings: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
-            starter = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid())]
             process = subprocess.Popen(
-                [*starter, sys.executable, "-m", *module],
+                launched([sys.executable, "-m", *module]),
                 cwd=ROOT,
                 env=environment(**{**self._settings, **settings}),
                 stdin=subprocess.DEVNULL,

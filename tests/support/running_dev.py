@@ -53,7 +53,7 @@ class Dev:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "onelane", "dev"],
                 cwd=folder,
-                env=environment(PYTHONPATH=str(ROOT), PORT=str(port), **settings),
+                env=environment(**{"PYTHONPATH": str(ROOT), "PORT": str(port), **settings}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

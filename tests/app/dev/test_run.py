@@ -5,8 +5,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -128,6 +126,18 @@ def test_stop_leaves_nothing_and_the_second_start_is_quick(tmp_path: Path) -> No
     wait_until(lambda: not running(below), lambda: f"orphans: {running(below)}", seconds=5)
 
 
+def test_folder_with_packages_of_our_names_changes_nothing(tmp_path: Path) -> None:
+    """OPS-76"""
+    for name in ("app", "worker", "billing", "sandbox"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('somebody else')", "utf-8")
+    dev = Dev(tmp_path, free_port(18_700), PYTHONPATH=f".{os.pathsep}{ROOT}")
+    dev.says("onelane is ready", seconds=60)
+    assert set(dev.children()) == PARTS
+    assert "somebody else" not in dev.output
+    assert dev.terminate() == 0
+
+
 def test_interrupt_while_starting_stops_what_was_started(tmp_path: Path) -> None:
     """OPS-6"""
     dev = Dev(tmp_path, free_port(18_300))
@@ -184,24 +194,6 @@ def _ready(dev: Dev) -> bool:
         return dev.get("/readyz") == 200
     except OSError:
         return False
-
-
-def test_leash_without_the_kernels_help_kills_its_command_too() -> None:
-    """OPS-6, as on macOS."""
-    script = (
-        "import os, sys, time; from app.dev import leash; "
-        "starter = os.getpid(); "
-        "os.fork() or sys.exit(leash.main(starter, ['sleep', '60'], 'darwin')); "
-        "time.sleep(60)"
-    )
-    starter = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
-    try:
-        wait_until(lambda: len(descendants(starter.pid)) == 2, lambda: "leash and command")
-        below = descendants(starter.pid)
-    finally:
-        starter.kill()
-        starter.wait()
-    wait_until(lambda: not running(below), lambda: f"left: {running(below)}", seconds=5)
 
 
 @pytest.mark.parametrize("where", [".env", "file"])
