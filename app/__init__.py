@@ -43,7 +43,7 @@ def create_app(
     most_readers: int = MOST_READERS,
 ) -> Flask:
     """Build the web application. `limits_storage` counts the rates elsewhere than in REDIS_URL."""
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.url_map.merge_slashes = False  # a user's id may have two in a row
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

@@ -102,8 +102,6 @@ def _prepare(settings: Settings, decided: DevSettings) -> None:
 def _greet(screen: Screen, settings: Settings, decided: DevSettings, *, seconds: float) -> None:
     rows = [("Shop", f"{decided.home}/shop")] if decided.shop else []
     rows.append(("API docs", f"{decided.home}/docs"))
-    if settings.console_password:
-        rows.append(("Console", f"{decided.home}/console"))
     if decided.sandbox_home:
         rows.append(("Sandbox", f"{decided.sandbox_home} (a pretend Stripe; its state is in var/)"))
     else:

@@ -43,7 +43,9 @@ def shop_routes(settings: Settings, services: Services) -> Blueprint:
     if settings.auth_jwt_secret is None:
         raise ConfigurationError("The shop page signs its own tokens. Set AUTH_JWT_SECRET, or run without the shop.")
     offers = [offer(plan) for plan in services.catalog.plans.values()]
-    routes = Blueprint("shop", __name__)
+    routes = Blueprint(
+        "shop", __name__, template_folder="templates", static_folder="static", static_url_path="/shop/static"
+    )
 
     @routes.get("/")
     def home() -> Response:
@@ -59,8 +61,8 @@ def shop_routes(settings: Settings, services: Services) -> Blueprint:
             offers=offers,
             user_id=user_id,
             token=_token(user_id),
-            styles=url_for("static", filename="shop.css"),
-            script=url_for("static", filename="shop.js"),
+            styles=url_for(".static", filename="shop.css"),
+            script=url_for(".static", filename="shop.js"),
         )
         return _with_user(Response(page, content_type="text/html; charset=utf-8"), user_id)
 

@@ -16,7 +16,7 @@ from app.openapi.document import document
 
 def docs_routes(*, shop: bool) -> Blueprint:
     """GET /openapi.json and /docs."""
-    routes = Blueprint("docs", __name__)
+    routes = Blueprint("docs", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
     whole = document()
     operations = list(_operations(whole))
 

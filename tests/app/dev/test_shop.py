@@ -11,7 +11,7 @@ from tests.app.conftest import MakeApp
 from tests.support.checkout_world import World
 from tests.support.web import JWT_SECRET, Web
 
-STATIC = ["/static/shop.js", "/static/shop.css", "/static/base.css", "/static/icon.svg", "/static/docs.css"]
+STATIC = ["/shop/static/shop.js", "/shop/static/shop.css", "/static/base.css", "/static/icon.svg", "/static/docs.css"]
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_files_of_the_pages_are_there(shop: Web, path: str) -> None:
 
 
 def test_script_stays_short_enough_to_be_an_example(shop: Web) -> None:
-    script = shop.get("/static/shop.js").get_data(as_text=True)
+    script = shop.get("/shop/static/shop.js").get_data(as_text=True)
 
     assert len(script.splitlines()) < 60
 

@@ -12,7 +12,7 @@ from tests.app.conftest import MakeApp
 from tests.support.web import DOCUMENT, Web
 
 METHODS = {"GET", "POST", "PUT", "DELETE", "PATCH"}
-NOT_API = ("/static/<path:filename>", "/docs", "/", "/shop", "/shop/new", "/console")
+NOT_API = ("/static/<path:filename>", "/docs", "/", "/shop", "/shop/new", "/shop/static/<path:filename>")
 
 
 def test_every_route_is_in_the_document_and_the_other_way_round(make_app: MakeApp) -> None:
