@@ -6,16 +6,22 @@ all judged before a model sees the value (API-5, API-6).
 
 import json
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from flask import Request
 from pydantic import BaseModel, ValidationError
 
 from app.errors import BodyTooLarge, InvalidJson, UnsupportedMediaType
-from app.limits import aside
 from billing.errors import InvalidRequest
 
 Body = TypeVar("Body", bound=BaseModel)
+
+
+class Reader(Protocol):
+    """How a body is read: `read_body` or `read_optional_body`."""
+
+    def __call__(self, request: Request, model: type[Body]) -> Body: ...
+
 
 # 64 KiB: ten times the largest body that makes sense (20 metadata values, two addresses).
 MAX_BODY_BYTES = 64 * 1024
@@ -52,9 +58,8 @@ def read_bytes(request: Request, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise BodyTooLarge(limit)
     body = bytearray()
-    with aside(request.environ):  # a connection may take its time
-        while piece := request.stream.read(limit + 1 - len(body)):  # at the limit that is read(0): nothing
-            body += piece
+    while piece := request.stream.read(limit + 1 - len(body)):  # at the limit that is read(0): nothing
+        body += piece
     if len(body) > limit:
         raise BodyTooLarge(limit)
     return bytes(body)

@@ -45,6 +45,16 @@ class Answer(BaseModel):
 # --- bodies
 
 
+class NoBody(Strict):
+    """Nothing: the buyer's token says whose subscription it is."""
+
+
+class ServerBody(Strict):
+    """The same from the application's own server, which names the user."""
+
+    user_id: UserId = Field(description="The user", examples=["user_1"])
+
+
 class CheckoutBody(Strict):
     """What a buyer asks for. The plan decides the price."""
 
@@ -80,20 +90,8 @@ class CheckoutBody(Strict):
     )
 
 
-class ServerCheckoutBody(CheckoutBody):
+class ServerCheckoutBody(CheckoutBody, ServerBody):
     """The same from the application's own server, which names the user."""
-
-    user_id: UserId = Field(description="The buyer", examples=["user_1"])
-
-
-class NoBody(Strict):
-    """Nothing: the buyer's token says whose subscription it is."""
-
-
-class ServerBody(Strict):
-    """The same from the application's own server, which names the user."""
-
-    user_id: UserId = Field(description="The user", examples=["user_1"])
 
 
 class SwitchBody(Strict):

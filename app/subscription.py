@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, jsonify, request
 
 from app.auth import Identity
-from app.limits import RateLimit
+from app.limits import Limits
 from app.schemas import Plans, PublicPlan
 from billing.catalog import Catalog, Plan
 from billing.clock import iso
@@ -16,7 +16,7 @@ from billing.services import Services
 from billing.subscriptions.queries import read_subscription
 
 
-def subscription_routes(services: Services, *, identity: Identity, reads: RateLimit) -> Blueprint:
+def subscription_routes(services: Services, *, identity: Identity, limits: Limits) -> Blueprint:
     """GET /v1/subscription and GET /v1/plans."""
     routes = Blueprint("subscription", __name__)
     plans = public_catalog(services.catalog).model_dump()
@@ -24,7 +24,7 @@ def subscription_routes(services: Services, *, identity: Identity, reads: RateLi
     @routes.get("/v1/subscription")
     def show() -> Response:
         user_id = identity.of(request).named_in_query(request)
-        reads.take(user_id)
+        limits.reads.take(user_id)
         answer = jsonify(
             read_subscription(user_id, database=services.database, catalog=services.catalog, clock=services.clock)
         )

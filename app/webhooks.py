@@ -62,7 +62,9 @@ def _routes(take: Receive, *, readers: Seats, max_bytes: int) -> Blueprint:
 
 @contextmanager
 def _seat(readers: Seats) -> Iterator[None]:
-    with readers.take(patience_seconds=PATIENCE_SECONDS) as seated:
-        if not seated:
-            raise Busy(BUSY)
+    if not readers.sit(PATIENCE_SECONDS):
+        raise Busy(BUSY)
+    try:
         yield
+    finally:
+        readers.rise()

@@ -37,13 +37,13 @@ class Wakeups(Protocol):
         """Whether the bell worked when it was last used; nothing is asked."""
 
 
-def wait_until(look: Callable[[], T | None], id_: str, *, wakeups: Wakeups, seconds: float) -> T | None:
-    """Look until there is something or the time is up: at once, on every ring, and every POLL_SECONDS."""
+def wait_while(pending: Callable[[T], bool], look: Callable[[], T], id_: str, *, wakeups: Wakeups, seconds: float) -> T:
+    """Look at once, on every ring and every POLL_SECONDS, until nothing is pending or the time is up. The last look."""
     deadline = time.monotonic() + seconds
-    while (found := look()) is None:
+    while pending(found := look()):
         left = deadline - time.monotonic()
         if left <= 0:
-            return None
+            break
         wakeups.wait(id_, min(left, POLL_SECONDS))
     return found
 

@@ -5,8 +5,7 @@ only through the lane: `state = open AND nonce = the checkout's`, at the moment 
 """
 
 import uuid
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +24,7 @@ from billing.errors import IdempotencyMismatch, InvalidRequest, LedgerUnavailabl
 from billing.jobs import WorkLane
 from billing.models import CheckoutStatus
 from billing.queue import Queue
-from billing.wakeups import Wakeups, wait_until
+from billing.wakeups import Wakeups, wait_while
 
 # Stripe's own limits are 50 keys of 40 characters with values of 500; 20 leaves room for ours.
 MOST_METADATA, LONGEST_KEY, LONGEST_VALUE = 20, 40, 500
@@ -111,20 +110,16 @@ def await_checkout(
     database: Database,
     wakeups: Wakeups,
     clock: Clock = SYSTEM_CLOCK,
-    turn: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> CheckoutView:
-    """The checkout as soon as it is answered, or as it is after that many seconds. Raises NotFound.
+    """The checkout as soon as it is answered, or as it is after that many seconds. Raises NotFound."""
 
-    Every look has its `turn`: a hundred requests that are woken by one answer need not all look at once.
-    """
+    def look() -> CheckoutView:
+        return read_checkout(checkout_id, user_id=user_id, database=database, clock=clock)
 
-    def answered() -> CheckoutView | None:
-        with turn():
-            view = read_checkout(checkout_id, user_id=user_id, database=database, clock=clock)
-        return None if view.status is CheckoutStatus.PENDING else view
+    def pending(view: CheckoutView) -> bool:
+        return view.status is CheckoutStatus.PENDING
 
-    view = wait_until(answered, checkout_id, wakeups=wakeups, seconds=seconds)
-    return view or read_checkout(checkout_id, user_id=user_id, database=database, clock=clock)
+    return wait_while(pending, look, checkout_id, wakeups=wakeups, seconds=seconds)
 
 
 def read_checkout(checkout_id: str, *, user_id: str, database: Database, clock: Clock = SYSTEM_CLOCK) -> CheckoutView:

@@ -24,7 +24,7 @@ from billing.operations import store as operations_store
 from billing.operations.decide import Kind
 from billing.operations.store import KEY_LIFETIME, OperationView
 from billing.queue import Queue
-from billing.wakeups import Wakeups, wait_until
+from billing.wakeups import Wakeups, wait_while
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,13 @@ def await_operation(
 ) -> OperationView:
     """The operation as soon as it is answered, or as it is after that many seconds. Raises NotFound."""
 
-    def answered() -> OperationView | None:
-        view = read_operation(operation_id, user_id=user_id, database=database, clock=clock)
-        return None if view.status is OperationStatus.PENDING else view
+    def look() -> OperationView:
+        return read_operation(operation_id, user_id=user_id, database=database, clock=clock)
 
-    view = wait_until(answered, operation_id, wakeups=wakeups, seconds=seconds)
-    return view or read_operation(operation_id, user_id=user_id, database=database, clock=clock)
+    def pending(view: OperationView) -> bool:
+        return view.status is OperationStatus.PENDING
+
+    return wait_while(pending, look, operation_id, wakeups=wakeups, seconds=seconds)
 
 
 def read_operation(operation_id: str, *, user_id: str, database: Database, clock: Clock) -> OperationView:

@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 
 from app import create_app
+from app.limits import Semaphore
 from billing.database import Database
 from billing.services import Services
 from billing.settings import Settings, load_settings
@@ -56,7 +57,7 @@ def make_app(world: World) -> MakeApp:
         *,
         services: dict[str, Any] | None = None,
         shop: bool = False,
-        most_waiters: int = 32,
+        waiters: Semaphore | None = None,
         most_readers: int = 24,
         limits: str = "memory://",
         **settings: Any,
@@ -77,7 +78,7 @@ def make_app(world: World) -> MakeApp:
             Services(**collaborators | (services or {})),
             shop=shop,
             limits_storage=limits,
-            most_waiters=most_waiters,
+            waiters=waiters,
             most_readers=most_readers,
         )
 

@@ -1,20 +1,27 @@
-"""Limits: per user, for all processes together, and never in the way when Redis is gone."""
+"""Limits: rates per address and user, for all processes together or without Redis, and a semaphore for waiters."""
 
 import socket
-import time
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from app.addresses import counted_as
 from app.errors import RateLimited
-from app.limits import TIMEOUT_SECONDS, RateLimit
+from app.limits import RateLimit, Semaphore, counted_as
+from billing.clock import SystemClock
+from billing.wakeups import LocalWakeups
 from tests.app.conftest import MakeApp
 from tests.support.builders import build_event, deliver
 from tests.support.checkout_world import World
 from tests.support.valkey import running_valkey
-from tests.support.web import API_KEYS, Web
+from tests.support.web import API_KEYS, BODY, Web, token
+
+SECONDS = 20  # how long anything is waited for
 
 
 @pytest.fixture
@@ -37,6 +44,51 @@ def test_user_who_asks_too_often_waits_and_nobody_else_does(make_app: MakeApp) -
     assert answer.headers["RateLimit"] == f'"checkouts";r=0;t={seconds}'
     assert web.checkout(user="user_2").status_code == 202
     assert web.get("/v1/subscription").status_code == 200
+
+
+def test_buyer_is_counted_before_the_body_is_read(make_app: MakeApp) -> None:
+    """API-30"""
+    web = Web(make_app(rate_limit_checkouts="1/minute"))
+    assert web.checkout(plan="no such plan").status_code == 422
+
+    unread = {"wsgi.input": Unreadable()}
+    answer = web.call("POST", "/v1/checkouts", environ_overrides=unread, content_type="application/json")
+
+    assert answer.status_code == 429
+
+
+class Unreadable:
+    """A body that nobody may look at."""
+
+    def read(self, size: int = -1) -> bytes:
+        pytest.fail("the body was read")
+
+
+def test_user_is_counted_however_the_header_is_written(make_app: MakeApp) -> None:
+    """API-30"""
+    web, ann = Web(make_app(rate_limit_checkouts="3/minute")), token("ann")
+    headers = [f"Bearer {ann}", f"bearer {ann}", f"Bearer   {ann}", f"Bearer {token('ann', email='ann@example.com')}"]
+
+    codes = [web.checkout(headers={"Authorization": header}).status_code for header in headers]
+
+    assert codes == [202, 202, 202, 429]
+
+
+def test_storm_of_one_user_is_cut_off_at_the_rate_and_everybody_else_is_served(make_app: MakeApp, world: World) -> None:
+    """API-30, API-38; faults row 3"""
+    app = make_app(rate_limit_checkouts="30/minute")
+    ann, delivery = token("ann"), deliver(build_event(), at=world.clock.now())
+
+    with ThreadPoolExecutor(20) as threads:
+        storm = [threads.submit(lambda: Web(app).checkout(bearer=ann).status_code) for _ in range(60)]
+        other = threads.submit(Web(app).checkout, user="bob")
+        health = threads.submit(Web(app).get, "/healthz", user=None)
+        stripe = threads.submit(
+            Web(app).call, "POST", "/webhooks/stripe", data=delivery[0], headers={"Stripe-Signature": delivery[1]}
+        )
+
+    assert Counter(answer.result() for answer in storm) == {202: 30, 429: 30}
+    assert [answer.result().status_code for answer in (other, health, stripe)] == [202, 200, 200]
 
 
 def test_server_key_is_limited_by_the_user_it_names(make_app: MakeApp) -> None:
@@ -126,12 +178,28 @@ def test_two_processes_count_together(make_app: MakeApp, valkey: str) -> None:
 
 
 @pytest.fixture
-def hanging() -> Iterator[str]:
-    """The address of a Redis that takes connections and never says a word."""
+def hanging() -> Iterator["Hanging"]:
+    """A Redis that takes connections and never says a word."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        yield Hanging(server)
+
+
+class Hanging:
+    def __init__(self, server: socket.socket) -> None:
+        server.setblocking(False)
+        self._server = server
+        self.url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+    def count_connections(self) -> int:
+        """How many have come since it was last asked."""
+        count = 0
+        with suppress(BlockingIOError):
+            while True:
+                self._server.accept()[0].close()
+                count += 1
+        return count
 
 
 def test_redis_that_is_gone_fails_nobody_and_rates_still_count(make_app: MakeApp) -> None:
@@ -141,16 +209,19 @@ def test_redis_that_is_gone_fails_nobody_and_rates_still_count(make_app: MakeApp
     assert [web.checkout().status_code for _ in range(3)] == [202, 202, 429]
 
 
-def test_redis_that_hangs_holds_up_one_request_and_not_the_next(make_app: MakeApp, hanging: str) -> None:
+def test_redis_that_hangs_holds_up_one_request_and_not_the_next(
+    make_app: MakeApp, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """API-31"""
-    web = Web(make_app(rate_limit_checkouts="2/minute", limits=hanging))
+    monkeypatch.setattr("app.limits.PAUSE_SECONDS", 1000)
+    web = Web(make_app(rate_limit_checkouts="2/minute", limits=hanging.url))
     assert web.checkout().status_code == 202  # this one finds out: half a second
+    assert hanging.count_connections() > 0
 
-    started = time.monotonic()
     codes = [web.checkout().status_code for _ in range(4)]
 
     assert codes == [202, 429, 429, 429]
-    assert time.monotonic() - started < TIMEOUT_SECONDS
+    assert hanging.count_connections() == 0
 
 
 def test_redis_that_dies_and_returns_is_used_again(valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,3 +234,73 @@ def test_redis_that_dies_and_returns_is_used_again(valkey: str, monkeypatch: pyt
 
     with pytest.raises(RateLimited):
         other.take("user_1")
+
+
+def test_semaphore_has_so_many_places_and_a_share_of_them_for_one_user() -> None:
+    """API-22"""
+    semaphore = Semaphore(3, share=2)
+    with ExitStack() as held:
+        users = ("ann", "ann", "ann", "bob", "bob", "eve")
+        has_place = [held.enter_context(semaphore.place(user)) for user in users]
+        assert has_place == [True, True, False, True, False, False]
+    with semaphore.place("ann") as again:
+        assert again
+
+
+class Held(LocalWakeups):
+    """Wake-ups that hold every waiter until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting, self.let_go = threading.Semaphore(0), threading.Event()
+
+    def wait(self, id_: str, seconds: float) -> None:
+        self.waiting.release()
+        assert self.let_go.wait(SECONDS)
+
+
+@pytest.mark.parametrize("path", ["/v1/checkouts", "/v1/subscription/cancel"])
+def test_request_beyond_the_places_or_the_share_is_answered_without_a_wait(
+    make_app: MakeApp, world: World, path: str
+) -> None:
+    """API-22"""
+    for user in ("ann", "bob", "eve"):
+        world.sandbox.pay(str(world.served(user=user).session_id))
+    wakeups = Held()
+    app = make_app(services={"wakeups": wakeups, "clock": SystemClock()}, waiters=Semaphore(2, share=1))
+
+    def ask(user: str) -> tuple[int, str]:
+        body: dict[str, Any] = {"json": BODY} if path == "/v1/checkouts" else {}
+        answer = Web(app).call("POST", path, user=user, headers={"Prefer": "wait=1"}, **body)
+        return answer.status_code, answer.headers.get("Location", "")
+
+    with ThreadPoolExecutor(2) as threads:
+        waiting = []
+        for user in ("ann", "bob"):
+            waiting.append(threads.submit(ask, user))
+            assert wakeups.waiting.acquire(timeout=SECONDS)
+            status, location = ask("ann")  # first beyond her share, then beyond all places
+            assert (status, bool(location)) == (202, True)
+        assert ask("eve")[0] == 202
+        assert Web(app).get(location, user="ann", headers={"Prefer": "wait=1"}).get_json()["status"] == "pending"
+        assert not any(answer.done() for answer in waiting)
+        wakeups.let_go.set()
+
+
+@pytest.mark.parametrize("path", ["/v1/checkouts", "/v1/subscription/cancel"])
+def test_buyer_with_a_window_that_waits_is_served_in_the_next_one(make_app: MakeApp, world: World, path: str) -> None:
+    """API-22"""
+    world.sandbox.pay(str(world.served().session_id))
+    served = list[int]()
+
+    class OtherWindow(LocalWakeups):
+        """While one window waits, the same buyer asks for something else."""
+
+        def wait(self, id_: str, seconds: float) -> None:
+            with ThreadPoolExecutor(1) as window:
+                served.append(window.submit(Web(app).get, "/v1/subscription").result(SECONDS).status_code)
+
+    app = make_app(services={"wakeups": OtherWindow(), "clock": SystemClock()})
+    body: dict[str, Any] = {"json": BODY} if path == "/v1/checkouts" else {}
+    Web(app).call("POST", path, headers={"Prefer": "wait=1"}, **body)
+    assert set(served) == {200}

@@ -14,8 +14,7 @@ from billing.locks import RedisLocks
 from billing.queue import CeleryQueue, create_producer
 from billing.redis_client import ANSWER_SECONDS, connect_redis
 from billing.settings import Settings
-from billing.wakeups import POLL_SECONDS, POLLING_SECONDS, RedisWakeups
-from billing.wakeups import wait_until as wait_for_answer
+from billing.wakeups import POLL_SECONDS, POLLING_SECONDS, RedisWakeups, wait_while
 from tests.support.valkey import Valkey, wait_until
 
 
@@ -93,17 +92,22 @@ def test_ring_of_a_checkout_nobody_waits_for_does_not_stay(client: "redis.Redis"
     assert 0 < key_lifetime(client, "onelane:bell:chk_1") <= 60
 
 
+def is_none(look: object) -> bool:
+    """Whether a look found nothing yet."""
+    return look is None
+
+
 def test_answer_is_found_when_the_ring_was_lost() -> None:
     """W4: the row is looked at again and again; Redis is only faster."""
     gone = RedisWakeups(connect_redis("redis://127.0.0.1:1/0"))
     looks = iter([None, None, "answered"])
-    assert wait_for_answer(lambda: next(looks), "chk_1", wakeups=gone, seconds=5) == "answered"
+    assert wait_while(is_none, lambda: next(looks), "chk_1", wakeups=gone, seconds=5) == "answered"
 
 
 def test_wait_ends_on_time_without_an_answer() -> None:
     """A buyer is never kept longer than they said."""
     gone = RedisWakeups(connect_redis("redis://127.0.0.1:1/0"))
-    assert 0.4 <= _seconds(lambda: wait_for_answer(lambda: None, "chk_1", wakeups=gone, seconds=0.5)) < 2
+    assert 0.4 <= _seconds(lambda: wait_while(is_none, lambda: None, "chk_1", wakeups=gone, seconds=0.5)) < 2
 
 
 def test_bell_that_hangs_is_asked_once_and_heard_again_later(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +119,7 @@ def test_bell_that_hangs_is_asked_once_and_heard_again_later(valkey: Valkey, mon
     try:
         bell.wait("chk_1", 0.1)
         assert not bell.available()
-        assert _seconds(lambda: wait_for_answer(lambda: None, "chk_2", wakeups=bell, seconds=0.3)) < ANSWER_SECONDS
+        assert _seconds(lambda: wait_while(is_none, lambda: None, "chk_2", wakeups=bell, seconds=0.3)) < ANSWER_SECONDS
     finally:
         valkey.signal(signal.SIGCONT)
     now = time.monotonic()
