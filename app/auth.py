@@ -165,7 +165,8 @@ class _Keys(PyJWKClient):
     def get_signing_key(self, kid: str) -> PyJWK:
         """The key of that name. One that is known is given without a wait for a fetch that another's kid set off."""
         cached = self.jwk_set_cache.get() if self.jwk_set_cache else None
-        known = self.match_kid(self._get_signing_keys_from_jwk_set(cached), kid) if cached else None
+        signing = [key for key in cached.keys if key.key_id and key.public_key_use in (None, "sig")] if cached else []
+        known = self.match_kid(signing, kid)
         return known or super().get_signing_key(kid)
 
     def fetch_data(self) -> Any:

