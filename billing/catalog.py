@@ -1,6 +1,6 @@
-"""The catalog: one product (its key is the tag) and its plans, read from `catalog.toml`.
+"""The catalog: one product, whose key is the tag, and its plans, read from `catalog.toml`.
 
-A client names a plan; what it costs, which coupon it carries and when billing starts is decided here.
+A client names a plan. The price, the coupon, the trial and the start of billing come from here.
 """
 
 import os
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from billing.errors import ConfigurationError
 
-# What we set ourselves on every session: a pass-through parameter must not override the protocol.
+# Parameters that we set on every session: [session] of the catalog must not override the protocol.
 OWN_PARAMETERS = frozenset(
     {
         "mode",
@@ -31,32 +31,32 @@ OWN_PARAMETERS = frozenset(
         "allow_promotion_codes",
         "ui_mode",
         "customer_account",
-        "after_expiration",  # its recovery makes copies of a session that no attempt owns, payable for 30 days
+        "after_expiration",  # a recovery copies the session: no attempt owns the copy, which is payable for 30 days
     }
 )
 
 
 class AccessRules(BaseModel):
-    """Who has access where Stripe's status alone does not say it; the operator's choice, the same for all plans."""
+    """Who has access where Stripe's status does not decide it: the operator's choice, the same for all plans."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     past_due_grace_days: int = Field(default=14, ge=0, le=365)  # while Stripe retries a renewal that failed
     unpaid: Literal["grant", "deny"] = "deny"
     paused: Literal["grant", "deny"] = "deny"
-    disputed: Literal["grant", "deny"] = "grant"  # what paid the current period is disputed, or the dispute was lost
-    refunded: Literal["grant", "deny"] = "grant"  # what paid the current period was paid back, wholly
-    # Access without a subscription or a card, from a user's first look; 0: none.
+    disputed: Literal["grant", "deny"] = "grant"  # the current period's payment: dispute open or lost
+    refunded: Literal["grant", "deny"] = "grant"  # the current period's payment, in full
+    # Access without a subscription or a card, from a user's first read of their subscription; 0: none.
     product_trial_days: int = Field(default=0, ge=0, le=365)
 
     @property
-    def depends_on_money(self) -> bool:
-        """Whether a dispute or a refund takes access away."""
+    def depends_on_payment(self) -> bool:
+        """Whether a dispute or a refund denies access."""
         return "deny" in (self.disputed, self.refunded)
 
 
 class Plan(BaseModel):
-    """One thing a buyer can subscribe to. Amounts in the currency's smallest unit, for display only."""
+    """A plan that a buyer can subscribe to. Amounts are in the currency's smallest unit, for display only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -77,7 +77,7 @@ class Plan(BaseModel):
     allow_promotion_codes: bool = False
     trial_end: int | None = None  # epoch seconds: no charge before
     billing_starts_at: int | None = None  # epoch seconds: free until then, then the billing cycle begins
-    commitment_months: int | None = Field(None, ge=1, le=36)  # the buyer is bound for so long; one period of the price
+    commitment_months: int | None = Field(None, ge=1, le=36)  # one period of the price
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "Plan":
@@ -86,7 +86,7 @@ class Plan(BaseModel):
         if self.coupon and self.allow_promotion_codes:
             raise ValueError("coupon and allow_promotion_codes exclude each other at Stripe")
         if self.trial_end and self.billing_starts_at:
-            raise ValueError("trial_end and billing_starts_at say the same thing; set one")
+            raise ValueError("trial_end and billing_starts_at exclude each other; set one")
         months = {"month": 1, "year": 12}.get(self.interval, 0) * self.interval_count
         if self.commitment_months and self.commitment_months != months:
             raise ValueError(
@@ -107,7 +107,7 @@ class Catalog(BaseModel):
     access: AccessRules = AccessRules()
 
     def plan_of_price(self, price_id: str | None) -> Plan | None:
-        """The plan that sells this price, if one does."""
+        """The plan with this price; None where there is none."""
         return next((plan for plan in self.plans.values() if plan.price == price_id), None)
 
     @model_validator(mode="after")
@@ -123,7 +123,7 @@ class Catalog(BaseModel):
 
 
 def load_catalog(path: Path) -> Catalog:
-    """Read and check the catalog. Raises ConfigurationError with one line that says what to mend."""
+    """Read and check the catalog. Raises ConfigurationError with one line that says what to correct."""
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:

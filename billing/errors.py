@@ -1,7 +1,6 @@
-"""Every error that onelane raises on purpose, each with the sentence a person reads.
+"""Every error that onelane raises on purpose, each with the sentence that a person reads.
 
-Two families decide what happens next: a `TransientError` is worth trying again, a
-`PermanentError` is not. HTTP statuses are not here: `app/errors.py` gives each `code` its status.
+A `TransientError` is tried again, a `PermanentError` is not. `app/errors.py` gives each `code` its HTTP status.
 """
 
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from typing import Any
 
 
 class OnelaneError(Exception):
-    """What happened, whose fault it is and what to do next, in one sentence."""
+    """An error with a stable `code`, and a sentence that says what happened and what to do next."""
 
     code = "internal"
 
@@ -20,13 +19,13 @@ class OnelaneError(Exception):
 
 
 class TransientError(OnelaneError):
-    """Trying again later may well succeed; nothing has to be mended first."""
+    """The same work may succeed later, without a change."""
 
     code = "try_again"
 
 
 class PermanentError(OnelaneError):
-    """Trying again changes nothing."""
+    """The same work fails again."""
 
 
 class ConfigurationError(PermanentError):
@@ -42,10 +41,10 @@ class LedgerUnavailable(TransientError):
 
 
 class LedgerConflict(LedgerUnavailable):
-    """The database undid a transaction for another one's sake; nothing of it was written."""
+    """The database undid the transaction because of a conflict; nothing of it was written."""
 
 
-# --- Stripe's answers, translated once, in stripe_gateway/translating.py
+# --- Stripe's answers, translated in stripe_gateway/errors.py
 
 
 class StripeUnclear(TransientError):
@@ -67,9 +66,9 @@ class StripeBusy(StripeUnclear):
 
 
 class StripeSavedFailure(TransientError):
-    """The key can give no session any more, or may have given one: 500, `expires_at` too soon, `idempotency_error`.
+    """The key can create nothing any more, or may have created it: 500, `expires_at` too soon, `idempotency_error`.
 
-    `replayed` is true when Stripe marked the answer `Idempotent-Replayed`: this key's result is settled for good.
+    `replayed` is true when Stripe marked the answer `Idempotent-Replayed`: the key's result is final.
     """
 
     code = "stripe_unavailable"
@@ -80,7 +79,7 @@ class StripeSavedFailure(TransientError):
 
 
 class StripeRefused(PermanentError):
-    """Stripe understood and said no (a 4xx): no such price, coupon or customer, say."""
+    """Stripe refused the request (4xx), for example for an unknown price, coupon or customer."""
 
     code = "stripe_refused"
 
@@ -92,16 +91,16 @@ class StripeRefused(PermanentError):
 
 
 class StripeMissing(StripeRefused):
-    """The thing named by an id does not exist at Stripe (404)."""
+    """Stripe has no object of that id (404)."""
 
 
 class StripeMisconfigured(PermanentError):
-    """Stripe does not accept our API key, or the key may not do this (401, 403)."""
+    """Stripe does not accept our API key, or the key lacks a permission (401, 403)."""
 
     code = "misconfigured"
 
 
-# --- What a buyer can be told
+# --- Errors that a buyer may see
 
 
 class InvalidRequest(PermanentError):
@@ -115,19 +114,19 @@ class InvalidRequest(PermanentError):
 
 
 class InvalidSignature(InvalidRequest):
-    """A delivery that none of our signing secrets vouches for. Nothing of it is stored."""
+    """A delivery that none of our secrets signed. Nothing of it is stored."""
 
     code = "invalid_signature"
 
 
 class InvalidEvent(InvalidRequest):
-    """A signed body that is no event: not JSON, or without what every event has."""
+    """A signed body that is no event: not JSON, or without a required field."""
 
     code = "invalid_event"
 
 
 class PayloadTooLarge(PermanentError):
-    """The body is longer than what this route takes."""
+    """The body is longer than this route accepts."""
 
     code = "payload_too_large"
 
@@ -136,7 +135,7 @@ class PayloadTooLarge(PermanentError):
 
 
 class NotFound(PermanentError):
-    """No such thing, or it is another user's: both read the same."""
+    """There is no such object, or it is another user's: the answer is the same."""
 
     code = "not_found"
 
@@ -145,7 +144,7 @@ class NotFound(PermanentError):
 
 
 class Unauthorized(PermanentError):
-    """No bearer token, or one that does not check out. Which of the checks failed is logged, not told."""
+    """No valid bearer token. Which check failed is logged, and not in the answer."""
 
     code = "unauthorized"
 
@@ -160,7 +159,7 @@ class IdempotencyMismatch(PermanentError):
 
 
 class NoSubscription(PermanentError):
-    """There is nothing to change: the user has no live subscription to this product."""
+    """The user has no live subscription to this product."""
 
     code = "no_subscription"
 
@@ -169,7 +168,7 @@ class NoSubscription(PermanentError):
 
 
 class UserErased(PermanentError):
-    """The user was erased: nothing of theirs is taken any more."""
+    """The user was erased: requests that would record something are refused."""
 
     code = "user_erased"
 
@@ -184,27 +183,27 @@ class CustomerTaken(PermanentError):
 
 
 class StaleWrite(TransientError):
-    """Somebody else changed the row between our read and our compare-and-set. Read again."""
+    """Another worker changed the row between our read and our compare-and-set. Read again."""
 
     code = "stale_write"
 
 
-# --- What an operator can be told
+# --- Errors that an operator may see
 
 
 class NotErasable(PermanentError):
-    """Somebody who may still be billed is not erased. The sentence says what to do first."""
+    """The user may still be billed, so they are not erased. The sentence says what to do first."""
 
     code = "not_erasable"
 
 
-class ReplayUnderWay(TransientError):
-    """A replay of many events runs, and there is only ever one."""
+class ReplayRunning(TransientError):
+    """A replay of many events is running; only one runs at a time."""
 
-    code = "replay_under_way"
+    code = "replay_running"
 
 
-class NobodyWorks(TransientError):
-    """Events wait, and no worker takes them."""
+class NoWorker(TransientError):
+    """Events are pending, and no worker takes them."""
 
-    code = "nobody_works"
+    code = "no_worker"

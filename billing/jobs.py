@@ -69,7 +69,7 @@ class Prune(Job):
     queue = "maintenance"
 
 
-RECONCILE_ROW, PRUNE_ROW = 1, 2  # the rows of `upkeep`
+RECONCILE_ROW, PRUNE_ROW = 1, 2  # the rows of maintenance runs
 JOB_KINDS: tuple[type[Job], ...] = (WorkLane, WorkOperations, ProcessEvent, RemedyDuplicates, Reconcile, Prune)
 # Kinds that carry no row: beat sends them, and any number of them at once is harmless.
 SWEEP_KIND = "ledger.sweep"

@@ -1,4 +1,4 @@
-"""Our connections to Redis or Valkey: quick to give up, since nothing of ours depends on them (W4)."""
+"""Connections to Redis or Valkey that give up quickly: no result depends on Redis, only the time that it takes."""
 
 import redis
 from redis.backoff import NoBackoff
@@ -6,16 +6,16 @@ from redis.retry import Retry
 
 from billing.errors import ConfigurationError
 
-# redis-py 8 by itself tries four times over several seconds: a request must not hang for a wake-up. One more try at
-# once finds a server that was restarted; 1 s of silence is a hung server (a slow one takes milliseconds), and asking
-# that one again would only double the time.
+# By default redis-py 8 tries four times over several seconds: too long for a request. One retry at once reaches a
+# server that was restarted. 1 s without an answer is a hung server (a slow one takes milliseconds), and a retry there
+# would double the time.
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 1.0
 
 
 def connect_redis(url: str, *, blocks_seconds: float = 0) -> "redis.Redis":
-    """A client with a connection pool; connects at first use. Its calls may block for so long on purpose.
+    """A client with a connection pool, which connects at first use. Raises ConfigurationError.
 
-    Raises ConfigurationError.
+    `blocks_seconds`: how long its calls may block on purpose, such as a blocking pop.
     """
     try:
         return redis.Redis.from_url(

@@ -1,6 +1,6 @@
-"""Services: everything that flows are handed, built once per process. The only place that chooses.
+"""Services: the collaborators that every flow is handed, built once per process.
 
-The web runs without a Stripe key (`stripe` is None there): it records, wakes and reads.
+Implementations are chosen here and nowhere else. The web has no Stripe key, so its `stripe` is None (0014).
 """
 
 from dataclasses import dataclass, field
@@ -37,12 +37,12 @@ class Services:
 
     @cached_property
     def notifier(self) -> Notifier:
-        """Where changes go. Chosen where it is used: only workers import the application's handlers."""
+        """The way to the application. Built at first use: only workers import the application's handlers."""
         return _notifier(self.settings)
 
 
 def build_services(settings: Settings) -> Services:
-    """Wire the real things. Opens no connection yet. Raises ConfigurationError."""
+    """Build the services from the settings, without opening a connection. Raises ConfigurationError."""
     clock = SystemClock()
     client = connect_redis(settings.redis_url)
     return Services(
@@ -58,10 +58,10 @@ def build_services(settings: Settings) -> Services:
 
 
 def bound_stripe(services: Services, *, why: str) -> StripeGateway:
-    """Stripe, once the ledger has its tables and belongs to the key's account; `why` it is needed is for the operator.
+    """The gateway, once the ledger has its tables and belongs to the key's account.
 
-    With another account's key every customer would look gone. Raises ConfigurationError; TransientError when Stripe or
-    the ledger does not answer.
+    With another account's key every customer would look deleted. `why` ends the sentence that asks for a key. Raises
+    ConfigurationError, and TransientError when Stripe or the ledger does not answer.
     """
     if services.stripe is None:
         raise ConfigurationError(f"STRIPE_API_KEY is not set. Set it: {why}")

@@ -1,7 +1,7 @@
 """Settings: read once from the environment, `*_FILE` secrets, `.env` and a running `onelane dev`.
 
-Nonsense stops the start with one line that says what to set (OPS-1). Secrets are `SecretStr`, so that
-printing a `Settings` shows none of them.
+A wrong value stops the start with one line that says what to set (OPS-1). Secrets are `SecretStr`, so that printing a
+`Settings` shows none of them.
 """
 
 import json
@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from billing.errors import ConfigurationError
 
-DEV_STATE = Path("var/dev.json")  # what a running `onelane dev` tells the commands beside it
+DEV_STATE = Path("var/dev.json")  # written by a running `onelane dev` for the commands in its folder
 Origins = Annotated[tuple[str, ...], NoDecode]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
@@ -56,12 +56,12 @@ class Settings(BaseSettings):
     customer_lock_seconds: int = Field(30, ge=5, le=300)
     rate_limit_checkouts: str = "30/minute"
     rate_limit_reads: str = "300/minute"
-    # Ten eager readers behind one address: offices and phone networks share theirs.
+    # Ten users at RATE_LIMIT_READS: offices and mobile networks share one address.
     rate_limit_addresses: str = "3000/minute"
     trusted_proxies: int = Field(0, ge=0, le=10)
     webhook_max_bytes: int = Field(1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     retention_days: int = Field(30, ge=1, le=3650)
-    # 40: longer than Stripe lists its events, or reconciling would take a pruned one for one that never came.
+    # 40: longer than Stripe lists events (30), else reconciling takes a pruned event for a lost one.
     retention_rows_days: int = Field(365, ge=40, le=36_500)
 
     app_webhook_url: str | None = None
@@ -145,7 +145,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings. Raises ConfigurationError with one line for the first thing that is wrong."""
+    """Read the settings. Raises ConfigurationError with one line for the first wrong one."""
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -180,7 +180,7 @@ class _Files(PydanticBaseSettingsSource):
 
 
 class _RunningDev(PydanticBaseSettingsSource):
-    """What the `onelane dev` that runs in this folder uses: its ledger, its Valkey, its sandbox."""
+    """The settings of the `onelane dev` that runs in this folder: its ledger, its Valkey, its sandbox."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         return None, field_name, False
@@ -188,7 +188,7 @@ class _RunningDev(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         try:
             state = json.loads(DEV_STATE.read_text("utf-8"))
-            os.kill(int(state["pid"]), 0)  # signal 0: is it still there?
+            os.kill(int(state["pid"]), 0)  # signal 0: does the process exist?
         except (OSError, ValueError, KeyError, TypeError):
             return {}
         return {name.lower(): value for name, value in state["settings"].items()}

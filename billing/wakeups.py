@@ -1,7 +1,7 @@
-"""The doorbell: a worker that answered a checkout wakes the web request that waits for it.
+"""Wake-ups: a worker that has answered a checkout or operation wakes the web request that waits for it.
 
-A push and a blocking pop, kept for a minute, so that ringing first and waiting second works too. It says
-only "look at the row now": a lost ring costs the waiter one poll interval, never an answer.
+A push and a blocking pop. The token is kept for a minute, so a request may wait after the push, too. It says only
+"read the row now": a lost wake-up costs one poll interval, never an answer.
 """
 
 import threading
@@ -17,30 +17,29 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 KEEP_SECONDS = 60  # longer than any wait (20 s), short enough that nothing piles up
-POLL_SECONDS = 1.0  # how late a waiter may be when its ring was lost
-POLL_ONLY_SECONDS = 0.25  # and while there are no rings
-# A bell that did not answer is not asked again for so long: a hung Redis takes up to 2 s to say nothing, and a waiter
-# who asks it once more is late by as much.
-POLLING_SECONDS = 5.0
+POLL_SECONDS = 1.0  # the delay of a request whose wake-up was lost
+POLL_ONLY_SECONDS = 0.25  # the interval while no wake-ups can be expected
+# 5 s without Redis after it did not answer: each further call to a hung Redis delays its request by up to 2 s.
+UNAVAILABLE_SECONDS = 5.0
 
 
 class Wakeups(Protocol):
-    """Wakes whoever waits for an id."""
+    """Wakes the requests that wait for an id."""
 
     def wake(self, ids: Iterable[str]) -> None:
-        """Wake the waiters of these ids, now or when they come."""
+        """Wake the requests that wait for these ids, or will within KEEP_SECONDS. Never raises."""
 
     def wait(self, id_: str, seconds: float) -> None:
-        """Return when the id was rung, or after that many seconds."""
+        """Return when the id was woken, or after that many seconds. Never raises."""
 
     def available(self) -> bool:
-        """Whether the bell worked when it was last used; nothing is asked."""
+        """Whether wake-ups arrived when last used; no call is made."""
 
 
-def wait_while(pending: Callable[[T], bool], look: Callable[[], T], id_: str, *, wakeups: Wakeups, seconds: float) -> T:
-    """Look at once, on every ring and every POLL_SECONDS, until nothing is pending or the time is up. The last look."""
+def wait_while(pending: Callable[[T], bool], read: Callable[[], T], id_: str, *, wakeups: Wakeups, seconds: float) -> T:
+    """Read now, at each wake-up and every POLL_SECONDS, until `pending` is false or the time is up; the last value."""
     deadline = time.monotonic() + seconds
-    while pending(found := look()):
+    while pending(found := read()):
         left = deadline - time.monotonic()
         if left <= 0:
             break
@@ -49,15 +48,15 @@ def wait_while(pending: Callable[[T], bool], look: Callable[[], T], id_: str, *,
 
 
 class RedisWakeups:
-    """The doorbell between processes."""
+    """Wake-ups between processes."""
 
-    def __init__(self, client: "redis.Redis", *, prefix: str = "onelane:bell:") -> None:
+    def __init__(self, client: "redis.Redis", *, prefix: str = "onelane:wakeup:") -> None:
         self._client = client
         self._prefix = prefix
-        self._polling_until = 0.0
+        self._unavailable_until = 0.0
 
     def wake(self, ids: Iterable[str]) -> None:
-        """Push one token for each id, all in one round trip."""
+        """Push one token for each id, in one round trip."""
         try:
             with self._client.pipeline(transaction=False) as pipe:
                 for id_ in ids:
@@ -68,7 +67,7 @@ class RedisWakeups:
             log.warning("wakeups.unavailable", error=type(error).__name__)
 
     def wait(self, id_: str, seconds: float) -> None:
-        """Pop a token, blocking; with Redis down, sleep a moment instead, so that the caller polls."""
+        """Pop a token, blocking; while Redis is away sleep for a poll interval."""
         if not self.available():
             POLLING.wait(id_, seconds)
             return
@@ -76,26 +75,26 @@ class RedisWakeups:
         try:
             self._client.blpop([self._prefix + id_], timeout=max(seconds, 0.01))
         except RedisError:
-            self._polling_until = time.monotonic() + POLLING_SECONDS
+            self._unavailable_until = time.monotonic() + UNAVAILABLE_SECONDS
             POLLING.wait(id_, seconds - (time.monotonic() - started))
 
     def available(self) -> bool:
-        """False for DEAF_SECONDS after Redis did not answer."""
-        return time.monotonic() >= self._polling_until
+        """False for UNAVAILABLE_SECONDS after Redis did not answer."""
+        return time.monotonic() >= self._unavailable_until
 
 
 class Polling:
-    """The twin for who knows that nobody will ring: the row is looked at every DEAF_POLL_SECONDS."""
+    """The twin for a job that was not queued: no wake-up will come, so the row is read every POLL_ONLY_SECONDS."""
 
     def wake(self, ids: Iterable[str]) -> None:
-        """Nobody hears it."""
+        """Do nothing."""
 
     def wait(self, id_: str, seconds: float) -> None:
-        """Sleep a moment."""
+        """Sleep for a poll interval."""
         time.sleep(max(0.0, min(seconds, POLL_ONLY_SECONDS)))
 
     def available(self) -> bool:
-        """Never."""
+        """False."""
         return False
 
 
@@ -107,20 +106,20 @@ class LocalWakeups:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._rung: set[str] = set()
+        self._woken: set[str] = set()
 
     def wake(self, ids: Iterable[str]) -> None:
-        """Wake the waiters of this process."""
+        """Wake the requests of this process."""
         with self._changed:
-            self._rung.update(ids)
+            self._woken.update(ids)
             self._changed.notify_all()
 
     def wait(self, id_: str, seconds: float) -> None:
-        """Wait for a ring."""
+        """Wait for the id."""
         with self._changed:
-            self._changed.wait_for(lambda: id_ in self._rung, timeout=seconds)
-            self._rung.discard(id_)
+            self._changed.wait_for(lambda: id_ in self._woken, timeout=seconds)
+            self._woken.discard(id_)
 
     def available(self) -> bool:
-        """Always: it is here."""
+        """True."""
         return True

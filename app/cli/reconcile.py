@@ -18,7 +18,7 @@ from billing.clock import iso
 from billing.errors import StripeUnclear, TransientError
 from billing.logs import configure_logging
 from billing.maintenance.reconcile import reconcile
-from billing.maintenance.runs import Upkeep
+from billing.maintenance.runs import Run
 from billing.services import Services, bound_stripe, build_services
 from billing.settings import load_settings
 from billing.stripe_gateway import StripeGateway
@@ -74,7 +74,7 @@ def _run(
     dry: bool,
     stop: Callable[[], bool],
     progress: "Progress",
-) -> Upkeep:
+) -> Run:
     """To the end, past failures in passing. Raises TransientError when they last, or another one is at it."""
     for turn, wait in enumerate((*WAIT_SECONDS, 0)):
         again = turn > 0 and not dry  # what was begun is gone on with
@@ -114,7 +114,7 @@ class Progress:
         self._begun = time.monotonic()
         self._terminal = sys.stderr.isatty()
 
-    def show(self, row: Upkeep) -> None:
+    def show(self, row: Run) -> None:
         """Say how far it is."""
         if self._terminal and row.report:
             count = row.report["events"] + row.report["listed"] + row.report["compared"]
@@ -136,7 +136,7 @@ class Progress:
             click.echo("\r\033[K", nl=False, err=True)
 
 
-def _show(row: Upkeep, *, dry_run: bool) -> None:
+def _show(row: Run, *, dry_run: bool) -> None:
     found = row.report
     would = "would be " if dry_run else ""
     if row.unfinished:

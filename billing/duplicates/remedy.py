@@ -204,7 +204,7 @@ def _sync(customer_id: str, ctx: Context, *, remedy: Remedy | None = None, state
         stripe=ctx.stripe,
         clock=ctx.clock,
         catalog=ctx.catalog,
-        look_at_customer=False,
+        with_customer=False,
         then=settle,
     )
     return won

@@ -16,8 +16,8 @@ from billing.clock import Clock
 from billing.database import Database
 from billing.jobs import PRUNE_ROW
 from billing.maintenance import prune_store, runs
-from billing.maintenance.runs import Upkeep
-from billing.models import UpkeepPhase
+from billing.maintenance.runs import Run
+from billing.models import RunPhase
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +25,7 @@ INTERVAL = timedelta(days=1)
 PIECE = 1000  # rows looked at in one transaction: a few milliseconds, so that deliveries do not wait for it
 
 
-def is_due(row: Upkeep, now: datetime) -> bool:
+def is_due(row: Run, now: datetime) -> bool:
     """Once a day, and at once what was interrupted."""
     return row.unfinished or row.started_at is None or not row.started_at <= now < row.started_at + INTERVAL
 
@@ -38,7 +38,7 @@ def prune(
     row_days: int,
     when_due: bool = False,
     stop: Callable[[], bool] = lambda: False,
-) -> Upkeep | None:
+) -> Run | None:
     """Begin at the oldest row, or go on where it was interrupted, to the end or until `stop`; the row as it is then.
 
     None when somebody is at it, or with `when_due` when it is not time yet. Raises LedgerUnavailable.
@@ -54,7 +54,7 @@ def prune(
         return None
     if not row.unfinished or row.started_at is None:
         report = {"payloads": 0, "rows": 0}
-        row = dataclasses.replace(row, phase=UpkeepPhase.PRUNING, cursor=None, report=report, started_at=begun)
+        row = dataclasses.replace(row, phase=RunPhase.PRUNING, cursor=None, report=report, started_at=begun)
     assert row.started_at is not None, "it has just begun"
     payloads_before = row.started_at - timedelta(days=payload_days)
     rows_before = row.started_at - timedelta(days=row_days)
@@ -73,7 +73,7 @@ def prune(
             }
             row = dataclasses.replace(row, report=counts, cursor=None if piece.last is None else str(piece.last))
             if piece.last is None:
-                row = dataclasses.replace(row, phase=UpkeepPhase.IDLE, finished_at=clock.now())
+                row = dataclasses.replace(row, phase=RunPhase.IDLE, finished_at=clock.now())
             values = {name: getattr(row, name) for name in ("phase", "cursor", "report", "started_at", "finished_at")}
             if not runs.save(connection, row, now=clock.now(), **values):
                 return None  # another one has taken over, and lets go of the same

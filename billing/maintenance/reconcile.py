@@ -28,8 +28,8 @@ from billing.jobs import RECONCILE_ROW
 from billing.locks import Locks
 from billing.maintenance import reconcile_store, runs
 from billing.maintenance.reconcile_steps import COUNTS, LEFT_OFF, STEPS, Context, compared_to, save
-from billing.maintenance.runs import Upkeep
-from billing.models import UpkeepPhase
+from billing.maintenance.runs import Run
+from billing.models import RunPhase
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
 from billing.stripe_gateway.pace import Pace
@@ -48,7 +48,7 @@ INTERVAL, LONGEST_INTERVAL, SHARE = timedelta(minutes=3), timedelta(hours=1), 10
 FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=5), timedelta(minutes=5)
 
 
-def is_due(row: Upkeep, now: datetime) -> bool:
+def is_due(row: Run, now: datetime) -> bool:
     """Whether beat's reconciling has something to do: an unfinished run, or the next one."""
     if row.next_attempt_at is not None and now < row.next_attempt_at <= now + LONGEST_BACKOFF:
         return False
@@ -73,8 +73,8 @@ def reconcile(
     when_due: bool = False,
     stop: Callable[[], bool] = lambda: False,
     looks_per_second: float = 10.0,
-    shown: Callable[[Upkeep], None] = lambda _row: None,
-) -> Upkeep | None:
+    shown: Callable[[Run], None] = lambda _row: None,
+) -> Run | None:
     """Begin a run, or go on with the one that was interrupted, to its end or until `stop`; the row as it is then.
 
     `since` and `thorough` begin anew: from then, and with every subscription and customer. `dry` writes nothing. A look
@@ -115,7 +115,7 @@ def begin_with_everybody(connection: sa.Connection, *, clock: Clock) -> None:
     compares those as well who were fetched since it began, which whoever is at it would not know.
     """
     row, now = runs.read(connection, RECONCILE_ROW), clock.now()
-    early = row.thorough and row.phase in (UpkeepPhase.STRAYS, UpkeepPhase.EVENTS) and not _is_too_old(row, now)
+    early = row.thorough and row.phase in (RunPhase.STRAYS, RunPhase.EVENTS) and not _is_too_old(row, now)
     if early and runs.take_away(connection, row, started_at=now):
         return
     first = reconcile_store.bound_at(connection)
@@ -125,20 +125,20 @@ def begin_with_everybody(connection: sa.Connection, *, clock: Clock) -> None:
 # --- the run
 
 
-def _claim(ctx: Context) -> Upkeep | None:
+def _claim(ctx: Context) -> Run | None:
     if ctx.dry:
         with ctx.database.read() as connection:  # a look beside whoever is at it
             known = runs.read(connection, RECONCILE_ROW)
-        return Upkeep(RECONCILE_ROW, mark=known.mark)
+        return Run(RECONCILE_ROW, mark=known.mark)
     with ctx.database.write() as connection:
         return runs.claim(connection, RECONCILE_ROW, token=str(uuid.uuid4()), now=ctx.clock.now())
 
 
-def _is_too_old(row: Upkeep, now: datetime) -> bool:
+def _is_too_old(row: Run, now: datetime) -> bool:
     return row.since is None or row.since < now - TOO_OLD
 
 
-def _begin(row: Upkeep, ctx: Context, *, since: datetime | None, thorough: bool) -> Upkeep:
+def _begin(row: Run, ctx: Context, *, since: datetime | None, thorough: bool) -> Run:
     """From the mark less an hour. Before the first run nothing was missed that is older than the ledger itself."""
     with ctx.database.read() as connection:
         first = reconcile_store.bound_at(connection)
@@ -146,7 +146,7 @@ def _begin(row: Upkeep, ctx: Context, *, since: datetime | None, thorough: bool)
 
 
 def _beginning(
-    row: Upkeep, first: datetime | None, now: datetime, *, since: datetime | None, thorough: bool
+    row: Run, first: datetime | None, now: datetime, *, since: datetime | None, thorough: bool
 ) -> dict[str, Any]:
     """What the row of a run that begins holds."""
     unread = row.mark - OVERLAP if row.mark else (first or now) - BEFORE_FIRST
@@ -157,7 +157,7 @@ def _beginning(
         log.error("reconcile.gap", since=since.isoformat(), mark=row.mark and row.mark.isoformat())
     report: dict[str, Any] = {"gap": gap, **dict.fromkeys(COUNTS, 0), "drift": [], LEFT_OFF: compared_to(row)}
     return {
-        "phase": UpkeepPhase.STRAYS,
+        "phase": RunPhase.STRAYS,
         "cursor": None,
         "thorough": thorough or gap or (row.unfinished and row.thorough),  # what that one was for is still to be done
         "report": report,
@@ -167,20 +167,20 @@ def _beginning(
     }
 
 
-def _finish(row: Upkeep) -> None:
+def _finish(row: Run) -> None:
     counts = {what: row.report[what] for what in COUNTS}
     for what in ("found", "strays", "drifted"):
         FOUND.labels(what).inc(counts[what])
     log.info("reconcile.finished", gap=row.report["gap"], since=row.since and row.since.isoformat(), **counts)
 
 
-def _let_go(row: Upkeep, ctx: Context) -> None:
+def _let_go(row: Run, ctx: Context) -> None:
     if not ctx.dry:
         with ctx.database.write() as connection:
             runs.let_go(connection, row, failures=0, next_attempt_at=None, error=None)
 
 
-def _note_failure(row: Upkeep, error: OnelaneError, ctx: Context) -> None:
+def _note_failure(row: Run, error: OnelaneError, ctx: Context) -> None:
     log.warning("reconcile.postponed", phase=row.phase.value, error=error.code, reason=error.sentence)
     if ctx.dry:
         return

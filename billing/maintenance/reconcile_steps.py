@@ -24,8 +24,8 @@ from billing.ids import CUSTOMER, id_like
 from billing.jobs import ProcessEvent, RemedyDuplicates
 from billing.locks import Locks
 from billing.maintenance import reconcile_store, runs
-from billing.maintenance.runs import Upkeep
-from billing.models import EventStatus, UpkeepPhase
+from billing.maintenance.runs import Run
+from billing.models import EventStatus, RunPhase
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.projection import Change, belongs, changed_fields
@@ -60,7 +60,7 @@ class Context:
     dry: bool
 
 
-def save(row: Upkeep, ctx: Context, **values: Any) -> Upkeep:
+def save(row: Run, ctx: Context, **values: Any) -> Run:
     """Commit a step; StaleWrite where the claim is another's by now."""
     if ctx.dry:
         return dataclasses.replace(row, **values)
@@ -68,20 +68,20 @@ def save(row: Upkeep, ctx: Context, **values: Any) -> Upkeep:
         return saved(connection, row, ctx, **values)
 
 
-def saved(connection: sa.Connection, row: Upkeep, ctx: Context, **values: Any) -> Upkeep:
+def saved(connection: sa.Connection, row: Run, ctx: Context, **values: Any) -> Run:
     if not runs.save(connection, row, now=ctx.clock.now(), **values):
         raise StaleWrite("Another worker has taken over the reconciling.")
     return dataclasses.replace(row, **values)
 
 
-def _counted(row: Upkeep, **more: int) -> dict[str, Any]:
+def _counted(row: Run, **more: int) -> dict[str, Any]:
     return {**row.report, **{what: row.report.get(what, 0) + number for what, number in more.items()}}
 
 
 # --- 1 strays
 
 
-def _look_for_strays(row: Upkeep, ctx: Context) -> Upkeep:
+def _look_for_strays(row: Run, ctx: Context) -> Run:
     """Whom a session may bill that nobody will look at again; expiring is the checkout protocol's."""
     ctx.pace()
     listed = ctx.stripe.list_open_sessions(created_since=ctx.stripe.now() - LOOK_BACK)
@@ -105,13 +105,13 @@ def _look_for_strays(row: Upkeep, ctx: Context) -> Upkeep:
             log.warning("strays.refused", customer_id=customer_id, reason=refused.sentence)
         row = save(row, ctx)
     report = _counted(row, strays=len(strays), failed=failed)
-    return save(row, ctx, phase=UpkeepPhase.EVENTS, cursor=None, report=report)
+    return save(row, ctx, phase=RunPhase.EVENTS, cursor=None, report=report)
 
 
 # --- 2 events
 
 
-def _read_page(row: Upkeep, ctx: Context) -> Upkeep:
+def _read_page(row: Run, ctx: Context) -> Run:
     """One page: what the ledger lacks is recorded, in one transaction with the place of the page."""
     assert row.since is not None, "a run has a beginning"
     ctx.pace()
@@ -125,7 +125,7 @@ def _read_page(row: Upkeep, ctx: Context) -> Upkeep:
     events = [
         one for one in page.items if action_for(str(one.get("type"))) and one.get("created", 0) <= until.timestamp()
     ]
-    done = {"phase": UpkeepPhase.OBJECTS if row.thorough else UpkeepPhase.CUSTOMERS, "cursor": None}
+    done = {"phase": RunPhase.OBJECTS if row.thorough else RunPhase.CUSTOMERS, "cursor": None}
     place: dict[str, Any] = {"cursor": page.items[-1]["id"]} if page.has_more else done
     if not page.has_more:
         place["mark"] = max(row.mark or until, until)
@@ -166,7 +166,7 @@ def _wake(kept: Sequence[tuple[int, EventStatus]], fresh: Sequence[NewEvent], ct
 # --- 3 objects
 
 
-def _list_objects(row: Upkeep, ctx: Context) -> Upkeep:
+def _list_objects(row: Run, ctx: Context) -> Run:
     """One page of the account's subscriptions: ours may be of customers of whom we never heard."""
     ctx.pace()
     page = ctx.stripe.page_subscriptions(after=row.cursor)
@@ -174,14 +174,14 @@ def _list_objects(row: Upkeep, ctx: Context) -> Upkeep:
     with ctx.database.read() as connection:
         unknown = reconcile_store.unknown_customers(connection, ours)
     row = _compare(unknown, row, ctx)
-    place = {"cursor": page.items[-1]["id"]} if page.has_more else {"cursor": None, "phase": UpkeepPhase.CUSTOMERS}
+    place = {"cursor": page.items[-1]["id"]} if page.has_more else {"cursor": None, "phase": RunPhase.CUSTOMERS}
     return save(row, ctx, report=_counted(row, listed=len(page.items)), **place)
 
 
 # --- 4 customers
 
 
-def _compare_some(row: Upkeep, ctx: Context) -> Upkeep:
+def _compare_some(row: Run, ctx: Context) -> Run:
     """Those of our customers who were not fetched for long: their events may never have been made.
 
     By id, from where the last run had to leave off to the last one, and then from the first one: so that everybody has
@@ -201,17 +201,17 @@ def _compare_some(row: Upkeep, ctx: Context) -> Upkeep:
         return save(row, ctx, cursor=None, report={**row.report, LEFT_OFF: None})
     else:
         after = None
-    ended = {"phase": UpkeepPhase.IDLE, "cursor": None, "finished_at": ctx.clock.now()}
+    ended = {"phase": RunPhase.IDLE, "cursor": None, "finished_at": ctx.clock.now()}
     return save(row, ctx, report={**row.report, LEFT_OFF: after}, **ended)
 
 
-def compared_to(row: Upkeep) -> str | None:
+def compared_to(row: Run) -> str | None:
     """The last customer of this run who was compared, or before it has come to them, of one that did not end."""
-    place = row.cursor if row.phase is UpkeepPhase.CUSTOMERS else None
+    place = row.cursor if row.phase is RunPhase.CUSTOMERS else None
     return place or row.report.get(LEFT_OFF)
 
 
-def _compare(customer_ids: Sequence[str], row: Upkeep, ctx: Context) -> Upkeep:
+def _compare(customer_ids: Sequence[str], row: Run, ctx: Context) -> Run:
     """Sync them, which is comparing and repairing in one; what differed is in the report, without a value of it."""
     drift, failed = list(row.report["drift"]), 0
     drifted = 0
@@ -240,15 +240,15 @@ def _differences(customer_id: str, ctx: Context) -> Sequence[Change]:
         return compare_customer(customer_id, **whose)
     return sync_customer(
         customer_id,
-        ask_for_money=ctx.catalog.access.depends_on_money,
+        with_payment_status=ctx.catalog.access.depends_on_payment,
         on_duplicates=lambda incident_id: ctx.queue.send(RemedyDuplicates(incident_id)),
         **whose,
     )
 
 
-STEPS: Mapping[UpkeepPhase, Callable[[Upkeep, Context], Upkeep]] = {
-    UpkeepPhase.STRAYS: _look_for_strays,
-    UpkeepPhase.EVENTS: _read_page,
-    UpkeepPhase.OBJECTS: _list_objects,
-    UpkeepPhase.CUSTOMERS: _compare_some,
+STEPS: Mapping[RunPhase, Callable[[Run, Context], Run]] = {
+    RunPhase.STRAYS: _look_for_strays,
+    RunPhase.EVENTS: _read_page,
+    RunPhase.OBJECTS: _list_objects,
+    RunPhase.CUSTOMERS: _compare_some,
 }

@@ -15,7 +15,7 @@ import structlog
 
 from billing.clock import Clock
 from billing.database import Database
-from billing.errors import NobodyWorks, ReplayUnderWay, StaleWrite
+from billing.errors import NoWorker, ReplayRunning, StaleWrite
 from billing.jobs import ProcessEvent
 from billing.maintenance import replay_store
 from billing.maintenance.replay_store import Count, EventFilter, SetBack
@@ -87,7 +87,7 @@ def replay_many(
 ) -> Replayed:
     """Replay what was counted. `progress` hears the size of each batch; `stop` is asked between two looks.
 
-    Raises ReplayUnderWay, NobodyWorks, StaleWrite (another replay took our place) and LedgerUnavailable.
+    Raises ReplayRunning, NoWorker, StaleWrite (another replay took our place) and LedgerUnavailable.
     """
     replay_id = _begin(chosen, found, reason=reason, database=database, clock=clock)
     after, replayed, ended, waiting = 0, 0, ReplayState.STOPPED, [0]
@@ -123,7 +123,7 @@ def _begin(chosen: EventFilter, found: Count, *, reason: str, database: Database
         other = None if replay_id else replay_store.read_running(connection)
     if replay_id is None:
         how_far = f"{other['replayed']} of {other['counted']} events so far; {other['reason']}" if other else "ending"
-        raise ReplayUnderWay(f"A replay runs already ({how_far}). Let it end, or stop it.")
+        raise ReplayRunning(f"A replay runs already ({how_far}). Let it end, or stop it.")
     return replay_id
 
 
@@ -154,5 +154,5 @@ def _until_taken(
             return  # the next batch finds out
         quiet = quiet + LOOK_SECONDS if len(left) == len(ids) else 0.0
         if quiet >= GIVE_UP_SECONDS:
-            raise NobodyWorks("No worker takes the events that were set back. Start one, and replay the rest.")
+            raise NoWorker("No worker takes the events that were set back. Start one, and replay the rest.")
         ids = left

@@ -13,18 +13,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.database import insert_new
-from billing.models import UpkeepPhase, upkeep
+from billing.models import RunPhase, maintenance_runs
 
 # 60 s: two tries of a call at its 10 s timeout, three times over; a killed one's work waits for no longer.
 LEASE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class Upkeep:
+class Run:
     """A row of `upkeep`."""
 
     id: int
-    phase: UpkeepPhase = UpkeepPhase.IDLE
+    phase: RunPhase = RunPhase.IDLE
     cursor: str | None = None
     thorough: bool = False
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -42,67 +42,73 @@ class Upkeep:
     @property
     def unfinished(self) -> bool:
         """Whether a run has begun and not come to its end."""
-        return self.phase is not UpkeepPhase.IDLE
+        return self.phase is not RunPhase.IDLE
 
 
-_COLUMNS = [upkeep.c[name] for name in Upkeep.__slots__]
+_COLUMNS = [maintenance_runs.c[name] for name in Run.__slots__]
 _FREE = {"claim": None, "claimed_until": None, "failures": 0, "next_attempt_at": None, "error": None}
 
 
-def read(connection: sa.Connection, row_id: int) -> Upkeep:
+def read(connection: sa.Connection, row_id: int) -> Run:
     """The row, also where it was never written."""
-    row = connection.execute(sa.select(*_COLUMNS).where(upkeep.c.id == row_id)).first()
-    return Upkeep(row_id) if row is None else _upkeep(row)
+    row = connection.execute(sa.select(*_COLUMNS).where(maintenance_runs.c.id == row_id)).first()
+    return Run(row_id) if row is None else _run(row)
 
 
 def mark_age_seconds(connection: sa.Connection, now: datetime) -> float:
     """How far behind Stripe's events have been read; 0 before the first time."""
-    mark = connection.scalar(sa.select(sa.func.max(upkeep.c.mark)))
+    mark = connection.scalar(sa.select(sa.func.max(maintenance_runs.c.mark)))
     return 0.0 if mark is None else max(0.0, (now - mark).total_seconds())
 
 
-def claim(connection: sa.Connection, row_id: int, *, token: str, now: datetime) -> Upkeep | None:
+def claim(connection: sa.Connection, row_id: int, *, token: str, now: datetime) -> Run | None:
     """Take the row unless somebody is at it; None when somebody is."""
-    insert_new(connection, upkeep, {"id": row_id, "report": {}})
+    insert_new(connection, maintenance_runs, {"id": row_id, "report": {}})
     free = sa.or_(
-        upkeep.c.claim.is_(None),
-        upkeep.c.claimed_until <= now,
-        upkeep.c.claimed_until > now + 2 * LEASE,  # by a clock that was ahead: not to be waited for
+        maintenance_runs.c.claim.is_(None),
+        maintenance_runs.c.claimed_until <= now,
+        maintenance_runs.c.claimed_until > now + 2 * LEASE,  # by a clock that was ahead: not to be waited for
     )
-    own = sa.update(upkeep).where(upkeep.c.id == row_id, free).values(claim=token, claimed_until=now + LEASE)
+    own = (
+        sa.update(maintenance_runs)
+        .where(maintenance_runs.c.id == row_id, free)
+        .values(claim=token, claimed_until=now + LEASE)
+    )
     row = connection.execute(own.returning(*_COLUMNS)).first()
-    return None if row is None else _upkeep(row)
+    return None if row is None else _run(row)
 
 
-def save(connection: sa.Connection, row: Upkeep, *, now: datetime, **values: Any) -> bool:
+def save(connection: sa.Connection, row: Run, *, now: datetime, **values: Any) -> bool:
     """Change the row and renew the lease; False when the claim is not ours any more."""
     return _change(connection, row, claimed_until=now + LEASE, **values)
 
 
-def let_go(connection: sa.Connection, row: Upkeep, **values: Any) -> bool:
+def let_go(connection: sa.Connection, row: Run, **values: Any) -> bool:
     """Give the claim back, with whatever else is to be noted."""
     return _change(connection, row, claim=None, claimed_until=None, **values)
 
 
 def begin_anew(connection: sa.Connection, row_id: int, **values: Any) -> None:
     """Change the row whoever is at it: their claim is lost with this, and what they save after it."""
-    insert_new(connection, upkeep, {"id": row_id, "report": {}})
-    connection.execute(sa.update(upkeep).where(upkeep.c.id == row_id).values(**_FREE, **values))
+    insert_new(connection, maintenance_runs, {"id": row_id, "report": {}})
+    connection.execute(sa.update(maintenance_runs).where(maintenance_runs.c.id == row_id).values(**_FREE, **values))
 
 
-def take_away(connection: sa.Connection, row: Upkeep, **values: Any) -> bool:
+def take_away(connection: sa.Connection, row: Run, **values: Any) -> bool:
     """Like `begin_anew`, but only while the row is still in that phase of that kind of run; whether it was."""
-    same = sa.update(upkeep).where(
-        upkeep.c.id == row.id, upkeep.c.phase == row.phase, upkeep.c.thorough.is_(row.thorough)
+    same = sa.update(maintenance_runs).where(
+        maintenance_runs.c.id == row.id,
+        maintenance_runs.c.phase == row.phase,
+        maintenance_runs.c.thorough.is_(row.thorough),
     )
     return connection.execute(same.values(**_FREE, **values)).rowcount == 1
 
 
-def _change(connection: sa.Connection, row: Upkeep, **values: Any) -> bool:
-    mine = sa.update(upkeep).where(upkeep.c.id == row.id, upkeep.c.claim == row.claim)
+def _change(connection: sa.Connection, row: Run, **values: Any) -> bool:
+    mine = sa.update(maintenance_runs).where(maintenance_runs.c.id == row.id, maintenance_runs.c.claim == row.claim)
     return connection.execute(mine.values(**values)).rowcount == 1
 
 
-def _upkeep(row: sa.Row[Any]) -> Upkeep:
+def _run(row: sa.Row[Any]) -> Run:
     values = dict(row._mapping)
-    return Upkeep(**values | {"phase": UpkeepPhase(values["phase"])})
+    return Run(**values | {"phase": RunPhase(values["phase"])})

@@ -1,7 +1,7 @@
-"""The ledger's tables and their states, gathered from this folder: others import from here.
+"""The ledger's tables and their states; other packages import them from here.
 
-Whoever adds a table adds it here too, for the migrations see only what is gathered. They create the schema;
-`tests/billing/test_migrations.py` holds both together.
+A new table must be added here, too: migrations see only these. `tests/billing/test_migrations.py` compares the migrated
+schema with these tables.
 """
 
 from billing.models.columns import Json, UtcTime, metadata
@@ -22,12 +22,12 @@ from billing.models.webhook import (
     EventSource,
     EventStatus,
     ReplayState,
-    UpkeepPhase,
+    RunPhase,
     events,
     installation,
+    maintenance_runs,
     replayed_events,
     replays,
-    upkeep,
 )
 
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
     "OperationStatus",
     "RemedyState",
     "ReplayState",
-    "UpkeepPhase",
+    "RunPhase",
     "UtcTime",
     "attempts",
     "checkouts",
@@ -49,6 +49,7 @@ __all__ = [
     "incidents",
     "installation",
     "lanes",
+    "maintenance_runs",
     "metadata",
     "operations",
     "outbox",
@@ -58,5 +59,4 @@ __all__ = [
     "replayed_events",
     "replays",
     "subscriptions",
-    "upkeep",
 ]

@@ -1,7 +1,4 @@
-"""What every table is made of: the kinds of columns, and the metadata that gathers the tables.
-
-Times are aware UTC (`UtcTime`), ids are Stripe's or ours as text.
-"""
+"""Column types, and the metadata of all tables. Times are aware UTC (`UtcTime`); ids are text, Stripe's or ours."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +14,7 @@ class UtcTime(sa.TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Refuse naive times; hand SQLite the UTC wall time."""
+        """Refuse naive times; give SQLite the UTC time without a zone."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -26,7 +23,7 @@ class UtcTime(sa.TypeDecorator[datetime]):
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Give every time back as aware UTC."""
+        """Return every time as aware UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

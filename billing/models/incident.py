@@ -1,4 +1,4 @@
-"""What a person has to look at, and what DUPLICATE_POLICY=cancel_newest does about it by itself."""
+"""Incidents, which a person has to look at, and remedies, by which DUPLICATE_POLICY=cancel_newest resolves them."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ from billing.models.columns import BigId, Json, ShortText, metadata, time_column
 
 
 class RemedyState(StrEnum):
-    """planned -> canceled -> refunded | nothing_to_refund; planned -> dropped when it is no longer called for."""
+    """planned -> canceled -> refunded | nothing_to_refund; planned -> dropped when it is no longer needed."""
 
     PLANNED = "planned"
     CANCELED = "canceled"
@@ -17,7 +17,7 @@ class RemedyState(StrEnum):
     DROPPED = "dropped"
 
 
-# What a person has to look at; at most one open row for each customer, product and kind.
+# At most one open row for each customer, product and kind.
 incidents = sa.Table(
     "incidents",
     metadata,
@@ -28,7 +28,7 @@ incidents = sa.Table(
     sa.Column("detail", Json, nullable=False),
     time_column("opened_at", nullable=False),
     time_column("resolved_at"),
-    sa.Column("reason", sa.Text),  # why it is still open, where we tried to mend it
+    sa.Column("reason", sa.Text),  # why a remedy left it open
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
     time_column("next_attempt_at"),  # a remedy is not tried before this; NULL is now
     sa.Index(
@@ -42,7 +42,7 @@ incidents = sa.Table(
     ),
 )
 
-# What DUPLICATE_POLICY=cancel_newest does about one subscription, written ahead of every call that changes something.
+# The cancellation and refunds of one subscription, written before each call that changes something.
 remedies = sa.Table(
     "remedies",
     metadata,
@@ -51,8 +51,8 @@ remedies = sa.Table(
     sa.Column("customer_id", ShortText, nullable=False),
     sa.Column("product", ShortText, nullable=False),
     sa.Column("subscription_id", ShortText, nullable=False),  # the one to cancel
-    sa.Column("kept_id", ShortText, nullable=False),  # the one that stays, as it was planned
-    sa.Column("nonce", sa.String(36), nullable=False, unique=True),  # in the cancellation's comment: it was us
+    sa.Column("kept_id", ShortText, nullable=False),  # the one that stays, at planning
+    sa.Column("nonce", sa.String(36), nullable=False, unique=True),  # in the cancellation's comment: it is ours
     sa.Column("refund_key", sa.String(36), nullable=False),  # the idempotency key of its refunds
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("error", sa.Text),  # why its refund is refused
@@ -60,7 +60,7 @@ remedies = sa.Table(
     time_column("finished_at"),
     sa.Index("ix_remedies_incident_id_state", "incident_id", "state"),
     sa.Index("ix_remedies_customer_id_state", "customer_id", "state"),
-    sa.Index(  # one cancellation at a time for each customer: two that know nothing of each other could end both
+    sa.Index(  # one cancellation at a time for each customer: two at once could end both subscriptions
         "uq_remedies_planned",
         "customer_id",
         "product",

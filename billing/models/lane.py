@@ -1,4 +1,4 @@
-"""Users and their lanes, and what arrives in a lane: checkouts with the sessions made for them, and operations."""
+"""Users, their lanes, and the rows of a lane: checkouts, attempts and operations."""
 
 from enum import StrEnum
 
@@ -29,12 +29,12 @@ class CheckoutStatus(StrEnum):
 
 
 class AttemptOutcome(StrEnum):
-    """What became of an attempt's session, as Stripe said when it was last read."""
+    """How an attempt's session ended, as Stripe answered when it was last read."""
 
     COMPLETED = "completed"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"  # we expired it for a newer checkout
-    REFUSED = "refused"  # Stripe never made it
+    REFUSED = "refused"  # Stripe refused to create it
 
 
 class OperationStatus(StrEnum):
@@ -42,8 +42,8 @@ class OperationStatus(StrEnum):
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
-    REFUSED = "refused"  # it makes no sense for this user: no subscription, say
-    FAILED = "failed"  # Stripe said no
+    REFUSED = "refused"  # by us: it does not apply, for example without a subscription
+    FAILED = "failed"  # refused by Stripe
 
 
 # One Stripe customer per user, written ahead with its own key.
@@ -56,9 +56,9 @@ customers = sa.Table(
     sa.Column("parameters", Json, nullable=False),
     time_column("created_at", nullable=False),
     time_column("requested_at"),  # when the first POST with this key went out; NULL: none did
-    time_column("erased_at"),  # from here on nothing personal is taken in
+    time_column("erased_at"),  # from here on nothing personal is recorded
     sa.Column("erasure_reason", sa.Text),
-    time_column("erasure_finished_at"),  # everything personal was gone
+    time_column("erasure_finished_at"),  # everything personal was removed
 )
 
 # One lane per customer and product.
@@ -73,7 +73,7 @@ lanes = sa.Table(
     sa.Column("nonce", sa.String(36)),
     sa.Column("session_id", ShortText),
     sa.Column("last_number", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("erased", sa.Boolean, nullable=False, server_default=sa.false()),  # its user: nothing arrives any more
+    sa.Column("erased", sa.Boolean, nullable=False, server_default=sa.false()),  # its user was erased
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
     sa.Column("last_error", ShortText),  # the code of the last of them
     time_column("next_attempt_at"),  # "again later": not before this; NULL is now
@@ -87,7 +87,7 @@ attempts = sa.Table(
     metadata,
     sa.Column("nonce", sa.String(36), primary_key=True),
     sa.Column("lane_id", BigId, sa.ForeignKey("lanes.id"), nullable=False),
-    sa.Column("checkout_id", sa.String(40), nullable=False),  # whose request it was made for
+    sa.Column("checkout_id", sa.String(40), nullable=False),  # the checkout that it was created for
     sa.Column("idempotency_key", ShortText, nullable=False, unique=True),
     sa.Column("parameters", Json, nullable=False),  # exactly what is sent
     sa.Column("fingerprint", sa.String(64), nullable=False),  # of the request it answers
@@ -145,7 +145,7 @@ operations = sa.Table(
     sa.Column("body_hash", sa.String(64), nullable=False),  # of kind and request
     sa.Column("status", sa.String(20), nullable=False),
     sa.Column("version", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("subscription_id", ShortText),  # what it changes, once that was settled
+    sa.Column("subscription_id", ShortText),  # the one that it changes, once decided
     sa.Column("call", Json),  # the write that may be on its way to Stripe: name, target, parameters, key, planned_at
     sa.Column("sent", Json, nullable=False),  # the names of those that were answered
     sa.Column("failure", Json),  # {code, detail} that it will end with, while its traces are being removed

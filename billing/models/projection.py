@@ -1,10 +1,10 @@
-"""What a user has: subscriptions as last fetched from Stripe, trials, and the changes the application is to hear."""
+"""Subscriptions as last fetched from Stripe, product trials, and the changes to send to the application."""
 
 import sqlalchemy as sa
 
 from billing.models.columns import BigId, Json, ShortText, metadata, time_column
 
-# How far a Stripe customer's projection has come.
+# One row for each Stripe customer that was ever fetched.
 projections = sa.Table(
     "projections",
     metadata,
@@ -41,7 +41,7 @@ subscriptions = sa.Table(
     time_column("created_at", nullable=False),
 )
 
-# Access without a subscription, once for each user: whoever looks first begins it.
+# Access without a subscription, once for each user, begun by their first read.
 product_trials = sa.Table(
     "product_trials",
     metadata,
@@ -51,7 +51,7 @@ product_trials = sa.Table(
     time_column("ends_at", nullable=False),
 )
 
-# Changes that the application is to hear of, written with the projection in one transaction.
+# Changes to send to the application, written in the transaction of the projection.
 outbox = sa.Table(
     "outbox",
     metadata,

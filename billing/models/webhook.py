@@ -1,4 +1,4 @@
-"""What Stripe tells, and of which account: events as they came, replays of them, the upkeep that finds more."""
+"""The Stripe account of this ledger, its events as they came, replays, and maintenance runs."""
 
 from enum import StrEnum
 
@@ -18,7 +18,7 @@ class EventStatus(StrEnum):
 
 
 class EventSource(StrEnum):
-    """How an event came here."""
+    """How an event reached the ledger."""
 
     DELIVERED = "delivered"
     RECONCILED = "reconciled"  # read from Stripe's list: its delivery never came, or comes later as a duplicate
@@ -32,11 +32,11 @@ class ReplayState(StrEnum):
     STOPPED = "stopped"
 
 
-class UpkeepPhase(StrEnum):
-    """What an unfinished upkeep is at, in this order; pruning has one phase only."""
+class RunPhase(StrEnum):
+    """The phase of a maintenance run; those of reconciling in their order, and one of pruning."""
 
     IDLE = "idle"
-    STRAYS = "strays"
+    STRAYS = "strays"  # orphaned sessions
     EVENTS = "events"
     OBJECTS = "objects"
     CUSTOMERS = "customers"
@@ -62,11 +62,11 @@ events = sa.Table(
     sa.Column("livemode", sa.Boolean, nullable=False),
     sa.Column("event_id", ShortText, nullable=False),
     sa.Column("type", ShortText, nullable=False),
-    sa.Column("customer_id", ShortText),  # a hint from the payload: whose
+    sa.Column("customer_id", ShortText),  # a hint from the payload
     sa.Column("object_id", ShortText),
     sa.Column("status", sa.String(20), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("claim", sa.String(36)),  # who works on it, until claimed_until
+    sa.Column("claim", sa.String(36)),  # the worker that holds it, until claimed_until
     time_column("claimed_until"),
     time_column("next_attempt_at", nullable=False),
     time_column("created_at", nullable=False),  # Stripe's, one-second resolution: never used for ordering
@@ -81,18 +81,18 @@ events = sa.Table(
     sa.Index("ix_events_type", "type"),
 )
 
-# Every time that an operator had events worked again, and why.
+# One row for each time that an operator had events worked again.
 replays = sa.Table(
     "replays",
     metadata,
     sa.Column("id", BigId, primary_key=True),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("filter", Json, nullable=False),  # what was asked for, as the command line said it
+    sa.Column("filter", Json, nullable=False),  # as given on the command line
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("counted", sa.Integer, nullable=False),  # how many matched before it began
     sa.Column("replayed", sa.Integer, nullable=False, server_default="0"),  # how many it has set back
     time_column("started_at", nullable=False),
-    time_column("alive_until", nullable=False),  # its process is gone when this is over and it still runs
+    time_column("alive_until", nullable=False),  # a replay that still runs after this has lost its process
     time_column("finished_at"),
     sa.Index(  # one at a time: no event is set back by two operators at once
         "uq_replays_running",
@@ -114,21 +114,21 @@ replayed_events = sa.Table(
     time_column("replayed_at", nullable=False),
 )
 
-# What is done from time to time, one row each (see upkeep_ledger): how far it has come, and who is at it.
-upkeep = sa.Table(
+# Maintenance runs, one row each (jobs.RECONCILE_ROW, PRUNE_ROW): progress and claim. The table keeps its first name.
+maintenance_runs = sa.Table(
     "upkeep",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("phase", sa.String(20), nullable=False, server_default=UpkeepPhase.IDLE.value),
-    sa.Column("cursor", ShortText),  # where in the phase to go on
-    sa.Column("thorough", sa.Boolean, nullable=False, server_default=sa.false()),  # leave no customer out
-    sa.Column("report", Json, nullable=False),  # what this run, or the last one, has found
-    time_column("mark"),  # everything up to here was read, by Stripe's clock
-    time_column("since"),  # what this run reads
+    sa.Column("phase", sa.String(20), nullable=False, server_default=RunPhase.IDLE.value),
+    sa.Column("cursor", ShortText),  # where the phase continues
+    sa.Column("thorough", sa.Boolean, nullable=False, server_default=sa.false()),  # compare every customer
+    sa.Column("report", Json, nullable=False),  # the findings of this run, or of the last one
+    time_column("mark"),  # events up to here were read, in Stripe's time
+    time_column("since"),  # the range of this run
     time_column("until"),
     time_column("started_at"),
     time_column("finished_at"),
-    sa.Column("claim", sa.String(36)),  # who is at it, until claimed_until
+    sa.Column("claim", sa.String(36)),  # the process that holds it, until claimed_until
     time_column("claimed_until"),
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
     time_column("next_attempt_at"),

@@ -209,7 +209,7 @@ def _conclude(operation: Operation, step: Done | Refusal, customer_id: str | Non
         stripe=ctx.stripe,
         clock=ctx.clock,
         catalog=ctx.catalog,
-        look_at_customer=False,
+        with_customer=False,
         subscriptions=[operation.subscription_id] if operation.subscription_id else [],
         then=end,
         on_duplicates=lambda incident_id: ctx.queue.send(RemedyDuplicates(incident_id)),

@@ -1,7 +1,7 @@
-"""Access: may this user use what is sold, why, and until when. Pure.
+"""Access: whether a user may use the product, why, and until when. Pure.
 
-Decided by the catalog's rules from the subscriptions of our product as last fetched from Stripe, never from an event,
-a redirect or an invoice: so zero-amount invoices, trials and debits on their way come out as Stripe sees them.
+Decided by the catalog's rules from the subscriptions as last fetched from Stripe, never from an event, a redirect or
+an invoice. So free invoices, trials and pending debits count as they do at Stripe.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ DEFAULT = AccessRules()
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The decision; `until` is when a granted access ends as things stand, None when nothing ends it."""
+    """The decision. `until` is when a granted access ends as planned now; None when no end is planned."""
 
     granted: bool
     reason: str
@@ -32,7 +32,7 @@ def decide_access(
     *,
     trial_ends_at: datetime | None = None,
 ) -> Access:
-    """The best that any of the subscriptions gives (SUB-10 to SUB-15), else what is left of the product's trial."""
+    """The best that any subscription gives (SUB-10 to SUB-15), else what is left of the product trial."""
     chosen = choose(rows, now, rules)
     access = Access(False, "no_subscription") if chosen is None else _decide(chosen, now, rules)
     on_trial = trial_ends_at is not None and now < trial_ends_at and not any(has_begun(row.status) for row in rows)
@@ -40,8 +40,10 @@ def decide_access(
 
 
 def choose(rows: Sequence[Subscription], now: datetime, rules: AccessRules = DEFAULT) -> Subscription | None:
-    """The subscription that speaks for the user: one that grants before a live one, a live one before an ended one,
-    then the longest access, then the newest."""
+    """The subscription that decides: a granting one before a live one, a live one before an ended one.
+
+    Of equal ones, the longest access decides, then the newest.
+    """
     return max(rows, key=lambda row: _rank(row, now, rules), default=None)
 
 
@@ -100,7 +102,7 @@ def _by_status(row: Subscription, now: datetime, rules: AccessRules) -> Access:
 
 
 def _until_planned_end(row: Subscription, reason: str, now: datetime) -> Access:
-    """We may not have heard of the end yet: what was cancelled for a time is over at that time."""
+    """Grant until the planned end. Its event may not have come yet, so the time itself ends the access."""
     ends = _planned_end(row)
     return Access(True, reason, ends) if ends is None or now < ends else Access(False, "canceled")
 

@@ -1,8 +1,8 @@
-"""Fetching: what Stripe says about one customer now, side by side and with no transaction open.
+"""Fetch everything that Stripe has of one customer, with calls in parallel and no transaction open.
 
-Lists promise no read-after-write. A subscription that an event named, that a paid session made or that was live when
-we last looked, and that the list lacks, is fetched by its id: else a customer who has just paid would be without
-access until somebody looks again (SUB-22).
+Stripe's lists promise no read-after-write. A subscription that the list lacks is fetched by its id when an event named
+it, a paid session made it, or it was live at the last fetch. Without that, a customer who has just paid would have no
+access until the next sync (SUB-22).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,8 +22,8 @@ _OUTCOMES = {"complete": AttemptOutcome.COMPLETED, "expired": AttemptOutcome.EXP
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Stripe's answers of one round."""
+class Snapshot:
+    """Stripe's answers of one fetch."""
 
     subscriptions: Sequence[Json]
     deleted: bool | None  # None: not asked
@@ -35,26 +35,30 @@ def fetch(
     customer_id: str,
     *,
     stripe: StripeGateway,
-    look_at_customer: bool,
+    with_customer: bool,
     sessions: Iterable[str],
     expected: Iterable[str],
-) -> Seen:
-    """Everything of a customer, and these sessions. What does not exist is an answer, not an error (SUB-5)."""
+) -> Snapshot:
+    """The customer's subscriptions and schedules, and the outcomes of `sessions`.
+
+    `expected` are ids of subscriptions that the list should have. What Stripe does not know is an answer, not an error
+    (SUB-5). Raises the gateway's other errors.
+    """
     wanted = list(sessions)
     calls = [partial(or_none, stripe.list_subscriptions, customer_id)]
-    if look_at_customer:
+    if with_customer:
         calls.append(partial(or_none, stripe.get_customer, customer_id))
     calls += [partial(or_none, stripe.get_session, id_) for id_ in wanted]
     found, *others = stripe.in_parallel(*calls)
-    customer = others.pop(0) if look_at_customer else {}
+    customer = others.pop(0) if with_customer else {}
     gone = found is None or customer is None or bool(customer.get("deleted"))
     made = (id_like(SUBSCRIPTION, (session or {}).get("subscription")) for session in others)
     listed = list(found or [])
     if not gone:
         listed += fetch_missing(customer_id, {*expected, *filter(None, made)}, listed, stripe)
-    return Seen(
+    return Snapshot(
         subscriptions=listed,
-        deleted=gone if gone or look_at_customer else None,
+        deleted=gone if gone or with_customer else None,
         schedules=_fetch_schedules(listed, stripe),
         sessions=_outcomes(dict(zip(wanted, others, strict=True))),
     )
@@ -63,14 +67,15 @@ def fetch(
 def fetch_missing(
     customer_id: str, expected: Iterable[str], listed: Sequence[Json], stripe: StripeGateway
 ) -> list[Json]:
-    """The subscriptions that the list should have had, by id; another customer's is none of this projection's."""
-    missing = sorted(set(expected) - {str(one["id"]) for one in listed})
+    """The expected subscriptions that `listed` lacks, by id; those of another customer are left out."""
+    missing = sorted(set(expected) - {str(subscription["id"]) for subscription in listed})
     answers = stripe.in_parallel(*(partial(or_none, stripe.get_subscription, id_) for id_ in missing))
-    return [one for one in answers if one is not None and id_like(CUSTOMER, one.get("customer")) == customer_id]
+    found = [answer for answer in answers if answer is not None]
+    return [subscription for subscription in found if id_like(CUSTOMER, subscription.get("customer")) == customer_id]
 
 
 def or_none(call: Callable[[str], Any], id_: str) -> Any:
-    """The answer, or None where Stripe says that there is no such thing: 404, or 400 in a list's filter."""
+    """The answer of `call(id_)`; None where Stripe has no such object: 404, or 400 in a list's filter."""
     try:
         return call(id_)
     except StripeRefused as refused:
@@ -80,7 +85,7 @@ def or_none(call: Callable[[str], Any], id_: str) -> Any:
 
 
 def _fetch_schedules(subscriptions: Sequence[Json], stripe: StripeGateway) -> Mapping[str, Json]:
-    """The schedules of live subscriptions: they name the plan that comes next."""
+    """The schedules of live subscriptions, by id: they name the next plan."""
     live = [subscription for subscription in subscriptions if is_live(str(subscription.get("status")))]
     wanted = [id_ for id_ in map(schedule_of, live) if id_]
     if not wanted:

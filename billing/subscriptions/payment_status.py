@@ -1,9 +1,9 @@
-"""Money: whether what paid for the current period is disputed or was paid back, as Stripe says when asked.
+"""Whether the payment of the current period is disputed or refunded, as Stripe answers when asked.
 
-Asked only after an event about it, while one of them was so when we last looked, and by reconciling where the catalog
-makes access depend on it: it takes four requests for each subscription. Only the latest invoice is looked at: a
-renewal that was paid is a new payment, and an old one says nothing about the period in use. At a renewal Stripe names
-an invoice that nobody has paid yet, a draft for an hour: it says nothing, so what was seen before stays (SUB-61).
+It takes four requests for each subscription. So it is fetched only after an event about it, while the row says that
+the payment is disputed or refunded, and by reconciling where the catalog makes access depend on it.
+Only the latest invoice counts: an older payment says nothing about the period in use. At a renewal Stripe names a new
+invoice that is not paid yet, a draft for an hour. Until it is paid, the row stays as it was (SUB-61).
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from billing.catalog import Catalog
 from billing.ids import CHARGE, INVOICE, PAYMENT_INTENT, id_like
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
-from billing.subscriptions.projection import Money, belongs, is_live
+from billing.subscriptions.projection import PaymentStatus, belongs, is_live
 
 Json = Mapping[str, Any]
 
@@ -21,29 +21,36 @@ Json = Mapping[str, Any]
 DISPUTED = frozenset({"needs_response", "under_review", "lost"})
 
 
-def look_at_money(subscriptions: Iterable[Json], *, catalog: Catalog, stripe: StripeGateway) -> Mapping[str, Money]:
-    """By the ids of the live subscriptions of our product; those whose latest invoice is not paid are left out.
+def fetch_payment_status(
+    subscriptions: Iterable[Json], *, catalog: Catalog, stripe: StripeGateway
+) -> Mapping[str, PaymentStatus]:
+    """By subscription id, for the live subscriptions of our product whose latest invoice is paid.
 
-    Raises the gateway's errors; what is missing says no.
+    An object that Stripe does not have counts as not disputed and not refunded. Raises the gateway's errors.
     """
-    ours = (one for one in subscriptions if belongs(one, catalog) and is_live(str(one.get("status"))))
-    seen = ((str(one["id"]), _look(id_like(INVOICE, one.get("latest_invoice")), stripe)) for one in ours)
-    return {subscription_id: money for subscription_id, money in seen if money is not None}
+    found = {}
+    for subscription in subscriptions:
+        if belongs(subscription, catalog) and is_live(str(subscription.get("status"))):
+            status = _of_invoice(id_like(INVOICE, subscription.get("latest_invoice")), stripe)
+            if status is not None:
+                found[str(subscription["id"])] = status
+    return found
 
 
-def _look(invoice_id: str | None, stripe: StripeGateway) -> Money | None:
-    """None while nobody has paid it."""
+def _of_invoice(invoice_id: str | None, stripe: StripeGateway) -> PaymentStatus | None:
+    """None while the invoice is not paid."""
     if invoice_id is None or (or_none(stripe.get_invoice, invoice_id) or {}).get("status") != "paid":
         return None
     payments = or_none(stripe.list_invoice_payments, invoice_id) or []
-    charges = [charge for one in payments if one.get("status") == "paid" if (charge := _charge(one, stripe))]
-    disputed = [one for one in charges if one.get("disputed") and _is_disputed(str(one["id"]), stripe)]
-    refunded = [one for one in charges if one.get("refunded")]
-    return Money(disputed=bool(disputed), refunded=bool(refunded) and len(refunded) == len(charges))
+    paid = [payment for payment in payments if payment.get("status") == "paid"]
+    charges = [charge for payment in paid if (charge := _charge(payment, stripe))]
+    disputed = [charge for charge in charges if charge.get("disputed") and _is_disputed(str(charge["id"]), stripe)]
+    refunded = [charge for charge in charges if charge.get("refunded")]
+    return PaymentStatus(disputed=bool(disputed), refunded=bool(refunded) and len(refunded) == len(charges))
 
 
 def _charge(payment: Json, stripe: StripeGateway) -> Json | None:
-    """The charge behind a payment; one that was paid outside Stripe has none."""
+    """The charge of a payment; None for one that was made outside Stripe."""
     by = payment.get("payment") or {}
     charge_id = id_like(CHARGE, by.get("charge"))
     intent_id = id_like(PAYMENT_INTENT, by.get("payment_intent"))
@@ -54,5 +61,5 @@ def _charge(payment: Json, stripe: StripeGateway) -> Json | None:
 
 
 def _is_disputed(charge_id: str, stripe: StripeGateway) -> bool:
-    """`charge.disputed` stays true after a dispute was won; its status tells."""
-    return any(one.get("status") in DISPUTED for one in stripe.list_disputes(charge_id))
+    """`charge.disputed` stays true after a dispute was won, so the disputes' own status decides."""
+    return any(dispute.get("status") in DISPUTED for dispute in stripe.list_disputes(charge_id))

@@ -1,7 +1,6 @@
-"""The projection: what a Stripe subscription means to us. Pure.
+"""The projection: Stripe's plain dicts as rows of the table `subscriptions`, and the changes between two states. Pure.
 
-Stripe's plain dicts come in; rows for the table `subscriptions` and the changes between two states of it
-go out. Unknown fields are ignored, missing ones are None: Stripe's answer is never a reason to fail.
+Unknown fields are ignored, and missing ones are None: no answer of Stripe's raises.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 from billing.catalog import Catalog, Plan
 from billing.clock import add_months
 
-# A subscription in one of these is over; in any other state (also one that Stripe adds) it counts as live.
+# A subscription in one of these is over. In any other status, also in one that Stripe adds, it counts as live.
 ENDED = frozenset({"canceled", "incomplete_expired"})
 GRANTING = frozenset({"active", "trialing"})
 
@@ -45,14 +44,14 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
-class Money:
-    """What became of the payment of a subscription's latest invoice."""
+class PaymentStatus:
+    """Whether the payment of a subscription's latest invoice is disputed or refunded."""
 
     disputed: bool
     refunded: bool
 
 
-# What may be said of a subscription to the application, see specs/subscriptions.md.
+# The changes that are sent to the application; specs/subscriptions.md says when each occurs.
 CHANGES = frozenset(
     f"subscription.{word}"
     for word in ("created", "activated", "updated", "past_due", "unpaid", "paused", "canceled", "expired")
@@ -61,7 +60,7 @@ CHANGES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of one subscription between two syncs; `after` is None when Stripe no longer knows it."""
+    """The change of one subscription between two syncs; `after` is None when Stripe no longer knows it."""
 
     kind: str
     before: Subscription | None
@@ -81,7 +80,7 @@ def is_live(status: str) -> bool:
 
 
 def belongs(subscription: Mapping[str, Any], catalog: Catalog) -> bool:
-    """Whether it is of our product: it carries our tag, or has an item whose price the catalog sells (SUB-2)."""
+    """Whether the subscription is of our product: by our tag, or by an item whose price the catalog sells (SUB-2)."""
     metadata = subscription.get("metadata") or {}
     if metadata.get("type") == catalog.product:
         return True
@@ -96,12 +95,12 @@ def project(
     schedule: Mapping[str, Any] | None,
     before: Subscription | None,
     now: datetime,
-    money: Money | None = None,
+    payment: PaymentStatus | None = None,
 ) -> Subscription:
     """The row for a subscription as Stripe gives it (SUB-3).
 
-    One thing Stripe does not tell: since when it is past due. That is kept from the row before, or begins now. `money`
-    is None where it was not looked at: then that is kept, too.
+    Stripe does not say since when it is past due: that is kept from the row `before`, or begins now. `payment` is None
+    where it was not fetched: then the row's values are kept.
     """
     items = _items(subscription)
     item = next((item for item in items if catalog.plan_of_price(_price_id(item))), items[0] if items else {})
@@ -128,8 +127,8 @@ def project(
         past_due_since=since if status == "past_due" else None,
         created_at=_time(subscription.get("created")) or now,
         commitment_ends_at=_commitment_end(subscription, item, plan),
-        disputed=money.disputed if money else bool(before and before.disputed),
-        refunded=money.refunded if money else bool(before and before.refunded),
+        disputed=payment.disputed if payment else bool(before and before.disputed),
+        refunded=payment.refunded if payment else bool(before and before.refunded),
     )
 
 
@@ -139,7 +138,7 @@ def schedule_of(subscription: Mapping[str, Any]) -> str | None:
 
 
 def differences(before: Iterable[Subscription], after: Iterable[Subscription]) -> Sequence[Change]:
-    """What the application is to hear of: one change for each subscription of our product that differs (SUB-4)."""
+    """One change for each subscription of our product that differs (SUB-4), ordered by id."""
     old, new = ({row.subscription_id: row for row in rows} for rows in (before, after))
     changes = []
     for id_ in sorted(old.keys() | new.keys()):
@@ -151,19 +150,19 @@ def differences(before: Iterable[Subscription], after: Iterable[Subscription]) -
 
 
 def changed_fields(change: Change) -> list[str]:
-    """The names of the columns in which the two states differ; all of a state's existence where there is only one."""
+    """The names of the columns that differ; `missing` or `gone` where one side does not exist."""
     if change.before is None or change.after is None:
         return ["missing" if change.before is None else "gone"]
     return [name for name in Subscription.__slots__ if getattr(change.before, name) != getattr(change.after, name)]
 
 
 def _kind(was: Subscription | None, now: Subscription | None) -> str:
-    """The one word for a change, the most telling first."""
+    """The kind of a change, by the status before and after."""
     before, after = was.status if was else None, now.status if now else "canceled"
     if before == after:
         return "subscription.updated"
     if after in GRANTING:
-        # From trial to paid is no new access, only news.
+        # From trial to paid: access was granted before, too.
         return "subscription.updated" if before in GRANTING else "subscription.activated"
     if after in ENDED:
         return "subscription.canceled" if after == "canceled" else "subscription.expired"
@@ -173,15 +172,15 @@ def _kind(was: Subscription | None, now: Subscription | None) -> str:
 
 
 def has_begun(status: str) -> bool:
-    """Whether there is, or was, a subscription at all: before its first payment there is none."""
+    """Whether a subscription has ever begun: before its first payment it has not."""
     return status not in ("incomplete", "incomplete_expired")
 
 
 def _commitment_end(subscription: Mapping[str, Any], item: Mapping[str, Any], plan: Plan | None) -> datetime | None:
-    """Until when its buyer is bound: whole terms in calendar months from the billing cycle's anchor (SUB-67).
+    """The end of the commitment: whole terms in calendar months from the billing cycle's anchor (SUB-67).
 
-    From the anchor, not from the period's start: after a short month that is a day of the short month. What is free
-    binds nobody: the term begins when a trial ends, or when billing starts.
+    Not from the period's start, which after a short month is a day of that month. A free time binds no buyer: the term
+    begins when a trial ends or billing starts.
     """
     start = _time(item.get("current_period_start"))
     if plan is None or plan.commitment_months is None or start is None or not is_live(str(subscription.get("status"))):
@@ -189,7 +188,7 @@ def _commitment_end(subscription: Mapping[str, Any], item: Mapping[str, Any], pl
     if subscription.get("status") == "trialing":
         start = max(start, _time(subscription.get("trial_end")) or start)
     anchor = _time(subscription.get("billing_cycle_anchor")) or start
-    start = max(start, anchor)  # billing that starts later binds nobody before
+    start = max(start, anchor)  # no commitment before billing starts
     terms = max(0, (start.year - anchor.year) * 12 + start.month - anchor.month) // plan.commitment_months
     while (ends := add_months(anchor, terms * plan.commitment_months)) <= start:
         terms += 1
@@ -206,13 +205,13 @@ def _price_id(item: Mapping[str, Any]) -> str | None:
 
 
 def _id(value: object) -> str | None:
-    """An id, whether Stripe expanded its object or not."""
+    """The id, from an id or an expanded object."""
     found = value.get("id") if isinstance(value, Mapping) else value
     return found if isinstance(found, str) else None
 
 
 def _next_plan(schedule: Mapping[str, Any] | None, catalog: Catalog, *, current: str | None) -> str | None:
-    """The plan that a schedule's next phase brings, when it is another one."""
+    """The plan of the schedule's next phase, when it is another one."""
     if not schedule or schedule.get("status") not in ("active", "not_started"):
         return None
     phase = schedule.get("current_phase") or {}

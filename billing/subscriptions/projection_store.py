@@ -1,7 +1,7 @@
-"""The ledger of the projection: every SQL statement about Stripe's state as we last saw it.
+"""SQL of the projection: Stripe's state as last fetched, the outbox, and incidents.
 
-`advance` is the gate (LED-5): whoever read a generation before fetching may write only while it is still the
-same one, and the row it locks keeps the customer's other writers out until the transaction ends.
+`advance` is the gate (LED-5): a fetch is written only while the generation is still the one that was read before it.
+The row that `advance` locks keeps the customer's other writers out until the transaction ends.
 """
 
 import uuid
@@ -21,7 +21,7 @@ _COLUMNS = [subscriptions.c[name] for name in Subscription.__slots__]
 
 
 def read_generation(connection: sa.Connection, customer_id: str) -> int | None:
-    """How often this customer was synced; None before the first time."""
+    """The customer's generation, which each sync raises by one; None before the first."""
     own = sa.select(projections.c.generation).where(projections.c.customer_id == customer_id)
     return connection.scalar(own)
 
@@ -29,7 +29,7 @@ def read_generation(connection: sa.Connection, customer_id: str) -> int | None:
 def advance(
     connection: sa.Connection, customer_id: str, *, generation: int | None, deleted: bool | None, now: datetime
 ) -> bool:
-    """Compare-and-set the generation one up; False when somebody synced since it was read: fetch again."""
+    """Raise the generation by compare-and-set; False when another sync was written since it was read: fetch again."""
     values: dict[str, Any] = {"synced_at": now} if deleted is None else {"synced_at": now, "deleted": deleted}
     if generation is None:
         return insert_new(connection, projections, {"customer_id": customer_id, "generation": 1, **values})
@@ -49,7 +49,7 @@ def read_subscriptions(connection: sa.Connection, customer_id: str) -> Sequence[
 def replace_subscriptions(
     connection: sa.Connection, before: Iterable[Subscription], after: Iterable[Subscription]
 ) -> None:
-    """Make the rows `before` the rows `after`; what did not change is not written."""
+    """Replace the rows `before` by the rows `after`; rows that are equal are not written."""
     kept = set(before)
     after = list(after)
     gone = {row.subscription_id for row in kept} - {row.subscription_id for row in after}
@@ -67,7 +67,7 @@ def replace_subscriptions(
 def note_change(
     connection: sa.Connection, *, customer_id: str, kind: str, payload: dict[str, Any], now: datetime
 ) -> None:
-    """Put a change into the outbox, to be sent after this transaction's commit."""
+    """Write a change to the outbox; it is sent after this transaction's commit."""
     message = {
         "message_id": f"msg_{uuid.uuid4().hex}",
         "customer_id": customer_id,
@@ -81,7 +81,7 @@ def note_change(
 
 
 def note_session(connection: sa.Connection, session_id: str, outcome: str) -> None:
-    """Note what Stripe said became of an attempt's session; the lane's row is the checkout protocol's alone."""
+    """Note the outcome of an attempt's session, as Stripe answered it. Only the checkout protocol writes lanes."""
     own = sa.update(attempts).where(attempts.c.session_id == session_id, attempts.c.outcome.is_(None))
     connection.execute(own.values(outcome=outcome))
 
@@ -112,6 +112,6 @@ def note_duplicates(
 
 
 def count_open_incidents(connection: sa.Connection) -> int:
-    """How many incidents wait for a person."""
+    """How many incidents are open."""
     still = sa.select(sa.func.count()).select_from(incidents).where(incidents.c.resolved_at.is_(None))
     return int(connection.scalar(still) or 0)

@@ -1,4 +1,4 @@
-"""Subscriptions: what a user reads about their own. From the ledger alone; Stripe is not asked."""
+"""What a user reads about their own subscription and access: from the ledger alone, without a call to Stripe."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from billing.catalog import Catalog
 from billing.clock import Clock, iso
 from billing.customers.store import read_customer
 from billing.database import Database
-from billing.subscriptions import trial_store
+from billing.subscriptions import product_trial
 from billing.subscriptions.access import choose, decide_access, describe, describe_access
 from billing.subscriptions.projection import has_begun
 from billing.subscriptions.projection_store import read_subscriptions
@@ -19,23 +19,23 @@ log = structlog.get_logger(__name__)
 def read_subscription(user_id: str, *, database: Database, catalog: Catalog, clock: Clock) -> dict[str, Any]:
     """The body of `GET /v1/subscription` (SUB-9): the user's access, and the subscription that decides it.
 
-    Whose a subscription is, is known by our own table of customers only, never by metadata. Where the catalog gives
-    new users a trial, their first look begins it (SUB-63).
+    The user's customer comes from our own table, never from metadata. Where the catalog gives new users a trial, their
+    first read begins it (SUB-63). Raises LedgerUnavailable.
     """
     now, product, days = clock.now(), catalog.product, catalog.access.product_trial_days
     with database.read() as connection:
         customer = read_customer(connection, user_id)
-        known = customer.customer_id if customer else None
-        rows = read_subscriptions(connection, known) if known else []
+        customer_id = customer.customer_id if customer else None
+        rows = read_subscriptions(connection, customer_id) if customer_id else []
         ours = [row for row in rows if row.product == product]
-        may = days > 0 and not any(has_begun(row.status) for row in ours)
-        is_new = may and trial_store.may_begin(connection, user_id, product)
-        # After it: a trial that another look has just begun is not new any more, and has to be seen.
+        is_candidate = days > 0 and not any(has_begun(row.status) for row in ours)
+        is_new = is_candidate and product_trial.may_begin(connection, user_id, product)
+        # Read after it: a trial that another request has just begun has to be found.
         is_erased = customer is not None and customer.erased_at is not None
-        trial = None if is_erased else trial_store.read(connection, user_id, product)
+        trial = None if is_erased else product_trial.read(connection, user_id, product)
     if is_new:
         with database.write() as connection:
-            trial = trial_store.begin(connection, user_id, product, days=days, now=now)
+            trial = product_trial.begin(connection, user_id, product, days=days, now=now)
         log.info("product_trial.begun", product=product, days=days)
     chosen = choose(ours, now, catalog.access)
     access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)

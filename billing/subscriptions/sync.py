@@ -1,9 +1,8 @@
-"""Synchronizing: bring one customer's projection to what Stripe says now. Fetch and project, nothing else.
+"""Sync: bring one customer's projection to what Stripe says now.
 
 1 read the generation  2 fetch, with no transaction open  3 in one transaction: raise the generation if it is still
-what was read (else fetch again), write the rows, note the changes in the outbox, keep the incident, and let the
-caller close what asked for the sync. So an old fetch never overwrites a newer one (LED-5), and nothing that asked
-is closed without the rows it asked for (LED-6).
+what was read (else fetch again), write the rows, the outbox and the incident, and let the caller close its events.
+So an old fetch never overwrites a newer one (LED-5), and no event is closed without the rows that it asked for (LED-6).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,15 +18,23 @@ from billing.customers.store import find_user, is_erased
 from billing.database import Database, run_in_transaction
 from billing.errors import StaleWrite
 from billing.stripe_gateway import StripeGateway
-from billing.subscriptions import projection_store, trial_store
+from billing.subscriptions import product_trial, projection_store
 from billing.subscriptions.access import decide_access, describe, describe_access
-from billing.subscriptions.fetch import Seen, fetch
-from billing.subscriptions.payment_status import look_at_money
-from billing.subscriptions.projection import Change, Money, Subscription, differences, is_live, project, schedule_of
+from billing.subscriptions.fetch import Snapshot, fetch
+from billing.subscriptions.payment_status import fetch_payment_status
+from billing.subscriptions.projection import (
+    Change,
+    PaymentStatus,
+    Subscription,
+    differences,
+    is_live,
+    project,
+    schedule_of,
+)
 
 log = structlog.get_logger(__name__)
 
-# 5: each lost round means that another worker just wrote something newer than what we read.
+# 5: each lost round means that another worker has just written a newer fetch.
 ROUNDS = 5
 
 
@@ -38,34 +45,34 @@ def sync_customer(
     stripe: StripeGateway,
     clock: Clock,
     catalog: Catalog,
-    look_at_customer: bool = True,
-    ask_for_money: bool = False,
+    with_customer: bool = True,
+    with_payment_status: bool = False,
     sessions: Iterable[str] = (),
     subscriptions: Iterable[str] = (),
     then: Callable[[sa.Connection], None] | None = None,
     on_duplicates: Callable[[int], object] | None = None,
 ) -> Sequence[Change]:
-    """Fetch and project; what changed. `sessions` and `subscriptions` are the ids that events named; `ask_for_money`
-    looks at disputes and refunds, too.
+    """Fetch the customer, write the projection, and return the changes.
 
-    `then` runs inside the transaction that writes it, `on_duplicates` after its commit with the id of the incident,
-    where there is one.
-
-    Raises what the gateway raises, and StaleWrite when others kept writing for ROUNDS rounds.
+    `sessions` and `subscriptions` are ids that events named. `with_payment_status` fetches disputes and refunds, too.
+    `then` runs inside the transaction that writes. `on_duplicates` is called after its commit with the open incident's
+    id, if there is one. Raises the gateway's errors, and StaleWrite when others kept writing for ROUNDS rounds.
     """
     for _ in range(ROUNDS):
         with database.read() as connection:
             generation = projection_store.read_generation(connection, customer_id)
-            known = projection_store.read_subscriptions(connection, customer_id)
-        seen = fetch(
+            before = projection_store.read_subscriptions(connection, customer_id)
+        snapshot = fetch(
             customer_id,
             stripe=stripe,
-            look_at_customer=look_at_customer,
+            with_customer=with_customer,
             sessions=sessions,
-            expected=[*subscriptions, *_live(known)],
+            expected=[*subscriptions, *_live(before)],
         )
-        money = _money(seen, known, asked=ask_for_money, catalog=catalog, stripe=stripe)
-        write = partial(_write_all, customer_id, seen, money, generation, catalog=catalog, now=clock.now(), then=then)
+        payments = _payments(snapshot, before, asked=with_payment_status, catalog=catalog, stripe=stripe)
+        write = partial(
+            _write_all, customer_id, snapshot, payments, generation, catalog=catalog, now=clock.now(), then=then
+        )
         written = run_in_transaction(database, write)
         if written is None:
             continue
@@ -80,20 +87,20 @@ def sync_customer(
 def compare_customer(
     customer_id: str, *, database: Database, stripe: StripeGateway, clock: Clock, catalog: Catalog
 ) -> Sequence[Change]:
-    """What a sync would change now; nothing is written. Raises what the gateway raises."""
+    """The changes that a sync would write now; nothing is written. Raises the gateway's errors."""
     with database.read() as connection:
         before = projection_store.read_subscriptions(connection, customer_id)
-    seen = fetch(customer_id, stripe=stripe, look_at_customer=False, sessions=(), expected=_live(before))
-    money = _money(seen, before, asked=catalog.access.depends_on_money, catalog=catalog, stripe=stripe)
-    return differences(before, _project(customer_id, seen, before, money, catalog=catalog, now=clock.now()))
+    snapshot = fetch(customer_id, stripe=stripe, with_customer=False, sessions=(), expected=_live(before))
+    payments = _payments(snapshot, before, asked=catalog.access.depends_on_payment, catalog=catalog, stripe=stripe)
+    return differences(before, _project(customer_id, snapshot, before, payments, catalog=catalog, now=clock.now()))
 
 
-def _money(
-    seen: Seen, before: Sequence[Subscription], *, asked: bool, catalog: Catalog, stripe: StripeGateway
-) -> Mapping[str, Money]:
-    """Where somebody asks, or something was disputed or paid back when we last looked: it may be over."""
+def _payments(
+    snapshot: Snapshot, before: Sequence[Subscription], *, asked: bool, catalog: Catalog, stripe: StripeGateway
+) -> Mapping[str, PaymentStatus]:
+    """Fetched on request, and while a row says disputed or refunded: that may be over."""
     if asked or any(row.disputed or row.refunded for row in before):
-        return look_at_money(seen.subscriptions, catalog=catalog, stripe=stripe)
+        return fetch_payment_status(snapshot.subscriptions, catalog=catalog, stripe=stripe)
     return {}
 
 
@@ -103,8 +110,8 @@ def _live(rows: Iterable[Subscription]) -> list[str]:
 
 def _write_all(
     customer_id: str,
-    seen: Seen,
-    money: Mapping[str, Money],
+    snapshot: Snapshot,
+    payments: Mapping[str, PaymentStatus],
     generation: int | None,
     connection: sa.Connection,
     *,
@@ -112,10 +119,10 @@ def _write_all(
     now: datetime,
     then: Callable[[sa.Connection], None] | None,
 ) -> tuple[Sequence[Change], int | None] | None:
-    """Step 3; None when somebody wrote something newer than what was read."""
-    if not projection_store.advance(connection, customer_id, generation=generation, deleted=seen.deleted, now=now):
+    """Step 3; None when another sync was written since the generation was read."""
+    if not projection_store.advance(connection, customer_id, generation=generation, deleted=snapshot.deleted, now=now):
         return None
-    written = _write(connection, customer_id, seen, money, catalog=catalog, now=now)
+    written = _write(connection, customer_id, snapshot, payments, catalog=catalog, now=now)
     if then is not None:
         then(connection)
     return written
@@ -124,30 +131,30 @@ def _write_all(
 def _write(
     connection: sa.Connection,
     customer_id: str,
-    seen: Seen,
-    money: Mapping[str, Money],
+    snapshot: Snapshot,
+    payments: Mapping[str, PaymentStatus],
     *,
     catalog: Catalog,
     now: datetime,
 ) -> tuple[Sequence[Change], int | None]:
-    """Step 3, after the gate: rows, changes, sessions and the incident, whose id it gives."""
+    """Step 3, after the gate: rows, changes, sessions and the incident. The changes, and the incident's id."""
     before = projection_store.read_subscriptions(connection, customer_id)
-    after = _project(customer_id, seen, before, money, catalog=catalog, now=now)
+    after = _project(customer_id, snapshot, before, payments, catalog=catalog, now=now)
     projection_store.replace_subscriptions(connection, before, after)
     changes = differences(before, after)
     if changes:
         ours = [row for row in after if row.product == catalog.product]
         _note(connection, customer_id, changes, ours, catalog=catalog, now=now)
-    for session_id, outcome in seen.sessions.items():
+    for session_id, outcome in snapshot.sessions.items():
         projection_store.note_session(connection, session_id, outcome)
-    return changes, _watch(connection, customer_id, after, catalog=catalog, now=now)
+    return changes, _note_incident(connection, customer_id, after, catalog=catalog, now=now)
 
 
 def _project(
     customer_id: str,
-    seen: Seen,
+    snapshot: Snapshot,
     before: Sequence[Subscription],
-    money: Mapping[str, Money],
+    payments: Mapping[str, PaymentStatus],
     *,
     catalog: Catalog,
     now: datetime,
@@ -158,12 +165,12 @@ def _project(
             subscription,
             customer_id=customer_id,
             catalog=catalog,
-            schedule=seen.schedules.get(schedule_of(subscription) or ""),
+            schedule=snapshot.schedules.get(schedule_of(subscription) or ""),
             before=known.get(str(subscription["id"])),
             now=now,
-            money=money.get(str(subscription["id"])),
+            payment=payments.get(str(subscription["id"])),
         )
-        for subscription in seen.subscriptions
+        for subscription in snapshot.subscriptions
     ]
 
 
@@ -176,29 +183,22 @@ def _note(
     catalog: Catalog,
     now: datetime,
 ) -> None:
-    """Every change goes to the application with whose it is and what it means for their access.
-
-    Nothing of somebody who was erased: the application knows them no more, and what was sent is forgotten.
-    """
+    """Write the changes to the outbox, each with its user and their access now; none for a user who was erased."""
     if is_erased(connection, customer_id):
         return
     user_id = find_user(connection, customer_id)
-    trial = trial_store.read(connection, user_id, catalog.product) if user_id else None
+    trial = product_trial.read(connection, user_id, catalog.product) if user_id else None
     access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
-    about = {
-        "user_id": user_id,
-        "customer_id": customer_id,
-        "access": describe_access(access),
-    }
+    about = {"user_id": user_id, "customer_id": customer_id, "access": describe_access(access)}
     for change in changes:
         payload = {**about, "subscription": describe(change.subject)}
         projection_store.note_change(connection, customer_id=customer_id, kind=change.kind, payload=payload, now=now)
 
 
-def _watch(
+def _note_incident(
     connection: sa.Connection, customer_id: str, rows: Iterable[Subscription], *, catalog: Catalog, now: datetime
 ) -> int | None:
-    """More than one live subscription of our product is an incident for a person (SUB-8)."""
+    """More than one live subscription of our product is an incident (SUB-8); its id while it is open."""
     live = [row.subscription_id for row in rows if row.product == catalog.product and is_live(row.status)]
     incident_id, opened = projection_store.note_duplicates(
         connection, customer_id=customer_id, product=catalog.product, live=sorted(live), now=now

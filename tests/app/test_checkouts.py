@@ -125,7 +125,7 @@ def test_checkout_whose_worker_cannot_be_told_is_a_503_and_asks_redis_no_more(ma
 
 
 def test_checkout_that_is_served_although_nobody_could_be_told_is_shown(make_app: MakeApp, world: World) -> None:
-    """API-28: the row is looked at until the wait is over, bell or no bell."""
+    """API-28: the row is read until the wait is over, with wake-ups or without."""
     web = Web(make_app(services={"queue": Untold(), "wakeups": Untouchable()}))
     worker = threading.Thread(target=_work_once_recorded, args=(world,))
     worker.start()
@@ -145,7 +145,7 @@ class Untold(InlineQueue):
 
 
 class Untouchable:
-    """A bell that hangs whoever touches it."""
+    """Wake-ups whose Redis hangs at every call."""
 
     def wait(self, id_: str, seconds: float) -> None:
         pytest.fail("asked once more")

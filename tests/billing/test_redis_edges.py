@@ -1,4 +1,4 @@
-"""Lock, doorbell and queue on a real Valkey: what they do, and that losing it costs time and nothing else."""
+"""Lock, wake-ups and queue on a real Valkey: what they do, and that losing it costs time and nothing else."""
 
 import signal
 import threading
@@ -14,7 +14,7 @@ from billing.locks import RedisLocks
 from billing.queue import CeleryQueue, create_producer
 from billing.redis_client import ANSWER_SECONDS, connect_redis
 from billing.settings import Settings
-from billing.wakeups import POLL_SECONDS, POLLING_SECONDS, RedisWakeups, wait_while
+from billing.wakeups import POLL_SECONDS, UNAVAILABLE_SECONDS, RedisWakeups, wait_while
 from tests.support.valkey import Valkey, wait_until
 
 
@@ -89,7 +89,7 @@ def test_ring_wakes_the_waiter_whoever_comes_first(client: "redis.Redis") -> Non
 def test_ring_of_a_checkout_nobody_waits_for_does_not_stay(client: "redis.Redis") -> None:
     """Nothing piles up in Redis."""
     RedisWakeups(client).wake(["chk_1"])
-    assert 0 < key_lifetime(client, "onelane:bell:chk_1") <= 60
+    assert 0 < key_lifetime(client, "onelane:wakeup:chk_1") <= 60
 
 
 def is_none(look: object) -> bool:
@@ -112,19 +112,21 @@ def test_wait_ends_on_time_without_an_answer() -> None:
 
 def test_bell_that_hangs_is_asked_once_and_heard_again_later(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """API-29: the first waiter is late by what a hung server takes to say nothing, nobody after them."""
-    bell = RedisWakeups(connect_redis(valkey.url, blocks_seconds=POLL_SECONDS))
-    bell.wake(["chk_0"])
-    assert bell.available()
+    wakeups = RedisWakeups(connect_redis(valkey.url, blocks_seconds=POLL_SECONDS))
+    wakeups.wake(["chk_0"])
+    assert wakeups.available()
     valkey.signal(signal.SIGSTOP)
     try:
-        bell.wait("chk_1", 0.1)
-        assert not bell.available()
-        assert _seconds(lambda: wait_while(is_none, lambda: None, "chk_2", wakeups=bell, seconds=0.3)) < ANSWER_SECONDS
+        wakeups.wait("chk_1", 0.1)
+        assert not wakeups.available()
+        assert (
+            _seconds(lambda: wait_while(is_none, lambda: None, "chk_2", wakeups=wakeups, seconds=0.3)) < ANSWER_SECONDS
+        )
     finally:
         valkey.signal(signal.SIGCONT)
     now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + POLLING_SECONDS)
-    assert bell.available()
+    monkeypatch.setattr(time, "monotonic", lambda: now + UNAVAILABLE_SECONDS)
+    assert wakeups.available()
 
 
 @pytest.fixture

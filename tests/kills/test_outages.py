@@ -70,7 +70,7 @@ def test_valkey_killed_and_back_without_its_data_costs_time_only(world: World, s
     world.valkey.kill()
     world.valkey.forget()
     world.release(user_id)
-    time.sleep(1)  # it goes on without a lock, without a bell, and without a queue
+    time.sleep(1)  # it goes on without a lock, wake-ups or a queue
     world.valkey.start()
     answer = answered()
     world.at_rest(user_id, answer["url"], creates=creates)

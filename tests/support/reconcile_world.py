@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from billing.jobs import Job
 from billing.maintenance import runs
 from billing.maintenance.reconcile import reconcile
-from billing.maintenance.runs import Upkeep
+from billing.maintenance.runs import Run
 from billing.models import events, subscriptions
 from billing.operators.installation import insert_first
 from billing.subscriptions.projection import Subscription, project
@@ -59,7 +59,7 @@ class Shop(World):
         """Work one wake-up."""
         process_event(job.row_id, stripe=self.stripe, catalog=self.catalog, **self.places())
 
-    def reconcile(self, **instead: Any) -> Upkeep | None:
+    def reconcile(self, **instead: Any) -> Run | None:
         """One run, a few minutes later: no delivery is on its way any more."""
         self.clock.advance(minutes=5)
         collaborators = {**self.places(), "stripe": self.stripe, "locks": self.locks, "catalog": self.catalog}
@@ -67,7 +67,7 @@ class Shop(World):
 
     # --- what is then
 
-    def upkeep(self, row_id: int = 1) -> Upkeep:
+    def run_row(self, row_id: int = 1) -> Run:
         """The row of the reconciler."""
         with self.database.read() as connection:
             return runs.read(connection, row_id)

@@ -11,9 +11,9 @@ from billing.jobs import ProcessEvent
 from billing.maintenance import reconcile_steps, runs
 from billing.maintenance.reconcile import begin_with_everybody, is_due
 from billing.maintenance.reconcile_steps import COUNTS
-from billing.maintenance.runs import Upkeep
+from billing.maintenance.runs import Run
 from billing.models import (
-    UpkeepPhase,
+    RunPhase,
     customers,
     events,
     installation,
@@ -110,11 +110,11 @@ def test_next_run_reads_from_the_mark_less_an_hour(shop):
     shop.subscribe("user_1")
     shop.reconcile()
     late = shop.found()
-    mark = shop.upkeep().mark
+    mark = shop.run_row().mark
     with shop.database.write() as connection:
         connection.execute(sa.delete(events))
     shop.reconcile()
-    assert shop.upkeep().since == mark - timedelta(hours=1)
+    assert shop.run_row().since == mark - timedelta(hours=1)
     assert shop.found() == late
     shop.clock.advance(hours=2)
     shop.reconcile()
@@ -128,7 +128,7 @@ def test_mark_is_stripes_time_and_not_ours(shop):
     shop.sandbox.advance(-7200 - 300)
     shop.clock.advance(hours=2)
     shop.reconcile()
-    assert shop.upkeep().mark <= stripes
+    assert shop.run_row().mark <= stripes
 
 
 # --- past thirty days
@@ -183,8 +183,8 @@ def test_customer_of_whom_we_never_heard_is_found_where_everybody_is_compared(sh
     shop.reconcile()
     if past_thirty_days:
         shop.clock.advance(days=40)
-        row = shop.reconcile(stop=lambda: shop.upkeep().phase is UpkeepPhase.OBJECTS)
-        assert (row.phase, row.report["gap"]) == (UpkeepPhase.OBJECTS, True)
+        row = shop.reconcile(stop=lambda: shop.run_row().phase is RunPhase.OBJECTS)
+        assert (row.phase, row.report["gap"]) == (RunPhase.OBJECTS, True)
     made = tagged_subscription(shop, "cus_of_nobody")
     for event in shop.made():
         shop.sandbox.store.remove("event", event["id"])
@@ -275,7 +275,7 @@ def test_alerts_again_and_again_do_not_send_comparing_back_to_the_first_customer
     for round_ in range(1, 4):
         with shop.database.write() as connection:
             begin_with_everybody(connection, clock=shop.clock)
-        shop.reconcile(stop=lambda: shop.upkeep().report["compared"] == 2)
+        shop.reconcile(stop=lambda: shop.run_row().report["compared"] == 2)
         assert sum(seven()) == 2 * round_
     seen = shop.clock.now()
     shop.clock.advance(seconds=1)
@@ -318,7 +318,7 @@ def test_dry_run_says_what_a_run_would_do_and_writes_nothing(shop):
     before = {table: shop.rows(table) for table in (events, subscriptions, projections, outbox, lanes)}
     tried = shop.reconcile(dry=True)
     assert {table: shop.rows(table) for table in before} == before
-    assert shop.upkeep() == Upkeep(1)
+    assert shop.run_row() == Run(1)
     assert (tried.report["found"] > 0, tried.report["drift"]) == (
         True,
         [{"customer_id": customer, "fields": ["status"]}],
@@ -467,7 +467,7 @@ def test_one_that_lost_its_claim_records_nothing_more(shop):
     with pytest.raises(StaleWrite):
         shop.reconcile()
     assert shop.rows(events) == []
-    assert shop.upkeep().claim == "successor"
+    assert shop.run_row().claim == "successor"
 
 
 def test_killed_at_any_point_the_next_one_goes_on(shop):
@@ -490,15 +490,15 @@ def test_killed_at_any_point_the_next_one_goes_on(shop):
         except Crash:
             crashes += 1
             shop.queue.sent.clear()  # Redis lost them, too
-            seen_cursors.add((shop.upkeep().phase, shop.upkeep().cursor))
+            seen_cursors.add((shop.run_row().phase, shop.run_row().cursor))
             continue
         assert row is not None
         break
     else:
         pytest.fail("it never came to its end")
     assert crashes > 10
-    assert {phase for phase, _ in seen_cursors} >= {UpkeepPhase.STRAYS, UpkeepPhase.EVENTS, UpkeepPhase.CUSTOMERS}
-    assert len([cursor for phase, cursor in seen_cursors if phase is UpkeepPhase.EVENTS and cursor]) >= 1
+    assert {phase for phase, _ in seen_cursors} >= {RunPhase.STRAYS, RunPhase.EVENTS, RunPhase.CUSTOMERS}
+    assert len([cursor for phase, cursor in seen_cursors if phase is RunPhase.EVENTS and cursor]) >= 1
     assert shop.found() & {event["id"] for event in made} == {e["id"] for e in made[2::3] if action_for(e["type"])}
     assert shop.sessions("open") == []
     shop.queue.sent = [ProcessEvent(row.id) for row in shop.rows(events) if row.status == "pending"]
@@ -568,16 +568,16 @@ def test_page_whose_place_is_gone_is_read_again_from_the_newest(shop):
 @pytest.mark.parametrize(
     ("row", "due"),
     [
-        (Upkeep(1), True),
-        (Upkeep(1, phase=UpkeepPhase.EVENTS, started_at=NOON), True),
-        (Upkeep(1, phase=UpkeepPhase.EVENTS, next_attempt_at=NOON + timedelta(seconds=1)), False),
-        (Upkeep(1, phase=UpkeepPhase.EVENTS, next_attempt_at=NOON + timedelta(hours=2)), True),
-        (Upkeep(1, started_at=NOON - timedelta(seconds=121), finished_at=NOON - timedelta(seconds=120)), False),
-        (Upkeep(1, started_at=NOON - timedelta(seconds=181), finished_at=NOON - timedelta(seconds=180)), True),
-        (Upkeep(1, started_at=NOON - timedelta(minutes=60), finished_at=NOON - timedelta(minutes=59)), True),
-        (Upkeep(1, started_at=NOON - timedelta(minutes=15), finished_at=NOON - timedelta(minutes=9)), False),
-        (Upkeep(1, started_at=NOON - timedelta(hours=9), finished_at=NOON - timedelta(hours=1)), True),
-        (Upkeep(1, started_at=NOON, finished_at=NOON + timedelta(hours=2)), True),
+        (Run(1), True),
+        (Run(1, phase=RunPhase.EVENTS, started_at=NOON), True),
+        (Run(1, phase=RunPhase.EVENTS, next_attempt_at=NOON + timedelta(seconds=1)), False),
+        (Run(1, phase=RunPhase.EVENTS, next_attempt_at=NOON + timedelta(hours=2)), True),
+        (Run(1, started_at=NOON - timedelta(seconds=121), finished_at=NOON - timedelta(seconds=120)), False),
+        (Run(1, started_at=NOON - timedelta(seconds=181), finished_at=NOON - timedelta(seconds=180)), True),
+        (Run(1, started_at=NOON - timedelta(minutes=60), finished_at=NOON - timedelta(minutes=59)), True),
+        (Run(1, started_at=NOON - timedelta(minutes=15), finished_at=NOON - timedelta(minutes=9)), False),
+        (Run(1, started_at=NOON - timedelta(hours=9), finished_at=NOON - timedelta(hours=1)), True),
+        (Run(1, started_at=NOON, finished_at=NOON + timedelta(hours=2)), True),
     ],
 )
 def test_run_is_due(row, due):
@@ -591,13 +591,13 @@ def test_failure_in_passing_is_noted_and_waited_for(shop):
     shop.sandbox.faults.add("status", path="/v1/events", status=429, headers={"Retry-After": "70"})
     with pytest.raises(StripeUnclear):
         shop.reconcile()
-    row = shop.upkeep()
-    assert (row.phase, row.claim, row.failures) == (UpkeepPhase.EVENTS, None, 1)
+    row = shop.run_row()
+    assert (row.phase, row.claim, row.failures) == (RunPhase.EVENTS, None, 1)
     assert row.next_attempt_at == shop.clock.now() + timedelta(seconds=70)
     shop.clock.advance(minutes=-5, seconds=60)
     assert shop.reconcile(when_due=True) is None
     assert not shop.reconcile(when_due=True).unfinished
-    assert (shop.upkeep().failures, shop.upkeep().next_attempt_at) == (0, None)
+    assert (shop.run_row().failures, shop.run_row().next_attempt_at) == (0, None)
 
 
 def test_event_of_an_erased_customer_is_found_without_its_payload(shop):

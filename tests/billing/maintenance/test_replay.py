@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from billing.errors import NobodyWorks, ReplayUnderWay, StaleWrite, StripeRefused
+from billing.errors import NoWorker, ReplayRunning, StaleWrite, StripeRefused
 from billing.jobs import ProcessEvent
 from billing.maintenance import replay_store
 from billing.maintenance.replay import ALIVE, BATCH, count_events, replay_few, replay_many
@@ -233,7 +233,7 @@ def test_replay_that_breaks_off_leaves_a_whole_batch_and_makes_room(put, replay,
 def test_without_workers_it_gives_up_after_one_batch(put, replay, database, statuses):
     """LED-19: and says so; what waits is theirs when they come."""
     put(2 * BATCH)
-    with pytest.raises(NobodyWorks):
+    with pytest.raises(NoWorker):
         replay()
     assert statuses().count("pending") == BATCH
     assert history(database)[0][:3] == ("stopped", 2 * BATCH, BATCH)
@@ -252,7 +252,7 @@ def test_second_operator_is_told_that_a_replay_runs(put, replay, worked, databas
 
     def meanwhile(_seconds):
         if not told:
-            with pytest.raises(ReplayUnderWay) as refused:
+            with pytest.raises(ReplayRunning) as refused:
                 replay()
             told.append(refused.value.sentence)
             chosen = EventFilter(event_ids=(event_id,))

@@ -18,7 +18,7 @@ from billing.operations.requests import record_operation
 from billing.operators.erase import count_holdings, erase_user
 from billing.operators.erasure_store import Holdings
 from billing.operators.lookup import customer_problem
-from billing.subscriptions import trial_store
+from billing.subscriptions import product_trial
 from billing.wakeups import LocalWakeups
 from tests.races.unlocked import NoLocks
 from tests.support.builders import build_event
@@ -192,7 +192,7 @@ def test_user_who_only_had_a_product_trial_is_erased_too(shop):
     """SUB-50, SUB-55: they have no row of a customer; a look changes nothing, and erasing leaves the tombstone."""
     now = shop.clock.now()
     with shop.database.write() as connection:
-        trial_store.begin(connection, "user_1", shop.catalog.product, days=7, now=now)
+        product_trial.begin(connection, "user_1", shop.catalog.product, days=7, now=now)
     before = shop.dump()
     assert shop.holdings().holdings == Holdings()
     assert shop.dump() == before

@@ -10,7 +10,7 @@ from billing.errors import InvalidEvent, StripeUnclear
 from billing.jobs import ProcessEvent, Reconcile
 from billing.maintenance import runs
 from billing.maintenance.reconcile import is_due
-from billing.models import UpkeepPhase, events, installation, upkeep
+from billing.models import RunPhase, events, installation, maintenance_runs
 from billing.subscriptions.queries import read_subscription
 from billing.webhooks.event_types import FOLLOWED, FOLLOWED_THIN, action_for
 from sandbox import thin
@@ -243,7 +243,7 @@ def test_event_that_was_never_made_is_made_good_by_looking_at_whom_it_concerned(
     lost(shop, event_type="customer.subscription.deleted", related_object=named)
     assert shop.projection() == shop.truth()
     assert rows(shop.database)[-1] == (HEALTH, "done", subscription["customer"])
-    assert reconciling(shop.database).phase is UpkeepPhase.IDLE
+    assert reconciling(shop.database).phase is RunPhase.IDLE
 
 
 @pytest.mark.parametrize(
@@ -311,8 +311,8 @@ def test_reconciling_that_goes_on_loses_its_claim_to_one_of_everybody(shop):
         begun = runs.claim(connection, 1, token="other", now=shop.clock.now())
     lost(shop)
     with shop.database.write() as connection:
-        assert not runs.save(connection, begun, now=shop.clock.now(), phase=UpkeepPhase.IDLE)
-        connection.execute(sa.update(upkeep).values(cursor="evt_place"))
+        assert not runs.save(connection, begun, now=shop.clock.now(), phase=RunPhase.IDLE)
+        connection.execute(sa.update(maintenance_runs).values(cursor="evt_place"))
     lost(shop)
     row = reconciling(shop.database)
     assert (row.cursor, row.thorough, row.claim) == ("evt_place", True, None)
@@ -334,7 +334,7 @@ def test_customer_who_was_fetched_before_a_second_alert_is_compared_for_it(shop)
         begun = runs.claim(connection, 1, token="other", now=shop.clock.now())
     lost(shop)
     with shop.database.write() as connection:
-        assert not runs.save(connection, begun, now=shop.clock.now(), phase=UpkeepPhase.IDLE)
+        assert not runs.save(connection, begun, now=shop.clock.now(), phase=RunPhase.IDLE)
     assert shop.projection() != shop.truth()
     shop.reconcile()
     assert shop.projection() == shop.truth()
@@ -345,10 +345,10 @@ def test_run_that_begins_to_compare_at_this_moment_is_begun_anew(shop):
     lost(shop)
     early = reconciling(shop.database)
     with shop.database.write() as connection:
-        connection.execute(sa.update(upkeep).values(phase=UpkeepPhase.CUSTOMERS))
+        connection.execute(sa.update(maintenance_runs).values(phase=RunPhase.CUSTOMERS))
         assert not runs.take_away(connection, early, started_at=shop.clock.now())
     lost(shop)
-    assert reconciling(shop.database).phase is UpkeepPhase.STRAYS
+    assert reconciling(shop.database).phase is RunPhase.STRAYS
 
 
 def test_every_followed_type_is_followed_in_its_thin_form():
