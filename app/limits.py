@@ -4,14 +4,15 @@
 2. A rate per user, before the body is read (API-30). A server key speaks for many users: each of them has their own.
 3. A semaphore for the requests that wait for a worker, each of which holds a thread, with a share per user (API-22).
 
-Rates are counted in Redis for all processes together. While Redis is down each process counts for itself (API-31).
+Rates are counted in Redis for all processes together. While Redis is down each process counts on for itself (API-31).
 """
 
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TypeVar
@@ -20,7 +21,7 @@ import structlog
 from flask import Flask, Request, request
 from limits import RateLimitItem, parse
 from limits.errors import StorageError
-from limits.storage import MemoryStorage, Storage, storage_from_string
+from limits.storage import Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
 from app.auth import Caller, Identity
@@ -35,6 +36,7 @@ Named = TypeVar("Named", bound=ServerBody)
 # 0.5 s: a Redis that takes longer to count is treated as down, for PAUSE_SECONDS.
 TIMEOUT_SECONDS = 0.5
 PAUSE_SECONDS = 5.0
+MOST_KEYS = 10_000  # users or addresses that one process remembers before it forgets those whose window is over
 # Of the 160 threads of a process so many may wait for a worker: the rest stays for everybody else.
 MOST_WAITERS = 110
 WAITERS_OF_ONE = 80
@@ -43,33 +45,80 @@ IPV6_PREFIX = 64
 
 
 class RateLimit:
-    """One rate, such as 30/minute, for each user or address."""
+    """One rate, such as 30/minute, for each user or address: so many in any minute, not in each minute of the clock."""
 
     def __init__(self, name: str, rate: str, *, storage_uri: str) -> None:
+        """`storage_uri`: a Redis, or `memory://` to count in this process alone."""
         self._name = name
         self._rate: RateLimitItem = parse(rate)
-        self._shared = MovingWindowRateLimiter(_storage(storage_uri))
-        self._local = MovingWindowRateLimiter(MemoryStorage())
+        storage = None if storage_uri.startswith("memory://") else _storage(storage_uri)
+        self._shared = MovingWindowRateLimiter(storage) if storage else None
+        self._own = _Window(self._rate.amount, self._rate.get_expiry())
         self._paused_until = 0.0
 
     def take(self, key: str) -> None:
-        """Count one request. Raises RateLimited with the seconds until the next one may come."""
-        if time.monotonic() >= self._paused_until:
+        """Count one request. Raises RateLimited with the seconds until the next one may come.
+
+        This process' own count comes first. What it refuses costs no round trip, and it is right when Redis is lost.
+        """
+        taken_at = self._own.take(key)
+        if taken_at is None:
+            raise self._refusal(self._own.seconds_left(key))
+        if self._shared and taken_at >= self._paused_until:
             try:
-                return self._take(self._shared, key)
+                if not self._shared.hit(self._rate, self._name, key):
+                    self._own.give_back(key, taken_at)
+                    reset_at = self._shared.get_window_stats(self._rate, self._name, key).reset_time
+                    raise self._refusal(reset_at - time.time())
             except StorageError:
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
                 log.warning("rate_limit.storage_unavailable", limit=self._name)
-        return self._take(self._local, key)
 
-    def _take(self, limiter: MovingWindowRateLimiter, key: str) -> None:
-        if limiter.hit(self._rate, self._name, key):
-            return
-        left = limiter.get_window_stats(self._rate, self._name, key).reset_time - time.time()
-        seconds = max(1, math.ceil(left))
+    def _refusal(self, seconds_left: float) -> RateLimited:
+        seconds = max(1, math.ceil(seconds_left))
         # draft-ietf-httpapi-ratelimit-headers: the quota and its window in seconds; what is left, and until when.
         policy = f'"{self._name}";q={self._rate.amount};w={self._rate.get_expiry()}'
-        raise RateLimited(seconds, {"RateLimit-Policy": policy, "RateLimit": f'"{self._name}";r=0;t={seconds}'})
+        return RateLimited(seconds, {"RateLimit-Policy": policy, "RateLimit": f'"{self._name}";r=0;t={seconds}'})
+
+
+class _Window:
+    """When each key was taken in the last `seconds`, at most `amount` times, in this process."""
+
+    def __init__(self, amount: int, seconds: float) -> None:
+        self._amount, self._seconds = amount, seconds
+        self._taken: dict[str, deque[float]] = {}
+        self._prune_beyond = MOST_KEYS
+        self._guard = threading.Lock()
+
+    def take(self, key: str) -> float | None:
+        """Take one: when it was taken, or None if all are taken."""
+        with self._guard:
+            now = time.monotonic()
+            times = self._taken.setdefault(key, deque())
+            while times and times[0] <= now - self._seconds:
+                times.popleft()
+            if len(times) >= self._amount:
+                return None
+            times.append(now)
+            if len(self._taken) > self._prune_beyond:
+                self._prune(now)
+            return now
+
+    def give_back(self, key: str, taken_at: float) -> None:
+        """Undo a take."""
+        with self._guard, suppress(KeyError, ValueError):  # it may be over by now
+            self._taken[key].remove(taken_at)
+
+    def seconds_left(self, key: str) -> float:
+        """How long until one may be taken again."""
+        with self._guard:
+            times = self._taken.get(key)
+            return times[0] + self._seconds - time.monotonic() if times else 0.0
+
+    def _prune(self, now: float) -> None:
+        """Forget who has not come for a whole window; for all of them only now and then."""
+        self._taken = {key: times for key, times in self._taken.items() if times and times[-1] > now - self._seconds}
+        self._prune_beyond = max(MOST_KEYS, 2 * len(self._taken))
 
 
 class Semaphore:
@@ -201,8 +250,6 @@ def counted_as(address: str) -> str:
 
 
 def _storage(uri: str) -> Storage:
-    if uri.startswith("memory://"):
-        return MemoryStorage()
     if uri.startswith("unix://"):
         uri = f"redis+{uri}"
     return storage_from_string(  # type: ignore[return-value]  # an async one only for async+ addresses

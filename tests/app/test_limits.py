@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from app.errors import RateLimited
 from app.limits import RateLimit, Semaphore, counted_as
@@ -234,6 +235,57 @@ def test_redis_that_dies_and_returns_is_used_again(valkey: str, monkeypatch: pyt
 
     with pytest.raises(RateLimited):
         other.take("user_1")
+
+
+def test_redis_that_dies_loses_no_count(tmp_path: Path) -> None:
+    """API-31: what a user was given before does not come again."""
+    with running_valkey(tmp_path / "valkey") as server:
+        rate = RateLimit("checkouts", "2/minute", storage_uri=server.url)
+        rate.take("ann")
+    rate.take("ann")
+
+    with pytest.raises(RateLimited):
+        rate.take("ann")
+    rate.take("bob")
+
+
+def test_request_that_redis_refused_is_not_counted(valkey: str) -> None:
+    """API-30: only what was allowed counts, in whichever process."""
+    one, other = (RateLimit("checkouts", "2/minute", storage_uri=valkey) for _ in range(2))
+    for _ in range(2):
+        one.take("ann")
+    for _ in range(5):
+        with pytest.raises(RateLimited) as refused:
+            other.take("ann")
+    assert 0 < refused.value.retry_after <= 60
+
+    with redis.Redis.from_url(valkey) as client:
+        client.flushall()
+    other.take("ann")
+
+
+def test_window_moves_and_forgets_who_stayed_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """API-30: so many in any minute, not in each minute of the clock."""
+    now = 1000.0
+    monkeypatch.setattr("app.limits.time.monotonic", lambda: now)
+    monkeypatch.setattr("app.limits.MOST_KEYS", 3)
+    rate = RateLimit("checkouts", "2/minute", storage_uri="memory://")
+
+    def allowed(user: str) -> bool:
+        try:
+            rate.take(user)
+        except RateLimited:
+            return False
+        return True
+
+    taken = []
+    for now in (1000.0, 1030.0, 1059.0, 1060.0, 1089.0, 1090.0):  # noqa: B007  # what the clock says
+        taken.append(allowed("ann"))
+    assert taken == [True, True, False, True, False, True]
+    for number in range(50):
+        now += 30
+        assert allowed(f"user_{number}")
+    assert len(rate._own._taken) < 10
 
 
 def test_semaphore_has_so_many_places_and_a_share_of_them_for_one_user() -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench import drain, receiver
-from tests.bench.costs import SETTINGS, Cost, be_far, know, our_costs, percentile, usual_costs
+from tests.bench.costs import PRODUCTION, UNLIMITED, Cost, be_far, know, our_costs, percentile, usual_costs
 from tests.bench.crowd import Phase, run_phase
 from tests.bench.storm import (
     Answer,
@@ -50,7 +50,7 @@ def main() -> None:
         usual = measure(stripe, lambda: at_once(clients, partial(buy_as_usual, user_id="ann")))
         be_far(stripe, FAR_MS / 1000)
         usual_cost = usual_costs(address, stripe, Path(folder), VISITS)
-    with tempfile.TemporaryDirectory() as folder, onelane_shop(Path(folder), **SETTINGS) as (dev, stripe):
+    with tempfile.TemporaryDirectory() as folder, onelane_shop(Path(folder), **UNLIMITED) as (dev, stripe):
         stripe.slow_down(latency_ms / 1000)
         follow = partial(buy, shop=f"http://127.0.0.1:{dev.port}")
         at_once(buyers(dev, "somebody else", 1), follow)
@@ -58,6 +58,7 @@ def main() -> None:
         ours = measure(stripe, lambda: at_once(clients, follow))
         trip = be_far(stripe, FAR_MS / 1000)
         our_cost = our_costs(dev, stripe, VISITS)
+    with tempfile.TemporaryDirectory() as folder, onelane_shop(Path(folder), **PRODUCTION) as (dev, stripe):
         calm, windy = hot_buyer(dev, stripe)
         calls = [f"{call['method']} {call['path']}" for call in stripe.calls()]
     head = (f"{WINDOWS} requests of one buyer at once", "the usual way", "onelane")
@@ -93,7 +94,8 @@ def of_the_storm(windy: Phase, calls: Sequence[str]) -> str:
     answers = Counter(visit.status for visit in windy.storm)
     pages = {visit.body["url"] for visit in windy.storm if visit.body.get("url")}
     return (
-        f"The storm: {HOT} requests of one buyer at once, all answered in\n{windy.storm_seconds:.2f} s"
+        f"The storm: {HOT} requests of one buyer at once, of whom\n{PRODUCTION['RATE_LIMIT_CHECKOUTS']} are allowed,"
+        f" all answered in {windy.storm_seconds:.2f} s"
         f" ({', '.join(f'{count} x {status}' for status, count in sorted(answers.items()))}) with {len(pages)} page;"
         f" {len(calls)} calls to Stripe for all {OTHERS + 1} buyers,\nof them"
         f" {calls.count('POST /v1/checkout/sessions')} creations."

@@ -12,17 +12,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from billing.settings import Settings
 from tests.bench.storm import Answer, Client, Json, Stripe, buy, buy_as_usual, buyers
 from tests.support.running_dev import Dev
 
 SERVER_KEY = "a key of the shop's own server"
-# For `onelane_shop`: as often as a measurement wants, and a server that may name customers.
-SETTINGS = {
-    "RATE_LIMIT_CHECKOUTS": "1000000/minute",
-    "RATE_LIMIT_READS": "1000000/minute",
-    "RATE_LIMIT_ADDRESSES": "1000000/minute",
-    "AUTH_API_KEYS": SERVER_KEY,
-}
+RATES = ("rate_limit_checkouts", "rate_limit_reads", "rate_limit_addresses")
+# For `onelane_shop`, each with a server that may name customers: requests as often as a measurement wants,
+UNLIMITED = {**{rate.upper(): "1000000/minute" for rate in RATES}, "AUTH_API_KEYS": SERVER_KEY}
+# and the limits that an installation has unless it sets its own.
+PRODUCTION = {**{rate.upper(): Settings.model_fields[rate].default for rate in RATES}, "AUTH_API_KEYS": SERVER_KEY}
 
 
 @dataclass

@@ -4,13 +4,12 @@ Counts only: times are for `make bench` on a quiet machine.
 """
 
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 
-from tests.bench.costs import SETTINGS, know, our_costs
+from tests.bench.costs import PRODUCTION, know, our_costs
 from tests.bench.crowd import run_phase
-from tests.bench.storm import Stripe, at_once, buy, buyers, onelane_shop, order, token
+from tests.bench.storm import Stripe, onelane_shop, order, token
 from tests.support.running_dev import Dev
 
 # tests/conftest.py runs these on the worker that starts everything else with many processes.
@@ -23,8 +22,8 @@ CREATION = ("POST", "/v1/checkout/sessions")
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dev, Stripe]]:
-    """A running `onelane dev`, and a Stripe that is far away."""
-    with onelane_shop(tmp_path_factory.mktemp("costs"), **SETTINGS) as (dev, stripe):
+    """A running `onelane dev` with production's limits, and a Stripe that is far away."""
+    with onelane_shop(tmp_path_factory.mktemp("costs"), **PRODUCTION) as (dev, stripe):
         stripe.slow_down(FAR_SECONDS)
         yield dev, stripe
 
@@ -41,22 +40,8 @@ def test_fresh_checkout_takes_three_round_trips_and_a_repeated_one_takes_one(sho
     assert (min(fresh.round_trips), min(again.round_trips)) == (3, 1)
 
 
-def test_hundred_equal_requests_at_once_cost_what_one_costs(shop: tuple[Dev, Stripe]) -> None:
-    """LAN-24, CHK-2: six calls, and six more at the most where this machine takes over a second to send a hundred."""
-    dev, stripe = shop
-    know(dev, stripe, ["ann"])
-    stripe.forget_calls()
-
-    visits = at_once(buyers(dev, "ann", 100), partial(buy, shop=f"http://127.0.0.1:{dev.port}"))
-
-    calls = [(call["method"], call["path"]) for call in stripe.calls()]
-    assert calls.count(CREATION) == 1
-    assert len({visit[-1].url for visit in visits}) == 1
-    assert len(calls) <= 6 + 6, calls
-
-
 def test_others_are_served_while_one_buyer_storms(shop: tuple[Dev, Stripe]) -> None:
-    """API-22, API-38, LAN-19, CHK-2"""
+    """API-30, API-38, LAN-19, CHK-2"""
     dev, stripe = shop
     others = [f"other-{number}" for number in range(10)]
     know(dev, stripe, [*others, "hot"])
@@ -74,6 +59,6 @@ def test_others_are_served_while_one_buyer_storms(shop: tuple[Dev, Stripe]) -> N
     assert all(visit.body["status"] == "open" for visit in came.others)
     assert len({visit.body["url"] for visit in came.others}) == len(others)
     assert {visit.status for visit in came.storm} <= {201, 202, 429}
-    assert any(visit.status == 429 for visit in came.storm)
+    assert sum(visit.status != 429 for visit in came.storm) == 30
     assert len({visit.body["url"] for visit in came.storm if visit.body.get("url")}) == 1
     assert [(call["method"], call["path"]) for call in stripe.calls()].count(CREATION) == len(others) + 1

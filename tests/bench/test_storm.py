@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.costs import UNLIMITED, know
 from tests.bench.storm import (
     Answer,
     Client,
@@ -26,12 +27,13 @@ pytestmark = pytest.mark.xdist_group("dev")
 BUYERS = 50
 # An expire takes effect at once and is answered so much later: time enough to catch whoever still gives out its URL.
 SLOW_EXPIRE_SECONDS = 1.0
+FAR_SECONDS = 0.15  # of each call to a Stripe that is far away
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dev, Stripe]]:
     """A running `onelane dev` and its sandbox; a buyer may read as often as the test wants."""
-    with onelane_shop(tmp_path_factory.mktemp("storm"), RATE_LIMIT_READS="1000000/minute") as running:
+    with onelane_shop(tmp_path_factory.mktemp("storm"), **UNLIMITED) as running:
         yield running
 
 
@@ -51,6 +53,22 @@ def test_fifty_equal_requests_of_one_buyer_share_one_session(shop: tuple[Dev, St
     assert {visit[0].status for visit in visits} == {201, 202}
     assert {visit[-1].url for visit in visits} == {made["url"]}
     assert len({visit[0].body["id"] for visit in visits}) == BUYERS, "each is a checkout of its own"
+
+
+def test_hundred_equal_requests_at_once_cost_what_one_costs(shop: tuple[Dev, Stripe]) -> None:
+    """LAN-24, CHK-2: six calls, and six more at the most where this machine takes over a second to send a hundred."""
+    dev, stripe = shop
+    stripe.slow_down(FAR_SECONDS)
+    know(dev, stripe, ["eve"])
+    stripe.forget_calls()
+
+    visits = at_once(buyers(dev, "eve", 100), partial(buy, shop=home(dev)))
+
+    calls = [(call["method"], call["path"]) for call in stripe.calls()]
+    stripe.control("DELETE", "/_sandbox/faults")
+    assert calls.count(("POST", "/v1/checkout/sessions")) == 1
+    assert len({visit[-1].url for visit in visits}) == 1
+    assert len(calls) <= 6 + 6, calls
 
 
 def test_fifty_requests_for_two_plans_leave_one_session_and_give_out_no_dead_page(shop: tuple[Dev, Stripe]) -> None:
