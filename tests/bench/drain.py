@@ -80,7 +80,7 @@ def main() -> None:
         for kind in ("SQLite", "PostgreSQL"):
             usual = 0.0
             for name in WORKERS:
-                with sqlite_in(_fresh(folder)) if kind == "SQLite" else postgres.fresh() as ledger:
+                with sqlite_in(_fresh(folder), durable=True) if kind == "SQLite" else postgres.fresh() as ledger:
                     done = drain(ledger, folder, stripe, stripe_address, ids, WORKERS[name])
                 usual = usual or done.rate
                 print(
@@ -93,7 +93,7 @@ def main() -> None:
         print(f"| --- | {' | '.join('---:' for _ in rows)} |")
         for kind in ("SQLite", "PostgreSQL"):
             costs = []
-            with sqlite_in(_fresh(folder)) if kind == "SQLite" else postgres.fresh() as ledger:
+            with sqlite_in(_fresh(folder), durable=True) if kind == "SQLite" else postgres.fresh() as ledger:
                 for count in rows:
                     fill(ledger, count)
                     turns = (

@@ -68,7 +68,7 @@ def new_ledger(name: str, folder: Path, postgres: Postgres | None = None) -> Ite
     """An empty ledger for ours, of that server or of one of its own; None for the others."""
     with ExitStack() as stack:
         if name == SQLITE:
-            yield stack.enter_context(sqlite_in(folder))
+            yield stack.enter_context(sqlite_in(folder, durable=True))
         elif name == POSTGRESQL:
             server = postgres or stack.enter_context(running_postgres(durable=True))
             yield stack.enter_context(server.fresh())

@@ -49,7 +49,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         address = stack.enter_context(running_sandbox(folder))
         ledgers = {
-            "SQLite": stack.enter_context(sqlite_in(folder)),
+            "SQLite": stack.enter_context(sqlite_in(folder, durable=True)),
             "PostgreSQL": stack.enter_context(stack.enter_context(running_postgres(durable=True)).fresh()),
         }
         for worker in ("one task for each event", "onelane"):

