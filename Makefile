@@ -40,14 +40,20 @@ lock:  ## pin the dependencies anew (needs uv; writes hashes, never an index add
 clean:  ## remove the environment and the local data
 	rm -rf .venv var build *.egg-info
 
+# Installs a lock file and names each package as it comes. "failed" stands for pip's exit code, which a pipe does not pass on.
+INSTALL = { $(BIN)/python -m pip install --require-hashes -r $(1) || echo failed; } | while read -r word name _; do case $$word in \
+	Collecting) echo "  $$name";; Installing) echo "  unpacking them";; failed) exit 1;; esac; done
+
 # A stamp is newer than what it was made from, so a second start installs nothing.
 .venv/run.stamp: requirements.lock pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
+	@echo "Installing into .venv, a minute or two the first time:"
+	@$(call INSTALL,requirements.lock)
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.lock .venv/run.stamp
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	@echo "Installing what tests need, a minute or two the first time:"
+	@$(call INSTALL,requirements-dev.lock)
 	@touch $@
 
 .venv/bin/python:

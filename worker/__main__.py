@@ -1,4 +1,4 @@
-"""`python -m worker work` and `python -m worker beat`: what `onelane worker` and `onelane beat` become.
+"""`onelane worker` and `onelane beat`, also `python -m worker work` and `python -m worker beat`.
 
 Settings are read, the ledger is checked and bound to the key's account, and only then are messages
 taken. A Stripe or ledger that does not answer is waited for; a wrong setting ends the process with 78.

@@ -1,1 +1,1 @@
-"""What only `onelane dev` needs: its programs, their supervisor, the embedded servers, the shop, tokens."""
+"""Needed by `onelane dev` only: its programs, their supervisor and settings, the embedded Valkey, the shop, tokens."""

@@ -1,4 +1,4 @@
-"""What `onelane dev` shows: every line behind the name of its process, and the addresses in a box."""
+"""The output of `onelane dev`: every line after the name of its process, and the addresses in a box."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from typing import TextIO
 
 WIDTH = 9  # of the longest name
 COLOURS = {"web": 36, "checkout": 35, "worker": 34, "beat": 33, "sandbox": 32, "valkey": 31, "onelane": 1}
-# A child's line must not paint or move the terminal: tab is the only control it keeps.
+# A line must not paint the terminal or move its cursor: of the controls, only tab is kept.
 _CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
@@ -44,5 +44,5 @@ class Screen:
             except UnicodeEncodeError:  # a terminal without UTF-8
                 print(text.encode("ascii", "replace").decode(), file=self._stream, flush=True)
             except OSError:
-                # The reader of a pipe went away, a closed terminal say: go on, so that we can stop in order.
+                # The reader is gone, a closed terminal for example: go on, and stop in order.
                 self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

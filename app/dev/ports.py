@@ -1,4 +1,4 @@
-"""Ports: find a free one, or say in one sentence who has the one that was asked for (OPS-7)."""
+"""Ports: find a free one, or name the process that has the one that is asked for (OPS-7)."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ TRIED = 50  # ports after the preferred one, before any free one will do
 
 
 def require_free(host: str, port: int, *, setting: str) -> None:
-    """Raises ConfigurationError when nobody could listen there now."""
+    """Raises ConfigurationError when no process can listen there now."""
     try:
         _bind(host, port)
     except OSError as error:
@@ -19,7 +19,7 @@ def require_free(host: str, port: int, *, setting: str) -> None:
 
 
 def free_port(preferred: int, host: str = "127.0.0.1") -> int:
-    """Give the preferred port, else the next free one. Low ones: no outgoing connection borrows those."""
+    """Give the preferred port, or the next free one. Low ports: outgoing connections do not take those."""
     for port in range(preferred, preferred + TRIED):
         try:
             return _bind(host, port)
@@ -37,7 +37,7 @@ def holder(port: int) -> str | None:
                 name = (process / "comm").read_text("utf-8", "replace").strip()
                 return f"{name} (process {process.name})"
         except OSError:
-            continue  # gone meanwhile, or another user's
+            continue  # it ended meanwhile, or is another user's
     return None
 
 

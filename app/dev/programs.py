@@ -1,6 +1,6 @@
-"""The programs of `onelane dev`: their commands, environments and how each shows that it is ready.
+"""The programs of `onelane dev`: their commands and environments, and how each shows that it is ready.
 
-The same commands as production's. Only workers (and the sandbox's own side) hold a Stripe key; the web has none.
+The commands are production's. Only workers hold a Stripe key; the web has none.
 """
 
 import os
@@ -15,12 +15,12 @@ from app.dev.settings import DevSettings
 from app.dev.supervisor import Program
 
 ONELANE = (sys.executable, "-P", "-m", "onelane")
-# What the web must not hold, and what only the web needs.
+# The web must not hold these.
 KEY_SETTINGS = ("STRIPE_API_KEY", "STRIPE_API_KEY_FILE")
 CHECKOUT_THREADS = 16  # a lane's work waits for Stripe most of the time
 OTHER_THREADS = 4  # a file of SQLite has one writer anyway
 
-# Stopping order: nobody new comes in, then the work in hand is finished, then what the work needs goes.
+# Stopping order: no new requests, then the end of the work in hand, then what the work needs.
 WEB_RANK, WORKER_RANK, GROUND_RANK = 1, 2, 3
 
 
@@ -80,8 +80,8 @@ def _follower(name: str, arguments: list[str], environment: Mapping[str, str], f
         environment,
         alive.exists,
         rank=rank,
-        stop_seconds=8,  # a Stripe call in hand may finish; what does not goes back to the queue
-        prepare=lambda: alive.unlink(missing_ok=True),  # the last run's file says nothing
+        stop_seconds=8,  # a Stripe call in hand may finish; other work goes back to the queue
+        prepare=lambda: alive.unlink(missing_ok=True),  # of the last run
     )
 
 

@@ -1,8 +1,8 @@
 """`onelane dev`: everything on this machine with one command, and everything stopped with one Ctrl-C.
 
-1 look whether it can run here (no second one in the folder, the port is free)   2 decide the settings, look at
-what was given   3 start Valkey and the sandbox, bring the ledger up to date   4 start web, workers, beat
-5 print the addresses   6 keep it all running until a signal   7 stop in order
+1 check that it can run here: no second one in the folder, the port is free   2 decide the settings, check those that
+are given   3 start Valkey and the sandbox, migrate the ledger   4 start web, workers, beat   5 print the addresses
+6 keep everything running until a signal   7 stop in order
 """
 
 import fcntl
@@ -36,9 +36,9 @@ def run_dev() -> None:
     """Run until Ctrl-C or SIGTERM. Raises ConfigurationError and TransientError with one sentence."""
     started = time.monotonic()
     screen = Screen()
-    os.umask(0o077)  # ledger, queue and sandbox hold customers' data: for this user's eyes only
+    os.umask(0o077)  # ledger, queue and sandbox hold customers' data
     with _only_one(FOLDER):
-        remove_state()  # of one that was killed
+        remove_state()  # left by one that was killed
         settings = load_settings()
         require_free(settings.bind, settings.port, setting="PORT")
         decided = decide(settings, folder=FOLDER)
@@ -46,7 +46,7 @@ def run_dev() -> None:
         require_given(settings)
         _prepare(settings, decided)
         supervisor = Supervisor(screen.say)
-        supervisor.heed_signals()
+        supervisor.handle_signals()
         try:
             supervisor.start(ground_programs(decided, folder=FOLDER))
             database = Database(decided.values["DATABASE_URL"])
@@ -67,7 +67,7 @@ def run_dev() -> None:
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system lets go of it however we end. Raises ConfigurationError."""
+    """Hold the folder's lock, which the system releases however this process ends. Raises ConfigurationError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock: TextIO = (folder / "dev.lock").open("a", encoding="utf-8")
@@ -92,10 +92,10 @@ def _who() -> str:
 
 
 def _prepare(settings: Settings, decided: DevSettings) -> None:
-    """Write what the programs read: the seed; and an empty folder for the metrics of all processes."""
+    """Write the sandbox's seed, and empty the folder of all processes' metrics."""
     if decided.sandbox_port:
         write_private(FOLDER / "sandbox-seed.json", json.dumps(sandbox_seed(load_catalog(settings.catalog)), indent=1))
-    shutil.rmtree(FOLDER / "metrics", ignore_errors=True)  # counters of processes that are gone
+    shutil.rmtree(FOLDER / "metrics", ignore_errors=True)  # counters of earlier processes
     (FOLDER / "metrics").mkdir(parents=True)
 
 

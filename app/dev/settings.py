@@ -1,7 +1,7 @@
-"""What `onelane dev` runs with: what is given is used, what is missing is embedded or generated (OPS-13).
+"""The settings of `onelane dev`: given ones are used, missing ones are embedded or generated (OPS-13).
 
-Generated secrets stay in `var/dev-secrets.json` (mode 600), so that tokens and signatures outlive a
-restart. `var/dev.json` tells the commands in the same folder where everything is, while it runs.
+Generated secrets stay in `var/dev-secrets.json` (mode 600), so that tokens and signatures outlive a restart. While it
+runs, commands in the same folder find everything by `var/dev.json`.
 """
 
 import json
@@ -18,7 +18,7 @@ from billing.catalog import Catalog
 from billing.errors import ConfigurationError
 from billing.settings import DEV_STATE, Settings
 
-VALKEY_PORT = 16379  # beside the usual one, which may be somebody's Redis
+VALKEY_PORT = 16379  # not the usual one, which may be taken by a Redis
 SANDBOX_PORT = 12111
 
 
@@ -27,12 +27,12 @@ class DevSettings:
     """Decided once, at start. `valkey_port` and `sandbox_port` are None when none is embedded."""
 
     values: Mapping[str, str]  # for the environment of every process, and for dev.json
-    generated: Mapping[str, str]  # those of `values` that we made up
+    generated: Mapping[str, str]  # those of `values` that were not given
     valkey_port: int | None
     sandbox_port: int | None
     home: str  # the address of the web, for a browser on this machine
-    signing_secret: str  # what the sandbox signs with: ours, or the first that was given, wherever it was given
-    shop: bool  # the shop signs its own tokens, which is not to be had with somebody else's keys
+    signing_secret: str  # of the sandbox: the first that was given, or the generated one
+    shop: bool  # it signs its own tokens, which it cannot where AUTH_JWKS_URL checks them
 
     @property
     def sandbox_home(self) -> str | None:
@@ -56,7 +56,7 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
         sandbox_port = free_port(SANDBOX_PORT)
         values["STRIPE_API_BASE"] = f"http://127.0.0.1:{sandbox_port}"
         if "stripe_max_per_second" not in given:
-            values["STRIPE_MAX_PER_SECOND"] = "1000"  # the sandbox is ours, and has no limit to respect
+            values["STRIPE_MAX_PER_SECOND"] = "1000"  # the sandbox has no limit of its own
     if "stripe_api_key" not in given:
         values["STRIPE_API_KEY"] = kept["STRIPE_API_KEY"]
     if not settings.stripe_webhook_secrets:
@@ -66,9 +66,9 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
     if not settings.redirect_origins:
         values["REDIRECT_ORIGINS"] = f"{home},http://localhost:{settings.port}"
     if "rate_limit_checkouts" not in given:
-        values["RATE_LIMIT_CHECKOUTS"] = "1000/minute"  # whoever tries a storm here shall see it served
+        values["RATE_LIMIT_CHECKOUTS"] = "1000/minute"  # a storm that is tried here is served
     if "rate_limit_addresses" not in given:
-        values["RATE_LIMIT_ADDRESSES"] = "1000000/minute"  # all of them come from this machine
+        values["RATE_LIMIT_ADDRESSES"] = "1000000/minute"  # every request comes from this machine
     signing = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]
     return DevSettings(
         values={**_plain(settings), **values},
@@ -82,12 +82,12 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
 
 
 def write_state(decided: DevSettings) -> None:
-    """Tell the commands in this folder. A secret that was given to us is not written down again."""
+    """Write the state for commands in this folder. A secret that was given is not written."""
     write_private(DEV_STATE, json.dumps({"pid": os.getpid(), "settings": dict(decided.values)}))
 
 
 def remove_state() -> None:
-    """Tell the commands in this folder that nothing runs any more."""
+    """Remove the state: nothing runs any more."""
     with suppress(FileNotFoundError):
         DEV_STATE.unlink()
 
@@ -128,7 +128,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _plain(settings: Settings) -> dict[str, str]:
-    """The settings that commands beside us need to find the same things; no secret that was given."""
+    """The settings by which commands in this folder find the same servers; no secret that was given."""
     plain = {"PORT": str(settings.port), "BIND": settings.bind, "DATABASE_URL": settings.database_url}
     plain |= {"REDIS_URL": settings.redis_url, "CATALOG": str(settings.catalog)}
     for name in ("celery_broker_url", "stripe_api_base"):
@@ -151,7 +151,7 @@ def _generated_secrets(path: Path) -> dict[str, str]:
     except (OSError, ValueError):
         kept = None
     if not isinstance(kept, dict) or not all(isinstance(kept.get(name), str) for name in fresh):
-        raise ConfigurationError(f"{path} is not what we wrote there. Remove it: new secrets will be made.")
+        raise ConfigurationError(f"{path} is not as onelane dev writes it. Remove it: new secrets will be made.")
     return {name: kept[name] for name in fresh}
 
 

@@ -1,7 +1,7 @@
-"""The demo shop of `onelane dev`: a page as an application would build it, talking to /v1 with a buyer's token.
+"""The demo shop of `onelane dev`: a page as an application would build it, on /v1 with a buyer's token.
 
-Served only on request (`create_app(shop=True)`). It signs tokens for its made-up users, `demo-…` and no
-others, as the application's own login would; everything else goes through the public API (API-60 to API-62).
+It is served only on request (`create_app(shop=True)`). It signs tokens for its made-up users, `demo-…`, and no others.
+Everything else goes through the public API (API-60 to API-62).
 """
 
 import re

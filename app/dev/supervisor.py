@@ -1,7 +1,7 @@
 """The supervisor of `onelane dev`: starts programs, shows their lines, restarts what died, stops all (OPS-6, OPS-8).
 
-One thread, one loop: it reads every program's output, looks who died and heeds signals. Each program has
-its own process group and runs with its parent, so that nothing outlives the supervisor, even one that was killed.
+One thread and one loop read every program's output, and notice deaths and signals. Each program has its own process
+group and is killed with its parent, so nothing outlives the supervisor, even one that was killed.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from billing.process import CONFIGURATION
 from billing.run_with_parent import launched
 
 READY_SECONDS = 60  # a slow laptop with a cold disk; usually 3
-QUICK_SECONDS = 5  # dead sooner than this after its start: something is wrong with it, not with the moment
-QUICK_DEATHS = 5  # then restarting is no help
+QUICK_SECONDS = 5  # a program that dies sooner after its start has a fault of its own
+QUICK_DEATHS = 5  # after so many in a row a restart does not help
 LOOK_SECONDS = 0.05
 GROUP_SECONDS = 1.0
 LONGEST_LINE = 16_384  # bytes without a line end that are held before they are shown as a line
@@ -29,7 +29,7 @@ Say = Callable[[str, str], None]
 
 
 class GivenUp(TransientError):
-    """A program would not start or stay."""
+    """A program did not start, or did not stay."""
 
     code = "given_up"
 
@@ -73,8 +73,8 @@ class Supervisor:
     _signals: int = 0
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
-    def heed_signals(self) -> None:
-        """Stop on Ctrl-C, SIGTERM and a closed terminal; at once when asked twice."""
+    def handle_signals(self) -> None:
+        """Stop on Ctrl-C, SIGTERM and a closed terminal; at the second signal at once."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 
@@ -97,7 +97,7 @@ class Supervisor:
             self._turn()
 
     def stop(self) -> None:
-        """Stop everything in order of rank: asked first, killed when its time is up or a second signal came."""
+        """Stop everything in order of rank: SIGTERM, then SIGKILL after its time or at a second signal."""
         self._due.clear()
         asked = self._signals
         for rank in sorted({child.program.rank for child in self._children.values()}):
@@ -141,7 +141,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches us alone; we stop the others in order
+            start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops the others in order
         )
         assert process.stdout is not None  # stdout=PIPE
         child = _Child(program, process, process.stdout, time.monotonic())
@@ -150,7 +150,7 @@ class Supervisor:
         self._children[program.name] = child
 
     def _died(self, child: _Child) -> None:
-        """Say it, and restart: at once after a long life, later and later when it dies at once, then not."""
+        """Report it and restart: at once after a long life, later and later after short ones, at last not at all."""
         code, program = child.process.returncode, child.program
         lived = time.monotonic() - child.started
         self._bury(child)
@@ -167,12 +167,12 @@ class Supervisor:
         self._due[program.name] = (time.monotonic() + delay, program)
 
     def _bury(self, child: _Child) -> None:
-        """End what is left of its process group, show its last lines, forget it."""
-        # Nobody left in the group: no such process (Linux), or EPERM for a zombie's (macOS).
+        """Kill what is left of its process group, show its last lines, forget it."""
+        # An empty group: no such process (Linux), or EPERM for a zombie's (macOS).
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.process.pid, signal.SIGKILL)
             child.process.wait()
-            # What is left of a killed web still holds its port: wait for it, for a moment (zombies are nobody's loss).
+            # Processes of a killed web may still hold its port: wait for their end, for a moment.
             deadline = time.monotonic() + GROUP_SECONDS
             while time.monotonic() < deadline:
                 os.killpg(child.process.pid, 0)
@@ -203,7 +203,7 @@ class Supervisor:
                     child.pending = b""
         except BlockingIOError:
             return
-        self._close(child)  # end of file: it will write no more
+        self._close(child)  # end of file
 
     def _close(self, child: _Child) -> None:
         if not child.output.closed:

@@ -1,6 +1,6 @@
-"""Buyers' tokens, signed as the application's own login would sign them: for the demo shop and for trying things out.
+"""Buyers' tokens, signed as an application's login signs them: for the demo shop and `onelane token`.
 
-The web only checks tokens. Whoever can sign one has AUTH_JWT_SECRET, and may act for every user anyway.
+The web only checks tokens. Whoever holds AUTH_JWT_SECRET can sign one for every user.
 """
 
 from datetime import datetime, timedelta

@@ -1,10 +1,11 @@
 """The gateway: the only place that talks to Stripe and imports its SDK.
 
-port         what flows may ask of Stripe: StripeGateway
-live         each of these as a request: LiveStripe
-wire         one request and its answer, pages, the buyers' line and the others', Stripe's own time
-translating  errors of the SDK in our words
-http         the transport: at a bounded pace, answers bounded in size and time, no redirects
+port       what flows may ask of Stripe: StripeGateway
+client     each of these as a request: GatewayClient
+requests   one request and its answer, pages, parallel reads, Stripe's own time
+errors     errors of the SDK as errors of ours
+transport  HTTP: answers bounded in size and time, no redirects
+pace       the budget of requests a second, buyers first
 """
 
 from billing.stripe_gateway.client import GatewayClient

@@ -1,6 +1,6 @@
-"""Every call of the gateway, as the request that it is at Stripe.
+"""Every call of the gateway as a request to Stripe.
 
-A new one needs a permission for restricted keys, too: SECURITY.md, and `test_restricted_keys.py`.
+A new call needs a permission of restricted keys: add it to SECURITY.md and `test_restricted_keys.py`.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from billing.stripe_gateway.requests import StripeRequests
 
 
 class GatewayClient(StripeRequests):
-    """Stripe, as the port asks it, and as operators' commands do."""
+    """The calls of the port, and those of operators' commands."""
 
     def account(self) -> Json:
         return self._get("/v1/account")

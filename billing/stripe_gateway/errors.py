@@ -1,6 +1,6 @@
-"""What an error of Stripe's SDK means, in our words (`billing/errors.py`): said here, once.
+"""The one place that turns an error of Stripe's SDK into one of `billing/errors.py`.
 
-Told by status, code and headers, never by its message: Stripe's texts change.
+Status, code and headers decide, never the message: Stripe changes its texts.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from billing.errors import (
 
 
 def translate(error: stripe.StripeError, label: str) -> OnelaneError:
-    """The error to raise for one that came of `label`, a method and a route."""
+    """Give the error to raise. `label` is the method and the route of the request."""
     status, headers = error.http_status, error.headers or {}
     body = error.json_body if isinstance(error.json_body, Mapping) else {}
     raw = body.get("error")
     details: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
     request = f" (request {error.request_id})" if error.request_id else ""
-    if status == 403 and details:  # without them it is a proxy that speaks
+    if status == 403 and details:  # without details a proxy answered
         return StripeMisconfigured(
             f"Stripe does not let STRIPE_API_KEY do {label}{request}. The operator must give that key the permission;"
             " SECURITY.md lists what it needs."

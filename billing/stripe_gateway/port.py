@@ -24,7 +24,7 @@ class StripeGateway(Protocol):
         """Stripe's own time, by the `Date` of its last answer."""
 
     def low_priority(self) -> "StripeGateway":
-        """The same Stripe, for work that no buyer waits for: it stands behind the calls of those that do."""
+        """The same Stripe for work that no buyer waits for: calls of buyers go first."""
 
     def in_parallel(self, *calls: Callable[[], Any]) -> list[Any]:
         """Run independent reads side by side; results in order. The first error is raised."""
@@ -42,7 +42,7 @@ class StripeGateway(Protocol):
         """One checkout session."""
 
     def create_session(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
-        """Create a checkout session; only its id is told: the body may be a replay of an old answer."""
+        """Create a checkout session; gives its id only, since the body may be a replay of an old answer."""
 
     def expire_session(self, session_id: str) -> None:
         """Expire an open checkout session. StripeRefused when it is not open."""

@@ -1,6 +1,6 @@
-"""One request to Stripe and its answer, by Stripe's own SDK over any base address.
+"""One request to Stripe and its answer, by Stripe's own SDK, over any base address.
 
-Answers leave as plain dicts (an SDK object costs 25 times a plain parse), errors as our own. Reads are tried twice;
+Answers are plain dicts, since an SDK object costs 25 times a plain parse. Errors are ours. Reads are tried twice;
 writes once, because the protocols decide what to repeat.
 """
 
@@ -23,7 +23,7 @@ from billing.stripe_gateway.pace import LOOK_SECONDS, Pace, looked_after
 from billing.stripe_gateway.port import Json, Page
 from billing.stripe_gateway.transport import BoundedClient, PacedClient
 
-# What the code was written against; the account's default version must not change under us.
+# The version that the code was written for; the account's default may change.
 API_VERSION = "2026-10-28.endive"
 PAGE = 100  # Stripe's largest
 log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ REQUESTS = Counter("onelane_stripe_requests_total", "Requests to Stripe.", ["rou
 
 
 class StripeRequests:
-    """Stripe (or anything that speaks its API) by HTTP. `route` is an address with `{id}` in it, for `id_`."""
+    """Stripe, or anything with its API. `route` is an address; `id_` stands for the `{id}` in it."""
 
     def __init__(
         self,
@@ -56,16 +56,16 @@ class StripeRequests:
         )
         self._clock = clock
         self._ahead = 0.0  # seconds that Stripe's clock is ahead of ours
-        # 40: each of 16 lanes reads two or three things side by side, one of them in its own thread.
+        # 40: each of 16 lanes reads two or three things in parallel, one of them in its own thread.
         self._readers = ThreadPoolExecutor(40, thread_name_prefix="stripe")
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now().timestamp() + self._ahead, UTC)
 
     def low_priority(self) -> Self:
-        behind = copy.copy(self)  # the same connections, threads and budget
-        behind._client = self._background
-        return behind
+        other = copy.copy(self)  # the same connections, threads and budget
+        other._client = self._background
+        return other
 
     def in_parallel(self, *calls: Callable[[], Any]) -> list[Any]:
         others = [self._readers.submit(contextvars.copy_context().run, call) for call in calls[1:]]
@@ -114,7 +114,7 @@ class StripeRequests:
             # from None: the SDK's error holds the body, and with it a session's URL or an email.
             raise translate(error, label) from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            # What the SDK makes of a proxy's {"error": "Bad Gateway"}, or of a page that is not in UTF-8.
+            # The SDK raises these for a proxy's {"error": "Bad Gateway"}, or a page that is not in UTF-8.
             REQUESTS.labels(label, "none").inc()
             log.warning("stripe.answer_unreadable", route=label, error=type(error).__name__)
             raise StripeUnclear("Stripe's answer could not be read.") from None
@@ -130,7 +130,7 @@ class StripeRequests:
             try:
                 self._ahead = parsedate_to_datetime(date).timestamp() - self._clock.now().timestamp()
             except ValueError:
-                return  # a date that is none tells nothing
+                return  # not a date
 
 
 def _result(read: "Future[Any]") -> Any:

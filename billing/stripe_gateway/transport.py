@@ -1,7 +1,7 @@
-"""How the gateway speaks HTTP: at a bounded pace, answers bounded in size and time, no redirects.
+"""HTTP for the gateway: at a bounded pace, answers bounded in size and time, no redirects.
 
-The SDK's own client reads whatever comes for as long as it comes; behind an address that can be set, that is not ours
-to trust (faults row 46).
+The SDK's own client bounds neither the size of an answer nor the time that it takes to read. STRIPE_API_BASE may name
+a server that is not Stripe (faults row 46).
 """
 
 import time
@@ -22,7 +22,7 @@ PIECE_BYTES = 64 * 1024
 
 
 class PacedClient(stripe.HTTPClient):
-    """A transport at a process' pace: every attempt waits for its turn, the SDK's own repetitions too."""
+    """A transport at the pace of the process: every attempt waits for its turn, the SDK's retries too."""
 
     name = "paced"
 
@@ -34,7 +34,7 @@ class PacedClient(stripe.HTTPClient):
     def request(  # type: ignore[override]  # bytes where its base says str, as in the SDK's own clients
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
-        """One request, when it is its turn. A 429 slows the whole process down, unless it is about one busy object."""
+        """Send one request in its turn. A 429 slows the whole process, unless it is about one busy object."""
         self.pace.wait(buyer=self._buyer)
         answer: tuple[Any, int, Mapping[str, str]] = self.inner.request(method, url, headers, post_data)
         body, status, answered = answer
@@ -43,15 +43,15 @@ class PacedClient(stripe.HTTPClient):
         return body, status, answered
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self.inner.close()  # type: ignore[no-untyped-call]
 
 
 class BoundedClient(stripe.HTTPClient):
-    """The SDK's transport over urllib3: no redirects, and of an answer no more than MOST_BYTES and its timeout.
+    """The SDK's transport over urllib3: no redirects, an answer within MOST_BYTES and the timeout.
 
-    Without requests in between: that takes as long as everything else about a call together, reads the environment's
-    proxies anew each time, and lets a .netrc replace our key.
+    It does without `requests`, which takes as long as the rest of a call together, reads the environment's proxies
+    at each call, and lets a .netrc replace our key.
     """
 
     name = "urllib3"
@@ -61,7 +61,7 @@ class BoundedClient(stripe.HTTPClient):
         self._pool = _pools(address)(
             maxsize=64,
             timeout=timeout_seconds,
-            retries=False,  # the SDK's, who knows what may be sent again; nor are redirects followed
+            retries=False,  # the SDK decides what is sent again; redirects are not followed either
             ca_certs=stripe.ca_bundle_path,
         )
         self._longest = timeout_seconds
@@ -69,7 +69,7 @@ class BoundedClient(stripe.HTTPClient):
     def request(  # type: ignore[override]  # bytes where its base says str, as in the SDK's own clients
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
-        """One request and its whole answer. Raises APIConnectionError."""
+        """Send one request and read its whole answer. Raises APIConnectionError."""
         body = bytearray()
         deadline = time.monotonic() + self._longest
         try:
@@ -81,23 +81,23 @@ class BoundedClient(stripe.HTTPClient):
         except (HTTPError, OSError) as error:
             raise _failed(f"No connection: {type(error).__name__}.", retry=True) from None
         try:
-            while piece := answer.read1(PIECE_BYTES, decode_content=True):  # unpacked as it is read, never more at once
+            while piece := answer.read1(PIECE_BYTES, decode_content=True):  # unpacked piece by piece
                 body += piece
                 if len(body) > MOST_BYTES or time.monotonic() > deadline:
                     raise _failed("The answer is too large or too slow.", retry=False)
         except (HTTPError, OSError) as error:
             raise _failed(f"The answer broke off: {type(error).__name__}.", retry=True) from None
         finally:
-            answer.close()  # read to its end, its connection is back in the pool by now; broken off, it must not be
+            answer.close()  # one that was read to its end is back in the pool by now; one that broke off must not be
         return bytes(body), answer.status, answer.headers
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._pool.clear()
 
 
 def _pools(address: str) -> Callable[..., urllib3.PoolManager]:
-    """Straight to Stripe, or through the proxy that HTTPS_PROXY and NO_PROXY name for it."""
+    """Give the pool: straight to Stripe, or through the proxy that HTTPS_PROXY and NO_PROXY name for it."""
     proxy = select_proxy(address, get_environ_proxies(address))
     if not proxy:
         return urllib3.PoolManager

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 import onelane
+from app.cli import COMMANDS
 from app.dev.ports import free_port
 from billing.database import Database
 from billing.migrations.upgrade import upgrade
 from billing.notifications import handlers
-from onelane.__main__ import HERE, PACKAGES, own_first
+from onelane.__main__ import HERE, PACKAGES, WITHOUT_THE_WEB, own_first
 from tests.support.running_dev import ROOT, environment, wait_until
 
 ONELANE = [sys.executable, "-P", "-m", "onelane"]
@@ -142,6 +143,10 @@ def test_path_keeps_every_entry_and_its_order(tmp_path: Path) -> None:
     (other / "workers").mkdir(parents=True)
     assert own_first([str(shadow), str(other), "stdlib"]) == [str(other), "stdlib", str(HERE), str(shadow)]
     assert own_first([str(HERE), str(other), str(shadow)]) == [str(HERE), str(other), str(shadow)]
+
+
+def test_commands_without_the_web_are_those_of_the_command_line() -> None:
+    assert {name: COMMANDS[name] for name in WITHOUT_THE_WEB} == WITHOUT_THE_WEB
 
 
 def test_public_names_are_the_functions_of_the_handlers() -> None:
