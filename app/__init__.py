@@ -11,7 +11,7 @@ from app.customers import customer_routes
 from app.dev.shop import shop_routes
 from app.errors import register
 from app.health import health_routes
-from app.limits import Seats, Semaphore, build_limits, limit_addresses
+from app.limits import Semaphore, build_limits, limit_addresses
 from app.openapi.page import docs_routes
 from app.operations import operation_routes
 from app.request_hooks import guard
@@ -19,9 +19,6 @@ from app.subscription import subscription_routes
 from app.webhooks import webhook_routes
 from billing.services import Services
 from billing.settings import Settings
-
-# Of the 160 threads of a process, so many may read a delivery's body.
-MOST_READERS = 24
 
 
 def create_app(
@@ -31,7 +28,6 @@ def create_app(
     shop: bool = False,
     limits_storage: str | None = None,
     waiters: Semaphore | None = None,
-    most_readers: int = MOST_READERS,
 ) -> Flask:
     """Build the web application. `limits_storage` counts the rates elsewhere than in REDIS_URL."""
     app = Flask(__name__, static_folder=None)
@@ -45,12 +41,12 @@ def create_app(
     register(app)
     guard(app, origins=settings.redirect_origins, trusted_proxies=settings.trusted_proxies)
     limit_addresses(app, identity=identity, rate=limits.addresses)
-    webhook_routes(app, services, readers=Seats(most_readers))
+    deliveries = webhook_routes(app, services)
     app.register_blueprint(checkout_routes(services, identity=identity, limits=limits))
     app.register_blueprint(operation_routes(services, identity=identity, limits=limits))
     app.register_blueprint(subscription_routes(services, identity=identity, limits=limits))
     app.register_blueprint(customer_routes(services, identity=identity))
-    app.register_blueprint(health_routes(services))
+    app.register_blueprint(health_routes(services, deliveries))
     app.register_blueprint(docs_routes(shop=shop))
     if shop:
         app.register_blueprint(shop_routes(settings, services))

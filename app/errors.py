@@ -2,15 +2,17 @@
 
 `PROBLEMS` is the one table that gives a code its HTTP status; the OpenAPI document and the docs page are
 made from it too. What a person reads is the error's own sentence; an unexpected exception says nothing.
+`render` is the one function that writes a problem, for Flask (`problem`) and for `app/asgi.py` (`refusal`).
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from flask import Flask, Response, g, json, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
@@ -47,6 +49,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "superseded": Problem(409, "A newer checkout of the same user took over."),
     "customer_taken": Problem(409, "The user or the Stripe customer is already taken."),
     "user_erased": Problem(410, "The user was erased."),
+    "body_timeout": Problem(408, "The body did not come in time.", retryable=True),
     "payload_too_large": Problem(413, "The body is too large."),
     "unsupported_media_type": Problem(415, "The body must be application/json."),
     "invalid_request": Problem(422, "The request does not make sense."),
@@ -89,6 +92,18 @@ class BodyTooLarge(PermanentError):
         super().__init__(f"The body is longer than {limit} bytes, the most that this address reads.")
 
 
+class BodyTimeout(TransientError):
+    """The body did not come whole within the time that it has."""
+
+    code = "body_timeout"
+
+
+class BodyCutOff(PermanentError):
+    """The connection ended before the body did, or the body is not written as HTTP has it."""
+
+    code = "bad_request"
+
+
 class UnsupportedMediaType(PermanentError):
     """The body does not say that it is JSON."""
 
@@ -109,10 +124,6 @@ class RateLimited(TransientError):
         self.limit = limit
 
 
-class Busy(TransientError):
-    """All places for such requests are taken just now."""
-
-
 class IdentityUnavailable(TransientError):
     """The keys that sign the buyers' tokens cannot be fetched, so that no token can be judged."""
 
@@ -126,16 +137,27 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
-def problem(
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An answer that is whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def render(
     code: str,
     detail: str | None = None,
     *,
+    request_id: str,
     status: int | None = None,
     errors: Sequence[Mapping[str, str]] = (),
     retry_after: int | None = None,
+    headers: Mapping[str, str] | None = None,
     **extra: Any,
-) -> Response:
-    """Build a problem answer. `extra` are members of its own kind, such as the subscription's status."""
+) -> Rendered:
+    """Write a problem. `extra` are members of its own kind, such as the subscription's status."""
     kind = PROBLEMS[code]
     body: dict[str, Any] = {
         "type": f"/docs#{code}",
@@ -143,40 +165,52 @@ def problem(
         "status": status or kind.status,
         "detail": detail or kind.title,
         "code": code,
-        "request_id": g.get("request_id", ""),
+        "request_id": request_id,
         "retryable": kind.retryable,
         **extra,
     }
     if errors:
         body["errors"] = list(errors)
-    answer = Response(json.dumps(body), status=body["status"], content_type="application/problem+json")
-    answer.cache_control.no_store = True
+    fields = {"Content-Type": "application/problem+json", "Cache-Control": "no-store", **(headers or {})}
     if wait := retry_after or kind.retry_after:
-        answer.headers["Retry-After"] = str(wait)
-    if answer.status_code == 401:
-        answer.headers["WWW-Authenticate"] = 'Bearer realm="onelane"'
-    return answer
+        fields["Retry-After"] = str(wait)
+    if body["status"] == 401:
+        fields["WWW-Authenticate"] = 'Bearer realm="onelane"'
+    return Rendered(body["status"], fields, json.dumps(body).encode())
 
 
-def _own(error: OnelaneError) -> Response:
-    """An error that was raised on purpose: its own code and sentence."""
+def problem(code: str, detail: str | None = None, **more: Any) -> Response:
+    """A problem as Flask's answer; what more there may be: see `render`."""
+    rendered = render(code, detail, request_id=g.get("request_id", ""), **more)
+    return Response(rendered.body, status=rendered.status, headers=dict(rendered.headers))
+
+
+def refusal(error: Exception, *, request_id: str) -> Rendered:
+    """The problem that an error becomes: its own code and sentence where it was raised on purpose."""
+    if not isinstance(error, OnelaneError):  # a bug: the log gets the traceback, and neither body nor headers
+        log.error("request.failed", exc_info=error)
+        return render("internal", request_id=request_id)
     code = error.code
     if code not in PROBLEMS:
         code = "try_again" if isinstance(error, TransientError) else "internal"
-    kind = PROBLEMS[code]
-    if kind.status >= 500:
+    if PROBLEMS[code].status >= 500:
         log.warning("request.refused", code=error.code, error=type(error).__name__)
     if code == "internal":
-        return problem(code)
+        return render(code, request_id=request_id)
     limited = error if isinstance(error, RateLimited) else None
-    answer = problem(
+    return render(
         code,
         error.sentence,
+        request_id=request_id,
         errors=error.errors if isinstance(error, InvalidRequest) else (),
         retry_after=limited.retry_after if limited else None,
+        headers=limited.limit if limited else None,
     )
-    answer.headers.extend(limited.limit if limited else {})
-    return answer
+
+
+def _own(error: OnelaneError) -> Response:
+    rendered = refusal(error, request_id=g.get("request_id", ""))
+    return Response(rendered.body, status=rendered.status, headers=dict(rendered.headers))
 
 
 _CODE_OF_STATUS = {

@@ -1,7 +1,8 @@
 """For whoever runs it: alive, ready, and figures for Prometheus.
 
-Readiness asks the database, the migrations and the broker anew each time, each with a short timeout. The
-ledger's gauges are counted in SQL when they are asked for, so that they hold for all processes together.
+Readiness asks the database, the migrations and the broker anew each time, each with a short timeout, and whether
+deliveries find room. The ledger's gauges are counted in SQL when they are asked for, so that they hold for all
+processes together.
 """
 
 import os
@@ -15,6 +16,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from app.webhooks import Deliveries
 from billing.errors import LedgerUnavailable
 from billing.maintenance import runs
 from billing.migrations.upgrade import is_current
@@ -23,7 +25,7 @@ from billing.subscriptions import projection_store
 from billing.webhooks import events_store
 
 
-def health_routes(services: Services) -> Blueprint:
+def health_routes(services: Services, deliveries: Deliveries) -> Blueprint:
     """GET /healthz, /readyz and /metrics."""
     routes = Blueprint("health", __name__)
     registry = _registry(services)
@@ -34,7 +36,11 @@ def health_routes(services: Services) -> Blueprint:
 
     @routes.get("/readyz")
     def ready() -> Response:
-        checks = {**_ledger_checks(services), "broker": "ok" if services.queue.reachable() else "not reachable"}
+        checks = {
+            **_ledger_checks(services),
+            "broker": "ok" if services.queue.reachable() else "not reachable",
+            "deliveries": "refused for want of room" if deliveries.are_refused else "ok",
+        }
         good = all(word == "ok" for word in checks.values())
         answer = jsonify(status="ready" if good else "not ready", checks=checks)
         answer.status_code = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE

@@ -159,21 +159,6 @@ class Semaphore:
                 self.release(user_id)
 
 
-class Seats:
-    """At most so many deliveries' bodies are read at once. For `app.deliveries` alone, and gone with it."""
-
-    def __init__(self, most: int) -> None:
-        self._free = threading.Semaphore(most)
-
-    def sit(self, patience_seconds: float = 0.0) -> bool:
-        """Take a seat until `rise`; whether there was one."""
-        return self._free.acquire(timeout=patience_seconds)
-
-    def rise(self) -> None:
-        """Give the seat back."""
-        self._free.release()
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of one process, built once."""

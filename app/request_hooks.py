@@ -5,14 +5,13 @@ Bodies, query strings and headers are never logged; a path only as the route tha
 
 import re
 import time
+import uuid
 from collections.abc import Sequence
 
 import structlog
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
-
-from billing.ids import unique_name
 
 log = structlog.get_logger(__name__)
 
@@ -42,22 +41,28 @@ def guard(app: Flask, *, origins: Sequence[str], trusted_proxies: int) -> None:
     app.after_request(_finish)
 
 
-def begin(given: str) -> str:
-    """Give the request its id, the caller's own where that will do, and put it on every log line from here on."""
-    request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request_id)
-    return request_id
+def request_id_for(given: str) -> str:
+    """The request's id: the caller's own where that will do, else a new one."""
+    return given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
 
 
-def new_request_id() -> str:
-    """An id for a request whose caller gave none."""
-    return f"req_{unique_name().hex}"
+def log_answer(method: str, route: str, status: int, *, started: float, quiet: bool = False) -> None:
+    """One line about a request; at DEBUG where it went well and was a read, or is `quiet`: another line tells of it."""
+    dull = (method in ("GET", "HEAD", "OPTIONS") or quiet) and status < 400
+    (log.debug if dull else log.info)(
+        "request.answered",
+        method=method,
+        route=route,
+        status=status,
+        ms=round((time.monotonic() - started) * 1000, 1),
+    )
 
 
 def _begin() -> None:
-    g.request_id = begin(request.headers.get("Request-Id", ""))
+    g.request_id = request_id_for(request.headers.get("Request-Id", ""))
     g.started = time.monotonic()
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
 
 def _finish(answer: Response) -> Response:
@@ -66,15 +71,8 @@ def _finish(answer: Response) -> Response:
         answer.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
     for name, value in ANSWER_HEADERS.items():
         answer.headers.setdefault(name, value)
-    # A read that went well is no news: pages poll twice a second, probes all day.
-    dull = (request.method in ("GET", "HEAD", "OPTIONS") or "told" in g) and answer.status_code < 400
-    (log.debug if dull else log.info)(
-        "request.answered",
-        method=request.method,
-        route=request.url_rule.rule if request.url_rule else "-",
-        status=answer.status_code,
-        ms=round((time.monotonic() - g.started) * 1000, 1),
-    )
+    route = request.url_rule.rule if request.url_rule else "-"
+    log_answer(request.method, route, answer.status_code, started=g.started, quiet="logged" in g)
     return answer
 
 

@@ -1,11 +1,13 @@
-"""The web server: granian, whose Rust side speaks HTTP and whose threads run our WSGI application.
+"""The web server: granian, whose Rust side speaks HTTP and calls our application (ASGI) on an event loop.
 
-A request may wait for a checkout for seconds, so there are many threads and few processes. The web holds
+A request may wait for a checkout for seconds, so Flask has many threads, and there are few processes. The web holds
 no Stripe key: whoever breaks into it can read and record, and cannot buy, cancel or refund.
 """
 
 import os
+import resource
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,26 +17,27 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from app.later import answer_later
+from app import create_app
+from app.asgi import Web
+from app.webhooks import EXTENSION
 from billing.logs import configure_logging
-from billing.process import hear_stops
+from billing.process import plain_exits
 from billing.run_with_parent import run_with_parent
-from billing.settings import Settings
+from billing.services import build_services
+from billing.settings import Settings, load_settings
 
 log = structlog.get_logger(__name__)
 
-APPLICATION = "app.wsgi:application"
 KEYS = ("STRIPE_API_KEY", "STRIPE_API_KEY_FILE")
 STOP_SECONDS = 30  # longer than the longest wait (20 s), shorter than the grace period of the compose file (75 s)
-# Granian counts connections, idle ones too: measured, 2 * threads let 128 silent clients shut everybody out.
+# Granian counts connections, idle ones too; beyond them, new ones wait to be accepted.
 MOST_CONNECTIONS = 8192
-HEADER_MILLISECONDS = 10_000  # a client that dribbles its headers is let go
+OWN_FILES = 256  # descriptors that are no connection: the ledger's, Redis', files
+HEADER_BYTES = 64 * 1024  # what a connection may have buffered before it is a request
 GIVEN_UP = "A process of the web died again within seconds. The web ends, for its supervisor to start it anew."
 
 
-def serve(
-    settings: Settings, *, workers: int, threads: int, load: Callable[..., Callable[..., Any]] | None = None
-) -> None:
+def serve(settings: Settings, *, workers: int, threads: int, load: Callable[[int], Web] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; requests in hand are answered first. `load` gives another application.
 
     A process of ours that dies is started again, unless it dies again within 5.5 s. That number is granian's own, and
@@ -44,43 +47,55 @@ def serve(
         os.environ.pop(name, None)
     configure_logging(settings, process="web")
     server = Server(
-        APPLICATION,
+        "app.server",  # what it is called; the application comes from target_loader
         address=settings.bind,
         port=settings.port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.ASGI,
         workers=workers,
-        blocking_threads=threads,
-        backpressure=MOST_CONNECTIONS,
-        http=HTTPModes.http1,  # of HTTP/2, a body that ends early is never given up, and holds its thread for good
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS),
+        backpressure=min(MOST_CONNECTIONS, max(1, raise_file_limit() - OWN_FILES)),
+        # Of HTTP/2, a body that ends early is never given up, and whoever proxies or delivers speaks HTTP/1.1.
+        http=HTTPModes.http1,
+        # The timeout begins when a connection may send its next request, so that it ends idle and silent ones, too.
+        http1_settings=HTTP1Settings(
+            header_read_timeout=settings.keep_alive_seconds * 1000, max_buffer_size=HEADER_BYTES
+        ),
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,
-        log_level=LogLevels.error,  # its warnings are about the number of threads, which is meant
+        log_level=LogLevels.error,
         log_dictconfig=LOGGING,
         websockets=False,
     )
     try:
-        server.serve(target_loader=partial(_loaded, load or _load), wrap_loader=False)
+        server.serve(target_loader=partial(_loaded, load or load_web, threads, os.getpid()), wrap_loader=False)
     except SystemExit:
         if server.interrupt_children:
             log.error("web.given_up", sentence=GIVEN_UP)  # noqa: TRY400  # no traceback: it says it all
         raise
 
 
-def _loaded(load: Callable[..., Callable[..., Any]]) -> Callable[..., Any]:
-    hear_stops()
-    application = load()
-    answer_later(application)
-    return application
+def load_web(threads: int) -> Web:
+    """The application of one process; ONELANE_SHOP=1 (set by `onelane dev`) adds the shop page."""
+    with plain_exits():
+        # None: the web holds no key, even where .env or a running `onelane dev` names one.
+        settings = load_settings(stripe_api_key=None)
+        configure_logging(settings, process="web")
+        app = create_app(settings, build_services(settings), shop=os.environ.get("ONELANE_SHOP") == "1")
+    return Web(app, threads=threads, deliveries=app.extensions[EXTENSION], origins=settings.redirect_origins)
 
 
-def _load() -> Callable[..., Any]:
-    """Give the application, in granian's worker process (a fork or a new interpreter)."""
-    run_with_parent(os.getppid())
-    from app.wsgi import application
+def raise_file_limit() -> int:
+    """Let this process, and those that it starts, have as many files open as they may; how many that are."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS has a hard limit that it does not let anybody have
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS + OWN_FILES if soft == resource.RLIM_INFINITY else soft
 
-    loaded: Callable[..., Any] = application
-    return loaded
+
+def _loaded(load: Callable[[int], Web], threads: int, parent: int) -> Web:
+    """In granian's worker process (a fork or a new interpreter)."""
+    run_with_parent(parent)
+    return load(threads)
 
 
 # Granian configures its two loggers itself; these settings let their lines reach our handler.

@@ -1,70 +1,87 @@
 """Stripe's deliveries: the raw bytes and the signature go to `billing.webhooks.ingest`; 200 means they are committed.
 
-No rate limit, no CORS, no login: the signature is what counts. 503 makes Stripe send again. A delivery that comes whole
-and is taken is answered in front of Flask (`app.deliveries`); the others come here.
+No rate limit, no CORS, no login: the signature is what counts. 503 makes Stripe send again. Here is the route for any
+WSGI server, whose thread waits for the commit; the shipped server awaits the same future (`app/asgi.py`).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 
-from flask import Blueprint, Flask, Response, g, jsonify, request
+from flask import Flask, Response, g, jsonify, request
 
 from app.bodies import read_bytes
-from app.deliveries import BUSY, EXTENSION, PATH, PATIENCE_SECONDS, REFUSED, Deliveries, Receive
-from app.errors import Busy
-from app.limits import Seats
+from billing.errors import Busy, LedgerUnavailable
 from billing.services import Services
-from billing.webhooks.group_commit import GroupCommit
-from billing.webhooks.ingest import Status, hand_in, receive
+from billing.webhooks.group_commit import Row
+from billing.webhooks.ingest import Ingest
+
+PATH = "/webhooks/stripe"
+EXTENSION = "onelane.deliveries"  # where `app/asgi.py` finds them
+SIGNATURE = "Stripe-Signature"
+# Longer than a commit may take that has to wait for a lock (5 s), twice.
+WAIT_SECONDS = 15.0
+# A process that has taken no delivery for so long, and refused some, is not ready; so long after the last one it is.
+BUSY_SECONDS = 3.0
 
 
-def webhook_routes(app: Flask, services: Services, *, readers: Seats) -> None:
+class Deliveries:
+    """The deliveries of one process, whichever way they come."""
+
+    def __init__(self, services: Services, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        settings = services.settings
+        self.max_bytes = settings.webhook_max_bytes
+        self._monotonic = monotonic
+        self._refused: tuple[float, float] | None = None  # when the first and the last were since one was taken
+        self._ingest = Ingest(
+            secrets=tuple(secret.get_secret_value() for secret in settings.stripe_webhook_secrets),
+            database=services.database,
+            queue=services.queue,
+            clock=services.clock,
+            max_bytes=settings.webhook_max_bytes,
+        )
+        self.expect, self.close = self._ingest.expect, self._ingest.close
+
+    def submit(self, body: bytes, signature: str | None, *, request_id: str) -> "Future[Row]":
+        """Hand a whole delivery in. Raises InvalidSignature, InvalidEvent, PayloadTooLarge and Busy."""
+        try:
+            future = self._ingest.submit(body, signature, request_id=request_id)
+        except Busy:
+            self.note_busy()
+            raise
+        self._refused = None
+        return future
+
+    def note_busy(self) -> None:
+        """One was refused for want of room."""
+        now = self._monotonic()
+        self._refused = (self._refused[0] if self._refused else now, now)
+
+    @property
+    def are_refused(self) -> bool:
+        """Whether all have been refused for want of room, for some seconds until now (for /readyz)."""
+        if self._refused is None:
+            return False
+        first, last = self._refused
+        return last - first >= BUSY_SECONDS and self._monotonic() - last < BUSY_SECONDS
+
+
+def webhook_routes(app: Flask, services: Services) -> Deliveries:
     """POST /webhooks/stripe."""
-    settings = services.settings
-    means: dict[str, Any] = {
-        "secrets": tuple(secret.get_secret_value() for secret in settings.stripe_webhook_secrets),
-        "queue": services.queue,
-        "clock": services.clock,
-        "max_bytes": settings.webhook_max_bytes,
-        "together": GroupCommit(services.database),
-    }
+    deliveries = app.extensions[EXTENSION] = Deliveries(services)
 
-    def take(body: bytes, signature: str | None, request_id: str) -> Status:
-        return receive(body, signature, database=services.database, request_id=request_id, **means)
-
-    def take_later(
-        body: bytes, signature: str | None, request_id: str, answer: Callable[[Status | Exception], None]
-    ) -> None:
-        hand_in(body, signature, request_id=request_id, answer=answer, **means)
-
-    app.register_blueprint(_routes(take, readers=readers, max_bytes=settings.webhook_max_bytes))
-    front = Deliveries(app, take, take_later, readers=readers, max_bytes=settings.webhook_max_bytes)
-    app.wsgi_app = app.extensions[EXTENSION] = front  # type: ignore[method-assign]
-
-
-def _routes(take: Receive, *, readers: Seats, max_bytes: int) -> Blueprint:
-    routes = Blueprint("webhooks", __name__)
-
-    @routes.post(PATH)
+    @app.post(PATH)
     def receive_event() -> Response:
-        if REFUSED in request.environ:
-            raise request.environ[REFUSED]
-        with _seat(readers):
-            body = read_bytes(request, max_bytes)
-        g.told = True  # ingest says what became of it
-        answer = jsonify(status=take(body, request.headers.get("Stripe-Signature"), g.request_id))
+        signature = request.headers.get(SIGNATURE)
+        deliveries.expect(request.content_length or 0, signature)
+        body = read_bytes(request, deliveries.max_bytes)
+        try:
+            row = deliveries.submit(body, signature, request_id=g.request_id).result(WAIT_SECONDS)
+        except TimeoutError:
+            raise LedgerUnavailable("The ledger takes too long. Try again.") from None
+        g.logged = True  # ingest says what became of it
+        answer = jsonify(status="duplicate" if row is None else "recorded")
         answer.cache_control.no_store = True
         return answer
 
-    return routes
-
-
-@contextmanager
-def _seat(readers: Seats) -> Iterator[None]:
-    if not readers.sit(PATIENCE_SECONDS):
-        raise Busy(BUSY)
-    try:
-        yield
-    finally:
-        readers.rise()
+    return deliveries

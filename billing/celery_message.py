@@ -8,9 +8,9 @@ import base64
 import json
 import os
 import socket
+import uuid
 from typing import Any
 
-from billing.ids import unique_name
 from billing.jobs import Job
 
 _EMBED = ', {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
@@ -18,7 +18,7 @@ _EMBED = ', {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": nu
 
 def celery_message(job: Job) -> str:
     """The text that a worker's kombu takes for a task of ours, to be worked now."""
-    task_id = str(unique_name())
+    task_id = str(uuid.uuid4())
     arguments = f"[{job.row_id}]"
     headers: dict[str, Any] = {
         "lang": "py",
@@ -48,7 +48,7 @@ def celery_message(job: Job) -> str:
         "delivery_info": {"exchange": "", "routing_key": job.queue},
         "priority": 0,
         "body_encoding": "base64",
-        "delivery_tag": str(unique_name()),
+        "delivery_tag": str(uuid.uuid4()),
     }
     message = {
         "body": base64.b64encode(f"[{arguments}{_EMBED}".encode()).decode(),
@@ -61,4 +61,4 @@ def celery_message(job: Job) -> str:
 
 
 _HOST = socket.gethostname()
-_REPLY_TO = str(unique_name())  # nobody replies: results are rows
+_REPLY_TO = str(uuid.uuid4())  # nobody replies: results are rows

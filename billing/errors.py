@@ -34,6 +34,10 @@ class ConfigurationError(PermanentError):
     code = "configuration"
 
 
+class Busy(TransientError):
+    """All places for such requests are taken just now."""
+
+
 class LedgerUnavailable(TransientError):
     """The database did not answer, or could not commit."""
 

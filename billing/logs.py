@@ -10,8 +10,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import structlog
@@ -70,23 +69,14 @@ def log_handler(stream: TextIO, *, process: str, secrets: tuple[str, ...] = (), 
     """Give the handler that writes bounded, redacted lines to a stream."""
 
     def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        return dict(_redacted_event(event, secrets))
+        return {name: _redacted(name, value, secrets) for name, value in event.items()}
 
     def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
         return console_line(event) if console else json_line({"process": process, **event})
 
-    def render_batch(record: logging.LogRecord, lines: Batch) -> str:
-        head = {"timestamp": _now(), "level": record.levelname.lower()}
-        ends = {"logger": record.name} if console else {"process": process, "logger": record.name}
-        redacted = lines if _nothing_hidden(lines, secrets) else [_redacted_event(line, secrets) for line in lines]
-        return "\n".join([to_line({**head, **line, **ends}) for line in redacted])
-
-    to_line = console_line if console else json_line
-
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
-        _Formatter(
-            render_batch,
+        structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -97,47 +87,6 @@ def log_handler(stream: TextIO, *, process: str, secrets: tuple[str, ...] = (), 
         )
     )
     return handler
-
-
-class Batch(tuple[Mapping[str, Any], ...]):
-    """Events of one moment, a line each, that are written at once."""
-
-    __slots__ = ()
-
-
-def log_batch(name: str, events: Iterable[Mapping[str, Any]]) -> None:
-    """Log events at INFO under a logger's name, in one write: a line of its own for each costs ten times as much."""
-    if lines := Batch(events):
-        logging.getLogger(name).info(lines)
-
-
-class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """structlog's, and batches, whose events take a shorter way to the same lines."""
-
-    def __init__(self, render_batch: Callable[[logging.LogRecord, Batch], str], **options: Any) -> None:
-        super().__init__(**options)
-        self._render_batch = render_batch
-
-    def format(self, record: logging.LogRecord) -> str:
-        return self._render_batch(record, record.msg) if isinstance(record.msg, Batch) else super().format(record)
-
-
-def _nothing_hidden(lines: Batch, secrets: tuple[str, ...]) -> bool:
-    """Whether `redact` would leave all of them as they are, by one look: a line break belongs to no secret."""
-    if any(not _SECRET_NAMES.isdisjoint(line) for line in lines):
-        return False
-    values = [value for line in lines for value in line.values()]
-    texts = "\n".join([value for value in values if isinstance(value, str)])
-    plain = all(value is None or isinstance(value, str | bool | float) for value in values)
-    return plain and redact_text(texts, secrets) == texts
-
-
-def _redacted_event(event: Mapping[str, Any], secrets: tuple[str, ...]) -> Mapping[str, Any]:
-    return {name: _redacted(name, value, secrets) for name, value in event.items()}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 def known_secrets(settings: Settings) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ class Settings(BaseSettings):
 
     port: int = Field(8000, ge=1, le=65535)
     bind: str = "127.0.0.1"
+    keep_alive_seconds: int = Field(75, ge=1, le=3600)
     database_url: str = "sqlite:///var/ledger.sqlite3"
     redis_url: str = "redis://127.0.0.1:6379/0"
     celery_broker_url: str | None = None

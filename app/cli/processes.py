@@ -1,19 +1,10 @@
 """`onelane dev` and `onelane web`: start processes. The web runs in this process and holds no Stripe key."""
 
+import multiprocessing
 import os
-import sys
 import tempfile
 
 import click
-
-# Granian's Rust side has an allocator of its own, jemalloc, whose heaps and caches for each thread fill where one
-# thread frees what another took, as a delivery's commit does. Measured on PostgreSQL from 10,000 to a million
-# deliveries: it grew by 17.7 MiB at most with its own numbers, by 5.8 with one heap and no caches, and was as fast.
-# glibc, which Python's longer pieces come from, has such caches and heaps, too: seven pieces of each size, 16 heaps.
-WEB_ENVIRONMENT = {
-    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=2:glibc.malloc.arena_max=2",
-    "_RJEM_MALLOC_CONF": "narenas:1,tcache:false,dirty_decay_ms:500,muzzy_decay_ms:0",
-}
 
 
 @click.command()
@@ -29,14 +20,10 @@ def dev() -> None:
 @click.option("--threads", default=160, show_default=True, type=click.IntRange(1, 512), help="Threads of each process.")
 def web(workers: int, threads: int) -> None:
     """Serve HTTP on BIND and PORT."""
-    # Read when a process begins, or when prometheus_client is imported, both of which were before this line.
-    missing = {name: value for name, value in WEB_ENVIRONMENT.items() if name not in os.environ}
     if workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        missing["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="onelane-metrics-")
-    if missing:
-        os.environ.update(missing)
-        again = [sys.executable, "-P", "-m", "onelane", "web", f"--workers={workers}", f"--threads={threads}"]
-        os.execv(sys.executable, again)  # noqa: S606  # no shell wanted
+        # prometheus_client reads it when it is imported, which was before: each process begins as a new interpreter.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="onelane-metrics-")
+        multiprocessing.set_start_method("spawn")
 
     from app.dev.ports import require_free
     from app.server import serve

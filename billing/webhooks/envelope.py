@@ -47,6 +47,7 @@ class NewEvent:
     received_at: datetime
     next_attempt_at: datetime
     payload: bytes
+    request_id: str = ""  # of the delivery, for the log only
 
 
 class Envelope(msgspec.Struct):
@@ -63,7 +64,7 @@ class Envelope(msgspec.Struct):
     related_object: Any = None
 
 
-def read_event(body: bytes, *, now: datetime) -> NewEvent:
+def read_event(body: bytes, *, now: datetime, request_id: str = "") -> NewEvent:
     """Read the envelope of a signed body. Raises InvalidEvent."""
     envelope = _parse(body)
     if not id_like(EVENT, envelope.id):
@@ -86,6 +87,7 @@ def read_event(body: bytes, *, now: datetime) -> NewEvent:
         received_at=now,
         next_attempt_at=now,
         payload=body,
+        request_id=request_id,
     )
 
 

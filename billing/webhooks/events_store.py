@@ -42,7 +42,7 @@ class Claimed:
     attempts: int  # this one included
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(NewEvent))
+COLUMNS = tuple(field.name for field in dataclasses.fields(NewEvent) if field.name != "request_id")
 # Another account's event, or one of the other mode: kept as it came, never applied. Decided inside the INSERT, so
 # that recording is one statement; before the installation is bound, either mode is taken. What is erased stays
 # erased: of a late event only the envelope is kept. Text, since SQLAlchemy takes longer to build this than a

@@ -1,205 +1,143 @@
 """Group commit: deliveries of one process that wait at the same time share one transaction (LED-13).
 
-Whoever finds nobody committing leads: it takes all that wait, commits them in one statement, and lets them go;
-meanwhile the next ones gather, and the first of those leads next. So there is no thread to start or to stop, a lone
-delivery waits for nobody, and each is answered only after its own commit: by its own thread, which waits for it
-(`record`), or by the one that commits it, and then no thread waits (`hand_in`).
+`submit` puts an event in line and gives the future of its row. One thread takes what waits, commits it in one
+statement, resolves the futures and calls `after_commit`; meanwhile the next ones gather. So a lone delivery waits for
+nobody, there is no timer to tune, and each is answered only after its own commit.
 """
 
-import math
+import os
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
 
 import structlog
 
 from billing.database import Database, run_in_transaction
-from billing.errors import LedgerUnavailable
+from billing.errors import Busy, LedgerUnavailable
 from billing.webhooks import events_store
 from billing.webhooks.envelope import NewEvent
 from billing.webhooks.events_store import Recorded
 
 log = structlog.get_logger(__name__)
 
-
-class Delivery:
-    """A delivery that has been checked, until it is committed or has failed."""
-
-    __slots__ = ("_let_go", "answer", "done", "error", "event", "next", "request_id", "row")
-
-    def __init__(
-        self, event: NewEvent, *, request_id: str = "", answer: Callable[["Delivery"], None] | None = None
-    ) -> None:
-        self.event = event
-        self.request_id = request_id  # for the log
-        self.answer = answer  # called once it is done; None: its thread waits
-        self.row: Recorded | None = None  # None, once done: a duplicate
-        self.error: Exception | None = None
-        self.done = False
-        self.next: Delivery | None = None  # of the same batch
-        self._let_go = threading.Lock()  # held until there is news: the cheapest thing to wait for
-        self._let_go.acquire()
-
-    def wait(self) -> None:
-        """Until it is done, or it is its turn to lead; then the next one of its batch may go."""
-        self._let_go.acquire()
-        if self.next is not None:
-            self.next.wake()
-
-    def wake(self) -> None:
-        """Let whoever waits for it look."""
-        self._let_go.release()
-
-
-AfterCommit = Callable[[Sequence[Delivery]], None]
+Row = Recorded | None  # None: a duplicate
+Committed = Sequence[tuple[NewEvent, Row]]
+_Waiting = tuple[NewEvent, "Future[Row]"]
+_Line = SimpleQueue[_Waiting | None]
 
 
 class GroupCommit:
     """The line of one process before its ledger."""
 
     # A batch commits in about 20 ms; 1,000 waiting is more than a second of work: better that Stripe sends again.
+    MAX_WAITING = 1000
+    MAX_WAITING_BYTES = 32 * 2**20
     MAX_BATCH = 128
     MAX_BATCH_BYTES = 8 * 2**20  # of payloads, which the driver copies
-    MAX_WAITING = 1000
-    # So long whoever has committed keeps the lead while it tells the news, which takes 2 ms: a batch is larger then
-    # (measured on SQLite: a sixth more deliveries a second). A Redis that hangs must not hold up the answers. One whose
-    # own delivery waits for that gives the lead away at once.
-    NEWS_SECONDS = 0.02
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._guard = threading.Lock()  # of the next three, held for a moment
-        self._waiting: deque[Delivery] = deque()
-        self._leader: Delivery | None = None  # whose thread it is that leads
-        self._led_until = 0.0  # from then on, whoever comes leads
+    _line: _Line
+    _thread: threading.Thread | None
+    _waiting: int
+    _waiting_bytes: int
 
-    def record(self, mine: Delivery, after_commit: AfterCommit) -> Recorded | None:
-        """The row's id and status, committed; None for a duplicate. Raises LedgerUnavailable.
+    def __init__(self, database: Database, after_commit: Callable[[Committed], object]) -> None:
+        """`after_commit` is called once for each batch, in the committing thread, with those that are in the ledger."""
+        self._database, self._after_commit = database, after_commit
+        self._begin_anew()
 
-        `after_commit` is called once for each batch, with those of it that are in the ledger now.
-        """
-        if not self._joined(mine):
-            mine.wait()
-        if not mine.done:  # then it is the first that waits, and nobody else commits
-            self._lead(mine, after_commit)
-        if mine.error is not None:
-            raise mine.error
-        return mine.row
-
-    def hand_in(self, mine: Delivery, after_commit: AfterCommit) -> None:
-        """Have it committed and answered, by this thread or by one that commits already. Raises LedgerUnavailable."""
-        if self._joined(mine):
-            self._lead(mine, after_commit)
-
-    def _joined(self, mine: Delivery) -> bool:
-        """Stand in line; whether nobody commits, so that whoever came leads."""
+    def submit(self, event: NewEvent) -> "Future[Row]":
+        """Put the event in line; the future of its row once that is committed. Raises Busy."""
+        if self._pid != os.getpid():  # a fork has none of its parent's threads, and what waits there is the parent's
+            self._begin_anew()
+        future: Future[Row] = Future()
+        size = len(event.payload)
         with self._guard:
-            if len(self._waiting) >= self.MAX_WAITING:
-                raise LedgerUnavailable("Too many deliveries wait for the ledger. Try again.")
-            self._waiting.append(mine)
-            leads = time.monotonic() >= self._led_until
-            if leads:
-                self._leader, self._led_until = mine, math.inf
-        return leads
+            if self._waiting >= self.MAX_WAITING or self._waiting_bytes + size > max(self.MAX_WAITING_BYTES, size):
+                raise Busy("Too many deliveries wait for the ledger. Try again.")
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, args=(self._line,), name="commits", daemon=True)
+                self._thread.start()
+            self._waiting, self._waiting_bytes = self._waiting + 1, self._waiting_bytes + size
+            self._line.put((event, future))
+        return future
 
-    def _lead(self, mine: Delivery, after_commit: AfterCommit) -> None:
-        """Commit a batch, let go of it, and hand over; and again, while nobody has come to do it."""
-        failed: BaseException | None = None
-        leads = True
-        while leads:
-            batch, keeps_seconds = self._next(), 0.0
-            try:
-                self._commit(batch)
-                keeps_seconds = 0.0 if mine.answer is None else self.NEWS_SECONDS
-            finally:
-                self._hand_over(keeps_seconds)
-                _let_go(batch, mine)
-            try:
-                after_commit([delivery for delivery in batch if delivery.error is None])
-            except BaseException as error:  # noqa: BLE001 - raised below: others may wait
-                failed = error
-            leads = self._goes_on(mine)
-        if failed is not None:
-            raise failed
+    def close(self) -> None:
+        """Commit what waits, and end the thread. A later `submit` starts another one."""
+        with self._guard:
+            thread, line = self._thread, self._line
+            self._thread, self._line = None, SimpleQueue()
+            line.put(None)
+        if thread is not None:
+            thread.join()
 
-    def _next(self) -> list[Delivery]:
-        batch: list[Delivery] = []
+    def _begin_anew(self) -> None:
+        self._pid = os.getpid()
+        self._guard = threading.Lock()  # of the next four, held for a moment
+        self._line, self._thread = SimpleQueue(), None
+        self._waiting = self._waiting_bytes = 0
+
+    def _run(self, line: _Line) -> None:
+        while batch := self._next(line):
+            committed: list[tuple[NewEvent, Row]] = []
+            try:
+                outcomes = commit(self._database, [event for event, _ in batch])
+            except BaseException as error:  # whatever it is, somebody waits
+                log.exception("events.not_committed")
+                outcomes = [LedgerUnavailable(f"The commit was interrupted ({type(error).__name__}).")] * len(batch)
+            for (event, future), outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+                    committed.append((event, outcome))
+            try:
+                self._after_commit(committed)
+            except BaseException:  # the next ones wait already, and the sweep finds these
+                log.exception("events.not_told", count=len(committed))
+
+    def _next(self, line: _Line) -> list[_Waiting]:
+        """Wait for one, and take what waits with it; none once the line is closed."""
+        batch: list[_Waiting] = []
         size = 0
-        with self._guard:
-            while self._waiting and len(batch) < self.MAX_BATCH and size < self.MAX_BATCH_BYTES:
-                batch.append(self._waiting.popleft())
-                size += len(batch[-1].event.payload)
+        while len(batch) < self.MAX_BATCH and size < self.MAX_BATCH_BYTES:
+            try:
+                waiting = line.get(block=not batch)
+            except Empty:
+                break
+            if waiting is None:
+                line.put(None)  # for the next call
+                break
+            event, future = waiting
+            with self._guard:
+                self._waiting, self._waiting_bytes = self._waiting - 1, self._waiting_bytes - len(event.payload)
+            if future.set_running_or_notify_cancel():  # else whoever sent it is gone
+                batch.append(waiting)
+                size += len(event.payload)
         return batch
 
-    def _hand_over(self, keeps_seconds: float) -> None:
-        with self._guard:
-            if not self._first_leads():
-                self._led_until = time.monotonic() + keeps_seconds
 
-    def _goes_on(self, mine: Delivery) -> bool:
-        """Whether some wait, and nobody else has come to lead."""
-        with self._guard:
-            if self._leader is not mine or self._first_leads():
-                return False
-            self._led_until = math.inf if self._waiting else 0.0
-            return bool(self._waiting)
-
-    def _first_leads(self) -> bool:
-        """Let the first that waits lead, where it has a thread that does; the guard is held."""
-        if not self._waiting or self._waiting[0].answer is not None:
-            return False
-        self._leader, self._led_until = self._waiting[0], math.inf
-        self._leader.wake()
-        return True
-
-    def _commit(self, batch: Sequence[Delivery]) -> None:
-        """One transaction for all of them; every one of them is done when this returns, or raises."""
-        # In the order of ids: two processes with the same deliveries then wait for each other in one direction only.
-        ordered = sorted(batch, key=lambda delivery: delivery.event.event_id)
-        try:
-            events = [delivery.event for delivery in ordered]
-            # At once: one statement takes them all, and PostgreSQL commits it without being asked again.
-            rows = run_in_transaction(
-                self._database, lambda connection: events_store.record_all(connection, events), once=True
-            )
-            for delivery, row in zip(ordered, rows, strict=True):
-                delivery.row, delivery.done = row, True
-        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it
-            if len(batch) == 1:
-                batch[0].error = error
-            else:
-                self._one_by_one(ordered)
-        finally:
-            for delivery in batch:
-                if not delivery.done and delivery.error is None:  # interrupted: nobody may wait for ever
-                    delivery.error = LedgerUnavailable("The ledger's transaction was interrupted. Try again.")
-                delivery.done = True
-
-    def _one_by_one(self, batch: Sequence[Delivery]) -> None:
-        """A transaction for each, so that a bad one fails alone; a ledger that is down is not asked a hundred times."""
-        down: LedgerUnavailable | None = None
-        for delivery in batch:
-            if down is None:
-                self._commit([delivery])
-                down = delivery.error if isinstance(delivery.error, LedgerUnavailable) else None
-            else:
-                delivery.error = down
+def commit(database: Database, new: Sequence[NewEvent]) -> list[Row | Exception]:
+    """Record the events in one transaction, and where that fails in one for each, so that a bad one fails alone."""
+    # In the order of ids: two processes with the same deliveries then wait for each other in one direction only.
+    order = sorted(range(len(new)), key=lambda place: new[place].event_id)
+    outcomes = dict(zip(order, _commit_all(database, [new[place] for place in order]), strict=True))
+    return [outcomes[place] for place in range(len(new))]
 
 
-def _let_go(batch: Sequence[Delivery], mine: Delivery) -> None:
-    """Answer those whose threads have gone, and wake the threads of the others."""
-    for delivery in batch:
-        if delivery.answer is not None:
-            try:
-                delivery.answer(delivery)
-            except Exception:  # one that cannot be answered is sent again
-                log.exception("event.not_answered", request_id=delivery.request_id)
-    # Each wakes the next, this one the first of them: all at once, they would fight for the interpreter, and with
-    # them the next batch's leader (measured: a tenth fewer requests a second).
-    asleep = [delivery for delivery in batch if delivery.answer is None and delivery is not mine]
-    for delivery, after in pairwise(asleep):
-        delivery.next = after
-    if asleep:
-        asleep[0].wake()
+def _commit_all(database: Database, new: Sequence[NewEvent]) -> Sequence[Row | Exception]:
+    try:
+        # At once: one statement takes them all, and PostgreSQL commits it without being asked again.
+        return run_in_transaction(database, lambda connection: events_store.record_all(connection, new), once=True)
+    except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it
+        return [error] if len(new) == 1 else _commit_each(database, new)
+
+
+def _commit_each(database: Database, new: Sequence[NewEvent]) -> Sequence[Row | Exception]:
+    """A transaction for each; a ledger that is down is not asked a hundred times."""
+    outcomes: list[Row | Exception] = []
+    for event in new:
+        outcomes.extend(_commit_all(database, [event]))
+        if isinstance(outcomes[-1], LedgerUnavailable):
+            break
+    return outcomes + [outcomes[-1]] * (len(new) - len(outcomes))

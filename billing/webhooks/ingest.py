@@ -1,14 +1,16 @@
 """Ingest: the bytes of a delivery come in; a committed row of the ledger comes out, or an error.
 
 1 size (WHK-1)  2 signature (WHK-2 to WHK-5)  3 strict envelope and nothing more (WHK-6 to WHK-10)
-4 insert, a conflict is a duplicate (LED-1)  5 commit  6 only then wake a worker (LED-3).
-Whoever gets an answer from `receive` may tell Stripe 2xx: everything after it can be redone from the ledger.
+4 insert, a conflict is a duplicate (LED-1)  5 commit, together with others (LED-13)  6 then wake a worker (LED-3).
+Whose future is resolved may be told 2xx: everything after it can be redone from the ledger and from Stripe.
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Literal
+from functools import partial
 
 import structlog
 from prometheus_client import Counter
@@ -17,110 +19,97 @@ from billing.clock import Clock
 from billing.database import Database
 from billing.errors import InvalidRequest, PayloadTooLarge
 from billing.jobs import ProcessEvent
-from billing.logs import log_batch
 from billing.models import EventStatus
 from billing.queue import Queue
 from billing.webhooks.envelope import NewEvent, read_event
-from billing.webhooks.events_store import Recorded
-from billing.webhooks.group_commit import Delivery, GroupCommit
-from billing.webhooks.signature import verify
+from billing.webhooks.group_commit import Committed, GroupCommit, Row
+from billing.webhooks.signature import require_fresh, verify
 
 log = structlog.get_logger(__name__)
 
-Status = Literal["recorded", "duplicate"]
-
 RECORDED = Counter("onelane_events_recorded_total", "Deliveries, by what became of them.", ["result"])
+# A line costs 50 µs, half of a delivery under load: a batch of more than these is one line together.
+LINES_OF_A_BATCH = 8
 
 
-def receive(
-    body: bytes,
-    signature_header: str | None,
-    *,
-    secrets: Sequence[str],
-    database: Database,
-    queue: Queue,
-    clock: Clock,
-    max_bytes: int,
-    together: GroupCommit | None = None,
-    request_id: str = "",
-) -> Status:
-    """Record a delivery, with `together` in one transaction with others that arrive at the same time.
+class Ingest:
+    """The way into the ledger of one process."""
 
-    Raises InvalidSignature, InvalidEvent, PayloadTooLarge and LedgerUnavailable.
-    """
-    event = _checked(body, signature_header, secrets=secrets, now=clock.now(), max_bytes=max_bytes)
-    delivery = Delivery(event, request_id=request_id)
-    row = (together or GroupCommit(database)).record(delivery, lambda batch: _committed(batch, queue))
-    return _status(row)
+    def __init__(
+        self, *, secrets: Sequence[str], database: Database, queue: Queue, clock: Clock, max_bytes: int
+    ) -> None:
+        self._secrets, self._clock, self._max_bytes = secrets, clock, max_bytes
+        self._group = GroupCommit(database, partial(after_commit, queue=queue))
 
+    def expect(self, length: int, signature: str | None) -> None:
+        """Before its body is read: refuse a delivery that says too much, or whose header can be no good signature."""
+        with _counted(length):
+            _refuse_large(length, self._max_bytes)
+            require_fresh(signature, now=self._clock.now().timestamp())
 
-def hand_in(
-    body: bytes,
-    signature_header: str | None,
-    *,
-    secrets: Sequence[str],
-    queue: Queue,
-    clock: Clock,
-    max_bytes: int,
-    together: GroupCommit,
-    request_id: str,
-    answer: Callable[[Status | Exception], None],
-) -> None:
-    """The same, without a thread that waits: whoever commits it calls `answer` with what `receive` gives or raises.
+    def submit(self, body: bytes, signature: str | None, *, request_id: str = "") -> "Future[Row]":
+        """Check a delivery and have it committed. Raises InvalidSignature, InvalidEvent, PayloadTooLarge and Busy."""
+        with _counted(len(body)):
+            event = prepare(
+                body,
+                signature,
+                secrets=self._secrets,
+                now=self._clock.now(),
+                max_bytes=self._max_bytes,
+                request_id=request_id,
+            )
+        return self._group.submit(event)
 
-    What is refused at once is raised here, and `answer` is not called.
-    """
-    event = _checked(body, signature_header, secrets=secrets, now=clock.now(), max_bytes=max_bytes)
-
-    def settled(delivery: Delivery) -> None:
-        answer(delivery.error or _status(delivery.row))
-
-    together.hand_in(Delivery(event, request_id=request_id, answer=settled), lambda batch: _committed(batch, queue))
+    def close(self) -> None:
+        """Commit what waits."""
+        self._group.close()
 
 
-def _status(row: Recorded | None) -> Status:
-    return "duplicate" if row is None else "recorded"
-
-
-def _committed(batch: Sequence[Delivery], queue: Queue) -> None:
-    """Wake a worker for each customer of a batch that is in the ledger, and say what became of the deliveries."""
-    jobs: dict[str | int, ProcessEvent] = {}  # one is enough for a customer: it claims all of their events
-    lines = []
-    for delivery in batch:
-        event, row = delivery.event, delivery.row
-        if row is None:
-            line = {"event": "event.duplicate", "event_id": event.event_id, "type": event.type}
-        else:
-            row_id, status = row
-            line = {"event": "event.recorded", "event_id": event.event_id, "type": event.type, "status": status.value}
-            if status is EventStatus.PENDING:
-                whose = event.customer_id
-                jobs.setdefault(whose or row_id, ProcessEvent(row_id, about=whose or ""))
-        lines.append({"request_id": delivery.request_id, **line} if delivery.request_id else line)
-    queue.send_all(list(jobs.values()))
-    for result, count in Tally(map(_result, batch)).items():
-        RECORDED.labels(result).inc(count)
-    log_batch(__name__, lines)
-
-
-def _result(delivery: Delivery) -> str:
-    if delivery.row is None:
-        return "duplicate"
-    status = delivery.row[1]
-    return "recorded" if status is EventStatus.PENDING else status.value
-
-
-def _checked(
-    body: bytes, signature_header: str | None, *, secrets: Sequence[str], now: datetime, max_bytes: int
+def prepare(
+    body: bytes, signature: str | None, *, secrets: Sequence[str], now: datetime, max_bytes: int, request_id: str = ""
 ) -> NewEvent:
-    """Steps 1 to 3; what is refused is counted and logged, without a byte of it."""
+    """Steps 1 to 3. Pure. Raises InvalidSignature, InvalidEvent and PayloadTooLarge."""
+    _refuse_large(len(body), max_bytes)
+    verify(body, signature, secrets, now=now.timestamp())
+    return read_event(body, now=now, request_id=request_id)
+
+
+def after_commit(batch: Committed, *, queue: Queue) -> None:
+    """Wake a worker for each customer of a batch that is in the ledger, count the deliveries, and log them."""
+    jobs: dict[str | int, ProcessEvent] = {}  # one is enough for a customer: it claims all of their events
+    for event, row in batch:
+        if row is not None and row[1] is EventStatus.PENDING:
+            jobs.setdefault(event.customer_id or row[0], ProcessEvent(row[0], about=event.customer_id or ""))
+    queue.send_all(list(jobs.values()))
+    results = Tally(_result(row) for _, row in batch)
+    for result, count in results.items():
+        RECORDED.labels(result).inc(count)
+    if len(batch) > LINES_OF_A_BATCH:
+        log.info("events.recorded", **results, event_ids=" ".join(event.event_id for event, _ in batch))
+        return
+    for event, row in batch:
+        about = {"event_id": event.event_id, "type": event.type}
+        about |= {"request_id": event.request_id} if event.request_id else {}
+        if row is None:
+            log.info("event.duplicate", **about)
+        else:
+            log.info("event.recorded", status=row[1].value, **about)
+
+
+def _result(row: Row) -> str:
+    if row is None:
+        return "duplicate"
+    return "recorded" if row[1] is EventStatus.PENDING else row[1].value
+
+
+@contextmanager
+def _counted(size: int) -> Iterator[None]:
+    """What is refused is counted and logged, without a byte of it."""
     try:
-        _refuse_large(len(body), max_bytes)
-        verify(body, signature_header, secrets, now=now.timestamp())
-        return read_event(body, now=now)
+        yield
     except (InvalidRequest, PayloadTooLarge) as error:
         RECORDED.labels(error.code).inc()
-        log.warning("event.refused", code=error.code, reason=error.sentence, size=len(body))
+        log.warning("event.refused", code=error.code, reason=error.sentence, size=size)
         raise
 
 

@@ -58,7 +58,6 @@ def make_app(world: World) -> MakeApp:
         services: dict[str, Any] | None = None,
         shop: bool = False,
         waiters: Semaphore | None = None,
-        most_readers: int = 24,
         limits: str = "memory://",
         **settings: Any,
     ) -> Flask:
@@ -79,7 +78,6 @@ def make_app(world: World) -> MakeApp:
             shop=shop,
             limits_storage=limits,
             waiters=waiters,
-            most_readers=most_readers,
         )
 
     return make

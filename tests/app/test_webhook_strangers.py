@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from billing.models import events
 from tests.app.conftest import MakeApp
 from tests.support.builders import SECRET
+from tests.support.callers import CALLERS, over
 from tests.support.checkout_world import World
 from tests.support.strangers import FINE, KINDS, MAX_BYTES, Kind
-from tests.support.ways import ways
 from tests.support.web import check_problem
 
 PATH = "/webhooks/stripe"
@@ -40,12 +40,12 @@ def nothing_happened(world: World) -> bool:
         return connection.scalar(sa.select(sa.func.count()).select_from(events)) == 0 and world.queue.sent == []
 
 
-@pytest.mark.parametrize("way", ["in front of Flask", "Flask", "later"])
+@pytest.mark.parametrize("caller", CALLERS)
 def test_what_is_forged_or_broken_is_refused_and_leaves_nothing(
-    app: Flask, world: World, subtests: pytest.Subtests, way: str
+    app: Flask, world: World, subtests: pytest.Subtests, caller: str
 ) -> None:
     """WHK-2, WHK-4, WHK-6, WHK-7, API-4; faults 50 to 56: every way in, with no traceback and not a byte of it told."""
-    app.wsgi_app = ways(app)[way]  # type: ignore[method-assign]
+    over(caller, app)
     for name, kind in KINDS.items():
         with subtests.test(name), capture_logs() as logs:
             answer = send(app, world, kind)
@@ -66,8 +66,10 @@ def test_the_table_can_be_taken(app: Flask, world: World) -> None:
     assert not nothing_happened(world)
 
 
-def test_length_that_is_a_lie_is_refused_early(app: Flask, world: World) -> None:
+@pytest.mark.parametrize("caller", CALLERS)
+def test_length_that_is_a_lie_is_refused_early(app: Flask, world: World, caller: str) -> None:
     """WHK-1; fault 54: ten gigabytes are refused by what they say, and never read."""
+    over(caller, app)
 
     class Endless(io.RawIOBase):
         taken = 0

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
-from app.cli.processes import WEB_ENVIRONMENT
 from app.dev.ports import free_port
 from billing.database import Database
 from billing.models import events
@@ -30,8 +31,8 @@ BARE, TUTORIAL, SQLITE, POSTGRESQL = "bare Flask", "the usual tutorial", "onelan
 APPLICATIONS = {
     BARE: "tests.bench.bare",
     TUTORIAL: "tests.bench.tutorial",
-    SQLITE: "app.wsgi",
-    POSTGRESQL: "app.wsgi",
+    SQLITE: "app.server",
+    POSTGRESQL: "app.server",
 }
 
 
@@ -99,9 +100,7 @@ def served(application: str, folder: Path, settings: Mapping[str, str]) -> Itera
     port, log = free_port(18_850), folder / "log"
     command = [sys.executable, "-m", "tests.bench.serving", application, str(port)]
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(**WEB_ENVIRONMENT, **settings), stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(**settings), stdout=output, stderr=output)
     try:
         wait_until(lambda: _listens(port) or process.poll() is not None, lambda: log.read_text("utf-8"))
         assert process.poll() is None, log.read_text("utf-8")
@@ -113,11 +112,19 @@ def served(application: str, folder: Path, settings: Mapping[str, str]) -> Itera
 
 def serve(application: str, port: int) -> None:
     """Become the server: that of `onelane web`, over this application."""
+    from app.server import load_web
     from app.server import serve as serve_until_stopped
     from billing.settings import load_settings
 
-    settings = load_settings(port=port, stripe_api_key=None)
-    serve_until_stopped(settings, workers=1, threads=THREADS, load=lambda: import_module(application).application)
+    load = load_web if application == APPLICATIONS[SQLITE] else partial(_load_other, application)
+    serve_until_stopped(load_settings(port=port, stripe_api_key=None), workers=1, threads=THREADS, load=load)
+
+
+def _load_other(application: str, threads: int) -> Any:
+    """Flask behind the same bridge, which serves it faster than granian's own WSGI."""
+    from app.asgi import Web
+
+    return Web(import_module(application).application, threads=threads)
 
 
 def _listens(port: int) -> bool:

@@ -21,11 +21,11 @@ from billing.models import events
 from billing.queue import CeleryQueue, create_producer
 from billing.redis_client import connect_redis
 from billing.settings import Settings
-from billing.webhooks.ingest import receive
 from tests.bench.drain import AWAY_SECONDS, BURST, WORKERS, running_sandbox
 from tests.bench.storm import KEY, Stripe
 from tests.support.builders import SECRET, build_event, build_subscription, deliver
 from tests.support.databases import running_postgres, sqlite_in
+from tests.support.receiving import receive
 from tests.support.running_dev import ROOT, environment
 from tests.support.valkey import running_valkey, wait_until
 

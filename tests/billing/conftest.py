@@ -14,10 +14,10 @@ from billing.database import Database
 from billing.models import events
 from billing.queue import InlineQueue
 from billing.redis_client import connect_redis
-from billing.webhooks.ingest import receive
 from billing.webhooks.process import process_event
 from tests.support.builders import CATALOG, SECRET, MovableClock, deliver
 from tests.support.fakes import FakeStripe
+from tests.support.receiving import receive
 from tests.support.valkey import Valkey, running_valkey
 
 

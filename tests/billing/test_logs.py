@@ -19,7 +19,6 @@ from billing.logs import (
     console_line,
     json_line,
     known_secrets,
-    log_batch,
     log_handler,
     redact_text,
 )
@@ -136,40 +135,6 @@ def test_context_of_the_task_is_on_every_line(lines: tuple[Any, io.StringIO]) ->
         logger.warning("from a library")
     found = json.loads(stream.getvalue())
     assert (found["job"], found["row_id"], found["process"]) == ("lane.work", 7, "web")
-
-
-@pytest.mark.parametrize("name", SECRETS)
-def test_secret_never_shows_in_a_batch(name: str, lines: tuple[Any, io.StringIO]) -> None:
-    """OPS-3"""
-    logger, stream = lines
-    logger.setLevel(logging.INFO)
-    secret = SECRETS[name]
-    log_batch("test.logs", [{"event": "fine"}, {"event": "told", "type": f"x {secret}."}, {"email": "whoever"}])
-    core = re.sub(r"^(whsec_|.._(live|test)_|Bearer |bob.o')", "", secret)
-    assert core not in stream.getvalue()
-    assert stream.getvalue().count(HIDDEN) >= 2
-    assert len(stream.getvalue().splitlines()) == 3
-
-
-def test_batch_is_a_bounded_line_for_each_event(lines: tuple[Any, io.StringIO]) -> None:
-    """OPS-2, OPS-4"""
-    logger, stream = lines
-    logger.setLevel(logging.INFO)
-    odd = {"event": "odd", "type": "a\r\n\x1b[31m\u2028" + "y" * 5000}
-    log_batch("test.logs", [{"event": "event.recorded", "request_id": "req_1", "type": "a.b"}, odd])
-    first, second = stream.getvalue().splitlines()
-    told = json.loads(first)
-    assert list(told) == ["timestamp", "level", "event", "process", "request_id", "type", "logger"]
-    assert (told["level"], told["process"], told["logger"]) == ("info", "web", "test.logs")
-    assert len(second) <= LINE_BYTES
-    assert json.loads(second)["type"].startswith("a\r\n")
-
-
-def test_no_events_are_no_line(lines: tuple[Any, io.StringIO]) -> None:
-    logger, stream = lines
-    logger.setLevel(logging.INFO)
-    log_batch("test.logs", [])
-    assert stream.getvalue() == ""
 
 
 SHARDS = [

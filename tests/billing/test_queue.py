@@ -14,10 +14,10 @@ from billing.jobs import ProcessEvent
 from billing.queue import CeleryQueue, InlineQueue, create_producer, writes_directly
 from billing.redis_client import connect_redis
 from billing.settings import Settings
-from billing.webhooks.ingest import receive
 from billing.webhooks.process import process_event
 from tests.support.builders import CATALOG, SECRET, MovableClock, build_event, deliver
 from tests.support.fakes import FakeStripe
+from tests.support.receiving import receive
 from tests.support.valkey import Valkey
 
 LIST = "onelane:webhooks"

@@ -18,8 +18,9 @@ import worker.tasks
 from billing.clock import SystemClock
 from billing.models import events
 from billing.subscriptions import projection_store, sync
-from billing.webhooks import holding, ingest, process
-from billing.webhooks.group_commit import Delivery, GroupCommit
+from billing.webhooks import group_commit, holding, ingest, process
+from billing.webhooks.envelope import NewEvent
+from billing.webhooks.group_commit import Committed, GroupCommit
 from tests.kills.arming import Now, always, around, trip
 
 
@@ -34,31 +35,31 @@ receiving = Receiving()
 
 def arm_receiving() -> None:
     """Put a hook at each step of a batch of deliveries."""
-    inner_commit = GroupCommit._commit
+    inner_commit = group_commit.commit
 
-    def commit(self: GroupCommit, batch: Sequence[Delivery]) -> None:
-        receiving.customers = tuple(delivery.event.customer_id for delivery in batch)
-        inner_commit(self, batch)
+    def commit(database: Any, new: Sequence[NewEvent]) -> Any:
+        receiving.customers = tuple(event.customer_id for event in new)
+        outcomes = inner_commit(database, new)
         trip("record", "after", *receiving.customers)
         receiving.customers = ()
+        return outcomes
 
-    setattr(GroupCommit, "_commit", commit)  # noqa: B010
-    inner_joined = GroupCommit._joined
+    group_commit.commit = commit
+    inner_submit = GroupCommit.submit
 
-    def joined(self: GroupCommit, mine: Delivery) -> bool:
-        leads = inner_joined(self, mine)
-        if not leads:
-            trip("line", "after", mine.event.customer_id)
-        return leads
+    def submit(self: GroupCommit, event: NewEvent) -> Any:
+        future = inner_submit(self, event)
+        trip("line", "after", event.customer_id)
+        return future
 
-    setattr(GroupCommit, "_joined", joined)  # noqa: B010
-    inner_committed = ingest._committed
+    setattr(GroupCommit, "submit", submit)  # noqa: B010
+    inner_after_commit = ingest.after_commit
 
-    def committed(batch: Sequence[Delivery], queue: Any) -> None:
-        trip("wake", "before", *(delivery.event.customer_id for delivery in batch))
-        inner_committed(batch, queue)
+    def after_commit(batch: Committed, *, queue: Any) -> None:
+        trip("wake", "before", *(event.customer_id for event, _ in batch))
+        inner_after_commit(batch, queue=queue)
 
-    ingest._committed = committed
+    ingest.after_commit = after_commit
 
     def committing(_connection: sa.Connection) -> None:
         if receiving.customers:

@@ -4,26 +4,19 @@ The process that answers is what dies. Granian's own starts another one in its p
 5.5 s, too: then it is for who runs the web to start it again.
 """
 
-import os
-from collections.abc import Callable
-from typing import Any
-
-from app.server import serve
-from billing.run_with_parent import run_with_parent
+from app.asgi import Web
+from app.server import load_web, serve
 from billing.settings import load_settings
 
 THREADS = 160  # as many as `onelane web` has
 
 
-def load() -> Callable[..., Any]:
+def load(threads: int) -> Web:
     """The application, armed."""
-    run_with_parent(os.getppid())
-    from app.wsgi import application
     from tests.kills.event_steps import arm_receiving
 
     arm_receiving()
-    loaded: Callable[..., Any] = application
-    return loaded
+    return load_web(threads)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from billing.maintenance.sweep import sweep
 from billing.models import checkouts, customers, events, metadata, operations, subscriptions
 from billing.operations.decide import RUNNING
 from billing.subscriptions.projection import is_live
-from billing.webhooks.ingest import receive
 from billing.webhooks.process import process_event
 from tests.support.builders import SECRET, deliver
 from tests.support.checkout_world import TestClock, World
 from tests.support.crashing import Fuse, FusedStripe
+from tests.support.receiving import receive
 
 MUGS: list[dict[str, Any]] = [
     {"object": "product", "id": "prod_mug", "name": "A mug a month"},

@@ -13,13 +13,13 @@ from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import InvalidSignature, StripeUnclear
 from billing.jobs import ProcessEvent, RemedyDuplicates
 from billing.models import CheckoutStatus
-from billing.webhooks.ingest import receive
 from billing.webhooks.process import process_event
 from tests.races.ports import CHANGES, SteppedClock, SteppedDatabase, SteppedLocks, SteppedQueue, SteppedStripe
 from tests.races.scene import Broken, Scene
 from tests.races.schedule import AGAIN, Schedule
 from tests.support.builders import SECRET, deliver
 from tests.support.checkout_world import TestClock, World
+from tests.support.receiving import receive
 
 # Every POST that the code under test sends; an expiry is spoiled by `lost_expires`.
 POSTS = "^/v1/(customers$|checkout/sessions$|subscriptions/|subscription_schedules|billing_portal/)"

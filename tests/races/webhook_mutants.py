@@ -1,7 +1,7 @@
 """The shortcuts of the webhook protocol, as switchable changes of the real code, each with the test that it dies of."""
 
 import json
-import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +11,9 @@ from billing.maintenance import reconcile
 from billing.models import EventStatus, events
 from billing.subscriptions import projection_store
 from billing.subscriptions.sync import sync_customer
-from billing.webhooks import events_store, ingest
+from billing.webhooks import events_store
+from billing.webhooks.group_commit import GroupCommit, Row
+from billing.webhooks.ingest import Ingest
 from tests.races.mutant import Mutant
 from tests.races.operation_mutants import end_before_projection
 
@@ -56,25 +58,27 @@ def no_generation(real: Any, *arguments: Any, **values: Any) -> bool:
 _remembered: set[str] = set()
 
 
-def dedupe_before_commit(real: Any, body: bytes, header: Any, **rest: Any) -> Any:
+def dedupe_before_commit(real: Any, ingest: Ingest, body: bytes, signature: Any, **rest: Any) -> "Future[Row]":
     """An id is remembered elsewhere (in Redis, say) before its event is in the ledger."""
     with suppress(ValueError):
         id_ = json.loads(body)["id"]
         if id_ in _remembered:
-            return "duplicate"
+            return _resolved(None)
         _remembered.add(id_)
-    return real(body, header, **rest)
+    future: Future[Row] = real(ingest, body, signature, **rest)
+    return future
 
 
-def acknowledge_before_commit(real: Any, *arguments: Any) -> Any:
+def acknowledge_before_commit(real: Any, *arguments: Any) -> "Future[Row]":
     """The answer does not wait for the transaction."""
+    real(*arguments)
+    return _resolved((1, EventStatus.PENDING))
 
-    def later() -> None:
-        with suppress(Exception):
-            real(*arguments)
 
-    threading.Thread(target=later).start()
-    return 1, EventStatus.PENDING
+def _resolved(row: Row) -> "Future[Row]":
+    future: Future[Row] = Future()
+    future.set_result(row)
+    return future
 
 
 WEBHOOK_MUTANTS = {
@@ -95,7 +99,7 @@ WEBHOOK_MUTANTS = {
     ),
     "dedupe_first": Mutant(
         "dedupe in Redis before the ledger commit",
-        {ingest.receive: dedupe_before_commit},
+        {Ingest.submit: dedupe_before_commit},
         test=f"{INGEST}::test_failed_commit_is_no_answer_and_no_wake_up",
     ),
     "no_sweep": Mutant(
@@ -110,7 +114,7 @@ WEBHOOK_MUTANTS = {
     ),
     "acknowledge_first": Mutant(
         "acknowledge before the commit",
-        {ingest.GroupCommit.record: acknowledge_before_commit},
+        {GroupCommit.submit: acknowledge_before_commit},
         test=f"{INGEST}::test_failed_commit_is_no_answer_and_no_wake_up",
     ),
 }

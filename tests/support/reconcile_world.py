@@ -12,11 +12,11 @@ from billing.maintenance.runs import Run
 from billing.models import events, subscriptions
 from billing.operators.installation import insert_first
 from billing.subscriptions.projection import Subscription, project
-from billing.webhooks.ingest import receive
 from billing.webhooks.process import process_event
 from sandbox.api import ACCOUNT
 from tests.support.builders import SECRET, deliver
 from tests.support.checkout_world import World
+from tests.support.receiving import receive
 
 Json = dict[str, Any]
 

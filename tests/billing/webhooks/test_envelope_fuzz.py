@@ -15,8 +15,8 @@ from billing.errors import InvalidEvent
 from billing.models import EventStatus
 from billing.queue import InlineQueue
 from billing.webhooks.envelope import read_data, read_event
-from billing.webhooks.ingest import receive
 from tests.support.builders import NOON, SECRET, MovableClock, build_event, deliver
+from tests.support.receiving import receive
 
 # 1e999 and NaN are written as such, half surrogate pairs as they stand.
 ANY = st.text(st.characters(), max_size=5) | st.sampled_from(["cus_1", "acct_1", "evt_\x00", "", "v2.core.event", "0"])

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from billing.models import attempts, checkouts, events, outbox
 from billing.queue import InlineQueue
 from billing.subscriptions.queries import read_subscription
-from billing.webhooks.ingest import receive
 from billing.webhooks.process import process_event
 from tests.support.builders import SECRET, deliver
 from tests.support.checkout_world import World
+from tests.support.receiving import receive
 
 
 @pytest.fixture

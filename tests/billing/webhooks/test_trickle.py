@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from billing.database import Database
 from billing.jobs import Job
 from billing.models import events, subscriptions
-from billing.webhooks.ingest import receive
 from billing.webhooks.process import process_event
 from tests.support.builders import SECRET, deliver
 from tests.support.checkout_world import TestClock, World
+from tests.support.receiving import receive
 
 LATENCY = 0.1
 REST = 1.0  # what WHK-75 and WHK-76 say

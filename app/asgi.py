@@ -1,0 +1,222 @@
+"""What the server runs (ASGI): deliveries on the event loop, everything else handed to Flask in a thread.
+
+Every body is read whole first, on the loop, bounded in bytes and in time. So neither a slow body nor a delivery that
+waits for its commit holds a thread, and Flask is called with a whole body and gives a whole answer: the bridge between
+the two standards (ASGI 3, PEP 3333) is `_environ` and `_call`.
+"""
+
+import asyncio
+import io
+import sys
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import structlog
+
+from app.bodies import MAX_BODY_BYTES
+from app.errors import BodyCutOff, BodyTimeout, BodyTooLarge, refusal
+from app.request_hooks import ANSWER_HEADERS, log_answer, request_id_for
+from app.webhooks import PATH, SIGNATURE, Deliveries
+from billing.errors import Busy
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Headers = Mapping[str, str]
+Fields = list[tuple[bytes, bytes]]
+Answer = tuple[int, Fields, bytes]
+
+# An honest body comes with its headers; 5 s is for the slowest line that still has a buyer at its end.
+BODY_SECONDS = 5.0
+# Of all bodies together that are being read or wait for a thread: 64 of the longest.
+MAX_BODIES_BYTES = 64 * 2**20
+
+
+class Web:
+    """The ASGI application around Flask's."""
+
+    def __init__(
+        self, wsgi: WSGI, *, threads: int, deliveries: Deliveries | None = None, origins: Collection[str] = ()
+    ) -> None:
+        """`origins`: whose pages may read why a body was refused. Without `deliveries`, all goes to Flask."""
+        self._wsgi, self._deliveries, self._origins = wsgi, deliveries, origins
+        self._threads = ThreadPoolExecutor(threads, "web")
+        self._bodies_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or the server's start and end."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        headers = _headers(scope)
+        if self._deliveries and scope["path"] == PATH and scope["method"] == "POST":
+            status, fields, body = await self._deliver(self._deliveries, headers, receive)
+        else:
+            status, fields, body = await self._hand_over(scope, headers, receive)
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _deliver(self, deliveries: Deliveries, headers: Headers, receive: Receive) -> Answer:
+        started, request_id, signature = time.monotonic(), _begin(headers), headers.get(SIGNATURE.lower())
+        body = b""
+        try:
+            deliveries.expect(_length(headers), signature)
+            body = await self._read(headers, receive, deliveries.max_bytes)
+            row = await asyncio.wrap_future(deliveries.submit(body, signature, request_id=request_id))
+        except Exception as error:  # noqa: BLE001 - every error has its answer
+            if isinstance(error, Busy):
+                deliveries.note_busy()
+            return _refused(error, request_id, "POST", PATH, started)
+        finally:
+            self._bodies_bytes -= len(body)
+        fields = [*_DELIVERED, (b"request-id", request_id.encode())]
+        return 200, fields, b'{"status":"duplicate"}\n' if row is None else b'{"status":"recorded"}\n'
+
+    async def _hand_over(self, scope: Scope, headers: Headers, receive: Receive) -> Answer:
+        started, body = time.monotonic(), b""
+        try:
+            body = await self._read(headers, receive, MAX_BODY_BYTES)
+            environ = _environ(scope, headers, body)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _call, self._wsgi, environ)
+        except Exception as error:  # noqa: BLE001 - every error has its answer
+            status, fields, problem = _refused(error, _begin(headers), scope["method"], "-", started)
+            return status, fields + self._for_pages(scope, headers), problem
+        finally:
+            self._bodies_bytes -= len(body)
+
+    async def _read(self, headers: Headers, receive: Receive, limit: int) -> bytes:
+        """The whole body. Raises BodyTooLarge, BodyTimeout, BodyCutOff and Busy."""
+        length = _length(headers)
+        if length > limit:
+            raise BodyTooLarge(limit)
+        if not length and "transfer-encoding" not in headers:
+            return b""
+        body, whole = bytearray(), False
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while not whole:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise BodyCutOff("The body ended too early, or is not written as HTTP has it.")
+                    piece = message.get("body", b"")
+                    body += piece
+                    self._bodies_bytes += len(piece)
+                    if len(body) > limit:
+                        raise BodyTooLarge(limit)
+                    if self._bodies_bytes > max(MAX_BODIES_BYTES, limit):
+                        raise Busy("Too many bodies are being read at once. Try again.")
+                    whole = len(body) == length or not message.get("more_body", False)
+        except TimeoutError:
+            raise BodyTimeout(f"The body did not come whole within {BODY_SECONDS:.0f} s.") from None
+        finally:
+            if not whole:
+                self._bodies_bytes -= len(body)
+        return bytes(body)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """The server's start and end (lifespan): at the end, what waits for the ledger is committed."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                if self._deliveries:
+                    await asyncio.to_thread(self._deliveries.close)
+                self._threads.shutdown(wait=False)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+            await send({"type": "lifespan.startup.complete"})
+
+    def _for_pages(self, scope: Scope, headers: Headers) -> Fields:
+        """What lets a page of ours read a refusal that Flask never saw (CORS)."""
+        origin = headers.get("origin", "")
+        if origin not in self._origins or not scope["path"].startswith("/v1/"):
+            return []
+        exposed = {"Access-Control-Expose-Headers": "Retry-After, Request-Id", "Vary": "Origin"}
+        return _encoded({"Access-Control-Allow-Origin": origin, **exposed})
+
+
+def _begin(headers: Headers) -> str:
+    """The request's id, from here on on every log line of this task."""
+    request_id = request_id_for(headers.get("request-id", ""))
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    return request_id
+
+
+def _refused(error: Exception, request_id: str, method: str, route: str, started: float) -> Answer:
+    rendered = refusal(error, request_id=request_id)
+    log_answer(method, route, rendered.status, started=started)
+    return rendered.status, _encoded({**rendered.headers, **ANSWER_HEADERS, "Request-Id": request_id}), rendered.body
+
+
+def _headers(scope: Scope) -> Headers:
+    """The request's headers by their names in lower case; those that came twice are one, as PEP 3333 has it."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        found[key] = f"{found[key]}{';' if key == 'cookie' else ','}{text}" if key in found else text
+    return found
+
+
+def _length(headers: Headers) -> int:
+    """What the request says about its body's length; the server has refused what is no number."""
+    text = headers.get("content-length", "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def _environ(scope: Scope, headers: Headers, body: bytes) -> dict[str, Any]:
+    """The request as WSGI has it: with a body that is here, and no header that could be taken for another one."""
+    root = scope.get("root_path", "").encode().decode("latin-1")
+    path = unquote_to_bytes(scope.get("raw_path") or scope["path"]).decode("latin-1")
+    host, port = scope.get("server") or ("localhost", None)
+    environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": root,
+        "PATH_INFO": path.removeprefix(root),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port or ""),
+        "SERVER_PROTOCOL": "HTTP/1.0" if scope["http_version"] in ("1", "1.0") else f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": (scope.get("client") or ("",))[0],
+        "CONTENT_TYPE": headers.get("content-type", ""),
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in headers.items():
+        if "_" not in name and name not in ("content-type", "content-length", "transfer-encoding"):
+            environ[f"HTTP_{name.replace('-', '_').upper()}"] = value
+    return environ
+
+
+def _call(wsgi: WSGI, environ: dict[str, Any]) -> Answer:
+    """Flask's whole answer."""
+    answers: list[tuple[str, list[tuple[str, str]]]] = []
+    written: list[bytes] = []
+
+    def start_response(status: str, fields: list[tuple[str, str]], _error: object = None) -> Callable[[bytes], None]:
+        answers.append((status, fields))
+        return written.append
+
+    pieces = wsgi(environ, start_response)
+    try:
+        body = b"".join([*written, *pieces])
+    finally:
+        getattr(pieces, "close", lambda: None)()
+    status, fields = answers[-1]
+    return int(status[:3]), [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields], body
+
+
+def _encoded(headers: Headers) -> Fields:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+_DELIVERED = _encoded({"Content-Type": "application/json", "Cache-Control": "no-store", **ANSWER_HEADERS})
