@@ -291,3 +291,6 @@ class ProblemDetails(Answer):
     request_id: str
     retryable: bool = Field(description="Whether the same request may succeed later, nothing else changed")
     errors: list[FieldProblem] | None = None
+    subscription_status: str | None = Field(
+        None, description="Stripe's status of the subscription that blocks a checkout"
+    )

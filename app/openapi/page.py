@@ -32,6 +32,7 @@ def docs_routes(*, shop: bool) -> Blueprint:
             tags=TAGS,
             operations=operations,
             problems=PROBLEMS,
+            problem_fields=list(_names(whole, {"$ref": "#/components/schemas/ProblemDetails"})),
             security=whole["components"]["securitySchemes"],
             shop=shop,
         )
@@ -93,13 +94,20 @@ def _answers(whole: dict[str, Any], operation: dict[str, Any]) -> Iterator[dict[
         answer = content.get("application/json", {}).get("schema")
         problem = content.get("application/problem+json", {}).get("schema")
         codes = problem["allOf"][1]["properties"]["code"]["enum"] if problem else []
-        properties = _resolve(whole, answer).get("properties", {}) if answer else {}
         yield {
             "status": status,
             "text": response["description"] if answer or not codes else "",
             "codes": codes,
-            "fields": [{"name": name, "type": _type(whole, schema)} for name, schema in properties.items()],
+            "fields": list(_names(whole, answer)) if answer else [],
         }
+
+
+def _names(whole: dict[str, Any], schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """The fields of an object and, with dotted names, of the objects in it."""
+    for name, inner in _resolve(whole, schema).get("properties", {}).items():
+        yield prefix + name
+        for part in inner.get("anyOf", [inner]):
+            yield from _names(whole, part.get("items", part), f"{prefix}{name}.")
 
 
 def _type(whole: dict[str, Any], schema: dict[str, Any]) -> str:

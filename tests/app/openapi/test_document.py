@@ -81,7 +81,7 @@ def test_every_problem_is_documented_with_the_status_it_has() -> None:
     assert used == set(PROBLEMS) - {"method_not_allowed"}
 
 
-def test_documentation_page_shows_every_operation_and_problem(web: Web) -> None:
+def test_documentation_page_shows_every_operation_field_and_problem(web: Web) -> None:
     """API-2, API-53"""
     page = web.get("/docs", user=None).get_data(as_text=True)
 
@@ -90,6 +90,9 @@ def test_documentation_page_shows_every_operation_and_problem(web: Web) -> None:
     for code in PROBLEMS:
         assert f'id="{code}"' in page
     assert "curl -X POST http://127.0.0.1:8000/v1/checkouts" in page
+    for schema in DOCUMENT["components"]["schemas"].values():
+        for name in schema.get("properties", {}):
+            assert re.search(rf"\b{name}\b", page), name
 
 
 @pytest.mark.parametrize("target", ["problems", "start"])
