@@ -160,7 +160,7 @@ def test_backup_that_is_put_back_is_brought_up_to_date_by_reconciling(
         buyers.settled([late, *many])
         put_back()
     world.stripe.control("POST", "/_sandbox/clock", {"advance_seconds": 90})  # deliveries have a minute
-    world.run("app", "reconcile", "--since", "1h", "--full", "--yes", "--reason", "put back")
+    world.run("onelane", "reconcile", "--since", "1h", "--full", "--yes", "--reason", "put back")
     buyers.settled([late, *many], found=True)
     assert world.stripe.sessions()[page]["status"] == "expired", "nobody knows its page any more"
     again = world.buy("after-the-backup")["session_id"]

@@ -1,5 +1,0 @@
-"""`python -m app` is `onelane`."""
-
-from app.cli import main
-
-main(prog_name="onelane")
