@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery
 
+from billing.checkout.context import Context
 from billing.checkout.work import work_lane
 from billing.clock import time_is_up
 from billing.duplicates.remedy import remedy_duplicates
@@ -41,32 +42,13 @@ BACKGROUND_SHARE = 4  # a look is up to three calls: three quarters of the budge
 def lane_work(job: WorkLane, services: Services) -> None:
     """Bring a lane to rest (LAN)."""
     services.queue.taken(job)
-    work_lane(
-        job.row_id,
-        database=services.database,
-        stripe=_stripe(services),
-        locks=services.locks,
-        queue=services.queue,
-        wakeups=services.wakeups,
-        clock=services.clock,
-        catalog=services.catalog,
-        reuse_seconds=services.settings.checkout_reuse_seconds,
-    )
+    work_lane(job.row_id, _context(services))
 
 
 def operations_work(job: WorkOperations, services: Services) -> None:
     """Finish what this lane's buyer asked to be changed (SUB-30)."""
     services.queue.taken(job)
-    work_operations(
-        job.row_id,
-        database=services.database,
-        stripe=_stripe(services),
-        locks=services.locks,
-        queue=services.queue,
-        wakeups=services.wakeups,
-        clock=services.clock,
-        catalog=services.catalog,
-    )
+    work_operations(job.row_id, _context(services))
 
 
 def event_process(job: ProcessEvent, services: Services) -> None:
@@ -159,6 +141,19 @@ def register(celery: Celery, services: Callable[[], Services]) -> None:
         celery.register_task(JobTask(job, work, services))
     for kind, work_all in ((SWEEP_KIND, ledger_sweep), (NOTIFY_KIND, outbox_notify)):
         celery.register_task(BeatTask(kind, work_all, services))
+
+
+def _context(services: Services) -> Context:
+    return Context(
+        database=services.database,
+        stripe=_stripe(services),
+        locks=services.locks,
+        queue=services.queue,
+        wakeups=services.wakeups,
+        clock=services.clock,
+        catalog=services.catalog,
+        reuse_seconds=services.settings.checkout_reuse_seconds,
+    )
 
 
 def _stripe(services: Services) -> StripeGateway:

@@ -97,6 +97,7 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
             user_id,
             reason=given,
             locks=services.locks,
+            queue=services.queue,
             wakeups=services.wakeups,
             clock=services.clock,
             progress=advance,

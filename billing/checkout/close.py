@@ -1,42 +1,42 @@
-"""Closing a lane for good: its page is expired, and nobody in flight can open another one.
+"""Close the lane of an erased user for good: its session is expired, and no worker can open another one.
 
-For somebody who is erased: `lane_store.shut` has turned away whoever waited and raised the version, so that every
-worker with an older view loses its next compare-and-set, and no arrival is numbered any more. What is left is what a
-worker began, and that is brought to its end by the protocol's own steps, with the lock or without it (LAN-1).
+Erasure has already refused the waiting checkouts and raised the lane's version. So a worker with an older view loses
+its next compare-and-set, and no arrival is numbered any more. What a worker had begun is brought to its end here by
+the protocol's own steps, with the lock or without it (LAN-1).
 """
 
 from billing.checkout import lane_store
-from billing.checkout.steps import Context, close_session, create
+from billing.checkout.context import Context
+from billing.checkout.steps import close_session, create
 from billing.checkout.verify import Verdict, verify
 from billing.checkout.work import MOST_ROUNDS
 from billing.errors import TransientError
-from billing.locks import Locks
 from billing.models import LaneState
 
 
-def close_lane(lane_id: int, *, ctx: Context, locks: Locks) -> None:
-    """Bring a shut lane to `closed`. Raises the gateway's errors, and TransientError while others keep changing it."""
-    with locks.hold(f"lane:{lane_id}"):  # a hint: whoever else holds it is stopped by the rows
+def close_lane(lane_id: int, ctx: Context) -> None:
+    """Bring the lane to `closed`. Raises the gateway's errors, and TransientError while workers keep changing it."""
+    with ctx.locks.hold(f"lane:{lane_id}"):  # a hint: the rows stop a worker that holds it, too
         for _ in range(MOST_ROUNDS):
             with ctx.database.read() as connection:
-                seen = lane_store.read_snapshot(connection, lane_id, now=ctx.clock.now())
-            assert seen is not None, "a lane is never deleted"
-            match seen.lane.state:
+                snapshot = lane_store.read_snapshot(connection, lane_id, now=ctx.clock.now())
+            assert snapshot is not None, "a lane is never deleted"
+            match snapshot.lane.state:
                 case LaneState.CLOSED:
                     return
-                case LaneState.CREATING:  # adopted and finished: an attempt on its way could make a page later on
-                    create(seen, ctx)
+                case LaneState.CREATING:  # finish it first: its request on the way could open a session later
+                    create(snapshot, ctx)
                 case LaneState.OPEN:
                     with ctx.database.write() as connection:
-                        lane_store.move(connection, seen.lane, LaneState.CLOSING)
+                        lane_store.move(connection, snapshot.lane, LaneState.CLOSING)
                 case LaneState.CLOSING:
-                    close_session(seen, ctx)
+                    close_session(snapshot, ctx)
     raise TransientError("A worker keeps changing this user's lane. Try again in a minute.")
 
 
-def look_at_closed(lane_id: int, customer_id: str, ctx: Context) -> Verdict:
-    """What could still bill the customer of a closed lane; its strays are expired on the way. Raises as `verify`."""
+def verify_closed(lane_id: int, customer_id: str, ctx: Context) -> Verdict:
+    """Expire orphaned sessions of a closed lane, and find what could still bill its customer. Raises as `verify`."""
     with ctx.database.read() as connection:
-        seen = lane_store.read_snapshot(connection, lane_id, now=ctx.clock.now())
-    recorded = seen.recorded if seen else ()
+        snapshot = lane_store.read_snapshot(connection, lane_id, now=ctx.clock.now())
+    recorded = snapshot.recorded if snapshot else ()
     return verify(customer_id, recorded=recorded, owned=lambda: (None, None), stripe=ctx.stripe, catalog=ctx.catalog)

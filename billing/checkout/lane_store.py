@@ -1,7 +1,7 @@
-"""The ledger of lanes: every SQL statement of the checkout protocol.
+"""The rows of lanes and attempts: the SQL of the checkout protocol, but for the checkouts' own rows.
 
-Functions take a connection with an open transaction; the flow decides where it begins and ends. Each change
-of a lane is one UPDATE that says what it expects and reports whether it hit (LAN-2).
+Functions take a connection with an open transaction; the flow decides where it begins and ends. Each change of a lane
+is one UPDATE that says what it expects, and reports whether it hit (LAN-2).
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _CHECKOUT = [checkouts.c[name] for name in Checkout.__slots__]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A lane as one transaction saw it: the row first, then who waits in it (LAN-3)."""
+    """A lane as one transaction read it: the row first, then its pending checkouts (LAN-3)."""
 
     lane: Lane
     customer_id: str | None
@@ -35,9 +35,9 @@ class Snapshot:
         return self.waiting[-1] if self.waiting else None
 
     @property
-    def outdone(self) -> bool:
-        """Whether an older one with other parameters still waits: it will not be served any more."""
-        return any(one.fingerprint != self.waiting[-1].fingerprint for one in self.waiting)
+    def supersedes(self) -> bool:
+        """Whether an older one with other parameters is still pending: it will not be served any more."""
+        return any(checkout.fingerprint != self.waiting[-1].fingerprint for checkout in self.waiting)
 
 
 # --- reading
@@ -239,10 +239,10 @@ def postpone(connection: sa.Connection, lane_id: int, *, code: str, until: datet
     )
 
 
-def rested(connection: sa.Connection, lane_id: int) -> None:
-    """Forget past failures."""
-    calm = sa.update(lanes).where(lanes.c.id == lane_id, lanes.c.failures > 0)
-    connection.execute(calm.values(failures=0, last_error=None, next_attempt_at=None))
+def clear_failures(connection: sa.Connection, lane_id: int) -> None:
+    """Clear the lane's past failures."""
+    failed = sa.update(lanes).where(lanes.c.id == lane_id, lanes.c.failures > 0)
+    connection.execute(failed.values(failures=0, last_error=None, next_attempt_at=None))
 
 
 def lanes_to_wake(connection: sa.Connection, *, now: datetime, limit: int) -> list[int]:

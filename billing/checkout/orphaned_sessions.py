@@ -1,7 +1,7 @@
-"""Strays of one customer: open tagged sessions that no live attempt owns, found and expired between checkouts.
+"""Orphaned sessions of one customer: open tagged sessions that no live attempt owns, expired between checkouts.
 
-No event announces that a session was created, so nobody would look: reconciling does, by this. It is step 7s of the
-protocol and nothing else: under the lane's lock, list at Stripe, then read the lane, expire only what it does not own.
+Stripe sends no event when a session is created, so the maintenance run looks for them. This is step 7s of the protocol
+alone: under the lane's lock, list at Stripe, then read the lane, and expire only what the lane does not own.
 """
 
 import structlog
@@ -16,29 +16,29 @@ from billing.stripe_gateway import StripeGateway
 log = structlog.get_logger(__name__)
 
 
-def expire_strays(
+def expire_orphaned_sessions(
     customer_id: str, *, database: Database, stripe: StripeGateway, locks: Locks, catalog: Catalog
 ) -> bool:
-    """Look at one customer's sessions as a checkout would (LAN-5); False when a worker is just doing so.
+    """Expire one customer's orphaned sessions as a checkout does (LAN-5); False while a worker holds the lane.
 
     A customer whom the ledger does not know, as after a restored backup, owns nothing. Raises the gateway's errors.
     """
 
-    def lane() -> int | None:
+    def find_lane() -> int | None:
         with database.read() as connection:
             return lane_store.find_lane_of(connection, customer_id=customer_id, product=catalog.product)
 
     def owned() -> tuple[str | None, str | None]:
-        """Read after the sessions were listed, the lane anew: it may have been made meanwhile."""
-        lane_id = lane()
+        """Read after the sessions were listed. The lane may have been made meanwhile."""
+        lane_id = find_lane()
         with database.read() as connection:
             row = lane_store.read_lane(connection, lane_id) if lane_id else None
         return (row.nonce, row.session_id) if row else (None, None)
 
-    lane_id = lane()
+    lane_id = find_lane()
     with locks.hold(f"lane:{lane_id}" if lane_id else f"customer:{customer_id}") as lease:
         if lease is None:
             return False
         verify(customer_id, recorded=(), owned=owned, stripe=stripe, catalog=catalog)
-    log.info("strays.expired", customer_id=customer_id, lane_id=lane_id)
+    log.info("orphaned_sessions.checked", customer_id=customer_id, lane_id=lane_id)
     return True

@@ -1,7 +1,4 @@
-"""The rules of a lane: pure functions over frozen rows. What is stale, what is equal, what is a stray.
-
-They decide; `steps` does. See specs/lanes.md.
-"""
+"""The rules of a lane: pure functions over frozen rows decide what is stale, equal or orphaned (specs/lanes.md)."""
 
 import hashlib
 import json
@@ -19,7 +16,7 @@ LOOK_BACK = timedelta(hours=25)
 # Absolute, and under Stripe's 24 h by an hour: an attempt sent late by a frozen worker is refused by
 # Stripe ("expires_at too soon") before its idempotency key can have been pruned (LAN-6).
 SESSION_LIFETIME = timedelta(hours=23)
-# A buyer needs a few minutes to pay: with less to live a session is not worth handing out again.
+# A buyer needs a few minutes to pay: a session with less to live is not given out again.
 LEAST_LIFE = timedelta(minutes=5)
 # Nothing is put off for longer: a time further ahead was set by a machine whose clock is wrong (LAN-16).
 LONGEST_BACKOFF = timedelta(seconds=60)
@@ -83,10 +80,10 @@ def fingerprint(request: Json, price_id: str | None = None) -> str:
 def is_stale(attempt: Attempt, checkout: Checkout, *, reuse_seconds: int) -> bool:
     """Whether this checkout needs a session of its own (LAN-4).
 
-    Judged against the checkout's arrival and our own attempt row, never against now: judged against now,
-    two checkouts expire each other's sessions without end. And never by time when it was made for this very
-    checkout: the web's clock gave the arrival, a worker's the creation, and where that one is 15 minutes behind,
-    each new session would be too old at once, without end (LAN-21).
+    The attempt's own times are compared with the checkout's arrival, never with now. Compared with now, two checkouts
+    expire each other's sessions without end. A session made for this very checkout is never stale by time. The web's
+    clock gives the arrival and a worker's the creation: 15 minutes behind, it would make each new session stale at once
+    (LAN-21).
     """
     if attempt.checkout_id == checkout.id:
         return False
@@ -113,8 +110,9 @@ def nonce_of(session: Json) -> str | None:
     return _metadata(session).get("nonce")
 
 
-def strays(sessions: Iterable[Json], *, live_nonce: str | None, live_session_id: str | None) -> list[Json]:
-    """The open ones among our product's sessions that no live attempt owns (LAN-5)."""
+def orphaned_sessions(sessions: Iterable[Json], *, owned: tuple[str | None, str | None]) -> list[Json]:
+    """The open ones among our product's sessions that no live attempt owns, by its nonce or session id (LAN-5)."""
+    live_nonce, live_session_id = owned
 
     def is_owned(session: Json) -> bool:
         return live_nonce is not None and (nonce_of(session) == live_nonce or session["id"] == live_session_id)

@@ -1,116 +1,101 @@
 """The checkout protocol's steps 3 to 11, one small function each; `work` chooses among them.
 
-Each takes the lane as step 2 saw it, does its calls to Stripe with no transaction open, and tries one
-compare-and-set. It returns whether to go again; who lost a compare-and-set just goes again, too.
+Each step takes the lane as step 2 read it and calls Stripe with no transaction open. It then tries one compare-and-set,
+and returns whether the lane has to be read again. A lost compare-and-set means: read it again.
 """
 
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
-from billing.catalog import Catalog
 from billing.checkout import lane_store
+from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
 from billing.checkout.parameters import session_parameters
 from billing.checkout.rules import LOOK_BACK, SESSION_LIFETIME, Attempt, Checkout, Lane, is_stale, key_is_dead, nonce_of
 from billing.checkout.verify import Blocker, Ended, Verdict, expire, never_paid, verify
-from billing.clock import Clock
 from billing.customers.customers import ensure_customer, release_deleted
-from billing.database import Database
 from billing.errors import StripeMisconfigured, StripeRefused, StripeSavedFailure
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState
-from billing.stripe_gateway import StripeGateway
-from billing.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
 
-# Lists promise no read-after-write: a session not found is looked for again after this long.
+# Lists promise no read-after-write: a session that is not found is looked for again after this long.
 LOOK_AGAIN = timedelta(seconds=5)
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every step is handed."""
-
-    database: Database
-    stripe: StripeGateway
-    wakeups: Wakeups
-    clock: Clock
-    catalog: Catalog
-    reuse_seconds: int
-
-
-def begin(seen: Snapshot, mine: Checkout, ctx: Context) -> bool:
-    """Steps 3 and 4: verify that nothing bills this customer already, write the attempt ahead, and go on with 5."""
-    customer_id = seen.customer_id or ensure_customer(
-        seen.lane.user_id, database=ctx.database, stripe=ctx.stripe, clock=ctx.clock
+def begin(snapshot: Snapshot, checkout: Checkout, ctx: Context) -> bool:
+    """Steps 3 and 4: verify that nothing bills this customer yet, write the attempt ahead, and go on with step 5."""
+    customer_id = snapshot.customer_id or ensure_customer(
+        snapshot.lane.user_id, database=ctx.database, stripe=ctx.stripe, clock=ctx.clock
     )
     try:
-        verdict = _verify(seen, customer_id, ctx)  # 3 (LAN-11, LAN-14)
+        verdict = _verify(snapshot, customer_id, ctx)  # 3 (LAN-11, LAN-14)
     except StripeRefused as refused:
-        if not _has_replaced(customer_id, seen.lane, refused, ctx):
+        if not _has_replaced(customer_id, snapshot.lane, refused, ctx):
             raise
         return True
     if verdict.blocker:
-        _refuse(seen.lane, mine, verdict.blocker, ctx)
+        _refuse(snapshot.lane, checkout, verdict.blocker, ctx)
         return True
-    written = _attempt(seen, mine, customer_id, verdict, ctx)
-    nonce, now_is = written.nonce, LaneState.CREATING
+    attempt = _attempt(snapshot, checkout, customer_id, verdict, ctx)
+    changes: dict[str, Any] = {"nonce": attempt.nonce, "session_id": None}
     with ctx.database.write() as connection:  # 4 (LAN-2, LAN-6)
-        won = _won(seen.lane, lane_store.move(connection, seen.lane, now_is, nonce=nonce, session_id=None))
+        won = _won(snapshot.lane, lane_store.move(connection, snapshot.lane, LaneState.CREATING, **changes))
         if won:
-            lane_store.insert_attempt(connection, written)
+            lane_store.insert_attempt(connection, attempt)
     if not won:
         return True
-    moved = replace(seen.lane, state=now_is, version=seen.lane.version + 1, nonce=nonce, session_id=None)
-    return create(replace(seen, lane=moved, attempt=written), ctx)
+    lane = replace(snapshot.lane, state=LaneState.CREATING, version=snapshot.lane.version + 1, **changes)
+    return create(replace(snapshot, lane=lane, attempt=attempt), ctx)
 
 
-def _attempt(seen: Snapshot, mine: Checkout, customer_id: str, verdict: Verdict, ctx: Context) -> Attempt:
-    """What step 5 sends, whole: whoever takes over sends the same."""
+def _attempt(snapshot: Snapshot, checkout: Checkout, customer_id: str, verdict: Verdict, ctx: Context) -> Attempt:
+    """What step 5 sends, whole: a worker that takes over sends the same."""
     now, nonce = ctx.clock.now(), str(uuid.uuid4())
     expires_at = (ctx.stripe.now() + SESSION_LIFETIME).replace(microsecond=0)  # Stripe's clock judges it
     parameters = session_parameters(
-        mine,
+        checkout,
         catalog=ctx.catalog,
-        user_id=seen.lane.user_id,
+        user_id=snapshot.lane.user_id,
         customer_id=customer_id,
         nonce=nonce,
         expires_at=expires_at,
-        first_time=_is_first_time(mine, verdict, ctx),
+        first_time=_is_first_time(checkout, verdict, ctx),
         now=now,
     )
     return Attempt(
         nonce=nonce,
-        lane_id=mine.lane_id,
-        checkout_id=mine.id,
+        lane_id=checkout.lane_id,
+        checkout_id=checkout.id,
         idempotency_key=f"onelane-{nonce}",
         parameters=parameters,
-        fingerprint=mine.fingerprint,
+        fingerprint=checkout.fingerprint,
         created_at=now,
         expires_at=expires_at,
     )
 
 
-def _is_first_time(mine: Checkout, verdict: Verdict, ctx: Context) -> bool:
-    """Asked only for somebody who comes back, and where it makes a difference."""
-    plan = ctx.catalog.plans.get(mine.plan)
+def _is_first_time(checkout: Checkout, verdict: Verdict, ctx: Context) -> bool:
+    """Whether a coupon for first-time buyers applies; Stripe is asked only where the plan has one."""
+    plan = ctx.catalog.plans.get(checkout.plan)
     matters = plan is not None and plan.coupon is not None and plan.coupon_for == "first_time"
     return matters and never_paid(verdict.begun, stripe=ctx.stripe)
 
 
-def create(seen: Snapshot, ctx: Context) -> bool:
-    """Steps 5 and 6: send the stored attempt, whoever wrote it, with its own key and parameters."""
-    lane, attempt = seen.lane, seen.attempt
+def create(snapshot: Snapshot, ctx: Context) -> bool:
+    """Steps 5 and 6: send the stored attempt with its own key and parameters, whichever worker wrote it."""
+    lane, attempt = snapshot.lane, snapshot.attempt
     assert attempt is not None, "a creating lane has an attempt"
     try:
         session_id = ctx.stripe.create_session(
             attempt.parameters, idempotency_key=attempt.idempotency_key
         )  # 5 (LAN-7, LAN-13)
     except StripeSavedFailure as failure:
-        return _look_for_it(seen, failure, ctx)  # 5b (LAN-17)
+        return _look_for_it(snapshot, failure, ctx)  # 5b (LAN-17)
     except (StripeRefused, StripeMisconfigured) as refused:
         replaced = _has_replaced(attempt.parameters["customer"], lane, refused, ctx)
         error = {"code": refused.code, "detail": refused.sentence}
@@ -123,7 +108,7 @@ def create(seen: Snapshot, ctx: Context) -> bool:
                     status=CheckoutStatus.FAILED,
                     error=error,
                     now=ctx.clock.now(),
-                    fingerprint=attempt.fingerprint,  # not: mine. Another's bad price fails nobody else (LAN-15)
+                    fingerprint=attempt.fingerprint,  # not the newest's: a bad price fails its own checkouts (LAN-15)
                 )
         log.warning("attempt.refused", lane_id=lane.id, nonce=attempt.nonce, code=refused.code, checkouts=len(failed))
         ctx.wakeups.wake(failed)
@@ -131,16 +116,16 @@ def create(seen: Snapshot, ctx: Context) -> bool:
     return _publish(lane, attempt.nonce, session_id, ctx)
 
 
-def _look_for_it(seen: Snapshot, failure: StripeSavedFailure, ctx: Context) -> bool:
-    """Step 5b: find by its nonce what a failed creation may have made; close once it can make nothing any more."""
-    lane, attempt = seen.lane, seen.attempt
+def _look_for_it(snapshot: Snapshot, failure: StripeSavedFailure, ctx: Context) -> bool:
+    """Step 5b: look for the session of a failed creation by its nonce; close the lane once none can come of it."""
+    lane, attempt = snapshot.lane, snapshot.attempt
     assert attempt is not None, "step 4 wrote it"
-    # By Stripe's clock, not by the attempt's row: a worker's clock that is ahead would hide what it made.
+    # By Stripe's clock: by the attempt's row, a worker whose clock is ahead would hide the session that it made.
     for session in ctx.stripe.list_sessions(attempt.parameters["customer"], created_since=ctx.stripe.now() - LOOK_BACK):
         if nonce_of(session) == attempt.nonce:
             return _publish(lane, attempt.nonce, session["id"], ctx)
     now = ctx.clock.now()
-    # abs: written by a clock that is ahead, it would else be waited for until that time comes.
+    # abs: a time that was written by a clock that is ahead counts as past.
     looked_before = attempt.doubted_at is not None and abs(now - attempt.doubted_at) >= LOOK_AGAIN
     dead = failure.replayed or key_is_dead(attempt, stripe_now=ctx.stripe.now())
     with ctx.database.write() as connection:
@@ -153,32 +138,32 @@ def _look_for_it(seen: Snapshot, failure: StripeSavedFailure, ctx: Context) -> b
 
 
 def _publish(lane: Lane, nonce: str, session_id: str, ctx: Context) -> bool:
-    """Step 6: the lane owns this session now. Only the id is taken from the answer, which may be an old one."""
+    """Step 6: the lane owns this session. Only the id is taken from the answer: the rest may be a replay."""
     with ctx.database.write() as connection:
         lane_store.name_session(connection, nonce, session_id)  # a fact, even where the lane has moved on
         _won(lane, lane_store.move(connection, lane, LaneState.OPEN, session_id=session_id))
     return True
 
 
-def answer(seen: Snapshot, mine: Checkout, ctx: Context) -> bool:
+def answer(snapshot: Snapshot, checkout: Checkout, ctx: Context) -> bool:
     """Steps 7 to 9: look at the session, verify once more, and give its URL; or begin to close it.
 
-    Once answered, this pass is done: who came meanwhile is looked for again, later and all together (LAN-23).
+    An answer ends this pass. Checkouts that arrived meanwhile get the next one, together (LAN-23).
     """
-    lane, attempt = seen.lane, seen.attempt
+    lane, attempt = snapshot.lane, snapshot.attempt
     assert attempt is not None, "step 4 wrote it"
     customer_id = attempt.parameters["customer"]
-    replaced = customer_id != seen.customer_id  # the session is a deleted customer's
-    if replaced or is_stale(attempt, mine, reuse_seconds=ctx.reuse_seconds):
+    replaced = customer_id != snapshot.customer_id  # the session is a deleted customer's
+    if replaced or is_stale(attempt, checkout, reuse_seconds=ctx.reuse_seconds):
         return _begin_closing(lane, ctx)
     try:
-        verdict = _verify(seen, customer_id, ctx)  # 7, 7s and 8, read side by side (LAN-5, LAN-11)
+        verdict = _verify(snapshot, customer_id, ctx)  # 7, 7s and 8, side by side (LAN-5, LAN-11)
     except StripeRefused as refused:
         if not _has_replaced(customer_id, lane, refused, ctx):
             raise
         return True
     session = verdict.sessions.get(lane.session_id or "")
-    if session is None or session["status"] != "open":  # 7: paid or expired; step 3 will see which
+    if session is None or session["status"] != "open":  # 7: paid or expired
         paid = session is not None and session["status"] == "complete"
         with ctx.database.write() as connection:
             _won(lane, lane_store.close(connection, lane, AttemptOutcome.COMPLETED if paid else AttemptOutcome.EXPIRED))
@@ -186,7 +171,7 @@ def answer(seen: Snapshot, mine: Checkout, ctx: Context) -> bool:
     if verdict.blocker:
         return _begin_closing(lane, ctx)
     with ctx.database.write() as connection:  # 8 (LAN-18)
-        answered = lane_store.answer(connection, lane, mine, url=session["url"], now=ctx.clock.now())
+        answered = lane_store.answer(connection, lane, checkout, url=session["url"], now=ctx.clock.now())
     ctx.wakeups.wake(answered)
     return not _won(lane, bool(answered))
 
@@ -198,9 +183,9 @@ def _begin_closing(lane: Lane, ctx: Context) -> bool:
     return True
 
 
-def close_session(seen: Snapshot, ctx: Context) -> bool:
-    """Steps 10 and 11: expire the session and close the lane; a paid one is left to step 3."""
-    lane = seen.lane
+def close_session(snapshot: Snapshot, ctx: Context) -> bool:
+    """Steps 10 and 11: expire the session and close the lane. Step 3 finds a session that was paid meanwhile."""
+    lane = snapshot.lane
     assert lane.session_id is not None, "a closing lane has a session"
     ended = expire(lane.session_id, stripe=ctx.stripe)  # 10 (LAN-8)
     outcome = AttemptOutcome.COMPLETED if ended is Ended.COMPLETE else AttemptOutcome.SUPERSEDED
@@ -210,30 +195,30 @@ def close_session(seen: Snapshot, ctx: Context) -> bool:
 
 
 def _won(lane: Lane, hit: bool) -> bool:
-    """Say so when a compare-and-set found the lane changed: another worker was here, or this one slept."""
+    """Log a lost compare-and-set: another worker changed the lane, or this one slept."""
     if not hit:
         log.info("lane.moved_on", lane_id=lane.id, state=lane.state.value, nonce=lane.nonce)
     return hit
 
 
-def _verify(seen: Snapshot, customer_id: str, ctx: Context) -> Verdict:
+def _verify(snapshot: Snapshot, customer_id: str, ctx: Context) -> Verdict:
     def owned() -> tuple[str | None, str | None]:
         with ctx.database.read() as connection:
-            lane = lane_store.read_lane(connection, seen.lane.id)
+            lane = lane_store.read_lane(connection, snapshot.lane.id)
         return (lane.nonce, lane.session_id) if lane else (None, None)
 
     return verify(
         customer_id,
-        recorded=seen.recorded,
+        recorded=snapshot.recorded,
         owned=owned,
         stripe=ctx.stripe,
         catalog=ctx.catalog,
-        seen=(seen.lane.nonce, seen.lane.session_id),
+        owned_before=(snapshot.lane.nonce, snapshot.lane.session_id),
     )
 
 
 def _has_replaced(customer_id: str, lane: Lane, refused: StripeRefused | StripeMisconfigured, ctx: Context) -> bool:
-    """Whether Stripe refused because it deleted this customer; the user is without one now, and gets a new one."""
+    """Whether Stripe refused because this customer was deleted there. The user gets a new one in the next round."""
     if not isinstance(refused, StripeRefused) or refused.param != "customer":
         return False
     return release_deleted(
@@ -241,16 +226,16 @@ def _has_replaced(customer_id: str, lane: Lane, refused: StripeRefused | StripeM
     )
 
 
-def _refuse(lane: Lane, mine: Checkout, blocker: Blocker, ctx: Context) -> None:
-    """Tell this checkout and the older ones that the customer is subscribed, or about to be."""
-    words = {
+def _refuse(lane: Lane, checkout: Checkout, blocker: Blocker, ctx: Context) -> None:
+    """Refuse this checkout and the older ones: the customer is subscribed, or about to be."""
+    details = {
         "already_subscribed": "This customer already has a subscription to this product.",
         "payment_in_progress": "A payment for this product is in progress. Wait for it, or finish it.",
     }
-    error = {"code": blocker.code, "detail": words[blocker.code], "subscription_status": blocker.status}
+    error = {"code": blocker.code, "detail": details[blocker.code], "subscription_status": blocker.status}
     with ctx.database.write() as connection:
         refused = lane_store.turn_down(
-            connection, lane.id, status=CheckoutStatus.REFUSED, error=error, now=ctx.clock.now(), up_to=mine.number
+            connection, lane.id, status=CheckoutStatus.REFUSED, error=error, now=ctx.clock.now(), up_to=checkout.number
         )
     log.info("checkout.refused", lane_id=lane.id, code=blocker.code, subscription_id=blocker.subscription_id)
     ctx.wakeups.wake(refused)

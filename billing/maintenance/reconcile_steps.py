@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import structlog
 
 from billing.catalog import Catalog
-from billing.checkout.orphaned_sessions import expire_strays
+from billing.checkout.orphaned_sessions import expire_orphaned_sessions
 from billing.checkout.rules import LOOK_BACK, is_tagged, nonce_of
 from billing.clock import Clock
 from billing.database import Database
@@ -99,7 +99,9 @@ def _look_for_strays(row: Run, ctx: Context) -> Run:
     for customer_id in whose if not ctx.dry else ():
         ctx.pace()
         try:
-            expire_strays(customer_id, database=ctx.database, stripe=ctx.stripe, locks=ctx.locks, catalog=ctx.catalog)
+            expire_orphaned_sessions(
+                customer_id, database=ctx.database, stripe=ctx.stripe, locks=ctx.locks, catalog=ctx.catalog
+            )
         except StripeRefused as refused:  # of this customer only, a deleted one for example
             failed += 1
             log.warning("strays.refused", customer_id=customer_id, reason=refused.sentence)

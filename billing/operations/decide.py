@@ -1,7 +1,7 @@
-"""Deciding: what an operation does next, from what Stripe says now and what was sent before. Pure.
+"""Decide what an operation does next, from what Stripe says now and what was sent before. Pure.
 
-Plain dicts of Stripe's come in; a `Call` to plan, `Done`, or a `Refusal` goes out. Nothing here remembers how it got
-there: after a crash the same question gets the same answer, and what was reached already is not done again.
+Plain dicts of Stripe's come in; a `Call` to plan, `Done`, or a `Refusal` goes out. Nothing is kept between two calls:
+after a crash the same question gets the same answer, and what was reached is not done again.
 """
 
 from collections.abc import Collection, Mapping
@@ -31,7 +31,7 @@ class Kind(StrEnum):
 class Write(StrEnum):
     """A call that changes something at Stripe."""
 
-    RELEASE = "release"  # the schedule lets go of the subscription
+    RELEASE = "release"  # take the subscription out of its schedule
     CANCEL = "cancel"
     REACTIVATE = "reactivate"
     SCHEDULE = "schedule"  # put the subscription under a schedule
@@ -50,12 +50,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Stripe is as the buyer wanted it."""
+    """Stripe is as the buyer asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """It makes no sense for this user; `extra` are members of the problem."""
+    """The operation cannot be done for this user; `extra` are members of the problem."""
 
     code: str
     detail: str
@@ -64,12 +64,12 @@ class Refusal:
 
 Next = Call | Done | Refusal
 
-_NONE = Refusal("no_subscription", "This user has no subscription to this product.", {})
+NO_SUBSCRIPTION = Refusal("no_subscription", "This user has no subscription to this product.", {})
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What Stripe said: the customer's subscription that counts, and the schedule that governs it."""
+class Snapshot:
+    """What Stripe says: the customer's subscription that counts, and the schedule that governs it."""
 
     customer_id: str
     subscription: Json | None
@@ -77,21 +77,30 @@ class Seen:
 
 
 def decide(
-    kind: Kind, request: Json, seen: Seen, *, sent: Collection[str], failed: bool, catalog: Catalog, now: datetime
+    kind: Kind,
+    request: Json,
+    snapshot: Snapshot,
+    *,
+    sent: Collection[str],
+    failed: bool,
+    catalog: Catalog,
+    now: datetime,
 ) -> Next:
     """The next step. `sent` names the writes that were answered, `failed` that one of them was refused (SUB-30)."""
     if kind is Kind.PORTAL:
-        parameters = {"customer": seen.customer_id, "return_url": request["return_url"]}
-        return Call(Write.PORTAL, seen.customer_id, parameters)
-    subscription = seen.subscription
+        parameters = {"customer": snapshot.customer_id, "return_url": request["return_url"]}
+        return Call(Write.PORTAL, snapshot.customer_id, parameters)
+    subscription = snapshot.subscription
     if subscription is None or not is_live(str(subscription.get("status"))):
-        return Done() if Write.CANCEL in sent else _NONE  # what we cancelled may have come to its end meanwhile
+        return Done() if Write.CANCEL in sent else NO_SUBSCRIPTION  # what we cancelled may have ended meanwhile
     if subscription.get("status") == "incomplete":
         return Refusal("payment_in_progress", "The first payment of this subscription is not settled.", {})
-    schedule = seen.schedule if seen.schedule and seen.schedule.get("status") in RUNNING else None
+    schedule = snapshot.schedule if snapshot.schedule and snapshot.schedule.get("status") in RUNNING else None
     if failed:  # what we put there and could not finish must not stay
         return _release(schedule) if schedule and Write.SCHEDULE in sent else Done()
-    row = project(subscription, customer_id=seen.customer_id, catalog=catalog, schedule=schedule, before=None, now=now)
+    row = project(
+        subscription, customer_id=snapshot.customer_id, catalog=catalog, schedule=schedule, before=None, now=now
+    )
     match kind:
         case Kind.CANCEL:
             return _cancel(row, schedule, sent)
@@ -105,7 +114,7 @@ def decide(
 
 
 def _cancel(row: Subscription, schedule: Json | None, sent: Collection[str]) -> Next:
-    """SUB-31, SUB-32: the planned change goes first, since Stripe refuses to cancel under a schedule."""
+    """SUB-31, SUB-32: the planned change is released first, since Stripe refuses to cancel under a schedule."""
     if _is_ending(row):
         if Write.CANCEL in sent:
             return Done()
@@ -140,11 +149,11 @@ def _switch(
             return Done()  # the period ended meanwhile
         return Refusal("already_on_plan", "This subscription is on that plan already.", {"plan": plan.key})
     if _is_ending(row):
-        words = "This subscription is about to end. Reactivate it first."
-        return Refusal("already_canceling", words, _ends(row))
+        detail = "This subscription is about to end. Reactivate it first."
+        return Refusal("already_canceling", detail, _ends(row))
     if not plan.min_quantity <= (row.quantity or 1) <= plan.max_quantity:
-        words = f"That plan is for {plan.min_quantity} to {plan.max_quantity}; this subscription has {row.quantity}."
-        return Refusal("invalid_request", words, {})
+        detail = f"That plan is for {plan.min_quantity} to {plan.max_quantity}; this subscription has {row.quantity}."
+        return Refusal("invalid_request", detail, {})
     if row.scheduled_plan == plan.key:
         return Done()
     if schedule is None:
@@ -153,7 +162,7 @@ def _switch(
 
 
 def _phases(row: Subscription, subscription: Json, schedule: Json, plan: Plan, catalog: Catalog) -> Json:
-    """The current plan as it is to the end of the period, then one period of the next; then the schedule lets go."""
+    """The current plan unchanged to the end of its period, then one period of the next, then a release."""
     start = (schedule.get("current_phase") or {}).get("start_date")
     current: Json = next((phase for phase in schedule.get("phases") or [] if phase.get("start_date") == start), {})
     kept = {

@@ -1,39 +1,19 @@
-"""Looking: which subscription an operation is about, as its buyer is shown it, and what Stripe says of it now."""
+"""A snapshot of Stripe for one operation: the subscription that its buyer is shown, and the schedule over it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from billing.catalog import Catalog
-from billing.clock import Clock
-from billing.database import Database
-from billing.operations.decide import Kind, Seen
+from billing.checkout.context import Context
+from billing.operations.decide import Kind, Snapshot
 from billing.operations.store import Operation
-from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.access import choose
 from billing.subscriptions.fetch import fetch_missing, or_none
 from billing.subscriptions.projection import belongs, is_live, project, schedule_of
 from billing.subscriptions.projection_store import read_subscriptions
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    database: Database
-    stripe: StripeGateway
-    clock: Clock
-    catalog: Catalog
-
-
-def look(
-    operation: Operation,
-    customer_id: str | None,
-    *,
-    database: Database,
-    stripe: StripeGateway,
-    clock: Clock,
-    catalog: Catalog,
-) -> Seen | None:
+def take_snapshot(operation: Operation, customer_id: str | None, ctx: Context) -> Snapshot | None:
     """Step 4: the subscription that its buyer sees, read by id, with its schedule; None without a customer.
 
     Raises what the gateway raises.
@@ -41,40 +21,39 @@ def look(
     if customer_id is None:
         return None
     if operation.kind is Kind.PORTAL:
-        customer = or_none(stripe.get_customer, customer_id)
-        return Seen(customer_id, None, None) if customer and not customer.get("deleted") else None
-    ctx = Context(database, stripe, clock, catalog)
+        customer = or_none(ctx.stripe.get_customer, customer_id)
+        return Snapshot(customer_id, None, None) if customer and not customer.get("deleted") else None
     chosen = operation.subscription_id or _choose(customer_id, ctx)
-    # By id: a list promises no read-after-write, and this may be right after one of our own.
-    subscription = or_none(stripe.get_subscription, chosen) if chosen else None
+    # By id: a list promises no read-after-write, and this may follow a write of our own.
+    subscription = or_none(ctx.stripe.get_subscription, chosen) if chosen else None
     if operation.subscription_id and operation.failure is None and not is_going_on(subscription):
-        # A duplicate that was ended meanwhile, say: its user is shown the other one by now (SUB-37).
+        # A duplicate that was ended meanwhile, for example: its user is shown the other one by now (SUB-37).
         other = _choose(customer_id, ctx, until=operation.arrived_at)
-        subscription = or_none(stripe.get_subscription, other) if other else subscription
+        subscription = or_none(ctx.stripe.get_subscription, other) if other else subscription
     schedule_id = schedule_of(subscription or {})
-    schedule = or_none(stripe.get_schedule, schedule_id) if schedule_id else None
-    return Seen(customer_id, subscription, schedule)
+    schedule = or_none(ctx.stripe.get_schedule, schedule_id) if schedule_id else None
+    return Snapshot(customer_id, subscription, schedule)
 
 
 def is_going_on(subscription: Mapping[str, Any] | None) -> bool:
-    """Whether Stripe has it, in a status that can still bill."""
+    """Whether Stripe has the subscription, in a status that can still bill."""
     return subscription is not None and is_live(str(subscription.get("status")))
 
 
 def _choose(customer_id: str, ctx: Context, *, until: datetime | None = None) -> str | None:
-    """Of several, the one that speaks for the user, as GET /v1/subscription has it (SUB-37).
+    """Of several, the one that GET /v1/subscription shows the user (SUB-37).
 
-    Also one that Stripe's list does not show yet: its user sees it, so they may change it. `until`: none
-    that was bought later.
+    A subscription that Stripe's list does not show yet counts, too: its user sees it, so they may change it. With
+    `until`, those bought later do not count.
     """
     now = ctx.clock.now()
     with ctx.database.read() as connection:
         shown = [row.subscription_id for row in read_subscriptions(connection, customer_id) if is_live(row.status)]
     listed = or_none(ctx.stripe.list_subscriptions, customer_id) or []
     rows = [
-        project(one, customer_id=customer_id, catalog=ctx.catalog, schedule=None, before=None, now=now)
-        for one in [*listed, *fetch_missing(customer_id, shown, listed, ctx.stripe)]
-        if belongs(one, ctx.catalog) and is_going_on(one)
+        project(subscription, customer_id=customer_id, catalog=ctx.catalog, schedule=None, before=None, now=now)
+        for subscription in [*listed, *fetch_missing(customer_id, shown, listed, ctx.stripe)]
+        if belongs(subscription, ctx.catalog) and is_going_on(subscription)
     ]
     rows = [row for row in rows if until is None or row.created_at <= until]
     chosen = choose(rows, now, ctx.catalog.access)

@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 
 from billing.catalog import Catalog
-from billing.checkout.close import close_lane, look_at_closed
-from billing.checkout.steps import Context
+from billing.checkout.close import close_lane, verify_closed
+from billing.checkout.context import Context
 from billing.checkout.verify import Blocker
 from billing.clock import Clock
 from billing.customers.customers import adopt_made
@@ -25,6 +25,7 @@ from billing.errors import NotErasable, StripeMissing, StripeRefused
 from billing.locks import Locks
 from billing.operators import erasure_store
 from billing.operators.erasure_store import Holdings
+from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
 from billing.subscriptions.projection import belongs, is_live
@@ -72,6 +73,7 @@ def erase_user(
     database: Database,
     stripe: StripeGateway,
     locks: Locks,
+    queue: Queue,
     wakeups: Wakeups,
     clock: Clock,
     catalog: Catalog,
@@ -81,7 +83,7 @@ def erase_user(
 
     Raises NotErasable, the gateway's errors and LedgerUnavailable.
     """
-    ctx = Context(database, stripe, wakeups, clock, catalog, reuse_seconds=0)
+    ctx = Context(database, stripe, locks, queue, wakeups, clock, catalog, reuse_seconds=0)
     found = count_holdings(
         user_id, delete_at_stripe=delete_at_stripe, database=database, stripe=stripe, catalog=catalog
     )
@@ -93,7 +95,7 @@ def erase_user(
     with database.write() as connection:  # 2
         turned_away = erasure_store.mark(connection, user_id, lane_id, reason=reason, now=clock.now())
     wakeups.wake(turned_away)
-    customer_ids = _settle(user_id, lane_id, ctx, locks=locks)  # 3, 4
+    customer_ids = _settle(user_id, lane_id, ctx)  # 3, 4
     if delete_at_stripe:  # 5
         _delete(user_id, customer_ids, ctx)
     removed = Holdings()
@@ -107,9 +109,9 @@ def erase_user(
     return removed
 
 
-def _settle(user_id: str, lane_id: int, ctx: Context, *, locks: Locks) -> Sequence[str]:
+def _settle(user_id: str, lane_id: int, ctx: Context) -> Sequence[str]:
     """Steps 3 and 4: no page of theirs can be paid any more, and none was; the ids of their customers at Stripe."""
-    close_lane(lane_id, ctx=ctx, locks=locks)
+    close_lane(lane_id, ctx)
     with ctx.database.read() as connection:
         row = read_customer(connection, user_id)
     assert row is not None, "a user is never deleted"
@@ -124,7 +126,7 @@ def _settle(user_id: str, lane_id: int, ctx: Context, *, locks: Locks) -> Sequen
 
 def _blocker(lane_id: int, customer_id: str, ctx: Context) -> Blocker | None:
     try:
-        return look_at_closed(lane_id, customer_id, ctx).blocker
+        return verify_closed(lane_id, customer_id, ctx).blocker
     except StripeRefused:
         if _is_gone(customer_id, ctx.stripe):
             return None  # with a customer, Stripe deletes everything that could bill them

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import worker.__main__
 import worker.tasks
 from billing.checkout import lane_store, steps, work
+from billing.checkout.context import Context
 from billing.models import LaneState
 from billing.run_with_parent import run_with_parent
 from billing.stripe_gateway import GatewayClient
@@ -30,16 +31,16 @@ STEP_OF_MOVE = {LaneState.CREATING: "4", LaneState.OPEN: "6", LaneState.CLOSING:
 
 def arm_all() -> None:
     """Put a hook before and after every step."""
-    inner_look = work._look
+    inner_read = work._read
 
-    def look(lane_id: int, at: steps.Context) -> lane_store.Snapshot | None:
+    def read(lane_id: int, ctx: Context) -> lane_store.Snapshot | None:
         Now.committing = None
-        with at.database.read() as connection:
+        with ctx.database.read() as connection:
             lane = lane_store.read_lane(connection, lane_id)
         Now.user = lane.user_id if lane else None
-        return inner_look(lane_id, at)
+        return inner_read(lane_id, ctx)
 
-    work._look = look
+    work._read = read
     inner_pass = worker.tasks.work_lane
 
     def whole_pass(*args: Any, **kwargs: Any) -> None:
@@ -51,7 +52,7 @@ def arm_all() -> None:
     worker.tasks.work_lane = whole_pass
     around(lane_store, "read_snapshot", always("2"), never)
 
-    def read(name: str, after: Callable[..., str | None]) -> None:
+    def begun(name: str, after: Callable[..., str | None]) -> None:
         inner = getattr(work, name)
 
         def step(*args: Any) -> bool:
@@ -63,10 +64,10 @@ def arm_all() -> None:
 
         setattr(work, name, step)
 
-    read("begin", never)
-    read("create", never)
-    read("answer", never)
-    read("close_session", always("11"))
+    begun("begin", never)
+    begun("create", never)
+    begun("answer", never)
+    begun("close_session", always("11"))
 
     inner_create = steps.create
 
@@ -76,8 +77,8 @@ def arm_all() -> None:
 
     steps.create = create
 
-    def verifies(seen: lane_store.Snapshot, *_: Any) -> str:
-        return "3" if seen.lane.state is LaneState.CLOSED else "7"
+    def verifies(snapshot: lane_store.Snapshot, *_: Any) -> str:
+        return "3" if snapshot.lane.state is LaneState.CLOSED else "7"
 
     around(GatewayClient, "create_customer", always("customer"), always("customer"))
     around(steps, "_verify", verifies, verifies)

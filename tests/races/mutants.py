@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.checkout import lane_store, steps, verify, view, work
+from billing.checkout.context import Context
 from billing.checkout.parameters import session_parameters
 from billing.checkout.rules import LOOK_BACK, Attempt, is_tagged
 from billing.customers.customers import ensure_customer
@@ -27,12 +28,10 @@ from tests.races.scene import Scene
 STORE, CHECKOUT = (f"tests/billing/checkout/test_{name}.py" for name in ("lane_store", "work"))
 
 
-def list_expire_create(
-    _: Any, lane_id: int, *, database: Any, stripe: Any, wakeups: Any, clock: Any, catalog: Any, **rest: Any
-) -> None:
+def list_expire_create(_: Any, lane_id: int, ctx: Context) -> None:
     """The usual way, in a ledger like ours: no lock, no compare-and-set, no second look."""
-    ctx = steps.Context(database, stripe, wakeups, clock, catalog, rest["reuse_seconds"])
-    snapshot = work._look(lane_id, ctx)
+    database, stripe, clock, catalog = ctx.database, ctx.stripe, ctx.clock, ctx.catalog
+    snapshot = work._read(lane_id, ctx)
     newest = snapshot.newest if snapshot else None
     if snapshot is None or newest is None:
         return
@@ -44,7 +43,7 @@ def list_expire_create(
             with suppress(OnelaneError):
                 stripe.expire_session(session["id"])
     nonce, expires_at = str(uuid.uuid4()), stripe.now() + timedelta(hours=23)
-    whose = {"user_id": snapshot.lane.user_id, "customer_id": customer_id, "nonce": nonce, "first_time": True}
+    whose: Any = {"user_id": snapshot.lane.user_id, "customer_id": customer_id, "nonce": nonce, "first_time": True}
     sent = session_parameters(newest, catalog=catalog, expires_at=expires_at, now=clock.now(), **whose)
     with suppress(OnelaneError):
         session_id = stripe.create_session(sent, idempotency_key=nonce)
@@ -238,7 +237,7 @@ MUTANTS = {
     ),
     "pending_first": Mutant(
         "pending read before the lane",
-        {work._look: look_at_pending_first, lane_store.read_snapshot: waiting_from_before},
+        {work._read: look_at_pending_first, lane_store.read_snapshot: waiting_from_before},
         scene=Scene(plans=("commit", "standard"), opened=True, pays=False),
     ),
     "fail_mine": Mutant(

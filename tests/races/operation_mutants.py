@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.models import OperationStatus, operations
-from billing.operations import decide, work
+from billing.operations import decide, steps, work
 from billing.operations import store as operations_store
 from billing.operations.decide import RUNNING, Kind
 from billing.stripe_gateway import GatewayClient
@@ -26,7 +26,7 @@ BOUGHT = Scene(plans=(), subscribed=True)
 def no_write_ahead(real: Any, operation: Any, ctx: Any, **values: Any) -> None:
     """A write is sent as soon as it is decided, and its row is changed afterwards."""
     if isinstance(values.get("call"), dict):
-        work.send(values["call"], stripe=ctx.stripe)
+        steps.send(values["call"], stripe=ctx.stripe)
         values |= {"call": sa.null(), "sent": [*operation.sent, values["call"]["name"]]}
     real(operation, ctx, **values)
 
@@ -53,11 +53,11 @@ def end_before_projection(real: Any, *arguments: Any, database: Any, then: Any =
     return real(*arguments, database=database, **rest)
 
 
-def sent_is_done(real: Any, kind: Any, request: Any, seen: Any, *, sent: Any, **rest: Any) -> Any:
+def sent_is_done(real: Any, kind: Any, request: Any, snapshot: Any, *, sent: Any, **rest: Any) -> Any:
     """What Stripe answered is taken for done, without a look; and so is a failure it has saved."""
     if kind in sent or (kind == "switch" and "phases" in sent):
         return decide.Done()
-    return real(kind, request, seen, sent=sent, **rest)
+    return real(kind, request, snapshot, sent=sent, **rest)
 
 
 def change_without_cas(_: Any, connection: sa.Connection, operation: Any, **values: Any) -> bool:
@@ -68,7 +68,7 @@ def change_without_cas(_: Any, connection: sa.Connection, operation: Any, **valu
 
 def unclear_is_failed(_: Any, operation: Any, error: Any, ctx: Any) -> float:
     """An answer that never came ends the operation as a failure."""
-    work._end(operation, OperationStatus.FAILED, {"code": error.code, "detail": error.sentence}, ctx)
+    steps.end(operation, OperationStatus.FAILED, {"code": error.code, "detail": error.sentence}, ctx)
     return 0.0
 
 
@@ -77,10 +77,10 @@ def cancel_under_a_schedule(real: Any, row: Any, _schedule: Any, sent: Any) -> A
     return real(row, None, sent)
 
 
-def schedule_left_behind(real: Any, kind: Any, request: Any, seen: Any, *, failed: bool, **rest: Any) -> Any:
+def schedule_left_behind(real: Any, kind: Any, request: Any, snapshot: Any, *, failed: bool, **rest: Any) -> Any:
     """A refused switch ends, and its schedule runs on."""
-    running = seen.schedule is not None and seen.schedule.get("status") in RUNNING
-    return real(kind, request, seen, failed=failed and not running, **rest)
+    running = snapshot.schedule is not None and snapshot.schedule.get("status") in RUNNING
+    return real(kind, request, snapshot, failed=failed and not running, **rest)
 
 
 def undo_without_release(real: Any, kind: Any, *arguments: Any, **rest: Any) -> Any:
@@ -92,7 +92,7 @@ def undo_without_release(real: Any, kind: Any, *arguments: Any, **rest: Any) -> 
 OPERATION_MUTANTS = {
     "operation_unplanned": Mutant(
         "an operation's write is not planned in the row",
-        {work._change: no_write_ahead},
+        {steps.change: no_write_ahead},
         scene=replace(BOUGHT, wishes=("cancel",)),
     ),
     "operation_new_key": Mutant(

@@ -7,7 +7,7 @@ import contextlib
 import sqlite3
 from typing import Any
 
-from billing.checkout.orphaned_sessions import expire_strays
+from billing.checkout.orphaned_sessions import expire_orphaned_sessions
 from billing.customers.customers import claim_customer
 from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import InvalidSignature, StripeUnclear
@@ -145,7 +145,7 @@ class Surroundings(World):
             for customer in self.objects("customer"):
                 places: dict[str, Any] = {"database": self.database, "stripe": self.stripe, "locks": self.leases}
                 with contextlib.suppress(StripeUnclear):
-                    expire_strays(customer["id"], catalog=self.catalog, **places)
+                    expire_orphaned_sessions(customer["id"], catalog=self.catalog, **places)
 
     def remedy(self) -> None:
         """DUPLICATE_POLICY=cancel_newest, twice."""

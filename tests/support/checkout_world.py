@@ -10,6 +10,7 @@ from typing import Any
 
 from app.dev.settings import sandbox_seed
 from billing.catalog import Catalog, load_catalog
+from billing.checkout.context import Context
 from billing.checkout.requests import CheckoutRequest, Recorded, read_checkout, record_checkout
 from billing.checkout.view import CheckoutView
 from billing.checkout.work import work_lane
@@ -108,6 +109,14 @@ class World:
 
     def work_lane(self, lane_id: int = 1, **instead: Any) -> None:
         """Work one lane once; `instead` replaces collaborators."""
+        work_lane(lane_id, self.context(**instead))
+
+    def work_operations(self, lane_id: int = 1, **instead: Any) -> None:
+        """Work one lane's operations once; `instead` replaces collaborators."""
+        work_operations(lane_id, self.context(**instead))
+
+    def context(self, **instead: Any) -> Context:
+        """What a pass over a lane is handed."""
         collaborators: dict[str, Any] = {
             "database": self.database,
             "stripe": self.stripe,
@@ -118,20 +127,7 @@ class World:
             "catalog": self.catalog,
             "reuse_seconds": self.reuse_seconds,
         }
-        work_lane(lane_id, **collaborators | instead)
-
-    def work_operations(self, lane_id: int = 1, **instead: Any) -> None:
-        """Work one lane's operations once; `instead` replaces collaborators."""
-        collaborators: dict[str, Any] = {
-            "database": self.database,
-            "stripe": self.stripe,
-            "locks": self.locks,
-            "queue": self.queue,
-            "wakeups": self.wakeups,
-            "clock": self.clock,
-            "catalog": self.catalog,
-        }
-        work_operations(lane_id, **collaborators | instead)
+        return Context(**collaborators | instead)
 
     def view(self, checkout_id: str, *, user: str = "user_1") -> CheckoutView:
         """The checkout as its buyer sees it."""

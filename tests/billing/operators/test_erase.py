@@ -100,6 +100,7 @@ class Shop(Delivered):
             "database": self.database,
             "stripe": self.stripe,
             "locks": self.locks,
+            "queue": self.queue,
             "wakeups": self.wakeups,
             "clock": self.clock,
             "catalog": self.catalog,

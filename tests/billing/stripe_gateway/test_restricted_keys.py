@@ -166,7 +166,7 @@ def _erase(shop: RestrictedShop) -> None:
     shop.stripe = with_full_key
     places: dict[str, Any] = {"database": shop.database, "stripe": shop.stripe, "catalog": shop.catalog}
     count_holdings("user_1", delete_at_stripe=True, **places)
-    more = {"locks": shop.locks, "wakeups": shop.wakeups, "clock": shop.clock}
+    more = {"locks": shop.locks, "queue": shop.queue, "wakeups": shop.wakeups, "clock": shop.clock}
     erase_user("user_1", reason="asked for", delete_at_stripe=True, **places, **more)
     assert shop.sessions("open") == []
 

@@ -1,0 +1,179 @@
+"""The operations' steps 3 to 6: send what is planned, look at Stripe, decide, and plan the next write or end it.
+
+Every write carries the idempotency key from the row, so that sending it again is the same write, by any worker. A
+refusal is never judged by its text: what Stripe says of the object afterwards decides.
+"""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from billing.checkout.context import Context
+from billing.errors import StripeRefused, StripeSavedFailure
+from billing.jobs import RemedyDuplicates
+from billing.models import OperationStatus
+from billing.operations import store as operations_store
+from billing.operations.decide import NO_SUBSCRIPTION, RUNNING, Call, Done, Kind, Refusal, Write, decide
+from billing.operations.snapshot import is_going_on, take_snapshot
+from billing.operations.store import Operation
+from billing.stripe_gateway import StripeGateway
+from billing.subscriptions.fetch import or_none
+from billing.subscriptions.sync import sync_customer
+
+log = structlog.get_logger(__name__)
+
+# Stripe keeps keys for at least 24 h; 4 h for clocks. An older call is not sent again: its effect is looked at instead.
+KEY_LIFETIME = timedelta(hours=20)
+# A portal session that was opened minutes ago may have ended: a new one is opened instead.
+PORTAL_KEY_LIFETIME = timedelta(minutes=2)
+# 15 s: a call at its 10 s timeout, plus slack. A worker that slept longer between the row and the call reads again.
+READ_LASTS = timedelta(seconds=15)
+
+
+def send_planned(operation: Operation, read_at: datetime, ctx: Context) -> None:
+    """Step 3: send the planned write with its key, and note its answer, whatever Stripe looks like by now."""
+    call = operation.call
+    assert call is not None, "the caller looked"
+    now = ctx.clock.now()
+    answered: dict[str, Any] = {"call": sa.null(), "sent": [*operation.sent, call["name"]]}
+    lifetime = PORTAL_KEY_LIFETIME if call["name"] == Write.PORTAL else KEY_LIFETIME
+    if abs(now - datetime.fromisoformat(call["planned_at"])) > lifetime:
+        change(operation, ctx, **answered)  # too old to send: look at Stripe again
+        return
+    if abs(now - read_at) > READ_LASTS:
+        return  # slept in between: read again
+    try:
+        url = send(call, stripe=ctx.stripe)
+    except StripeRefused:
+        subscription_id = operation.subscription_id
+        if subscription_id and not is_going_on(or_none(ctx.stripe.get_subscription, subscription_id)):
+            change(operation, ctx, call=sa.null())  # it has ended meanwhile: look at Stripe again
+            return
+        raise
+    except StripeSavedFailure as failure:
+        if not failure.replayed:
+            raise  # the next try with this key shows whether Stripe saved it: then it is marked as a replay
+        change(operation, ctx, **answered)
+        return
+    log.info("operation.sent", operation_id=operation.id, call=call["name"])
+    if url is not None:
+        end(operation, OperationStatus.SUCCEEDED, None, ctx, url=url)
+        return
+    change(operation, ctx, **answered, failures=0, last_error=None)
+
+
+def send(call: Mapping[str, Any], *, stripe: StripeGateway) -> str | None:
+    """Send a planned write; the address for a portal session. Raises the gateway's errors where it had no effect."""
+    target, parameters, key = call["target"], call["parameters"], call["key"]
+    match Write(call["name"]):
+        case Write.RELEASE:
+            _release(target, key, stripe)
+        case Write.CANCEL | Write.REACTIVATE:
+            stripe.update_subscription(target, parameters, idempotency_key=key)
+        case Write.SCHEDULE:
+            stripe.create_schedule(parameters, idempotency_key=key)
+        case Write.PHASES:
+            stripe.update_schedule(target, parameters, idempotency_key=key)
+        case Write.PORTAL:
+            return stripe.create_portal_session(parameters, idempotency_key=key)
+    return None
+
+
+def _release(schedule_id: str, key: str, stripe: StripeGateway) -> None:
+    """A schedule that governs nothing any more counts as released (SUB-32)."""
+    try:
+        stripe.release_schedule(schedule_id, idempotency_key=key)
+    except StripeRefused:
+        schedule = or_none(stripe.get_schedule, schedule_id)
+        if schedule is not None and schedule.get("status") in RUNNING:
+            raise
+
+
+def plan_next(operation: Operation, customer_id: str | None, ctx: Context) -> None:
+    """Steps 4 to 6: look at Stripe, decide, and plan the next write or end the operation."""
+    snapshot = take_snapshot(operation, customer_id, ctx)  # 4
+    if snapshot is None:
+        _conclude(operation, NO_SUBSCRIPTION, customer_id, ctx)
+        return
+    step = decide(
+        operation.kind,
+        operation.request,
+        snapshot,
+        sent=operation.sent,
+        failed=operation.failure is not None,
+        catalog=ctx.catalog,
+        now=ctx.clock.now(),
+    )
+    if not isinstance(step, Call):
+        _conclude(operation, step, customer_id, ctx)
+        return
+    planned = {
+        "name": step.name,
+        "target": step.target,
+        "parameters": step.parameters,
+        "key": f"onelane-{uuid.uuid4()}",
+        "planned_at": ctx.clock.now().isoformat(),
+    }
+    subscription_id = str(snapshot.subscription["id"]) if snapshot.subscription else None
+    # What was sent before was sent to another subscription, which has ended since.
+    moved: dict[str, Any] = {"sent": []} if operation.subscription_id not in (None, subscription_id) else {}
+    change(operation, ctx, call=planned, subscription_id=subscription_id, **moved)  # 5, the write-ahead
+
+
+def _conclude(operation: Operation, step: Done | Refusal, customer_id: str | None, ctx: Context) -> None:
+    """Step 6: the operation ends with the projection that shows its effect, in one commit (SUB-36)."""
+    error: dict[str, Any] | None = None
+    status = OperationStatus.SUCCEEDED
+    if operation.failure is not None:
+        status, error = OperationStatus.FAILED, dict(operation.failure)
+    elif isinstance(step, Refusal):
+        status, error = OperationStatus.REFUSED, {"code": step.code, "detail": step.detail, **step.extra}
+    if customer_id is None or operation.kind is Kind.PORTAL:
+        end(operation, status, error, ctx)
+        return
+    ended = False
+
+    def finish(connection: sa.Connection) -> None:
+        nonlocal ended
+        ended = operations_store.finish(connection, operation, status, now=ctx.clock.now(), error=error)
+
+    sync_customer(
+        customer_id,
+        database=ctx.database,
+        stripe=ctx.stripe,
+        clock=ctx.clock,
+        catalog=ctx.catalog,
+        with_customer=False,
+        subscriptions=[operation.subscription_id] if operation.subscription_id else [],
+        then=finish,
+        on_duplicates=lambda incident_id: ctx.queue.send(RemedyDuplicates(incident_id)),
+    )
+    if ended:
+        _wake_buyer(operation, status, error, ctx)
+
+
+def end(
+    operation: Operation, status: OperationStatus, error: dict[str, Any] | None, ctx: Context, *, url: str | None = None
+) -> None:
+    """End an operation that changed nothing the projection shows."""
+    with ctx.database.write() as connection:
+        ended = operations_store.finish(connection, operation, status, now=ctx.clock.now(), error=error, url=url)
+    if ended:
+        _wake_buyer(operation, status, error, ctx)
+
+
+def _wake_buyer(operation: Operation, status: OperationStatus, error: dict[str, Any] | None, ctx: Context) -> None:
+    code = error["code"] if error else None
+    log.info("operation.finished", operation_id=operation.id, kind=operation.kind.value, status=status.value, code=code)
+    ctx.wakeups.wake([operation.id])
+
+
+def change(operation: Operation, ctx: Context, **values: Any) -> None:
+    """One compare-and-set. A lost one means: read it again."""
+    with ctx.database.write() as connection:
+        if not operations_store.change(connection, operation, **values):
+            log.info("operation.moved_on", operation_id=operation.id)
