@@ -8,6 +8,8 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import click
@@ -42,7 +44,7 @@ def main() -> None:
 @click.option("--alive-file", type=click.Path(path_type=Path), help="Touched by the worker's loop every 5 s.")
 def work(queues: str, concurrency: int, name: str, alive_file: Path | None) -> None:
     """Consume queues."""
-    with plain_exits():
+    with plain_exits(), _own_stdout():
         settings = _start(name)
         chosen = _checked(queues)
         services = build_services(settings)
@@ -56,10 +58,24 @@ def work(queues: str, concurrency: int, name: str, alive_file: Path | None) -> N
 @click.option("--alive-file", type=click.Path(path_type=Path), help="Touched at every tick.")
 def beat(alive_file: Path | None) -> None:
     """Send the sweep every 30 seconds."""
-    with plain_exits():
+    with plain_exits(), _own_stdout():
         settings = _start("beat")
         celery = create_celery(settings, services=_no_services)
         run_beat(celery, alive_file=alive_file)
+
+
+@contextmanager
+def _own_stdout() -> Iterator[None]:
+    """Keep the log free of Celery's "worker: Warm shutdown", which is written to descriptor 1, past every log handler.
+
+    The log and `print` use a copy of the descriptor; 1 itself leads nowhere.
+    """
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    with redirect_stdout(stream):
+        yield
 
 
 def _start(process: str) -> Settings:
@@ -71,8 +87,6 @@ def _start(process: str) -> Settings:
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     # With a receiver Celery leaves logging alone. weak=False: nothing else holds the function.
     setup_logging.connect(lambda **_: None, weak=False)
-    # Celery writes "worker: Warm shutdown" past every log handler, straight to the first stdout.
-    sys.__stdout__ = open(os.devnull, "w", encoding="utf-8")  # type: ignore[misc]  # noqa: SIM115
     return settings
 
 

@@ -26,10 +26,7 @@ REPLACEABLE = {
 }
 # Gone with the parts of the work that they belong to.
 OWED = {
-    "app/later.py": "one path for a delivery",
     "worker/consumer.py": "work is pulled",
-    "worker/__main__.py": "work is pulled",
-    "billing/queue.py": "work is pulled",
 }
 
 

@@ -113,6 +113,8 @@ def test_stop_leaves_nothing_and_the_second_start_is_quick(tmp_path: Path) -> No
     assert running(below) == []
     assert "Traceback" not in first.output
     assert "did not stop in time" not in first.output
+    assert first.output.count("worker.stopped") == 2
+    assert "Warm shutdown" not in first.output, "Celery's own line is in no log (OPS-2)"
     assert not (tmp_path / "var" / "dev.json").exists()
 
     second = Dev(tmp_path, port)
