@@ -26,6 +26,7 @@ from billing.jobs import ProcessEvent
 from billing.models import events, projections
 from billing.queue import CeleryQueue, create_producer
 from billing.redis_client import connect_redis
+from billing.run_with_parent import launched
 from billing.settings import Settings
 from tests.bench.storm import KEY, Stripe
 from tests.support.databases import running_postgres, sqlite_in
@@ -143,7 +144,7 @@ def drain(
         producer.close()
         client.close()
         with (folder / "worker.log").open("wb") as log:
-            worker = subprocess.Popen(command, cwd=ROOT, env=environment(**settings), stdout=log, stderr=log)
+            worker = subprocess.Popen(launched(command), cwd=ROOT, env=environment(**settings), stdout=log, stderr=log)
         try:
             before = _wait_for(ledger, rows, 1)
             cpu, began = _cpu_seconds(worker.pid), time.monotonic()
@@ -225,7 +226,11 @@ def running_sandbox(folder: Path) -> Iterator[str]:
     port = free_port(18_950)
     with (folder / "sandbox.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sandbox", "--port", str(port)], cwd=ROOT, env=environment(), stdout=log, stderr=log
+            launched([sys.executable, "-m", "sandbox", "--port", str(port)]),
+            cwd=ROOT,
+            env=environment(),
+            stdout=log,
+            stderr=log,
         )
     address = f"http://127.0.0.1:{port}"
     try:

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from app.dev.ports import free_port
 from billing.database import Database
 from billing.models import events
+from billing.run_with_parent import launched
 from tests.bench.load import SECRET
 from tests.support.databases import Postgres, running_postgres, sqlite_in
 from tests.support.running_dev import ROOT, descendants, environment, wait_until
@@ -100,7 +101,9 @@ def served(application: str, folder: Path, settings: Mapping[str, str]) -> Itera
     port, log = free_port(18_850), folder / "log"
     command = [sys.executable, "-m", "tests.bench.serving", application, str(port)]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(**settings), stdout=output, stderr=output)
+        process = subprocess.Popen(
+            launched(command), cwd=ROOT, env=environment(**settings), stdout=output, stderr=output
+        )
     try:
         wait_until(lambda: _listens(port) or process.poll() is not None, lambda: log.read_text("utf-8"))
         assert process.poll() is None, log.read_text("utf-8")

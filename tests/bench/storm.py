@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import jwt
 
 from app.dev.ports import free_port
+from billing.run_with_parent import launched
 from tests.support.running_dev import ROOT, Dev, environment, wait_until
 
 T = TypeVar("T")
@@ -194,7 +195,7 @@ def usual_shop(folder: Path) -> Iterator[tuple[str, Stripe]]:
     ]
     with (folder / "output").open("wb") as output:
         running = [
-            subprocess.Popen(command, cwd=ROOT, env=environment(**settings), stdout=output, stderr=output)
+            subprocess.Popen(launched(command), cwd=ROOT, env=environment(**settings), stdout=output, stderr=output)
             for command in commands
         ]
     try:

@@ -20,6 +20,7 @@ from billing.database import Database
 from billing.models import events
 from billing.queue import CeleryQueue, create_producer
 from billing.redis_client import connect_redis
+from billing.run_with_parent import launched
 from billing.settings import Settings
 from tests.bench.drain import AWAY_SECONDS, BURST, WORKERS, running_sandbox
 from tests.bench.storm import KEY, Stripe
@@ -72,7 +73,7 @@ def trickle(ledger: Database, folder: Path, address: str, command: Sequence[str]
             closing(create_producer(Settings(redis_url=valkey.url, _env_file=None))) as producer,
             connect_redis(valkey.url) as client,
         ):
-            worker = subprocess.Popen(command, cwd=ROOT, env=environment(**settings), stdout=log, stderr=log)
+            worker = subprocess.Popen(launched(command), cwd=ROOT, env=environment(**settings), stdout=log, stderr=log)
             queue = CeleryQueue(producer, client, direct=coalesced)
             try:
                 _warm(ledger, queue, stripe)
