@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.checkout.rules import LONGEST_BACKOFF, LOOK_BACK, Attempt, Checkout, Lane
+from billing.checkout.rules import BACKOFF, LOOK_BACK, Attempt, Checkout, Lane
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, customers, lanes
 
 _LANE = [lanes.c[name] for name in Lane.__slots__]
@@ -230,12 +230,12 @@ def turn_down(
     return list(connection.scalars(statement.returning(checkouts.c.id)))
 
 
-def postpone(connection: sa.Connection, lane_id: int, *, code: str, until: datetime) -> None:
-    """Note a transient failure: nobody works this lane before `until`."""
+def postpone(connection: sa.Connection, lane_id: int, *, code: str, until: datetime, counted: bool = True) -> None:
+    """Note a transient failure, `counted` or not: nobody works this lane before `until`."""
     connection.execute(
         sa.update(lanes)
         .where(lanes.c.id == lane_id)
-        .values(failures=lanes.c.failures + 1, last_error=code, next_attempt_at=until)
+        .values(failures=lanes.c.failures + int(counted), last_error=code, next_attempt_at=until)
     )
 
 
@@ -249,8 +249,7 @@ def lanes_to_wake(connection: sa.Connection, *, now: datetime, limit: int) -> li
     """Lanes that the sweep has to wake: a checkout waits, or a creation or an expiry is unfinished."""
     waits = sa.select(checkouts.c.lane_id).where(checkouts.c.status == CheckoutStatus.PENDING)
     unfinished = sa.select(lanes.c.id).where(lanes.c.state.in_([LaneState.CREATING, LaneState.CLOSING]))
-    later = sa.and_(lanes.c.next_attempt_at > now, lanes.c.next_attempt_at <= now + LONGEST_BACKOFF)
-    due = sa.or_(lanes.c.next_attempt_at.is_(None), ~later)
+    due = BACKOFF.is_due(lanes.c.next_attempt_at, now=now)
     # A union of two index look-ups: an OR of them would read every lane.
     statement = sa.select(lanes.c.id).where(lanes.c.id.in_(sa.union(waits, unfinished)), due)
     return list(connection.scalars(statement.order_by(lanes.c.id).limit(limit)))

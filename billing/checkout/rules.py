@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from billing.backoff import Backoff
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState
 
 Json = Mapping[str, Any]
@@ -18,8 +19,7 @@ LOOK_BACK = timedelta(hours=25)
 SESSION_LIFETIME = timedelta(hours=23)
 # A buyer needs a few minutes to pay: a session with less to live is not given out again.
 LEAST_LIFE = timedelta(minutes=5)
-# Nothing is put off for longer: a time further ahead was set by a machine whose clock is wrong (LAN-16).
-LONGEST_BACKOFF = timedelta(seconds=60)
+BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=60))  # LAN-16
 # Stripe takes no expires_at sooner than 30 min from now; 5 min for clocks: past that the key is dead.
 LEAST_EXPIRY, CLOCK_MARGIN = timedelta(minutes=30), timedelta(minutes=5)
 
@@ -92,12 +92,6 @@ def is_stale(attempt: Attempt, checkout: Checkout, *, reuse_seconds: int) -> boo
         or attempt.created_at < checkout.arrived_at - timedelta(seconds=reuse_seconds)
         or attempt.expires_at < checkout.arrived_at + LEAST_LIFE
     )
-
-
-def seconds_until_due(lane: Lane, *, now: datetime) -> float:
-    """How long the lane still has to wait after a failure; 0 when it is due."""
-    left = (lane.next_attempt_at or now) - now
-    return left.total_seconds() if timedelta() < left <= LONGEST_BACKOFF else 0.0
 
 
 def is_tagged(session: Json, product: str) -> bool:

@@ -5,17 +5,17 @@ machine, with or without the lock: the row is the truth, the lock a hint, and St
 across a call to Stripe or while waiting for the lock.
 """
 
-import random
 from datetime import datetime, timedelta
 
 import structlog
 
+from billing.backoff import is_failure
 from billing.checkout import lane_store
 from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
-from billing.checkout.rules import LONGEST_BACKOFF, Checkout, Lane, seconds_until_due
+from billing.checkout.rules import BACKOFF, Checkout, Lane
 from billing.checkout.steps import answer, begin, close_session, create
-from billing.errors import LedgerUnavailable, StripeMisconfigured, StripeRefused, StripeUnclear, TransientError
+from billing.errors import LedgerUnavailable, StripeMisconfigured, StripeRefused, TransientError
 from billing.jobs import WorkLane
 from billing.models import CheckoutStatus, LaneState
 
@@ -31,7 +31,6 @@ GATHER_SECONDS = 0.1
 # More than a double click, the last of it just now: more requests are on their way. A pass costs three reads at Stripe
 # and serves every checkout that came before it. So it waits until none came for GATHER_SECONDS, a second at most.
 CROWD, LONGEST_GATHERING = 3, timedelta(seconds=1)
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.5, LONGEST_BACKOFF.total_seconds()
 
 
 def work_lane(lane_id: int, ctx: Context) -> None:
@@ -49,7 +48,7 @@ def work_lane(lane_id: int, ctx: Context) -> None:
             snapshot = _read(lane_id, ctx)
             if snapshot is None or (snapshot.newest is None and _is_settled(snapshot.lane)):
                 return
-            if (wait := seconds_until_due(snapshot.lane, now=ctx.clock.now())) > 0:
+            if (wait := BACKOFF.seconds_left(snapshot.lane.next_attempt_at, now=ctx.clock.now())) > 0:
                 ctx.send_later(job, wait)
                 return
             for _ in range(MOST_ROUNDS):
@@ -129,15 +128,12 @@ def _is_settled(lane: Lane) -> bool:
 
 
 def _postpone(lane_id: int, error: TransientError, ctx: Context) -> float:
-    """Note the failure; the seconds until the next try: doubling, jittered, at least what Stripe asked for."""
+    """Note the failure; the seconds until the next try."""
     with ctx.database.write() as connection:
         lane = lane_store.read_lane(connection, lane_id)
-        doubled = FIRST_BACKOFF_SECONDS * 2.0 ** min(lane.failures if lane else 0, 10)
-        wait = min(LONGEST_BACKOFF_SECONDS, doubled) * random.uniform(0.5, 1)  # noqa: S311 (jitter)
-        if isinstance(error, StripeUnclear) and error.retry_after:
-            wait = max(wait, min(error.retry_after, LONGEST_BACKOFF_SECONDS))
+        wait = BACKOFF.wait_seconds(lane.failures if lane else 0, error)
         until = ctx.clock.now() + timedelta(seconds=wait)
-        lane_store.postpone(connection, lane_id, code=error.code, until=until)
+        lane_store.postpone(connection, lane_id, code=error.code, until=until, counted=is_failure(error))
     log.warning("lane.postponed", lane_id=lane_id, code=error.code, seconds=round(wait, 2), reason=error.sentence)
     return wait
 
@@ -151,7 +147,7 @@ def _give_up(lane_id: int, error: StripeRefused | StripeMisconfigured, ctx: Cont
             connection, lane_id, status=CheckoutStatus.FAILED, error=reason, now=ctx.clock.now()
         )
         if lane and not _is_settled(lane):
-            until = ctx.clock.now() + timedelta(seconds=LONGEST_BACKOFF_SECONDS)
+            until = ctx.clock.now() + BACKOFF.longest
             lane_store.postpone(connection, lane_id, code=error.code, until=until)
     log.error("lane.refused", lane_id=lane_id, code=error.code, reason=error.sentence, checkouts=len(failed))
     ctx.wakeups.wake(failed)

@@ -15,19 +15,19 @@ from typing import Any
 
 import structlog
 
+from billing.backoff import is_failure
 from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.database import Database
 from billing.duplicates import store as duplicates_store
 from billing.duplicates.policy import decide
 from billing.duplicates.refunds import REMEDIES, refund_all
-from billing.duplicates.store import Incident, Remedy
+from billing.duplicates.store import BACKOFF, Incident, Remedy
 from billing.errors import (
     LedgerUnavailable,
     OnelaneError,
     PermanentError,
     StripeRefused,
-    StripeUnclear,
     TransientError,
 )
 from billing.jobs import RemedyDuplicates
@@ -45,8 +45,7 @@ MOST_ROUNDS = 10  # a plan and its cancellation are one or two; more duplicates 
 LOCK_JITTER_SECONDS = (0.1, 0.4)
 # 15 s: a call at its 10 s timeout, plus slack. Whoever slept longer between looking and canceling looks again.
 LOOK_LASTS = timedelta(seconds=15)
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 5.0, 3600.0
-PERSON_LOOKS = timedelta(hours=1)  # how soon what only a person can mend is looked at again; a sync wakes us earlier
+PERSON_LOOKS = BACKOFF.longest  # how soon what only a person can mend is looked at again; a sync wakes us earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +99,8 @@ def remedy_duplicates(
 
 
 def _waits(incident: Incident, clock: Clock) -> bool:
-    """Whether a failure in passing asks for patience; a clock that was ahead is not believed for hours."""
-    left = (incident.next_attempt_at or clock.now()) - clock.now()
-    return incident.failures > 0 and timedelta() < left <= timedelta(seconds=LONGEST_BACKOFF_SECONDS)
+    """Whether a failure in passing asks for patience."""
+    return incident.failures > 0 and BACKOFF.seconds_left(incident.next_attempt_at, now=clock.now()) > 0
 
 
 def _cancel_all(incident: Incident, ctx: Context) -> str | None:
@@ -226,13 +224,10 @@ def _list(customer_id: str, ctx: Context) -> list[dict[str, Any]]:
 
 
 def _postpone(incident: Incident, error: OnelaneError, ctx: Context) -> None:
-    """Later, and each time longer, with jitter; the sweep wakes it."""
-    wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(incident.failures, 12), LONGEST_BACKOFF_SECONDS)
-    wait *= random.uniform(0.5, 1)  # noqa: S311 (jitter)
-    if isinstance(error, StripeUnclear) and error.retry_after:
-        wait = max(wait, min(error.retry_after, LONGEST_BACKOFF_SECONDS))
+    """Later; the sweep wakes it."""
+    wait = BACKOFF.wait_seconds(incident.failures, error)
     with ctx.database.write() as connection:
         until = ctx.clock.now() + timedelta(seconds=wait)
-        failures = incident.failures + 1
+        failures = incident.failures + int(is_failure(error))
         duplicates_store.put_off(connection, incident, failures=failures, until=until, reason=error.sentence)
     log.warning("remedy.postponed", incident_id=incident.id, seconds=round(wait, 1), reason=error.sentence)

@@ -6,15 +6,17 @@ a time: the unique index `uq_remedies_planned` keeps a second one out.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from billing.backoff import Backoff
 from billing.database import insert_new
 from billing.models import RemedyState, customers, incidents, lanes, remedies
 from billing.subscriptions.projection_store import DUPLICATE
 
+BACKOFF = Backoff(timedelta(seconds=5), timedelta(hours=1))
 REFUND_REFUSED = "refund_refused"
 _UNFINISHED = (RemedyState.PLANNED, RemedyState.CANCELED)
 
@@ -85,8 +87,8 @@ def due(connection: sa.Connection, *, now: datetime, limit: int, open_ones: bool
     """Incidents with an unfinished remedy whose time has come; with `open_ones` also those without any."""
     unfinished = sa.exists().where(remedies.c.incident_id == incidents.c.id, remedies.c.state.in_(_UNFINISHED))
     wanted = sa.or_(unfinished, incidents.c.resolved_at.is_(None)) if open_ones else unfinished
-    time = sa.or_(incidents.c.next_attempt_at.is_(None), incidents.c.next_attempt_at <= now)
-    statement = sa.select(incidents.c.id).where(incidents.c.kind == DUPLICATE, time, wanted)
+    its_time = BACKOFF.is_due(incidents.c.next_attempt_at, now=now)
+    statement = sa.select(incidents.c.id).where(incidents.c.kind == DUPLICATE, its_time, wanted)
     return list(connection.scalars(statement.order_by(incidents.c.id).limit(limit)))
 
 

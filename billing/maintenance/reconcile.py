@@ -20,10 +20,11 @@ import sqlalchemy as sa
 import structlog
 from prometheus_client import Counter
 
+from billing.backoff import Backoff, is_failure
 from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.database import Database
-from billing.errors import LedgerUnavailable, OnelaneError, StripeUnclear
+from billing.errors import LedgerUnavailable, OnelaneError
 from billing.jobs import RECONCILE_ROW
 from billing.locks import Locks
 from billing.maintenance import reconcile_store, runs
@@ -45,12 +46,12 @@ TOO_OLD = READABLE + timedelta(hours=12)  # so late an interrupted run's place m
 # 3 min, with GRACE and beat's minute: found within five. Ten times as long as the last one took, up to an hour: at
 # most a tenth of the time is spent on reading.
 INTERVAL, LONGEST_INTERVAL, SHARE = timedelta(minutes=3), timedelta(hours=1), 10
-FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=5), timedelta(minutes=5)
+BACKOFF = Backoff(timedelta(seconds=5), timedelta(minutes=5))
 
 
 def is_due(row: Run, now: datetime) -> bool:
     """Whether beat's reconciling has something to do: an unfinished run, or the next one."""
-    if row.next_attempt_at is not None and now < row.next_attempt_at <= now + LONGEST_BACKOFF:
+    if BACKOFF.seconds_left(row.next_attempt_at, now=now) > 0:
         return False
     if row.unfinished or row.finished_at is None or row.started_at is None:
         return True
@@ -184,9 +185,7 @@ def _note_failure(row: Run, error: OnelaneError, ctx: Context) -> None:
     log.warning("reconcile.postponed", phase=row.phase.value, error=error.code, reason=error.sentence)
     if ctx.dry:
         return
-    wait = min(FIRST_BACKOFF * 2 ** min(row.failures, 10), LONGEST_BACKOFF)
-    if isinstance(error, StripeUnclear) and error.retry_after:
-        wait = min(max(wait, timedelta(seconds=error.retry_after)), LONGEST_BACKOFF)
+    until = ctx.clock.now() + timedelta(seconds=BACKOFF.wait_seconds(row.failures, error))
+    failures = row.failures + int(is_failure(error))
     with ctx.database.write() as connection:
-        until = ctx.clock.now() + wait
-        runs.let_go(connection, row, failures=row.failures + 1, next_attempt_at=until, error=error.sentence)
+        runs.let_go(connection, row, failures=failures, next_attempt_at=until, error=error.sentence)

@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 # A delivery on its way is not one that never came; Stripe's first attempt follows within seconds.
 GRACE = timedelta(seconds=60)
 COMPARE_AFTER = timedelta(days=1)
-COMPARED_TOGETHER = 10  # between two saves: ten customers are two or three calls each, well within the lease
+COMPARED_TOGETHER = 10  # between two places that are saved: what a killed run compares again
 MOST_COMPARED = 200  # in a run that need not be thorough; the rest has its turn in the next one
 MOST_DETAILS = 100  # customers whose drift is kept in the report; the log has all of them
 LEFT_OFF = "left_off_at"  # in the report: the customer after whom the comparing of a run begins
@@ -218,6 +218,7 @@ def _compare(customer_ids: Sequence[str], row: Run, ctx: Context) -> Run:
     drift, failed = list(row.report["drift"]), 0
     drifted = 0
     for customer_id in customer_ids:
+        row = save(row, ctx)
         ctx.pace()
         try:
             changes = _differences(customer_id, ctx)

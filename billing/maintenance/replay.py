@@ -9,7 +9,6 @@ to the end of a long queue (LED-19)  5 stop between two batches when told to, an
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 
@@ -30,7 +29,6 @@ BATCH = 100
 FEW_LEFT = 20
 LOOK_SECONDS = 0.2
 GIVE_UP_SECONDS = 60.0  # twice the sweep's interval without a single event taken: there is no worker
-ALIVE = timedelta(seconds=120)  # of a replay: longer than it ever goes without a sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,6 @@ def replay_few(chosen: EventFilter, *, reason: str, database: Database, queue: Q
             chosen=chosen,
             counted=found.events,
             now=now,
-            alive_until=now,
             state=ReplayState.FINISHED,
         )
         assert replay_id is not None, "only a running one meets another"
@@ -98,7 +95,7 @@ def replay_many(
                 rows = replay_store.set_back(
                     connection, replay_id, chosen, after=after, up_to=found.newest_id, limit=BATCH, now=now
                 )
-                if not replay_store.go_on(connection, replay_id, replayed=len(rows), alive_until=now + ALIVE):
+                if not replay_store.go_on(connection, replay_id, replayed=len(rows), now=now):
                     raise StaleWrite("Another replay took the place of this one. See `onelane events replays`.")
             _wake(rows, queue=queue)
             waiting = [row.id for row in rows]
@@ -117,9 +114,7 @@ def _begin(chosen: EventFilter, found: Count, *, reason: str, database: Database
     """Step 2."""
     now = clock.now()
     with database.write() as connection:
-        replay_id = replay_store.begin(
-            connection, reason=reason, chosen=chosen, counted=found.events, now=now, alive_until=now + ALIVE
-        )
+        replay_id = replay_store.begin(connection, reason=reason, chosen=chosen, counted=found.events, now=now)
         other = None if replay_id else replay_store.read_running(connection)
     if replay_id is None:
         how_far = f"{other['replayed']} of {other['counted']} events so far; {other['reason']}" if other else "ending"
@@ -149,7 +144,7 @@ def _until_taken(
         sleep(LOOK_SECONDS)
         with database.write() as connection:
             left = replay_store.untouched(connection, ids)
-            alive = replay_store.go_on(connection, replay_id, replayed=0, alive_until=clock.now() + ALIVE)
+            alive = replay_store.go_on(connection, replay_id, replayed=0, now=clock.now())
         if not alive:
             return  # the next batch finds out
         quiet = quiet + LOOK_SECONDS if len(left) == len(ids) else 0.0

@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from billing import lease
+from billing.database import insert_new_id
 from billing.models import EventStatus, ReplayState, events, replayed_events, replays
 from billing.webhooks.events_store import untried
 
@@ -73,24 +74,22 @@ def begin(
     chosen: EventFilter,
     counted: int,
     now: datetime,
-    alive_until: datetime,
     state: ReplayState = ReplayState.RUNNING,
 ) -> int | None:
     """Note a replay and give its id; None when another one runs. One whose process is gone makes room."""
-    gone = sa.update(replays).where(replays.c.state == ReplayState.RUNNING, replays.c.alive_until <= now)
+    running = replays.c.state == ReplayState.RUNNING
+    gone = sa.update(replays).where(running, lease.is_free(replays.c.alive_until, now=now))
     connection.execute(gone.values(state=ReplayState.STOPPED, finished_at=now))
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     values = {
         "reason": reason,
         "filter": chosen.described(),
         "counted": counted,
         "started_at": now,
-        "alive_until": alive_until,
+        "alive_until": lease.ends_at(now),
         "state": state,
         "finished_at": None if state is ReplayState.RUNNING else now,
     }
-    insert = dialect.insert(replays).values(values).on_conflict_do_nothing().returning(replays.c.id)
-    replay_id: int | None = connection.scalar(insert)
+    replay_id: int | None = insert_new_id(connection, replays, values)
     return replay_id
 
 
@@ -132,11 +131,11 @@ def set_back(
     return [SetBack(row.id, row.customer_id) for row in rows]
 
 
-def go_on(connection: sa.Connection, replay_id: int, *, replayed: int, alive_until: datetime) -> bool:
-    """Count what was set back and say that we are alive; False when another replay has taken our place."""
+def go_on(connection: sa.Connection, replay_id: int, *, replayed: int, now: datetime) -> bool:
+    """Count what was set back and renew the lease; False when another replay has taken our place."""
     ours = sa.update(replays).where(replays.c.id == replay_id, replays.c.state == ReplayState.RUNNING)
-    changed = connection.execute(ours.values(replayed=replays.c.replayed + replayed, alive_until=alive_until))
-    return changed.rowcount == 1
+    values = {"replayed": replays.c.replayed + replayed, "alive_until": lease.ends_at(now)}
+    return connection.execute(ours.values(values)).rowcount == 1
 
 
 def end(connection: sa.Connection, replay_id: int, *, state: ReplayState, now: datetime) -> None:
@@ -175,7 +174,7 @@ def _matching(chosen: EventFilter, now: datetime) -> list[sa.ColumnElement[bool]
 
 def _is_free(now: datetime) -> sa.ColumnElement[bool]:
     """Finished, or failed before and waiting; in nobody's hands. What waits for its first attempt needs no replay."""
-    unheld = sa.or_(events.c.claimed_until.is_(None), events.c.claimed_until <= now)
+    unheld = lease.is_free(events.c.claimed_until, now=now)
     return sa.and_(events.c.status.in_(REPLAYABLE), unheld, sa.or_(events.c.status != EventStatus.PENDING, ~untried()))
 
 

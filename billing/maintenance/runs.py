@@ -7,16 +7,14 @@ compare-and-set on that claim. So a killed one's work is taken up where it was, 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from billing import lease
 from billing.database import insert_new
 from billing.models import RunPhase, maintenance_runs
-
-# 60 s: two tries of a call at its 10 s timeout, three times over; a killed one's work waits for no longer.
-LEASE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class Run:
 
 
 _COLUMNS = [maintenance_runs.c[name] for name in Run.__slots__]
-_FREE = {"claim": None, "claimed_until": None, "failures": 0, "next_attempt_at": None, "error": None}
+_FREE = {**lease.FREE, "failures": 0, "next_attempt_at": None, "error": None}
 
 
 def read(connection: sa.Connection, row_id: int) -> Run:
@@ -64,28 +62,21 @@ def mark_age_seconds(connection: sa.Connection, now: datetime) -> float:
 def claim(connection: sa.Connection, row_id: int, *, token: str, now: datetime) -> Run | None:
     """Take the row unless somebody is at it; None when somebody is."""
     insert_new(connection, maintenance_runs, {"id": row_id, "report": {}})
-    free = sa.or_(
-        maintenance_runs.c.claim.is_(None),
-        maintenance_runs.c.claimed_until <= now,
-        maintenance_runs.c.claimed_until > now + 2 * LEASE,  # by a clock that was ahead: not to be waited for
+    own = sa.update(maintenance_runs).where(
+        maintenance_runs.c.id == row_id, lease.is_free(maintenance_runs.c.claimed_until, now=now)
     )
-    own = (
-        sa.update(maintenance_runs)
-        .where(maintenance_runs.c.id == row_id, free)
-        .values(claim=token, claimed_until=now + LEASE)
-    )
-    row = connection.execute(own.returning(*_COLUMNS)).first()
+    row = connection.execute(own.values(lease.taken(token, now=now)).returning(*_COLUMNS)).first()
     return None if row is None else _run(row)
 
 
 def save(connection: sa.Connection, row: Run, *, now: datetime, **values: Any) -> bool:
     """Change the row and renew the lease; False when the claim is not ours any more."""
-    return _change(connection, row, claimed_until=now + LEASE, **values)
+    return _change(connection, row, claimed_until=lease.ends_at(now), **values)
 
 
 def let_go(connection: sa.Connection, row: Run, **values: Any) -> bool:
     """Give the claim back, with whatever else is to be noted."""
-    return _change(connection, row, claim=None, claimed_until=None, **values)
+    return _change(connection, row, **lease.FREE, **values)
 
 
 def begin_anew(connection: sa.Connection, row_id: int, **values: Any) -> None:
@@ -105,7 +96,9 @@ def take_away(connection: sa.Connection, row: Run, **values: Any) -> bool:
 
 
 def _change(connection: sa.Connection, row: Run, **values: Any) -> bool:
-    mine = sa.update(maintenance_runs).where(maintenance_runs.c.id == row.id, maintenance_runs.c.claim == row.claim)
+    mine = sa.update(maintenance_runs).where(
+        maintenance_runs.c.id == row.id, lease.is_mine(maintenance_runs.c.claim, row.claim)
+    )
     return connection.execute(mine.values(**values)).rowcount == 1
 
 

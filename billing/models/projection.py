@@ -61,7 +61,9 @@ outbox = sa.Table(
     sa.Column("kind", ShortText, nullable=False),
     sa.Column("payload", Json, nullable=False),
     sa.Column("status", sa.String(20), nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),  # that came to an end
+    sa.Column("claim", sa.String(36)),  # who sends it, until claimed_until
+    time_column("claimed_until"),
     time_column("created_at", nullable=False),
     time_column("next_attempt_at", nullable=False),
     time_column("delivered_at"),

@@ -5,10 +5,10 @@ open  4 note the delivery, the next attempt, or that it was given up (NTF-3). A 
 again under the same id: at least once, and the receiver can tell.
 """
 
-import dataclasses
-import random
+import uuid
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
@@ -16,14 +16,12 @@ from billing.clock import Clock, iso
 from billing.database import Database
 from billing.notifications import store as outbox_store
 from billing.notifications.senders import NotDelivered, Notifier
-from billing.notifications.store import Message
+from billing.notifications.store import BACKOFF, Message
 
 log = structlog.get_logger(__name__)
 
 BATCH = 100
-LEASE = timedelta(seconds=30)  # longer than one call may take (13 s)
 GIVE_UP = timedelta(days=3)  # as Stripe does with us
-MAX_BACKOFF_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +52,36 @@ def notify(*, database: Database, notifier: Notifier, clock: Clock, limit: int =
 
 def _send(message: Message, *, database: Database, notifier: Notifier, clock: Clock) -> str | None:
     """Steps 2 to 4 for one message; None when another worker has it."""
+    token = str(uuid.uuid4())
     with database.write() as connection:
-        if not outbox_store.claim(connection, message, until=clock.now() + LEASE):
+        if not outbox_store.claim(connection, message, token=token, now=clock.now()):
             return None
-    claimed = dataclasses.replace(message, attempts=message.attempts + 1)
     body = {"type": message.kind, "timestamp": iso(message.created_at), "data": dict(message.payload)}
     try:
         notifier.send(message.message_id, body, at=clock.now())
     except NotDelivered as error:
-        return _put_off(claimed, error, database=database, clock=clock)
+        return _put_off(message, token, error, database=database, clock=clock)
     now = clock.now()
+    sent: dict[str, Any] = {"status": "delivered", "error": None, "next_attempt_at": now, "delivered_at": now}
     with database.write() as connection:
-        outbox_store.settle(connection, claimed, status="delivered", error=None, next_attempt_at=now, delivered_at=now)
-    log.info("notification.delivered", message_id=message.message_id, type=message.kind, attempts=claimed.attempts)
+        outbox_store.settle(connection, message, token=token, **sent)
+    log.info("notification.delivered", message_id=message.message_id, type=message.kind, attempts=message.attempts + 1)
     return "delivered"
 
 
-def _put_off(claimed: Message, error: NotDelivered, *, database: Database, clock: Clock) -> str:
+def _put_off(message: Message, token: str, error: NotDelivered, *, database: Database, clock: Clock) -> str:
     """Try again later and later; after three days the message is dead, and the customer's next one has its turn."""
     now = clock.now()
-    over = now - claimed.created_at >= GIVE_UP
-    longest = min(5 * 2 ** (claimed.attempts - 1), MAX_BACKOFF_SECONDS)
-    wait = timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - spread, not secrecy
+    over = now - message.created_at >= GIVE_UP
+    later = now + timedelta(seconds=BACKOFF.wait_seconds(message.attempts))
+    failed: dict[str, Any] = {
+        "status": "dead" if over else "pending",
+        "error": error.sentence,
+        "next_attempt_at": later,
+    }
     with database.write() as connection:
-        status = "dead" if over else "pending"
-        outbox_store.settle(connection, claimed, status=status, error=error.sentence, next_attempt_at=now + wait)
+        outbox_store.settle(connection, message, token=token, **failed)
     event = "notification.given_up" if over else "notification.postponed"
-    log.warning(
-        event, message_id=claimed.message_id, type=claimed.kind, attempts=claimed.attempts, error=error.sentence
-    )
+    attempts = message.attempts + 1
+    log.warning(event, message_id=message.message_id, type=message.kind, attempts=attempts, error=error.sentence)
     return "given_up" if over else "postponed"

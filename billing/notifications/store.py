@@ -1,17 +1,21 @@
 """The ledger of the outbox: changes that the application is to hear of, in order for each customer.
 
-A message is claimed by compare-and-set on its attempts, with a lease in `next_attempt_at`. Only the oldest pending
-message of a customer is ever due, so a later one cannot overtake it.
+A message is claimed with a lease. Only the oldest pending message of a customer is ever due, so a later one cannot
+overtake it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from billing import lease
+from billing.backoff import Backoff
 from billing.models import outbox
+
+BACKOFF = Backoff(timedelta(seconds=5), timedelta(hours=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +41,35 @@ def due(connection: sa.Connection, *, now: datetime, limit: int) -> Sequence[Mes
     )
     statement = (
         sa.select(*(outbox.c[name] for name in Message.__slots__))
-        .where(outbox.c.status == "pending", outbox.c.next_attempt_at <= now, ~overtaken)
+        .where(
+            outbox.c.status == "pending", BACKOFF.is_due(outbox.c.next_attempt_at, now=now), _is_free(now), ~overtaken
+        )
         .order_by(outbox.c.next_attempt_at, outbox.c.id)
         .limit(limit)
     )
     return [Message(**row._mapping) for row in connection.execute(statement)]
 
 
-def claim(connection: sa.Connection, message: Message, *, until: datetime) -> bool:
-    """Take a message as it was read; whether it is ours until then."""
-    return _change(connection, message, attempts=message.attempts + 1, next_attempt_at=until)
+def claim(connection: sa.Connection, message: Message, *, token: str, now: datetime) -> bool:
+    """Take a message as it was read; whether it is ours."""
+    as_read = sa.and_(outbox.c.attempts == message.attempts, _is_free(now))
+    return _change(connection, message, as_read, **lease.taken(token, now=now))
 
 
 def settle(
     connection: sa.Connection,
-    claimed: Message,
+    message: Message,
     *,
+    token: str,
     status: str,
     error: str | None,
     next_attempt_at: datetime,
     delivered_at: datetime | None = None,
 ) -> bool:
-    """Note what became of a claimed message; nothing when somebody claimed it since."""
+    """Note what became of a claimed message, and let go of it; nothing when somebody claimed it since."""
     values = {"status": status, "error": error, "next_attempt_at": next_attempt_at, "delivered_at": delivered_at}
-    return _change(connection, claimed, **values)
+    ended = {**values, "attempts": message.attempts + 1, **lease.FREE}
+    return _change(connection, message, lease.is_mine(outbox.c.claim, token), **ended)
 
 
 def count_undelivered(connection: sa.Connection) -> int:
@@ -69,8 +78,10 @@ def count_undelivered(connection: sa.Connection) -> int:
     return int(connection.scalar(dead) or 0)
 
 
-def _change(connection: sa.Connection, message: Message, **values: Any) -> bool:
-    same = sa.update(outbox).where(
-        outbox.c.id == message.id, outbox.c.status == "pending", outbox.c.attempts == message.attempts
-    )
+def _is_free(now: datetime) -> sa.ColumnElement[bool]:
+    return lease.is_free(outbox.c.claimed_until, now=now)
+
+
+def _change(connection: sa.Connection, message: Message, expected: sa.ColumnElement[bool], **values: Any) -> bool:
+    same = sa.update(outbox).where(outbox.c.id == message.id, outbox.c.status == "pending", expected)
     return connection.execute(same.values(**values)).rowcount == 1

@@ -11,13 +11,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from billing.backoff import Backoff
 from billing.database import insert_new
 from billing.models import OperationStatus, customers, lanes, operations
 from billing.operations.decide import Kind
 
 KEY_LIFETIME = timedelta(hours=24)  # of the client's own Idempotency-Key
 URL_LIFETIME = timedelta(minutes=5)  # of a portal session's address in the ledger: it is followed at once, or never
-LONGEST_BACKOFF = timedelta(minutes=10)
+BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(minutes=10))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +157,17 @@ def finish(
     return change(connection, operation, **ended, call=sa.null(), failure=sa.null(), last_error=None)
 
 
-def postpone(connection: sa.Connection, operation: Operation, *, code: str, until: datetime) -> None:
-    """Note a transient failure: nobody works this lane's operations before `until`."""
+def postpone(connection: sa.Connection, operation: Operation, *, code: str, until: datetime, counted: bool) -> None:
+    """Note a transient failure, `counted` or not: nobody works this lane's operations before `until`."""
     own = sa.update(operations).where(operations.c.id == operation.id, _PENDING)
-    connection.execute(own.values(failures=operations.c.failures + 1, last_error=code, next_attempt_at=until))
+    connection.execute(
+        own.values(failures=operations.c.failures + int(counted), last_error=code, next_attempt_at=until)
+    )
 
 
 def lanes_to_wake(connection: sa.Connection, *, now: datetime, limit: int) -> list[int]:
     """Lanes with a pending operation whose time has come."""
-    later = sa.and_(operations.c.next_attempt_at > now, operations.c.next_attempt_at <= now + LONGEST_BACKOFF)
-    due = sa.or_(operations.c.next_attempt_at.is_(None), ~later)
+    due = BACKOFF.is_due(operations.c.next_attempt_at, now=now)
     statement = sa.select(operations.c.lane_id).where(_PENDING, due).distinct().order_by(operations.c.lane_id)
     return list(connection.scalars(statement.limit(limit)))
 

@@ -8,19 +8,18 @@ decided, also when Stripe looks finished. So its key is used up: a worker that s
 get the old answer again (SUB-30).
 """
 
-import random
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import sqlalchemy as sa
 import structlog
 
+from billing.backoff import is_failure
 from billing.checkout.context import Context
 from billing.errors import (
     LedgerUnavailable,
     OnelaneError,
     StripeMisconfigured,
     StripeRefused,
-    StripeUnclear,
     TransientError,
 )
 from billing.jobs import WorkOperations
@@ -28,14 +27,13 @@ from billing.models import OperationStatus
 from billing.operations import store as operations_store
 from billing.operations.decide import Kind, Write
 from billing.operations.steps import change, end, plan_next, send_planned
-from billing.operations.store import LONGEST_BACKOFF, Operation
+from billing.operations.store import BACKOFF, Operation
 
 log = structlog.get_logger(__name__)
 
 # An operation is at most four calls (release, schedule, phases, release), two rounds each. A lane with more rounds
 # gives its slot to others.
 MOST_ROUNDS = 30
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.5, LONGEST_BACKOFF.total_seconds()
 
 
 def work_operations(lane_id: int, ctx: Context) -> None:
@@ -67,7 +65,7 @@ def _round(lane_id: int, job: WorkOperations, ctx: Context) -> bool:
     with ctx.database.read() as connection:  # 2
         operation = operations_store.oldest_pending(connection, lane_id)
         owner = operations_store.find_customer(connection, lane_id)
-    if operation is None or owner is None or _left(operation, ctx.clock.now()) > 0:
+    if operation is None or owner is None or BACKOFF.seconds_left(operation.next_attempt_at, now=ctx.clock.now()) > 0:
         return False
     try:
         if operation.call is not None:
@@ -108,14 +106,11 @@ def _fail(operation: Operation, error: StripeRefused | StripeMisconfigured, ctx:
 
 
 def _postpone(operation: Operation, error: OnelaneError, ctx: Context) -> float:
-    """Note the failure; the seconds until the next try: doubling, jittered, at least what Stripe asked for."""
-    wait = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(operation.failures, 12))
-    wait *= random.uniform(0.5, 1)  # noqa: S311 (jitter)
-    if isinstance(error, StripeUnclear) and error.retry_after:
-        wait = max(wait, min(error.retry_after, LONGEST_BACKOFF_SECONDS))
+    """Note the failure; the seconds until the next try."""
+    wait = BACKOFF.wait_seconds(operation.failures, error)
     with ctx.database.write() as connection:
         until = ctx.clock.now() + timedelta(seconds=wait)
-        operations_store.postpone(connection, operation, code=error.code, until=until)
+        operations_store.postpone(connection, operation, code=error.code, until=until, counted=is_failure(error))
     log.warning(
         "operation.postponed",
         operation_id=operation.id,
@@ -130,10 +125,4 @@ def _seconds_until_due(lane_id: int, ctx: Context) -> float | None:
     """How long the oldest operation still has to wait; None when there is none."""
     with ctx.database.read() as connection:
         operation = operations_store.oldest_pending(connection, lane_id)
-    return None if operation is None else _left(operation, ctx.clock.now())
-
-
-def _left(operation: Operation, now: datetime) -> float:
-    """A time further ahead than any backoff was set by a machine whose clock is wrong."""
-    left = (operation.next_attempt_at or now) - now
-    return left.total_seconds() if timedelta() < left <= LONGEST_BACKOFF else 0.0
+    return None if operation is None else BACKOFF.seconds_left(operation.next_attempt_at, now=ctx.clock.now())

@@ -10,9 +10,8 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from billing.database import insert_new
+from billing.database import insert_new, upsert
 from billing.models import attempts, incidents, outbox, projections, subscriptions
 from billing.subscriptions.projection import Subscription
 
@@ -56,12 +55,7 @@ def replace_subscriptions(
     if gone:
         connection.execute(sa.delete(subscriptions).where(subscriptions.c.subscription_id.in_(gone)))
     changed = [{name: getattr(row, name) for name in Subscription.__slots__} for row in after if row not in kept]
-    if not changed:
-        return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(subscriptions)
-    others = {name: insert.excluded[name] for name in Subscription.__slots__ if name != "subscription_id"}
-    connection.execute(insert.on_conflict_do_update(index_elements=["subscription_id"], set_=others), changed)
+    upsert(connection, subscriptions, changed)
 
 
 def note_change(

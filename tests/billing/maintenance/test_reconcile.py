@@ -588,7 +588,7 @@ def test_run_is_due(row, due):
 def test_failure_in_passing_is_noted_and_waited_for(shop):
     """WHK-50: the place is kept; beat comes back when Stripe said so."""
     shop.subscribe("user_1")
-    shop.sandbox.faults.add("status", path="/v1/events", status=429, headers={"Retry-After": "70"})
+    shop.sandbox.faults.add("status", path="/v1/events", status=503, times=2, headers={"Retry-After": "70"})
     with pytest.raises(StripeUnclear):
         shop.reconcile()
     row = shop.run_row()

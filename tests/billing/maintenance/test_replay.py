@@ -8,13 +8,13 @@ import sqlalchemy as sa
 
 from billing.errors import NoWorker, ReplayRunning, StaleWrite, StripeRefused
 from billing.jobs import ProcessEvent
+from billing.lease import LEASE
 from billing.maintenance import replay_store
-from billing.maintenance.replay import ALIVE, BATCH, count_events, replay_few, replay_many
+from billing.maintenance.replay import BATCH, count_events, replay_few, replay_many
 from billing.maintenance.replay_store import EventFilter
 from billing.models import EventStatus, events, replayed_events, replays
 from billing.operators import lookup
 from billing.webhooks import events_store
-from billing.webhooks.process import LEASE
 from tests.support.builders import NOON, build_event, build_subscription
 
 REFUSED = StripeRefused("no", status=400, stripe_code="parameter_invalid", param="customer")
@@ -270,7 +270,7 @@ def test_killed_replay_makes_room_and_cannot_go_on(put, replay, worked, database
 
     def freeze(_seconds):
         if not seen:
-            clock.advance(seconds=ALIVE.total_seconds())
+            clock.advance(seconds=LEASE.total_seconds())
             seen.append(replay(sleep=worked))
         worked()
 
@@ -338,8 +338,6 @@ def test_rows_that_a_worker_is_just_claiming_are_left_to_it(put, database, clock
     with database.write() as worker, database.write() as operator:
         claimed = events_store.claim(worker, rows[0], token="w", now=NOON, until=NOON + LEASE)
         assert len(claimed) == 3
-        replay_id = replay_store.begin(
-            operator, reason="r", chosen=EventFilter(), counted=3, now=NOON, alive_until=NOON + ALIVE
-        )
+        replay_id = replay_store.begin(operator, reason="r", chosen=EventFilter(), counted=3, now=NOON)
         span = {"after": 0, "up_to": 10**6, "limit": 10}
         assert replay_store.set_back(operator, replay_id, EventFilter(), **span, now=NOON) == []

@@ -4,6 +4,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -11,12 +12,14 @@ import sqlalchemy as sa
 from standardwebhooks import Webhook
 
 from billing.errors import ConfigurationError
+from billing.lease import LEASE
 from billing.models import outbox
 from billing.notifications import store as outbox_store
-from billing.notifications.deliver import GIVE_UP, LEASE, NotifyReport, notify
+from billing.notifications.deliver import GIVE_UP, NotifyReport, notify
 from billing.notifications.senders import HttpNotifier, LogNotifier, NotDelivered
 from billing.subscriptions import projection_store
-from tests.support.builders import NOON
+from tests.support.builders import NOON, MovableClock
+from tests.support.crashing import Crash
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -149,10 +152,26 @@ def test_change_of_a_killed_worker_is_sent_when_its_lease_ends(note, send, appli
     note(1)
     with database.write() as connection:
         [message] = outbox_store.due(connection, now=clock.now(), limit=1)
-        assert outbox_store.claim(connection, message, until=clock.now() + LEASE)
+        assert outbox_store.claim(connection, message, token="killed", now=clock.now())
     assert send() == NotifyReport()
     clock.advance(seconds=LEASE.total_seconds())
     assert send() == NotifyReport(delivered=1)
+
+
+def test_change_of_a_killed_worker_whose_clock_was_ahead_is_not_held_for_hours(note, send, application, database):
+    """OPS-71, NTF-2: six hours ahead; killed while it sends the first of two."""
+    note(1), note(2)
+
+    def die(_body):
+        raise Crash
+
+    application.refuse = die
+    with pytest.raises(Crash):
+        send(clock=MovableClock(NOON + timedelta(hours=6)))
+    application.refuse = lambda body: False
+    assert send() == NotifyReport(delivered=2)
+    assert application.numbers == [1, 2]
+    assert [row.attempts for row in rows_of(database)] == [1, 1], "what was killed is no failed attempt"
 
 
 def test_worker_that_lost_its_claim_notes_nothing(note, send, application, database, clock):
@@ -163,12 +182,12 @@ def test_worker_that_lost_its_claim_notes_nothing(note, send, application, datab
         clock.advance(seconds=LEASE.total_seconds())
         with database.write() as connection:
             [message] = outbox_store.due(connection, now=clock.now(), limit=1)
-            assert outbox_store.claim(connection, message, until=clock.now() + LEASE)
+            assert outbox_store.claim(connection, message, token="successor", now=clock.now())
         return True
 
     application.refuse = lose
     send()
-    assert [(row.status, row.error, row.attempts) for row in rows_of(database)] == [("pending", None, 2)]
+    assert [(row.status, row.error, row.attempts) for row in rows_of(database)] == [("pending", None, 0)]
 
 
 def test_round_is_bounded(note, send):
