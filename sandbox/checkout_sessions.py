@@ -3,16 +3,14 @@
 What the session will make (its lines, its subscription_data) is kept in fields that begin with an underscore.
 """
 
-from fractions import Fraction
 from typing import Any
 
-from . import coupons, customers, forms, lifecycle
+from . import checkout_lines, coupons, customers, forms, lifecycle
 from .calls import Call, Route
 from .checkout_parameters import PARAMETERS, check
-from .errors import Json, bad_parameter, refused
+from .errors import Json, refused
 from .events import emit
 from .lists import PAGING, page, whole
-from .periods import first_share
 from .subscription_items import later_anchor, wanted_items
 
 
@@ -42,11 +40,11 @@ def create(call: Call, params: Json) -> Json:
         )
     if len({each["price"]["currency"] for each in wanted}) > 1:
         raise refused("All line items must have the same currency.", param="line_items")
-    coupon = _coupon(call, params.get("discounts") or [])
+    coupon = checkout_lines.only_coupon(call, params.get("discounts") or [])
     if recurring:
         later_anchor(call, data, wanted[0]["price"], "subscription_data[billing_cycle_anchor]")
-    share = due_share(call, wanted[0]["price"], data)
-    lines = [_line(call, each, coupon) for each in wanted]
+    share = checkout_lines.due_share(call, wanted[0]["price"], data)
+    lines = [checkout_lines.line(call, each, coupon) for each in wanted]
     due = [coupons.priced(each["price"], each["quantity"], coupon, share) for each in wanted]
     id = call.store.new_id("cs_live_a1" if call.livemode else "cs_test_a1", 56)
     subtotal = sum(amount for amount, _ in due)
@@ -137,55 +135,6 @@ def create(call: Call, params: Json) -> Json:
         "_subscription_data": data,
     }
     return call.store.put("checkout_session", one)
-
-
-def trial_end(call: Call, data: Json) -> int | None:
-    if data.get("trial_end"):
-        return int(data["trial_end"])
-    days = data.get("trial_period_days")
-    return call.now + days * 86400 if days else None
-
-
-def due_share(call: Call, price: Json, data: Json) -> Fraction:
-    """How much of the first period this session bills: all of it, unless a trial or a later anchor says otherwise."""
-    if price["recurring"] is None:
-        return Fraction(1)
-    return first_share(
-        call.now,
-        price["recurring"],
-        trial_end=trial_end(call, data),
-        anchor=data.get("billing_cycle_anchor"),
-        prorated=data.get("proration_behavior") != "none",
-    )
-
-
-def _coupon(call: Call, discounts: list[Json]) -> Json | None:
-    if len(discounts) > 1:
-        raise bad_parameter("You may only apply one discount to a Checkout Session.", "discounts")
-    for each in discounts:
-        if each.get("coupon"):
-            return coupons.redeemable(call, each["coupon"], "discounts[0][coupon]")
-    return None
-
-
-def _line(call: Call, wanted: Json, coupon: Json | None) -> Json:
-    price, quantity = wanted["price"], wanted["quantity"]
-    subtotal, off = coupons.priced(price, quantity, coupon)
-    product = call.store.get("product", price["product"]) or {"name": "A product"}
-    return {
-        "id": call.store.new_id("li_1"),
-        "object": "item",
-        "adjustable_quantity": None,
-        "amount_discount": off,
-        "amount_subtotal": subtotal,
-        "amount_tax": 0,
-        "amount_total": subtotal - off,
-        "currency": price["currency"],
-        "description": product["name"],
-        "metadata": {},
-        "price": price,
-        "quantity": quantity,
-    }
 
 
 def _details(customer: Json) -> Json:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import disputes, lifecycle, paying, permissions, seeds
+from . import disputes, lifecycle, paying, permissions, seeds, subscription_objects
 from .api import Api
 from .errors import ApiError, Json
 from .events import visible
@@ -66,8 +66,8 @@ class Sandbox(Api):
 
     def force_status(self, subscription_id: str, status: str) -> Json:
         """Puts a subscription into a status, with the events that would have told of it."""
-        if status not in lifecycle.STATUSES:
-            raise ApiError(400, f"status must be one of {', '.join(lifecycle.STATUSES)}", param="status")
+        if status not in subscription_objects.STATUSES:
+            raise ApiError(400, f"status must be one of {', '.join(subscription_objects.STATUSES)}", param="status")
         with self.calling() as call:
             call.livemode = bool((self.store.get("subscription", subscription_id) or {}).get("livemode"))
             return visible(lifecycle.force_status(call, call.named("subscription", subscription_id), status))

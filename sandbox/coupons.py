@@ -7,7 +7,7 @@ from .calls import Call, Route
 from .errors import Json, bad_parameter, refused
 from .events import emit
 from .lists import PAGING, page
-from .prices import check_id, retrieve, update
+from .resources import check_id, retrieve, update
 
 _EXPAND = forms.items(forms.identifier, 20)
 

@@ -6,7 +6,7 @@ the sandbox's clock, one object after the other, each at the moment that it was 
 
 from collections.abc import Callable
 
-from . import checkout_sessions, idempotency, lifecycle, schedules
+from . import checkout_sessions, idempotency, lifecycle, schedules, subscription_objects
 from .calls import Call
 from .errors import Json
 from .events import emit
@@ -43,7 +43,7 @@ def _subscription(call: Call, one: Json) -> None:
         return
     if one["schedule"]:
         one = schedules.enter_next_phase(call, one)
-    if one["status"] not in lifecycle.ENDED:
+    if one["status"] not in subscription_objects.ENDED:
         _renew(call, one)
 
 

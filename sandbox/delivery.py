@@ -4,22 +4,17 @@ What is still to be sent is in the store, so a restart goes on with it. Retries 
 of the sandbox's clock, and the signature carries the real time, because the receiver compares it with that.
 """
 
-import contextlib
-import hashlib
 import heapq
-import hmac
-import http.client
 import json
 import random
 import threading
 import time
 from dataclasses import asdict, dataclass, fields
-from typing import Any
-from urllib.parse import urlsplit
 
 from . import thin
 from .errors import Json
 from .store import Store
+from .webhook_post import post
 from .webhooks import listening
 
 # Stripe retries for up to three days; here the first ones come quickly, because somebody is watching.
@@ -54,13 +49,6 @@ class Settings:
 
     def shown(self) -> Json:
         return asdict(self)
-
-
-def signature(payload: bytes, secrets: list[str], moment: int) -> str:
-    """Stripe's header: one `v1` for each active secret."""
-    signed = f"{moment}.".encode() + payload
-    digests = (hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest() for secret in secrets)
-    return f"t={moment}," + ",".join(f"v1={digest}" for digest in digests)
 
 
 class Deliveries:
@@ -253,31 +241,3 @@ class Deliveries:
             return self._changed.wait_for(
                 lambda: all(one["status"] != "pending" for one in self._store.all(_KIND)), timeout
             )
-
-
-def post(url: str, payload: bytes, secrets: list[str], timeout: float) -> tuple[int, str | None]:
-    """One attempt: the status, or 0 and why there was none. Redirects are answers, and no success."""
-    parts = urlsplit(url)
-    opener = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    headers = {
-        "Accept": "*/*; q=0.5, application/xml",
-        "Cache-Control": "no-cache",
-        "Content-Type": "application/json; charset=utf-8",
-        "Stripe-Signature": signature(payload, secrets, int(time.time())),
-        "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
-    }
-    connection: Any = None
-    try:
-        connection = opener(parts.hostname or "", parts.port, timeout=timeout)
-        connection.request("POST", target, body=payload, headers=headers)
-        answer = connection.getresponse()
-        answer.read(65536)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return 0, type(error).__name__
-    else:
-        return answer.status, None
-    finally:
-        if connection is not None:
-            with contextlib.suppress(OSError):
-                connection.close()

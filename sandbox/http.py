@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from . import control, forms, pages, portal
+from . import control, forms, pages, portal_pages
 from .answers import Answer
 from .core import Sandbox
 from .errors import ApiError
@@ -21,7 +21,7 @@ def create_app(sandbox: Sandbox) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = 2 * 1024 * 1024
     app.register_blueprint(control.blueprint(sandbox))
     app.register_blueprint(pages.blueprint(sandbox))
-    app.register_blueprint(portal.blueprint(sandbox))
+    app.register_blueprint(portal_pages.blueprint(sandbox))
 
     @app.route("/<any(v1, v2):version>/<path:rest>", methods=["GET", "POST", "DELETE", "PUT", "PATCH"])
     def api(version: str, rest: str) -> Response:

@@ -7,7 +7,7 @@ from .calls import Call, Route
 from .errors import Json
 from .invoice_objects import Line, new_invoice, new_payment
 from .lists import PAGING, page, same
-from .payments import ask_for_authentication, charge, new_intent, unauthenticated
+from .payment_objects import ask_for_authentication, charge, new_intent, unauthenticated
 
 
 @dataclass(frozen=True)

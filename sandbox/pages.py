@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from .core import Sandbox
 from .errors import ApiError, Json
-from .payments import DECLINED
+from .payment_objects import DECLINED
 
 _WAIT_SECONDS = 10.0  # so long Checkout waits for the answer to checkout.session.completed
 _SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}

@@ -7,7 +7,7 @@ which Stripe was seen to send it: the charge and the session first, the subscrip
 
 from fractions import Fraction
 
-from . import checkout_sessions, customers, lifecycle, payments
+from . import checkout_lines, checkout_sessions, customers, lifecycle, payment_objects, subscription_objects
 from .calls import Call
 from .errors import Json, refused
 from .events import emit
@@ -19,7 +19,7 @@ def pay(call: Call, session: Json, *, delayed: bool = False) -> Json:
     """The session, complete. `delayed`: the money comes later, `payment_status` is unpaid until `settle_late`."""
     _still_open(session)
     customer = _payer(call, session)
-    method = payments.new_card(call, customer)
+    method = payment_objects.new_card(call, customer)
     if session["mode"] == "payment":
         return _pay_once(call, session, customer, method)
     if waiting := _waiting(call, session):  # begun with a card that asked for authentication: there is never a second
@@ -44,7 +44,7 @@ def challenge(call: Call, session: Json) -> Json:
     if _waiting(call, session):
         return session
     customer = _payer(call, session)
-    method = payments.new_card(call, customer, last4="3155")
+    method = payment_objects.new_card(call, customer, last4="3155")
     subscription, billed = _subscribe(call, session, customer, method, "requires_action", status="incomplete")
     emit(call, "payment_method.attached", method)
     emit(call, "customer.subscription.created", subscription)
@@ -74,7 +74,7 @@ def _payer(call: Call, session: Json) -> Json:
 
 
 def _share(call: Call, session: Json) -> Fraction:
-    return checkout_sessions.due_share(call, session["_lines"][0]["price"], session["_subscription_data"])
+    return checkout_lines.due_share(call, session["_lines"][0]["price"], session["_subscription_data"])
 
 
 def _waiting(call: Call, session: Json) -> Json | None:
@@ -88,13 +88,13 @@ def _subscribe(
 ) -> tuple[Json, Billed]:
     data = session["_subscription_data"]
     coupon = call.find("coupon", session["discounts"][0]["coupon"]) if session["discounts"] else None
-    subscription = lifecycle.new(
+    subscription = subscription_objects.new(
         call,
         customer,
         [{"price": line["price"], "quantity": line["quantity"]} for line in session["_lines"]],
         metadata=data.get("metadata"),
         description=data.get("description"),
-        trial_end=checkout_sessions.trial_end(call, data),
+        trial_end=checkout_lines.trial_end(call, data),
         anchor=data.get("billing_cycle_anchor"),
         coupon=coupon,
         method=method,
@@ -110,7 +110,7 @@ def _subscribe(
 def _settle(call: Call, session: Json, waiting: Json, method: Json) -> Json:
     """The first payment comes after all: the subscription that waited for it is active, the session complete."""
     billed = collect(call, call.named("invoice", waiting["latest_invoice"]), method, succeeds=True)
-    subscription = lifecycle.save(call, waiting, status="active", default_payment_method=method["id"])
+    subscription = subscription_objects.save(call, waiting, status="active", default_payment_method=method["id"])
     customer = call.named("customer", subscription["customer"])
     done = _complete(call, session, customer, subscription, billed)
     assert billed.charge is not None
@@ -145,10 +145,10 @@ def _note_currency(call: Call, session: Json, customer: Json) -> None:
 def _pay_once(call: Call, session: Json, customer: Json, method: Json) -> Json:
     intent = made = None
     if session["amount_total"]:
-        waiting = payments.new_intent(
+        waiting = payment_objects.new_intent(
             call, amount=session["amount_total"], currency=session["currency"], customer=customer["id"]
         )
-        made, intent = payments.charge(call, waiting, method)
+        made, intent = payment_objects.charge(call, waiting, method)
         announce_charge(call, made)
         emit(call, "payment_intent.succeeded", intent)
         emit(call, "payment_intent.created", waiting)
@@ -177,12 +177,12 @@ def decline(call: Call, session: Json) -> Json:
     }
     intent = call.find("payment_intent", session["_intent"])
     if intent is None:
-        intent = payments.new_intent(
+        intent = payment_objects.new_intent(
             call, amount=session["amount_total"], currency=session["currency"], customer=card_holder["id"]
         )
         emit(call, "payment_intent.created", intent)
-    method = payments.new_card(call, card_holder, last4="0002", attached=False)
-    made, intent = payments.charge(call, intent, method, succeeds=False)
+    method = payment_objects.new_card(call, card_holder, last4="0002", attached=False)
+    made, intent = payment_objects.charge(call, intent, method, succeeds=False)
     emit(call, "charge.failed", made)
     emit(call, "payment_intent.payment_failed", intent)
     return call.store.change("checkout_session", session["id"], _intent=intent["id"])

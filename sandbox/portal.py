@@ -1,24 +1,8 @@
-"""The billing portal: a page on which a customer cancels a subscription at its end, or takes that back.
+"""Sessions of the billing portal. The `url` is a secret that opens the page of `portal_pages` for a day."""
 
-The session is one of Stripe's `billing_portal.session` objects; its `url` is a secret that opens the page for a day.
-"""
-
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-from urllib.parse import quote
-
-from flask import Blueprint, Response, abort, redirect, render_template
-from werkzeug.wrappers import Response as BaseResponse
-
-from . import customers, forms, subscriptions
+from . import customers, forms
 from .calls import Call, Route
 from .errors import Json
-from .lifecycle import ENDED
-
-if TYPE_CHECKING:
-    from .core import Sandbox
-
-_OPEN_SECONDS = 86400
 
 
 def create(call: Call, params: Json) -> Json:
@@ -41,60 +25,6 @@ def create(call: Call, params: Json) -> Json:
     }
     call.store.put("portal_secret", {"id": secret, "session": one["id"]})
     return call.store.put("portal_session", one)
-
-
-def blueprint(sandbox: "Sandbox") -> Blueprint:
-    pages = Blueprint("portal", __name__, template_folder="templates")
-
-    @pages.get("/portal/<secret>")
-    def show(secret: str) -> Response:
-        session = _session(sandbox, secret)
-        with sandbox.calling(livemode=session["livemode"]) as call:
-            found = [
-                _shown(call, one)
-                for one in call.store.newest_first("subscription", customer=session["customer"])
-                if one["status"] not in ENDED
-            ]
-        page = Response(render_template("portal.html", secret=secret, subscriptions=found, back=session["return_url"]))
-        page.headers["Cache-Control"] = "no-store"
-        page.headers["Referrer-Policy"] = "no-referrer"
-        return page
-
-    @pages.post("/portal/<secret>/<subscription>/<any(cancel, resume):action>")
-    def change(secret: str, subscription: str, action: str) -> BaseResponse:
-        session = _session(sandbox, secret)
-        with sandbox.calling(livemode=session["livemode"]) as call:
-            one = call.find("subscription", subscription)
-            if one is None or one["customer"] != session["customer"] or one["status"] in ENDED:
-                abort(404)
-            if one["schedule"]:
-                abort(409)  # Stripe's page offers no change either while a schedule governs it
-            subscriptions.update(call, {"id": subscription, "cancel_at_period_end": action == "cancel"})
-        return redirect(f"/portal/{quote(secret)}", 303)
-
-    return pages
-
-
-def _session(sandbox: "Sandbox", secret: str) -> Json:
-    with sandbox.calling() as call:
-        known = call.store.get("portal_secret", secret)
-        session = call.store.get("portal_session", known["session"]) if known else None
-        if session is None or session["created"] + _OPEN_SECONDS < call.now:
-            abort(404)
-        return session
-
-
-def _shown(call: Call, one: Json) -> Json:
-    item = one["items"]["data"][0]
-    product = call.store.get("product", item["price"]["product"]) or {"name": "Subscription"}
-    end = datetime.fromtimestamp(item["current_period_end"], UTC)
-    return {
-        "id": one["id"],
-        "name": product["name"],
-        "status": one["status"].replace("_", " "),
-        "leaving": one["cancel_at_period_end"],
-        "end": end.strftime("%-d %B %Y"),
-    }
 
 
 ROUTES: list[Route] = [

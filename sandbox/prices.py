@@ -1,57 +1,14 @@
-"""The catalog: products and their prices."""
+"""Prices of the catalog's products."""
 
-from typing import Any
-
-from . import forms
+from . import forms, products
 from .calls import Call, Route
-from .errors import Json, bad_parameter, refused
+from .errors import Json, bad_parameter
 from .events import emit
 from .lists import PAGING, page
+from .resources import retrieve, same, update
 
 _EXPAND = forms.items(forms.identifier, 20)
 _INTERVALS = forms.one_of("day", "week", "month", "year")
-
-
-# Products ---------------------------------------------------------------------------------------------------------
-
-
-def product_fields(call: Call, params: Json) -> Json:
-    return {
-        "id": params.get("id") or call.store.new_id("prod_", 14),
-        "object": "product",
-        "active": params.get("active") is not False,
-        "created": call.now,
-        "default_price": params.get("default_price"),
-        "description": params.get("description"),
-        "images": params.get("images") or [],
-        "livemode": call.livemode,
-        "marketing_features": params.get("marketing_features") or [],
-        "metadata": forms.merge_metadata({}, params.get("metadata")),
-        "name": params.get("name") or "A product",
-        "package_dimensions": None,
-        "shippable": None,
-        "statement_descriptor": params.get("statement_descriptor"),
-        "tax_code": params.get("tax_code"),
-        "type": "service",
-        "unit_label": params.get("unit_label"),
-        "updated": call.now,
-        "url": params.get("url"),
-    }
-
-
-def create_product(call: Call, params: Json) -> Json:
-    forms.require(params, "name")
-    check_id(call, "product", params)
-    one = call.store.put("product", product_fields(call, params))
-    emit(call, "product.created", one)
-    return one
-
-
-def update_product(call: Call, params: Json) -> Json:
-    return update(call, "product", params, updated=call.now)
-
-
-# Prices -----------------------------------------------------------------------------------------------------------
 
 
 def price_fields(call: Call, params: Json) -> Json:
@@ -99,7 +56,7 @@ def create_price(call: Call, params: Json) -> Json:
             "Missing required param: recurring[interval].", "recurring[interval]", code="parameter_missing"
         )
     if params.get("product_data"):
-        product = create_product(call, params["product_data"])["id"]
+        product = products.create_product(call, params["product_data"])["id"]
     elif params.get("product"):
         product = call.named("product", params["product"], param="product")["id"]
     else:
@@ -148,63 +105,7 @@ def plan_of(price: Json) -> Json:
     }
 
 
-# What coupons share ---------------------------------------------------------------------------------------------
-
-
-def check_id(call: Call, kind: str, params: Json) -> None:
-    if params.get("id") and call.store.get(kind, params["id"]) is not None:
-        raise refused(f"{kind.capitalize()} already exists.", code="resource_already_exists", param="id")
-
-
-def update(call: Call, kind: str, params: Json, **also: Any) -> Json:
-    old = call.named(kind, params["id"])
-    fields = {name: value for name, value in params.items() if name not in ("id", "metadata", "expand")}
-    if "metadata" in params:
-        fields["metadata"] = forms.merge_metadata(old["metadata"], params["metadata"])
-    one = call.store.change(kind, old["id"], **fields, **also)
-    emit(call, f"{kind}.updated", one, previous=old)
-    return one
-
-
-def same(one: Json, params: Json, *names: str) -> bool:
-    return all(params.get(name) is None or one[name] == params[name] for name in names)
-
-
-def retrieve(kind: str) -> Any:
-    return lambda call, params: call.named(kind, params["id"])
-
-
-_PRODUCT: forms.Table = {
-    "active": forms.boolean,
-    "default_price": forms.text(),
-    "description": forms.text(),
-    "expand": _EXPAND,
-    "images": forms.items(forms.identifier, 8),
-    "marketing_features": forms.anything,
-    "metadata": forms.metadata,
-    "name": forms.identifier,
-    "statement_descriptor": forms.text(22),
-    "tax_code": forms.text(),
-    "unit_label": forms.text(12),
-    "url": forms.text(),
-}
-
 ROUTES: list[Route] = [
-    ("POST", "/v1/products", {**_PRODUCT, "id": forms.identifier}, create_product),
-    (
-        "GET",
-        "/v1/products",
-        {**PAGING, "created": forms.created, "active": forms.boolean, "ids": forms.items(forms.identifier)},
-        lambda call, params: page(
-            call,
-            "product",
-            params,
-            "/v1/products",
-            keep=lambda one: same(one, params, "active") and (not params.get("ids") or one["id"] in params["ids"]),
-        ),
-    ),
-    ("GET", "/v1/products/{id}", {}, retrieve("product")),
-    ("POST", "/v1/products/{id}", _PRODUCT, update_product),
     (
         "POST",
         "/v1/prices",
@@ -217,7 +118,7 @@ ROUTES: list[Route] = [
             "metadata": forms.metadata,
             "nickname": forms.text(),
             "product": forms.identifier,
-            "product_data": forms.table({**_PRODUCT, "id": forms.identifier}),
+            "product_data": forms.table({**products.PARAMETERS, "id": forms.identifier}),
             "recurring": forms.table(
                 {
                     "interval": _INTERVALS,

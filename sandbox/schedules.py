@@ -5,7 +5,7 @@ next one begins at the end of the period in which the current one ends (`enter_n
 before it renews).
 """
 
-from . import forms, lifecycle, prices
+from . import forms, lifecycle, prices, subscription_objects
 from .calls import Call, Route
 from .errors import Json, bad_parameter, refused
 from .events import emit
@@ -26,7 +26,7 @@ def create(call: Call, params: Json) -> Json:
     if others := sorted(set(params) - {"from_subscription"}):
         raise bad_parameter(f"You cannot set `{others[0]}` if `from_subscription` is set.", others[0])
     old = call.named("subscription", params["from_subscription"], param="from_subscription")
-    if old["status"] in lifecycle.ENDED:
+    if old["status"] in subscription_objects.ENDED:
         raise refused("You cannot migrate a subscription that is canceled to a schedule.", param="from_subscription")
     if old["schedule"]:
         raise refused(
@@ -121,7 +121,7 @@ def enter_next_phase(call: Call, subscription: Json) -> Json:
     ]
     rhythms = [item["price"]["recurring"] for item in (data[0], subscription["items"]["data"][0])]
     anchor = subscription["billing_cycle_anchor"] if rhythms[0] == rhythms[1] else call.now
-    changed = lifecycle.save(
+    changed = subscription_objects.save(
         call,
         subscription,
         items={**subscription["items"], "data": data},
@@ -165,7 +165,7 @@ def _release(call: Call, old: Json) -> Json:
 
 
 def _attach(call: Call, old: Json, schedule: str | None) -> None:
-    emit(call, "customer.subscription.updated", lifecycle.save(call, old, schedule=schedule), previous=old)
+    emit(call, "customer.subscription.updated", subscription_objects.save(call, old, schedule=schedule), previous=old)
 
 
 _CHANGES: forms.Table = {

@@ -6,12 +6,12 @@ the rest is filled in as if it had been created here. Planting the same again ch
 
 from collections.abc import Callable, Iterable
 
-from . import coupons, customers, prices
+from . import coupons, customers, prices, products
 from .calls import Call
 from .errors import ApiError, Json
 
 _MADE: dict[str, Callable[[Call, Json], Json]] = {
-    "product": prices.product_fields,
+    "product": products.product_fields,
     "price": prices.price_fields,
     "coupon": coupons.coupon_fields,
 }
@@ -59,7 +59,7 @@ def _with_product(call: Call, given: Json) -> Json:
     """A price needs a product: one that is not there is made, so that the order of the seeds does not matter."""
     product = given.get("product") or "prod_of_" + given["id"].removeprefix("price_")
     if call.store.get("product", product) is None:
-        call.store.put("product", prices.product_fields(call, {"id": product, "name": given.get("nickname")}))
+        call.store.put("product", products.product_fields(call, {"id": product, "name": given.get("nickname")}))
     return {**given, "product": product}
 
 

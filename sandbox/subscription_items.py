@@ -1,6 +1,6 @@
 """The items of a subscription: which prices, how many, over which period."""
 
-from . import lifecycle, prices
+from . import prices, subscription_objects
 from .calls import Call
 from .errors import Json, bad_parameter, missing_object, refused
 from .lists import whole
@@ -61,7 +61,7 @@ def changed_items(call: Call, old: Json, sent: list[Json]) -> tuple[Json, bool]:
             start, end, restarted = call.now, next_end(call.now, call.now, price["recurring"]), True
         quantity = each.get("quantity")
         if item is None:
-            item = lifecycle.item(call, old["id"], price, 1 if quantity is None else quantity, start, end)
+            item = subscription_objects.item(call, old["id"], price, 1 if quantity is None else quantity, start, end)
         data[item["id"]] = {
             **item,
             "price": price,

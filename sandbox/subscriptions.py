@@ -6,17 +6,17 @@ price within the same interval bills nothing, another interval starts a new peri
 
 from typing import Any
 
-from . import coupons, customers, forms, lifecycle
+from . import coupons, customers, forms, lifecycle, subscription_objects
 from .calls import Call, Route
 from .errors import Json, bad_parameter, missing_object, refused
 from .events import emit
 from .lists import PAGING, page
 from .paid_events import announce
-from .payments import new_card
+from .payment_objects import new_card
 from .periods import first_share
 from .subscription_items import changed_items, later_anchor, wanted_items
-
-# The API ----------------------------------------------------------------------------------------------------------
+from .subscription_objects import ENDED, STATUSES, new_discount, save
+from .subscription_parameters import DETAILS, ITEM, SHARED
 
 
 def create(call: Call, params: Json) -> Json:
@@ -35,7 +35,7 @@ def create(call: Call, params: Json) -> Json:
     )
     waits = params.get("payment_behavior") == "default_incomplete" and share > 0
     method = _card_of(call, customer) or new_card(call, customer)
-    one = lifecycle.new(
+    one = subscription_objects.new(
         call,
         customer,
         wanted,
@@ -49,7 +49,7 @@ def create(call: Call, params: Json) -> Json:
         automatic_tax=bool((params.get("automatic_tax") or {}).get("enabled")),
     )
     if params.get("cancel_at_period_end") or params.get("cancel_at"):
-        one = lifecycle.save(call, one, **_ending(call, one, params))
+        one = save(call, one, **_ending(call, one, params))
     one, billed = lifecycle.charge_period(
         call,
         one,
@@ -65,7 +65,7 @@ def create(call: Call, params: Json) -> Json:
 
 def update(call: Call, params: Json) -> Json:
     old = call.named("subscription", params["id"])
-    if old["status"] in lifecycle.ENDED and set(params) - {"id", "metadata", "cancellation_details", "expand"}:
+    if old["status"] in ENDED and set(params) - {"id", "metadata", "cancellation_details", "expand"}:
         raise refused("A canceled subscription can only update its cancellation_details and metadata.")
     if old["schedule"] and {"cancel_at", "cancel_at_period_end"} & set(params):
         raise refused(
@@ -86,7 +86,7 @@ def update(call: Call, params: Json) -> Json:
         }
     if "discounts" in params:
         coupon = _coupon(call, params["discounts"])
-        fields["discounts"] = [lifecycle.new_discount(call, coupon, old["customer"], old["id"])["id"]] if coupon else []
+        fields["discounts"] = [new_discount(call, coupon, old["customer"], old["id"])["id"]] if coupon else []
     if "cancel_at_period_end" in params or "cancel_at" in params:
         fields.update(_ending(call, old, params))
     if "automatic_tax" in params:
@@ -100,7 +100,7 @@ def update(call: Call, params: Json) -> Json:
         if restarted and old["status"] != "trialing":
             rebill = True
             fields["billing_cycle_anchor"] = call.now
-    one = lifecycle.save(call, old, **fields)
+    one = save(call, old, **fields)
     billed = None
     if rebill:
         method = call.find("payment_method", one["default_payment_method"])
@@ -114,7 +114,7 @@ def update(call: Call, params: Json) -> Json:
 
 def cancel(call: Call, params: Json) -> Json:
     old = call.named("subscription", params["id"])
-    if old["status"] in lifecycle.ENDED:
+    if old["status"] in ENDED:
         raise missing_object("subscription", old["id"])
     details = {**(params.get("cancellation_details") or {}), "reason": "cancellation_requested"}
     return lifecycle.end(call, old, **details)
@@ -132,14 +132,11 @@ def list_subscriptions(call: Call, params: Json) -> Json:
             case "all":
                 return True
             case "ended":
-                return one["status"] in lifecycle.ENDED
+                return one["status"] in ENDED
             case _:
                 return one["status"] == status
 
     return page(call, "subscription", params, "/v1/subscriptions", customer=params.get("customer"), keep=keep)
-
-
-# Their parts ------------------------------------------------------------------------------------------------------
 
 
 def _coupon(call: Call, discounts: list[Json] | None) -> Json | None:
@@ -196,55 +193,16 @@ def _new_trial(call: Call, old: Json, trial_end: Any) -> Json:
     return {**fields, "trial_start": old["trial_start"] or call.now, "trial_end": trial_end, "status": "trialing"}
 
 
-_DISCOUNTS = forms.items(forms.table({"coupon": forms.identifier}))
-_DETAILS = forms.table({"comment": forms.text(), "feedback": forms.text()})
-_SHARED: forms.Table = {
-    **forms.unsupported(
-        "add_invoice_items",
-        "application_fee_percent",
-        "billing_cycle_anchor_config",
-        "billing_schedules",
-        "billing_thresholds",
-        "default_source",
-        "default_tax_rates",
-        "on_behalf_of",
-        "pending_invoice_item_interval",
-        "transfer_data",
-        "trial_from_plan",
-    ),
-    "automatic_tax": forms.table({"enabled": forms.boolean, "liability": forms.anything}),
-    "billing_mode": forms.anything,
-    "cancel_at": forms.integer(0),
-    "cancel_at_period_end": forms.boolean,
-    "collection_method": forms.one_of("charge_automatically", "send_invoice"),
-    "days_until_due": forms.integer(0),
-    "default_payment_method": forms.text(),
-    "description": forms.text(500),
-    "discounts": _DISCOUNTS,
-    "expand": forms.items(forms.identifier, 20),
-    "invoice_settings": forms.anything,
-    "metadata": forms.metadata,
-    "off_session": forms.boolean,
-    "payment_behavior": forms.one_of(
-        "allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"
-    ),
-    "payment_settings": forms.anything,
-    "proration_behavior": forms.one_of("create_prorations", "none", "always_invoice"),
-    "trial_end": forms.either("now", forms.moment),
-    "trial_settings": forms.anything,
-}
-_ITEM: forms.Table = {"price": forms.identifier, "quantity": forms.integer(0), "metadata": forms.metadata}
-
 ROUTES: list[Route] = [
     (
         "POST",
         "/v1/subscriptions",
         {
-            **_SHARED,
+            **SHARED,
             "billing_cycle_anchor": forms.moment,
             "currency": forms.text(3),
             "customer": forms.identifier,
-            "items": forms.items(forms.table(_ITEM), 20),
+            "items": forms.items(forms.table(ITEM), 20),
             "trial_period_days": forms.integer(0, 730),
         },
         create,
@@ -257,7 +215,7 @@ ROUTES: list[Route] = [
             "created": forms.created,
             "customer": forms.text(),
             "price": forms.text(),
-            "status": forms.one_of(*lifecycle.STATUSES, "all", "ended"),
+            "status": forms.one_of(*STATUSES, "all", "ended"),
         },
         list_subscriptions,
     ),
@@ -266,10 +224,10 @@ ROUTES: list[Route] = [
         "POST",
         "/v1/subscriptions/{id}",
         {
-            **_SHARED,
+            **SHARED,
             "billing_cycle_anchor": forms.one_of("now", "unchanged"),
-            "cancellation_details": _DETAILS,
-            "items": forms.items(forms.table({**_ITEM, "id": forms.identifier, "deleted": forms.boolean}), 20),
+            "cancellation_details": DETAILS,
+            "items": forms.items(forms.table({**ITEM, "id": forms.identifier, "deleted": forms.boolean}), 20),
             "pause_collection": forms.table(
                 {
                     "behavior": forms.one_of("keep_as_draft", "mark_uncollectible", "void"),
@@ -283,7 +241,7 @@ ROUTES: list[Route] = [
     (
         "DELETE",
         "/v1/subscriptions/{id}",
-        {"cancellation_details": _DETAILS, "invoice_now": forms.boolean, "prorate": forms.boolean},
+        {"cancellation_details": DETAILS, "invoice_now": forms.boolean, "prorate": forms.boolean},
         cancel,
     ),
 ]

@@ -1,0 +1,245 @@
+"""Money that moves, or does not: payment methods, payment intents and charges. Every card is a test Visa."""
+
+from .calls import Call
+from .errors import Json
+
+DECLINED = "Your card was declined."
+UNAUTHENTICATED = (
+    "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new PaymentMethod"
+    " to attempt to fulfill this PaymentIntent again."
+)
+_NO_ADDRESS = {
+    "city": None, "country": None, "line1": None, "line2": None, "postal_code": None, "state": None
+}  # fmt: skip
+
+
+def new_card(call: Call, customer: Json, *, last4: str = "4242", attached: bool = True) -> Json:
+    """A card, attached to the customer unless it was declined. The caller announces it."""
+    return call.store.put(
+        "payment_method",
+        {
+            "id": call.store.new_id("pm_1"),
+            "object": "payment_method",
+            "allow_redisplay": "limited",
+            "billing_details": _billing_details(customer),
+            "card": {
+                "brand": "visa",
+                "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
+                "country": "US",
+                "display_brand": "visa",
+                "exp_month": 12,
+                "exp_year": 2034,
+                "fingerprint": "SandboxFingerprint",
+                "funding": "credit",
+                "generated_from": None,
+                "last4": last4,
+                "networks": {"available": ["visa"], "preferred": None},
+                "regulated_status": "unregulated",
+                "three_d_secure_usage": {"supported": True},
+                "wallet": None,
+            },
+            "created": call.now,
+            "customer": customer["id"] if attached else None,
+            "customer_account": None,
+            "livemode": call.livemode,
+            "metadata": {},
+            "type": "card",
+        },
+    )
+
+
+def _billing_details(customer: Json) -> Json:
+    return {
+        "address": customer["address"] or _NO_ADDRESS,
+        "email": customer["email"],
+        "name": customer["name"],
+        "phone": customer["phone"],
+        "tax_id": None,
+    }
+
+
+def new_intent(
+    call: Call,
+    *,
+    amount: int,
+    currency: str,
+    customer: str | None,
+    description: str | None = None,
+    metadata: Json | None = None,
+) -> Json:
+    """A payment intent that still waits for its payment method. The caller announces it."""
+    id = call.store.new_id("pi_3")
+    return call.store.put(
+        "payment_intent",
+        {
+            "id": id,
+            "object": "payment_intent",
+            "amount": amount,
+            "amount_capturable": 0,
+            "amount_details": {"tip": {}},
+            "amount_received": 0,
+            "application": None,
+            "application_fee_amount": None,
+            "automatic_payment_methods": None,
+            "canceled_at": None,
+            "cancellation_reason": None,
+            "capture_method": "automatic",
+            "client_secret": call.store.new_id(f"{id}_secret_", 25),
+            "confirmation_method": "automatic",
+            "created": call.now,
+            "currency": currency,
+            "customer": customer,
+            "customer_account": None,
+            "description": description,
+            "excluded_payment_method_types": None,
+            "last_payment_error": None,
+            "latest_charge": None,
+            "livemode": call.livemode,
+            "metadata": metadata or {},
+            "next_action": None,
+            "on_behalf_of": None,
+            "payment_method": None,
+            "payment_method_configuration_details": None,
+            "payment_method_options": {
+                "card": {
+                    "installments": None,
+                    "mandate_options": None,
+                    "network": None,
+                    "request_three_d_secure": "automatic",
+                }
+            },
+            "payment_method_types": ["card"],
+            "processing": None,
+            "receipt_email": None,
+            "review": None,
+            "setup_future_usage": "off_session",
+            "shipping": None,
+            "source": None,
+            "statement_descriptor": None,
+            "statement_descriptor_suffix": None,
+            "status": "requires_payment_method",
+            "transfer_data": None,
+            "transfer_group": None,
+        },
+    )
+
+
+def charge(call: Call, intent: Json, method: Json, *, succeeds: bool = True) -> tuple[Json, Json]:
+    """Tries the card once: (charge, intent), stored. The caller announces both, in its own order."""
+    id = call.store.new_id("ch_3")
+    made = call.store.put(
+        "charge",
+        {
+            "id": id,
+            "object": "charge",
+            "amount": intent["amount"],
+            "amount_captured": intent["amount"] if succeeds else 0,
+            "amount_refunded": 0,
+            "application": None,
+            "application_fee": None,
+            "application_fee_amount": None,
+            "balance_transaction": call.store.new_id("txn_3") if succeeds else None,
+            "billing_details": method["billing_details"],
+            "calculated_statement_descriptor": "SANDBOX",
+            "captured": succeeds,
+            "created": call.now,
+            "currency": intent["currency"],
+            "customer": intent["customer"],
+            "description": intent["description"],
+            "disputed": False,
+            "failure_balance_transaction": None,
+            "failure_code": None if succeeds else "card_declined",
+            "failure_message": None if succeeds else DECLINED,
+            "fraud_details": {},
+            "livemode": call.livemode,
+            "metadata": intent["metadata"],
+            "on_behalf_of": None,
+            "outcome": {
+                "advice_code": None if succeeds else "try_again_later",
+                "network_advice_code": None,
+                "network_decline_code": None if succeeds else "01",
+                "network_status": "approved_by_network" if succeeds else "declined_by_network",
+                "reason": None if succeeds else "generic_decline",
+                "risk_level": "normal",
+                "risk_score": 12,
+                "seller_message": "Payment complete."
+                if succeeds
+                else "The bank did not return any further details with this decline.",
+                "type": "authorized" if succeeds else "issuer_declined",
+            },
+            "paid": succeeds,
+            "payment_intent": intent["id"],
+            "payment_method": method["id"],
+            "payment_method_details": {
+                "card": {**method["card"], "mandate": None, "network": "visa", "three_d_secure": None},
+                "type": "card",
+            },
+            "receipt_email": None,
+            "receipt_number": None,
+            "receipt_url": f"{call.base_url}/receipts/{id}" if succeeds else None,
+            "refunded": False,
+            "review": None,
+            "shipping": None,
+            "source": None,
+            "source_transfer": None,
+            "statement_descriptor": None,
+            "statement_descriptor_suffix": None,
+            "status": "succeeded" if succeeds else "failed",
+            "transfer_data": None,
+            "transfer_group": None,
+        },
+    )
+    if succeeds:
+        intent = call.store.change(
+            "payment_intent",
+            intent["id"],
+            amount_received=intent["amount"],
+            customer=made["customer"],
+            last_payment_error=None,
+            latest_charge=id,
+            next_action=None,
+            payment_method=method["id"],
+            status="succeeded",
+        )
+    else:
+        error: Json = {
+            "advice_code": "try_again_later",
+            "charge": id,
+            "code": "card_declined",
+            "decline_code": "generic_decline",
+            "doc_url": "https://docs.stripe.com/error-codes/card-declined",
+            "message": DECLINED,
+            "network_decline_code": "01",
+            "payment_method": method,
+            "type": "card_error",
+        }
+        intent = call.store.change(
+            "payment_intent",
+            intent["id"],
+            last_payment_error=error,
+            latest_charge=id,
+            status="requires_payment_method",
+        )
+    return made, intent
+
+
+def ask_for_authentication(base_url: str, intent: Json) -> Json:
+    """What the buyer has to do next: their bank's page."""
+    return {
+        "type": "redirect_to_url",
+        "redirect_to_url": {"return_url": None, "url": f"{base_url}/authenticate/{intent['id']}"},
+    }
+
+
+def unauthenticated(call: Call, intent: Json) -> Json:
+    """The buyer's bank was not convinced. No charge is made. The caller announces it."""
+    code = "payment_intent_authentication_failure"
+    error: Json = {
+        "code": code,
+        "doc_url": f"https://docs.stripe.com/error-codes/{code.replace('_', '-')}",
+        "message": UNAUTHENTICATED,
+        "payment_method": call.find("payment_method", intent["payment_method"]),
+        "type": "invalid_request_error",
+    }
+    fields = {"status": "requires_payment_method", "payment_method": None, "next_action": None}
+    return call.store.change("payment_intent", intent["id"], last_payment_error=error, **fields)
