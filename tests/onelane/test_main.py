@@ -76,7 +76,7 @@ def test_installed_command_loads_our_packages(tmp_path: Path, safe: str) -> None
 
 
 def test_processes_of_the_web_load_our_packages(tmp_path: Path) -> None:
-    """OPS-76: those that granian starts."""
+    """OPS-76: those that granian starts, each as a new interpreter where there are several."""
     packages(tmp_path)
     (tmp_path / "catalog.toml").write_bytes((ROOT / "catalog.toml").read_bytes())
     port = free_port(18_900)
@@ -92,7 +92,11 @@ def test_processes_of_the_web_load_our_packages(tmp_path: Path) -> None:
 
     with (tmp_path / "output").open("wb") as output:
         web = subprocess.Popen(
-            [*ONELANE, "web"], cwd=tmp_path, env=shadowed(PORT=str(port), **settings), stdout=output, stderr=output
+            [*ONELANE, "web", "--workers=2"],
+            cwd=tmp_path,
+            env=shadowed(PORT=str(port), **settings),
+            stdout=output,
+            stderr=output,
         )
     try:
         wait_until(lambda: alive() or web.poll() is not None, lambda: (tmp_path / "output").read_text("utf-8"))
