@@ -1,36 +1,43 @@
 # onelane: two commands matter, `make dev` and `make test`. Everything else is listed by `make help`.
 PYTHON ?= python3
-BIN    := .venv/bin
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ALL    := -n auto --dist loadgroup
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
 
-.PHONY: help dev test race kills soak bench lint types clean lock
+.PHONY: help dev test check long race kills soak bench lint types clean lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-dev: .venv/run.stamp  ## run everything on this machine: no account, no Docker; Ctrl-C stops it
+dev: $(VENV)/run.stamp  ## run everything on this machine: no account, no Docker; Ctrl-C stops it
 	@exec $(BIN)/onelane dev
 
-test: .venv/dev.stamp  ## every test, real Valkey and PostgreSQL included
-	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+test: $(VENV)/dev.stamp  ## what an ordinary change can break, in four minutes; all of a part with ARGS="tests/billing/checkout"
+	@$(BIN)/python -m pytest $(if $(ARGS),-n 0 $(ARGS),$(ALL) -m "not long")
 
-bench: .venv/dev.stamp  ## one buyer, 100 requests at once: the usual way and onelane side by side (ARGS=200: a Stripe 200 ms away; ARGS=receiver: how fast deliveries are taken; ARGS=drain: bursts of events through workers)
+check: test long  ## all of it: `make test`, then kills, races, the benches' own tests, every browser test, the contract at length
+
+long: $(VENV)/dev.stamp  ## what `make check` has beyond `make test`
+	@FUZZ=long $(BIN)/python -m pytest $(ALL) -m long
+
+bench: $(VENV)/dev.stamp  ## one buyer, 100 requests at once: the usual way and onelane side by side (ARGS=200: a Stripe 200 ms away; ARGS=receiver: how fast deliveries are taken; ARGS=drain: bursts of events through workers)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-race: .venv/dev.stamp  ## look for an interleaving that breaks the checkout protocol, and show every shortcut found out (ARGS: minutes, or a shortcut's name)
+race: $(VENV)/dev.stamp  ## look for an interleaving that breaks the checkout protocol, and show every shortcut found out (ARGS: minutes, or a shortcut's name)
 	@$(BIN)/python -m tests.races $(ARGS)
 
-kills: .venv/dev.stamp  ## kill and freeze real workers at every step, take Valkey, PostgreSQL and Stripe away (about 15 minutes)
+kills: $(VENV)/dev.stamp  ## kill and freeze real workers at every step, take Valkey, PostgreSQL and Stripe away (about 15 minutes)
 	@KILLS=full $(BIN)/python -m pytest tests/kills $(ARGS)
 
-soak: .venv/dev.stamp  ## 200 events a second for five minutes while workers, Valkey, PostgreSQL and the web are killed in turn (ARGS: minutes, events a second)
+soak: $(VENV)/dev.stamp  ## 200 events a second for five minutes while workers, Valkey, PostgreSQL and the web are killed in turn (ARGS: minutes, events a second)
 	@$(BIN)/python -m tests.kills.soak $(ARGS)
 
-lint: .venv/dev.stamp  ## ruff, formatting and import directions
+lint: $(VENV)/dev.stamp  ## ruff, formatting and import directions
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
-types: .venv/dev.stamp  ## mypy, strict
+types: $(VENV)/dev.stamp  ## mypy, strict
 	@$(BIN)/mypy
 
 lock:  ## pin the dependencies anew (needs uv; writes hashes, never an index address)
@@ -38,24 +45,24 @@ lock:  ## pin the dependencies anew (needs uv; writes hashes, never an index add
 	$(COMPILE) --extra build --extra dev --upgrade -c requirements.lock -o requirements-dev.lock
 
 clean:  ## remove the environment and the local data
-	rm -rf .venv var build *.egg-info
+	rm -rf $(VENV) var build *.egg-info
 
 # Installs a lock file and names each package as it comes. "failed" stands for pip's exit code, which a pipe does not pass on.
 INSTALL = { $(BIN)/python -m pip install --require-hashes -r $(1) || echo failed; } | while read -r word name _; do case $$word in \
 	Collecting) echo "  $$name";; Installing) echo "  unpacking them";; failed) exit 1;; esac; done
 
 # A stamp is newer than what it was made from, so a second start installs nothing.
-.venv/run.stamp: requirements.lock pyproject.toml | .venv/bin/python
+$(VENV)/run.stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing into .venv, a minute or two the first time:"
 	@$(call INSTALL,requirements.lock)
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-.venv/dev.stamp: requirements-dev.lock .venv/run.stamp
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
 	@echo "Installing what tests need, a minute or two the first time:"
 	@$(call INSTALL,requirements-dev.lock)
 	@touch $@
 
-.venv/bin/python:
+$(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("onelane needs Python 3.11 or newer. Say where it is: make dev PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)

@@ -28,6 +28,35 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
             yield ledger
 
 
+# What `make test` leaves to `make check` (decision 0023), by the beginning of a test's id.
+LONG = (
+    "tests/app/dev/test_run.py",
+    "tests/app/test_contract.py",
+    "tests/bench/",
+    "tests/browser/",
+    "tests/kills/",
+    "tests/races/",
+)
+# One of each kind of them that `make test` runs all the same.
+SHORT = (
+    "tests/app/dev/test_run.py::test_everything_is_ready_when_it_says_so",
+    "tests/browser/test_shop.py::test_buyer_chooses_pays_and_has_access",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes long."""
+    for item in items:
+        if item.nodeid.startswith(LONG) and not item.nodeid.startswith(SHORT):
+            item.add_marker(pytest.mark.long)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> None:
+    """Load the plugin of schemathesis for the file that needs it: with hypothesis it takes two seconds to start."""
+    if file_path.name == "test_contract.py":
+        parent.config.pluginmanager.import_plugin("schemathesis.pytest.plugin")
+
+
 # What starts many processes or a browser: one at a time each, on one worker of `pytest -n`.
 ONE_WORKER = {
     "tests/app/dev/": "processes",

@@ -5,6 +5,7 @@ the bounds is refused, what is within them is not, a method that an address does
 In process, over a real ledger and the sandbox; the same requests each time.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -48,9 +49,9 @@ CREDENTIALS = {
 
 
 def fuzz(examples: int) -> Callable[..., settings]:
-    """So many requests beside those that schemathesis makes for each bound."""
+    """So many requests beside those that schemathesis makes for each bound; ten times as many in `make check`."""
     return settings(
-        max_examples=examples,
+        max_examples=examples * (10 if os.environ.get("FUZZ") == "long" else 1),
         derandomize=True,
         database=None,
         deadline=None,

@@ -24,8 +24,6 @@ from tests.support.builders import SECRET, build_event, deliver
 from tests.support.running_dev import ROOT, descendants, environment, wait_until
 from tests.support.web import JWT_SECRET, token
 
-pytestmark = pytest.mark.xdist_group("server")
-
 HEAD = b"POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 

@@ -13,7 +13,6 @@ from tests.bench.storm import Stripe, onelane_shop, order, token
 from tests.support.running_dev import Dev
 
 # tests/conftest.py runs these on the worker that starts everything else with many processes.
-pytestmark = pytest.mark.xdist_group("dev")
 
 FAR_SECONDS = 0.15  # long beside what a busy machine takes between two calls that are sent side by side
 HOT = 400

@@ -22,7 +22,6 @@ from tests.bench.storm import (
 from tests.support.running_dev import Dev
 
 # tests/conftest.py runs these on the worker that starts everything else with many processes.
-pytestmark = pytest.mark.xdist_group("dev")
 
 BUYERS = 50
 # An expire takes effect at once and is answered so much later: time enough to catch whoever still gives out its URL.

@@ -8,8 +8,6 @@ from playwright.sync_api import Page
 
 from tests.support.running_dev import ROOT, wait_until
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 SOON = 10_000  # milliseconds; two cores may be busy with other tests
 SCRIPT = re.findall(r"```js\n(.+?)```", (ROOT / "docs" / "frontend.md").read_text("utf-8"), re.DOTALL)[0]
 
