@@ -3,7 +3,8 @@
 requests   records what the buyer asks for (step 0), waits for the answer and reads it
 work       a worker's pass: the lock, the lane row, and which step is next
 steps      steps 3 to 11 of the protocol, one small function each
-verify     what Stripe has that could bill twice; strays are expired on the way
+verify     what Stripe has that could bill twice; orphaned sessions are expired on the way
 view       a checkout as its buyer may see it: the URL only through the lane
-lane_ledger, lanes, session_parameters, redirects   the rows, the rules, what is sent, where a buyer may be sent
+checkout_store, lane_store, rules, parameters, context   the rows, the rules, what is sent, the collaborators
+close, orphaned_sessions   a lane closed for good; sessions that no attempt owns, between checkouts
 """

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.checkout.rules import BACKOFF, LOOK_BACK, Attempt, Checkout, Lane
+from billing.database import insert_new
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, customers, lanes
 
 _LANE = [lanes.c[name] for name in Lane.__slots__]
@@ -46,7 +47,6 @@ class Snapshot:
 # Built once: to build a statement takes longer than to run it, and a buyer waits for these.
 _OF_LANE = checkouts.c.lane_id == sa.bindparam("lane_id")
 _PENDING = sa.and_(_OF_LANE, checkouts.c.status == CheckoutStatus.PENDING)
-_WAITS = sa.select(sa.exists().where(_PENDING))
 _WAITING = sa.select(*_CHECKOUT).where(_PENDING).order_by(checkouts.c.number)
 _READ_LANE = sa.select(*_LANE).where(lanes.c.id == sa.bindparam("lane_id"))
 _READ_CUSTOMER = sa.select(customers.c.customer_id).where(customers.c.user_id == sa.bindparam("user_id"))
@@ -65,11 +65,6 @@ def read_lane(connection: sa.Connection, lane_id: int) -> Lane | None:
     """One lane row."""
     row = connection.execute(_READ_LANE, {"lane_id": lane_id}).first()
     return None if row is None else _lane(row)
-
-
-def has_waiting(connection: sa.Connection, lane_id: int) -> bool:
-    """Whether any checkout of the lane is pending."""
-    return bool(connection.scalar(_WAITS, {"lane_id": lane_id}))
 
 
 def read_snapshot(connection: sa.Connection, lane_id: int, *, now: datetime) -> Snapshot | None:
@@ -95,6 +90,24 @@ def _read_attempt(connection: sa.Connection, nonce: str | None) -> Attempt | Non
     return Attempt(**values | {"outcome": AttemptOutcome(values["outcome"]) if values["outcome"] else None})
 
 
+_FIND_LANE = sa.select(lanes.c.id).where(
+    lanes.c.user_id == sa.bindparam("user_id"), lanes.c.product == sa.bindparam("product")
+)
+
+
+def find_lane(connection: sa.Connection, *, user_id: str, product: str) -> int | None:
+    """The id of the user's lane, when it is there."""
+    return connection.scalar(_FIND_LANE, {"user_id": user_id, "product": product})
+
+
+def open_lane(connection: sa.Connection, *, user_id: str, product: str) -> int:
+    """The id of the user's lane, made when it is not there yet."""
+    insert_new(connection, lanes, {"user_id": user_id, "product": product})
+    lane_id = find_lane(connection, user_id=user_id, product=product)
+    assert lane_id is not None, "it was just made, or was there"
+    return lane_id
+
+
 def find_lane_of(connection: sa.Connection, *, customer_id: str, product: str) -> int | None:
     """The id of the lane whose user has this Stripe customer."""
     theirs = sa.select(customers.c.user_id).where(customers.c.customer_id == customer_id).scalar_subquery()
@@ -102,22 +115,6 @@ def find_lane_of(connection: sa.Connection, *, customer_id: str, product: str) -
 
 
 # --- steps 2 to 11: every change of a lane
-
-
-def supersede_older(connection: sa.Connection, newest: Checkout) -> list[str]:
-    """Older pending checkouts with other parameters will not be served any more; their ids."""
-    statement = (
-        sa.update(checkouts)
-        .where(
-            checkouts.c.lane_id == newest.lane_id,
-            checkouts.c.status == CheckoutStatus.PENDING,
-            checkouts.c.number < newest.number,
-            checkouts.c.fingerprint != newest.fingerprint,
-        )
-        .values(status=CheckoutStatus.SUPERSEDED)
-        .returning(checkouts.c.id)
-    )
-    return list(connection.scalars(statement))
 
 
 def unchanged(lane: Lane) -> Sequence[sa.ColumnElement[bool]]:
@@ -173,61 +170,11 @@ _RAISE = (
     .where(lanes.c.id == sa.bindparam("of_lane"), lanes.c.state == LaneState.OPEN, lanes.c.nonce == sa.bindparam("own"))
     .values(version=lanes.c.version + 1, failures=0, last_error=None, next_attempt_at=None)
 )
-_SHOW = sa.update(attempts).where(attempts.c.nonce == sa.bindparam("own")).values(url=sa.bindparam("page"))
-_MADE_FOR = sa.select(attempts.c.checkout_id).where(attempts.c.nonce == sa.bindparam("own")).scalar_subquery()
-_ANSWER = (
-    sa.update(checkouts)
-    .where(
-        checkouts.c.lane_id == sa.bindparam("of_lane"),
-        checkouts.c.status == CheckoutStatus.PENDING,
-        checkouts.c.number <= sa.bindparam("up_to"),
-        checkouts.c.fingerprint == sa.bindparam("equal_to"),
-    )
-    .values(
-        status=CheckoutStatus.OPEN,
-        nonce=sa.bindparam("own"),
-        reused=checkouts.c.id != _MADE_FOR,
-        answered_at=sa.bindparam("at"),
-    )
-    .returning(checkouts.c.id)
-)
-
-
-def answer(connection: sa.Connection, lane: Lane, mine: Checkout, *, url: str, now: datetime) -> list[str]:
-    """Step 8: give the lane's session to `mine` and its older equals; the ids, none when the lane moved on.
-
-    Newer equals are left to a pass of their own.
-    """
-    if not raise_version(connection, lane):
-        return []
-    connection.execute(_SHOW, {"own": lane.nonce, "page": url})
-    whose = {"of_lane": lane.id, "own": lane.nonce, "up_to": mine.number, "equal_to": mine.fingerprint}
-    return list(connection.scalars(_ANSWER, {**whose, "at": now}))
 
 
 def raise_version(connection: sa.Connection, lane: Lane) -> bool:
     """Compare-and-set an open lane by its nonce alone; a worker with an older view then loses its own."""
     return connection.execute(_RAISE, {"of_lane": lane.id, "own": lane.nonce}).rowcount == 1
-
-
-def turn_down(
-    connection: sa.Connection,
-    lane_id: int,
-    *,
-    status: CheckoutStatus,
-    error: dict[str, Any],
-    now: datetime,
-    fingerprint: str | None = None,
-    up_to: int | None = None,
-) -> list[str]:
-    """Refuse or fail pending checkouts: those equal to `fingerprint`, or those numbered up to `up_to`; the ids."""
-    where = [checkouts.c.lane_id == lane_id, checkouts.c.status == CheckoutStatus.PENDING]
-    if fingerprint is not None:
-        where.append(checkouts.c.fingerprint == fingerprint)
-    if up_to is not None:
-        where.append(checkouts.c.number <= up_to)
-    statement = sa.update(checkouts).where(*where).values(status=status, error=error, answered_at=now)
-    return list(connection.scalars(statement.returning(checkouts.c.id)))
 
 
 def postpone(connection: sa.Connection, lane_id: int, *, code: str, until: datetime, counted: bool = True) -> None:

@@ -1,20 +1,21 @@
 """The web's half of a checkout: record it (step 0), wait for the answer, read it.
 
-What arrives is a checked body and a user; what leaves is a row that a worker will answer. Reading gives a URL
-only through the lane: `state = open AND nonce = the checkout's`, at the moment of the SELECT (CHK-6).
+What arrives is a body of checked types and a user. What leaves is a row that a worker answers. Reading gives a URL only
+through the lane: `state = open AND nonce = the checkout's`, at the moment of the SELECT (CHK-6).
 """
 
+import re
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
 from billing.catalog import Catalog
-from billing.checkout import arrival_store
-from billing.checkout.redirects import refusal
+from billing.checkout import checkout_store, lane_store
 from billing.checkout.rules import fingerprint
 from billing.checkout.view import CheckoutView, read_view
 from billing.clock import SYSTEM_CLOCK, Clock
@@ -29,6 +30,10 @@ from billing.wakeups import Wakeups, wait_while
 # Stripe's own limits are 50 keys of 40 characters with values of 500; 20 leaves room for ours.
 MOST_METADATA, LONGEST_KEY, LONGEST_VALUE = 20, 40, 500
 KEY_LIFETIME = timedelta(hours=24)
+LONGEST_ADDRESS = 2000  # what every browser and proxy takes
+# Printable ASCII without space, double quotes, backslash and angle brackets; { } stay for {CHECKOUT_SESSION_ID}.
+_PLAIN_ADDRESS = re.compile(r"https?://[!#-;=?-\[\]_a-z{}~]+")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,10 @@ class CheckoutRequest:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A checkout that is in the ledger; `replayed` when an earlier call with the same key made it, `told` when the
-    broker heard that a worker is wanted."""
+    """A checkout that is in the ledger.
+
+    `replayed`: an earlier call with the same key made it. `enqueued`: the broker took the job for it.
+    """
 
     checkout_id: str
     replayed: bool
@@ -86,14 +93,14 @@ def record_checkout(
     }
 
     def record(connection: sa.Connection) -> tuple[int, str | None]:
-        lane_id = arrival_store.find_lane(connection, user_id=user_id, product=catalog.product)
+        lane_id = lane_store.find_lane(connection, user_id=user_id, product=catalog.product)
         if lane_id is None:
             customers_store.open_customer(connection, user_id=user_id, email=email, now=now)
-            lane_id = arrival_store.open_lane(connection, user_id=user_id, product=catalog.product)
+            lane_id = lane_store.open_lane(connection, user_id=user_id, product=catalog.product)
         # Numbering locks the lane row: what follows sees every earlier checkout of this user.
-        values.update(lane_id=lane_id, number=arrival_store.next_number(connection, lane_id))
+        values.update(lane_id=lane_id, number=checkout_store.next_number(connection, lane_id))
         earlier = _earlier(connection, values)
-        if earlier is None and not arrival_store.insert_checkout(connection, values):
+        if earlier is None and not checkout_store.insert_checkout(connection, values):
             raise LedgerUnavailable("This Idempotency-Key is just being used by another request. Try again.")
         return lane_id, earlier
 
@@ -140,11 +147,36 @@ def check_request(request: CheckoutRequest, *, catalog: Catalog, redirect_origin
     elif not plan.min_quantity <= request.quantity <= plan.max_quantity:
         wrong.append(("/quantity", f"must be from {plan.min_quantity} to {plan.max_quantity} for this plan"))
     for name, address in (("success_url", request.success_url), ("cancel_url", request.cancel_url)):
-        if reason := refusal(address, origins=redirect_origins):
+        if reason := redirect_error(address, origins=redirect_origins):
             wrong.append((f"/{name}", reason))
     wrong += _wrong_metadata(request.metadata)
     if wrong:
         raise InvalidRequest("The checkout request is not valid; see errors.", *wrong)
+
+
+def redirect_error(address: str, *, origins: Collection[str]) -> str | None:
+    """Why a buyer may not be sent to this address; None when they may.
+
+    A browser reads an odd address (backslashes, userinfo, look-alike hosts) in another way than a parser. So only plain
+    ASCII addresses with an allowed scheme, host and port pass (CHK-9).
+    """
+    if len(address) > LONGEST_ADDRESS:
+        return f"is longer than {LONGEST_ADDRESS} characters"
+    if not _PLAIN_ADDRESS.fullmatch(address):
+        return "must be a plain absolute http(s) address"
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        return "is no valid address"
+    if "@" in parts.netloc or not parts.hostname:
+        return "must name a host and no user"
+    default = port is None or port == _DEFAULT_PORTS[parts.scheme]
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname  # IPv6
+    origin = f"{parts.scheme}://{host}" + ("" if default else f":{port}")
+    if origin not in origins:
+        return "has an origin that is not in REDIRECT_ORIGINS"
+    return None
 
 
 def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -166,12 +198,12 @@ def _earlier(connection: sa.Connection, values: Mapping[str, Any]) -> str | None
     """The checkout that this user's Idempotency-Key made in the last 24 h."""
     if values["idempotency_key"] is None:
         return None
-    found = arrival_store.find_by_key(connection, values["user_id"], values["idempotency_key"])
+    found = checkout_store.find_by_key(connection, values["user_id"], values["idempotency_key"])
     if found is None:
         return None
     now: datetime = values["arrived_at"]
     if found.arrived_at < now - KEY_LIFETIME:
-        arrival_store.forget_key(connection, found.id)
+        checkout_store.forget_key(connection, found.id)
         return None
     if found.body_hash != values["body_hash"]:
         raise IdempotencyMismatch

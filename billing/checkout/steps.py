@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from billing.checkout import lane_store
+from billing.checkout import checkout_store, lane_store
 from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
 from billing.checkout.parameters import session_parameters
@@ -102,7 +102,7 @@ def create(snapshot: Snapshot, ctx: Context) -> bool:
         with ctx.database.write() as connection:
             failed = []
             if _won(lane, lane_store.close(connection, lane, AttemptOutcome.REFUSED)) and not replaced:
-                failed = lane_store.turn_down(
+                failed = checkout_store.turn_down(
                     connection,
                     lane.id,
                     status=CheckoutStatus.FAILED,
@@ -171,7 +171,7 @@ def answer(snapshot: Snapshot, checkout: Checkout, ctx: Context) -> bool:
     if verdict.blocker:
         return _begin_closing(lane, ctx)
     with ctx.database.write() as connection:  # 8 (LAN-18)
-        answered = lane_store.answer(connection, lane, checkout, url=session["url"], now=ctx.clock.now())
+        answered = checkout_store.answer(connection, lane, checkout, url=session["url"], now=ctx.clock.now())
     ctx.wakeups.wake(answered)
     return not _won(lane, bool(answered))
 
@@ -234,7 +234,7 @@ def _refuse(lane: Lane, checkout: Checkout, blocker: Blocker, ctx: Context) -> N
     }
     error = {"code": blocker.code, "detail": details[blocker.code], "subscription_status": blocker.status}
     with ctx.database.write() as connection:
-        refused = lane_store.turn_down(
+        refused = checkout_store.turn_down(
             connection, lane.id, status=CheckoutStatus.REFUSED, error=error, now=ctx.clock.now(), up_to=checkout.number
         )
     log.info("checkout.refused", lane_id=lane.id, code=blocker.code, subscription_id=blocker.subscription_id)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from billing.backoff import is_failure
-from billing.checkout import lane_store
+from billing.checkout import checkout_store, lane_store
 from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
 from billing.checkout.rules import BACKOFF, Checkout, Lane
@@ -108,7 +108,7 @@ def _is_arriving(snapshot: Snapshot, now: datetime) -> bool:
 def _send_for_the_rest(job: WorkLane, ctx: Context) -> None:
     """Checkouts that arrived during this pass get the next one, with those that arrive until then (LAN-23)."""
     with ctx.database.read() as connection:
-        waiting = lane_store.has_waiting(connection, job.row_id)
+        waiting = checkout_store.has_waiting(connection, job.row_id)
     if waiting:
         ctx.queue.send(job, delay_seconds=GATHER_SECONDS)
 
@@ -116,7 +116,7 @@ def _send_for_the_rest(job: WorkLane, ctx: Context) -> None:
 def _tidy(snapshot: Snapshot, newest: Checkout | None, ctx: Context) -> None:
     """Supersede what the newest replaces, or clear the failures of a lane at rest. Seldom: a round mostly reads."""
     with ctx.database.write() as connection:
-        superseded = lane_store.supersede_older(connection, newest) if newest else []
+        superseded = checkout_store.supersede_older(connection, newest) if newest else []
         if newest is None:
             lane_store.clear_failures(connection, snapshot.lane.id)
     ctx.wakeups.wake(superseded)
@@ -143,7 +143,7 @@ def _give_up(lane_id: int, error: StripeRefused | StripeMisconfigured, ctx: Cont
     reason = {"code": error.code, "detail": error.sentence}
     with ctx.database.write() as connection:
         lane = lane_store.read_lane(connection, lane_id)
-        failed = lane_store.turn_down(
+        failed = checkout_store.turn_down(
             connection, lane_id, status=CheckoutStatus.FAILED, error=reason, now=ctx.clock.now()
         )
         if lane and not _is_settled(lane):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import structlog
 
-from billing.checkout import arrival_store, lane_store
+from billing.checkout import checkout_store, lane_store
 from billing.clock import Clock
 from billing.database import Database
 from billing.duplicates import store as duplicates_store
@@ -55,7 +55,7 @@ def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates:
     for row_id in remedies:
         queue.send(RemedyDuplicates(row_id))
     with database.write() as connection:
-        keys = arrival_store.forget_keys(connection, now=now) + operations_store.forget(connection, now=now)
+        keys = checkout_store.forget_keys(connection, now=now) + operations_store.forget(connection, now=now)
     report = SweepReport(
         events=len(events), lanes=len(lanes), keys=keys, remedies=len(remedies), operations=len(operations)
     )

@@ -1,6 +1,6 @@
 """The web's half of an operation: record it, wait for the answer, read it.
 
-What arrives is a checked body and a user; what leaves is a row that a worker will answer. The web has no Stripe key.
+What arrives is a body of checked types and a user. What leaves is a row that a worker answers.
 """
 
 import uuid
@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.catalog import Catalog
-from billing.checkout import arrival_store
-from billing.checkout.redirects import refusal
+from billing.checkout import checkout_store, lane_store
+from billing.checkout.requests import redirect_error
 from billing.checkout.rules import fingerprint
 from billing.clock import Clock
 from billing.customers import store as customers_store
@@ -29,8 +29,10 @@ from billing.wakeups import Wakeups, wait_while
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An operation that is in the ledger; `replayed` when an earlier call with the same key made it, `told` when the
-    broker heard that a worker is wanted."""
+    """An operation that is in the ledger.
+
+    `replayed`: an earlier call with the same key made it. `enqueued`: the broker took the job for it.
+    """
 
     operation_id: str
     replayed: bool
@@ -67,9 +69,9 @@ def record_operation(
     with database.write() as connection:
         if customers_store.read_customer(connection, user_id) is None:
             raise NoSubscription
-        lane_id = arrival_store.open_lane(connection, user_id=user_id, product=catalog.product)
+        lane_id = lane_store.open_lane(connection, user_id=user_id, product=catalog.product)
         # Numbering locks the lane row: what follows sees every earlier operation of this user.
-        values |= {"lane_id": lane_id, "number": arrival_store.next_number(connection, lane_id)}
+        values |= {"lane_id": lane_id, "number": checkout_store.next_number(connection, lane_id)}
         earlier = _earlier(connection, values)
         # A second press of the same button waits for the first one's answer (SUB-37).
         waiting = operations_store.find_waiting_equal(connection, lane_id, values["body_hash"])
@@ -107,7 +109,7 @@ def _check(kind: Kind, request: Mapping[str, Any], *, catalog: Catalog, redirect
     wrong: tuple[str, str] | None = None
     if kind is Kind.SWITCH and request["plan"] not in catalog.plans:
         wrong = ("/plan", f"is not sold here; the plans are {', '.join(catalog.plans)}")
-    elif kind is Kind.PORTAL and (reason := refusal(request["return_url"], origins=redirect_origins)):
+    elif kind is Kind.PORTAL and (reason := redirect_error(request["return_url"], origins=redirect_origins)):
         wrong = ("/return_url", reason)
     if wrong:
         raise InvalidRequest("The request is not valid; see errors.", wrong)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 import worker.__main__
 import worker.tasks
-from billing.checkout import lane_store, steps, work
+from billing.checkout import checkout_store, lane_store, steps, work
 from billing.checkout.context import Context
 from billing.models import LaneState
 from billing.run_with_parent import run_with_parent
@@ -94,15 +94,15 @@ def arm_all() -> None:
         wake(self, ids)
 
     setattr(RedisWakeups, "wake", wake_)  # noqa: B010
-    changing("move", lambda _connection, _lane, state: STEP_OF_MOVE.get(state))
-    changing("answer", lambda *_: "8")
-    changing("close", lambda _connection, lane, _outcome: "11" if lane.state is LaneState.CLOSING else None)
+    changing(lane_store, "move", lambda _connection, _lane, state: STEP_OF_MOVE.get(state))
+    changing(checkout_store, "answer", lambda *_: "8")
+    changing(lane_store, "close", lambda _connection, lane, _outcome: "11" if lane.state is LaneState.CLOSING else None)
     sa.event.listen(sa.Engine, "commit", committing)
 
 
-def changing(name: str, step_of: Callable[..., str | None]) -> None:
+def changing(store: Any, name: str, step_of: Callable[..., str | None]) -> None:
     """Trip before a compare-and-set; after it, at its commit."""
-    inner = getattr(lane_store, name)
+    inner = getattr(store, name)
 
     def change(*args: Any, **kwargs: Any) -> Any:
         step = step_of(*args)
@@ -112,7 +112,7 @@ def changing(name: str, step_of: Callable[..., str | None]) -> None:
         Now.committing = step or Now.committing
         return done
 
-    setattr(lane_store, name, change)
+    setattr(store, name, change)
 
 
 def become_worker(number: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.checkout import lane_store, steps, verify, view, work
+from billing.checkout import checkout_store, lane_store, steps, verify, view, work
 from billing.checkout.context import Context
 from billing.checkout.parameters import session_parameters
 from billing.checkout.rules import LOOK_BACK, Attempt, is_tagged
@@ -53,7 +53,7 @@ def list_expire_create(_: Any, lane_id: int, ctx: Context) -> None:
             opened = {"state": LaneState.OPEN, "nonce": nonce, "session_id": session_id}
             connection.execute(lanes.update().where(lanes.c.id == lane_id).values(**opened))
             lane = replace(snapshot.lane, nonce=nonce)
-            lane_store.answer(connection, lane, newest, url="https://pay.example", now=clock.now())
+            checkout_store.answer(connection, lane, newest, url="https://pay.example", now=clock.now())
 
 
 def key_from_number(real: Any, snapshot: Any, *rest: Any) -> Attempt:
@@ -232,7 +232,7 @@ MUTANTS = {
     ),
     "newer_too": Mutant(
         "an answer that also answers newer equal checkouts",
-        {lane_store.answer: answer_newer_too},
+        {checkout_store.answer: answer_newer_too},
         scene=Scene(plans=("standard", "commit", "standard"), opened=True, pays=False),
     ),
     "pending_first": Mutant(
@@ -265,7 +265,7 @@ MUTANTS = {
     ),
     "any_supersedes": Mutant(
         "any pending checkout may supersede, not only the newest",
-        {lane_store.Snapshot.newest: any_is_newest, lane_store.supersede_older: supersede_newer_too},
+        {lane_store.Snapshot.newest: any_is_newest, checkout_store.supersede_older: supersede_newer_too},
         scene=Scene(plans=("standard", "commit", "standard"), pays=False),
     ),
     "stale_against_now": Mutant(

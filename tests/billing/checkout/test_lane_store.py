@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from billing.checkout import lane_store
+from billing.checkout import checkout_store, lane_store
 from billing.checkout.lane_store import Snapshot
 from billing.database import Database
 from billing.models import CheckoutStatus, LaneState, lanes
@@ -64,7 +64,7 @@ def test_answer_voids_what_others_have_read(world: World) -> None:
     newest = snapshot(world)
     assert newest.newest is not None
     with world.database.write() as connection:
-        assert lane_store.answer(connection, newest.lane, newest.newest, url="https://x", now=world.clock.now())
+        assert checkout_store.answer(connection, newest.lane, newest.newest, url="https://x", now=world.clock.now())
     assert not move(world, old, LaneState.CLOSING)
 
 
@@ -76,7 +76,7 @@ def test_answer_leaves_newer_checkouts_to_a_pass_of_their_own(world: World) -> N
     assert seen.newest is not None
     newer = world.ask()
     with world.database.write() as connection:
-        assert lane_store.answer(connection, seen.lane, seen.newest, url="x", now=world.clock.now()) == [older]
+        assert checkout_store.answer(connection, seen.lane, seen.newest, url="x", now=world.clock.now()) == [older]
     assert world.view(newer).status is CheckoutStatus.PENDING
 
 
@@ -113,7 +113,7 @@ def test_answer_after_the_lane_moved_on_answers_nobody(world: World) -> None:
     assert seen.newest is not None
     assert move(world, seen, LaneState.CLOSING)
     with world.database.write() as connection:
-        assert lane_store.answer(connection, seen.lane, seen.newest, url="x", now=world.clock.now()) == []
+        assert checkout_store.answer(connection, seen.lane, seen.newest, url="x", now=world.clock.now()) == []
     assert world.view(checkout_id).status is CheckoutStatus.PENDING
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from billing.catalog import Catalog, parse_catalog
-from billing.checkout.redirects import refusal
+from billing.checkout.requests import redirect_error
 from billing.database import Database
 from billing.errors import ConfigurationError
 from billing.models import CheckoutStatus
@@ -67,5 +67,5 @@ def test_catalog_may_not_pass_on_what_would_break_the_protocol(name: str) -> Non
 def test_ipv6_origin_is_kept_as_browsers_write_it(set_to: str, origin: str) -> None:
     """CHK-9: it is compared with a page's Origin header, too."""
     assert load_settings(redirect_origins=set_to).redirect_origins == (origin,)
-    assert refusal(f"{origin}/ok", origins=[origin]) is None
-    assert refusal(f"{origin.replace('1]', '2]')}/ok", origins=[origin]) is not None
+    assert redirect_error(f"{origin}/ok", origins=[origin]) is None
+    assert redirect_error(f"{origin.replace('1]', '2]')}/ok", origins=[origin]) is not None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from billing.checkout.redirects import refusal
+from billing.checkout.requests import redirect_error
 
 ORIGINS = ("https://app.example", "http://127.0.0.1:8000")
 
@@ -18,7 +18,7 @@ ORIGINS = ("https://app.example", "http://127.0.0.1:8000")
 )
 def test_allowed_origin_passes(address: str) -> None:
     """CHK-9."""
-    assert refusal(address, origins=ORIGINS) is None
+    assert redirect_error(address, origins=ORIGINS) is None
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_allowed_origin_passes(address: str) -> None:
 )
 def test_anything_odd_is_refused(address: str) -> None:
     """CHK-9."""
-    assert refusal(address, origins=ORIGINS) is not None
+    assert redirect_error(address, origins=ORIGINS) is not None
