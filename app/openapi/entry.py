@@ -25,7 +25,7 @@ class Operation:
     body_required: bool = True
 
 
-BODY = ("bad_request", "invalid_json", "payload_too_large", "unsupported_media_type", "invalid_request")
+BODY = ("bad_request", "invalid_json", "body_timeout", "payload_too_large", "unsupported_media_type", "invalid_request")
 AUTH = ("unauthorized", "identity_unavailable")
 EVERY = ("internal", "ledger_unavailable", "try_again")
 BUYER, SERVER, STRIPE = "buyer", "server", "stripe"

@@ -37,7 +37,7 @@ SERVICE: tuple[Operation, ...] = (
         who=(STRIPE,),
         bodies=(),
         answers={200: ("Committed", schemas.Delivery)},
-        problems=("bad_request", "invalid_signature", "invalid_event", "payload_too_large", *EVERY),
+        problems=("bad_request", "invalid_signature", "invalid_event", "body_timeout", "payload_too_large", *EVERY),
     ),
     Operation(
         "get",
@@ -54,7 +54,7 @@ SERVICE: tuple[Operation, ...] = (
         "/readyz",
         "isReady",
         "Ready",
-        "Whether the database, its migrations and the broker are ready.",
+        "Whether the database, its migrations and the broker are ready, and deliveries find room.",
         "Operations",
         answers={200: ("Ready", schemas.Readiness), 503: ("Not ready", schemas.Readiness)},
         problems=("internal",),

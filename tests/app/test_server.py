@@ -42,6 +42,13 @@ def served(folder: Path) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def _serving(folder: Path, **more: str) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
+    with _started(folder, **more) as (number, server):
+        wait_until(lambda: _is_served(number), lambda: Path(folder / "output").read_text())
+        yield number, server
+
+
+@contextmanager
+def _started(folder: Path, **more: str) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
     address, number = f"sqlite:///{folder}/ledger.sqlite3", free_port(18_800)
     ledger = Database(address)
     upgrade(ledger)
@@ -64,7 +71,6 @@ def _serving(folder: Path, **more: str) -> Iterator[tuple[int, "subprocess.Popen
             stdout=output,
             stderr=output,
         )
-    wait_until(lambda: _is_served(number), lambda: Path(folder / "output").read_text())
     try:
         yield number, server
     finally:
@@ -153,6 +159,14 @@ def test_web_that_is_told_to_stop_answers_what_it_has_accepted(tmp_path: Path) -
         assert {_answer(client).partition(b"\r\n")[0] for client in clients} == {b"HTTP/1.1 200 OK"}
         assert server.wait(20) == 0
         assert ledger.execute("SELECT count(*) FROM events").fetchone() == (50,)
+
+
+def test_web_that_is_told_to_stop_while_it_starts_stops(tmp_path: Path) -> None:
+    """OPS-63: its process has begun and does not listen for signals yet; not heard, it would be killed after 30 s."""
+    with _started(tmp_path) as (_, server):
+        wait_until(lambda: descendants(server.pid), lambda: "a process")
+        server.terminate()
+        assert server.wait(20) == 0
 
 
 def test_endless_body_is_cut_off_after_little_more_than_the_limit(port: int) -> None:
