@@ -25,7 +25,7 @@ def session_parameters(
     first_time: bool,
     now: datetime,
 ) -> dict[str, Any]:
-    """What is sent, and sent again unchanged by whoever takes the attempt over."""
+    """What is sent, and sent again unchanged by a worker that takes the attempt over."""
     request = checkout.request
     plan = catalog.plans.get(checkout.plan)
     metadata = {**request["metadata"], "type": catalog.product, "nonce": nonce}
@@ -40,9 +40,9 @@ def session_parameters(
         "metadata": metadata,
         "subscription_data": {"metadata": metadata, **_billing_start(plan, now)},
     }
-    # Whose it is, unless the application has a reference of its own: what a person looks for in the Dashboard.
+    # The user's id, unless the application gives a reference of its own: a person searches for it in the Dashboard.
     parameters["client_reference_id"] = request["client_reference_id"] or user_id
-    # Stripe takes discounts or allow_promotion_codes, never both, not even as false.
+    # Stripe takes discounts or allow_promotion_codes, never both, even as false.
     if plan and plan.coupon and (first_time or plan.coupon_for == "everyone"):
         parameters["discounts"] = [{"coupon": plan.coupon}]
     elif plan and plan.allow_promotion_codes:
@@ -51,10 +51,10 @@ def session_parameters(
 
 
 def _billing_start(plan: Plan | None, now: datetime) -> dict[str, Any]:
-    """A billing start that lies in the future; one that has passed means: bill at once."""
+    """A billing start in the future; where it has passed, Stripe bills at once."""
     if plan and plan.trial_end and plan.trial_end > now.timestamp() + LEAST_TRIAL_SECONDS:
         return {"trial_end": plan.trial_end}
-    # A trial that ends sooner than Stripe allows is a billing start: free until then all the same (CHK-18).
+    # A trial that ends sooner than Stripe allows becomes a billing start, which is free until then, too (CHK-18).
     starts_at = (plan.trial_end or plan.billing_starts_at) if plan else None
     if starts_at and starts_at > now.timestamp():
         return {"billing_cycle_anchor": starts_at, "proration_behavior": "none"}

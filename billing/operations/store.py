@@ -1,7 +1,7 @@
-"""The ledger of operations: every SQL statement about what buyers asked to be changed.
+"""The rows of operations: every SQL statement about what buyers asked to be changed.
 
-Of one lane, only the oldest pending operation is ever worked. Each change of it is one UPDATE that expects the version
-that was read and raises it; who lost one reads again (SUB-30).
+Of one lane, only the oldest pending operation is worked. Each change of it is one UPDATE that expects the version that
+was read, and raises it. A worker that loses one reads again (SUB-30).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from billing.models import OperationStatus, customers, lanes, operations
 from billing.operations.decide import Kind
 
 KEY_LIFETIME = timedelta(hours=24)  # of the client's own Idempotency-Key
-URL_LIFETIME = timedelta(minutes=5)  # of a portal session's address in the ledger: it is followed at once, or never
+URL_LIFETIME = timedelta(minutes=5)  # of a portal session's address in its row: a buyer follows it at once, or never
 BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(minutes=10))
 
 
@@ -98,7 +98,7 @@ def forget_key(connection: sa.Connection, operation_id: str) -> None:
 
 
 def read_view(connection: sa.Connection, operation_id: str, *, now: datetime) -> OperationView | None:
-    """An operation as its buyer sees it: an address only for as long as it is good."""
+    """An operation as its buyer sees it; an address only during its lifetime."""
     row = connection.execute(sa.select(operations).where(operations.c.id == operation_id)).first()
     if row is None:
         return None
@@ -122,9 +122,9 @@ def read_view(connection: sa.Connection, operation_id: str, *, now: datetime) ->
 
 
 def oldest_pending(connection: sa.Connection, lane_id: int) -> Operation | None:
-    """The operation that is worked next: of a lane's operations one at a time, in the order in which they came."""
-    mine = sa.select(*_OPERATION).where(operations.c.lane_id == lane_id, _PENDING)
-    row = connection.execute(mine.order_by(operations.c.number).limit(1)).first()
+    """The operation that is worked next: one at a time in a lane, in the order of arrival."""
+    pending = sa.select(*_OPERATION).where(operations.c.lane_id == lane_id, _PENDING)
+    row = connection.execute(pending.order_by(operations.c.number).limit(1)).first()
     return None if row is None else Operation(**dict(row._mapping) | {"kind": Kind(row.kind)})
 
 
@@ -137,10 +137,10 @@ def find_customer(connection: sa.Connection, lane_id: int) -> tuple[str, str | N
 
 def change(connection: sa.Connection, operation: Operation, **values: Any) -> bool:
     """Compare-and-set an operation from what was read; whether it was still as read."""
-    same = sa.update(operations).where(
+    unchanged = sa.update(operations).where(
         operations.c.id == operation.id, operations.c.version == operation.version, _PENDING
     )
-    return connection.execute(same.values(version=operation.version + 1, **values)).rowcount == 1
+    return connection.execute(unchanged.values(version=operation.version + 1, **values)).rowcount == 1
 
 
 def finish(
@@ -152,7 +152,7 @@ def finish(
     error: Mapping[str, Any] | None = None,
     url: str | None = None,
 ) -> bool:
-    """End an operation; whether it was ours to end."""
+    """End an operation; whether it was still as read."""
     ended = {"status": status, "error": error, "url": url, "finished_at": now}
     return change(connection, operation, **ended, call=sa.null(), failure=sa.null(), last_error=None)
 

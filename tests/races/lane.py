@@ -64,7 +64,7 @@ class Lane(Changing):
             "a month": (scene.month, self.month),
         }
         extras |= {"dashboard": (scene.dashboard, self.dashboard), "operator": (scene.restored, self.restore)}
-        extras |= {"webhooks": (scene.webhooks, self.webhooks), "stray sweep": (scene.sweeps, self.sweep_strays)}
+        extras |= {"webhooks": (scene.webhooks, self.webhooks), "session sweep": (scene.sweeps, self.sweep_sessions)}
         extras |= {"remedy A": (scene.duplicate, self.remedy), "remedy B": (scene.duplicate, self.remedy)}
         extras |= {"Redis": (scene.flushed, self.flush)}
         # Worker C was not there yet when the day began.
@@ -156,8 +156,8 @@ class Lane(Changing):
         if self.scene.restored:
             self.sandbox.faults.clear()
             self.clock.advance(minutes=1)
-            self.sweep_strays()  # what the backup did not know
-            self.must(len(self.sessions("open")) <= 1, "a stray was left after the sweep")
+            self.sweep_sessions()  # what the backup did not know
+            self.must(len(self.sessions("open")) <= 1, "an orphaned session was left after the sweep")
             self.ask("standard")
         for _ in range(12):
             if self.is_quiet():
@@ -174,9 +174,9 @@ class Lane(Changing):
                 self.remedy()
         if self.scene.lag_seconds and len(self.sessions("open")) > 1:
             # Of a creation that failed and was executed, while lists lagged for longer than LOOK_AGAIN: nobody has its
-            # address (`check`), and I1 lets it stay until the next stray sweep.
+            # address (`check`), and I1 lets it stay until the next maintenance run.
             self.clock.advance(seconds=self.scene.lag_seconds + 1)
-            self.sweep_strays()
+            self.sweep_sessions()
         self.must(len(self.sessions("open")) <= 1, f"there are {len(self.sessions('open'))} open sessions")
         # A customer has no expires_at: one made by a worker that slept for a day stays, unused, beside the right one.
         self.must(len(self.objects("customer")) == 1 or self.scene.day, "there is not exactly one customer")

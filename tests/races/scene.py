@@ -24,7 +24,7 @@ class Scene:
     day: bool = False  # 25 hours pass at one step
     restored: bool = False  # a backup of the ledger is taken, and put back later
     webhooks: bool = False  # Stripe's events arrive, the newest first, and are worked meanwhile
-    sweeps: bool = False  # reconciling looks for strays meanwhile
+    sweeps: bool = False  # the maintenance run looks for orphaned sessions meanwhile
     lacks: str | None = None  # a plan whose price Stripe does not have
     subscribed: bool = False  # the buyer has paid for the standard plan before
     wishes: tuple[str, ...] = ()  # what buyers want to be changed, each by a buyer of its own

@@ -138,10 +138,10 @@ class Surroundings(World):
         for job in jobs:
             process_event(job.row_id, stripe=self.stripe, catalog=self.catalog, **places)
 
-    def sweep_strays(self) -> None:
+    def sweep_sessions(self) -> None:
         """Reconciling looks at every customer, twice."""
         for _ in range(2):
-            self.schedule.point(f"{AGAIN} (stray sweep)")
+            self.schedule.point(f"{AGAIN} (session sweep)")
             for customer in self.objects("customer"):
                 places: dict[str, Any] = {"database": self.database, "stripe": self.stripe, "locks": self.leases}
                 with contextlib.suppress(StripeUnclear):

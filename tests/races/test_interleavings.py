@@ -28,7 +28,7 @@ SCENES = {
     "somebody in the Dashboard": Scene(plans=("standard",), opened=True, dashboard=True),
     "a buyer whose bank asks": Scene(plans=("commit",), opened=True, asked=True),
     "Stripe's events meanwhile": Scene(plans=("commit",), opened=True, webhooks=True),
-    "strays are swept meanwhile": Scene(plans=("commit",), opened=True, sweeps=True),
+    "orphaned sessions are swept meanwhile": Scene(plans=("commit",), opened=True, sweeps=True),
     "a backup is put back": Scene(plans=("standard",), restored=True, pays=False),
 }
 # And with operations: the buyer has a subscription, unless it says otherwise.
