@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from app.auth import MAX_USER_ID, is_user_id
 from billing.checkout.requests import LONGEST_KEY, LONGEST_VALUE
 from billing.ids import CUSTOMER
+from billing.product_tag import RESERVED_NAMES
 
 
 def _printable(value: str) -> str:
@@ -21,7 +22,7 @@ def _printable(value: str) -> str:
 # For the document only, and as far as every client's regular expressions go: the code refuses in words of its own.
 PRINTABLE = r"^[^\u0000-\u001f\u007f-\u00a0\ufffd]+$"
 _NO_NUL = r"^[^\u0000]*$"
-_METADATA_KEY = rf"^(?!(type|nonce)$|onelane_)[^\[\]\u0000]{{1,{LONGEST_KEY}}}$"
+_METADATA_KEY = rf"^(?!{RESERVED_NAMES})[^\[\]\u0000]{{1,{LONGEST_KEY}}}$"
 
 UserId = Annotated[
     str,

@@ -1,6 +1,7 @@
-"""What Stripe's ids look like: the only parts of a payload that become columns, queries or paths."""
+"""What Stripe's ids look like: the only parts of a payload that become columns, queries or paths. And ids of ours."""
 
 import re
+import uuid
 
 MAX_ID = 255  # the width of the columns
 _REST = r"_[A-Za-z0-9_]{1,250}"
@@ -22,3 +23,8 @@ def id_like(pattern: re.Pattern[str], value: object) -> str | None:
     """The value, if the whole of it is such an id; or the id of the object that Stripe expanded in its place."""
     found = value.get("id") if isinstance(value, dict) else value
     return found if isinstance(found, str) and len(found) <= MAX_ID and pattern.fullmatch(found) else None
+
+
+def new_id(prefix: str) -> str:
+    """An id of ours that nobody can guess: `chk_` and 32 hexadecimal digits, say."""
+    return f"{prefix}_{uuid.uuid4().hex}"

@@ -16,6 +16,17 @@ from redis.exceptions import LockError, RedisError
 log = structlog.get_logger(__name__)
 
 
+def lock_name(lane_id: int | None, customer_id: str = "") -> str:
+    """The lock of a lane; of the customer alone where the ledger has no lane of theirs."""
+    return f"lane:{lane_id}" if lane_id else f"customer:{customer_id}"
+
+
+def lane_of(name: str) -> int | None:
+    """The lane whose lock has this name; None for a customer's."""
+    kind, _, id_ = name.partition(":")
+    return int(id_) if kind == "lane" and id_.isdecimal() else None
+
+
 class Lease:
     """A held lock, or with Redis down the permission to go on without one."""
 

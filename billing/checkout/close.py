@@ -11,12 +11,13 @@ from billing.checkout.steps import close_session, create
 from billing.checkout.verify import Verdict, verify
 from billing.checkout.work import MOST_ROUNDS
 from billing.errors import TransientError
+from billing.locks import lock_name
 from billing.models import LaneState
 
 
 def close_lane(lane_id: int, ctx: Context) -> None:
     """Bring the lane to `closed`. Raises the gateway's errors, and TransientError while workers keep changing it."""
-    with ctx.locks.hold(f"lane:{lane_id}"):  # a hint: the rows stop a worker that holds it, too
+    with ctx.locks.hold(lock_name(lane_id)):  # a hint: the rows stop a worker that holds it, too
         for _ in range(MOST_ROUNDS):
             with ctx.database.read() as connection:
                 snapshot = lane_store.read_snapshot(connection, lane_id, now=ctx.clock.now())

@@ -12,7 +12,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.checkout.rules import BACKOFF, LOOK_BACK, Attempt, Checkout, Lane
-from billing.database import insert_new
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, customers, lanes
 
 _LANE = [lanes.c[name] for name in Lane.__slots__]
@@ -88,30 +87,6 @@ def _read_attempt(connection: sa.Connection, nonce: str | None) -> Attempt | Non
         return None
     values = dict(connection.execute(_READ_ATTEMPT, {"nonce": nonce}).one()._mapping)
     return Attempt(**values | {"outcome": AttemptOutcome(values["outcome"]) if values["outcome"] else None})
-
-
-_FIND_LANE = sa.select(lanes.c.id).where(
-    lanes.c.user_id == sa.bindparam("user_id"), lanes.c.product == sa.bindparam("product")
-)
-
-
-def find_lane(connection: sa.Connection, *, user_id: str, product: str) -> int | None:
-    """The id of the user's lane, when it is there."""
-    return connection.scalar(_FIND_LANE, {"user_id": user_id, "product": product})
-
-
-def open_lane(connection: sa.Connection, *, user_id: str, product: str) -> int:
-    """The id of the user's lane, made when it is not there yet."""
-    insert_new(connection, lanes, {"user_id": user_id, "product": product})
-    lane_id = find_lane(connection, user_id=user_id, product=product)
-    assert lane_id is not None, "it was just made, or was there"
-    return lane_id
-
-
-def find_lane_of(connection: sa.Connection, *, customer_id: str, product: str) -> int | None:
-    """The id of the lane whose user has this Stripe customer."""
-    theirs = sa.select(customers.c.user_id).where(customers.c.customer_id == customer_id).scalar_subquery()
-    return connection.scalar(sa.select(lanes.c.id).where(lanes.c.user_id == theirs, lanes.c.product == product))
 
 
 # --- steps 2 to 11: every change of a lane

@@ -9,8 +9,9 @@ import structlog
 from billing.catalog import Catalog
 from billing.checkout import lane_store
 from billing.checkout.verify import verify
+from billing.customers.lanes import find_lane_of_customer
 from billing.database import Database
-from billing.locks import Locks
+from billing.locks import Locks, lock_name
 from billing.stripe_gateway import StripeGateway
 
 log = structlog.get_logger(__name__)
@@ -24,19 +25,19 @@ def expire_orphaned_sessions(
     A customer whom the ledger does not know, as after a restored backup, owns nothing. Raises the gateway's errors.
     """
 
-    def find_lane() -> int | None:
+    def lane_id_of() -> int | None:
         with database.read() as connection:
-            return lane_store.find_lane_of(connection, customer_id=customer_id, product=catalog.product)
+            return find_lane_of_customer(connection, customer_id=customer_id, product=catalog.product)
 
     def owned() -> tuple[str | None, str | None]:
         """Read after the sessions were listed. The lane may have been made meanwhile."""
-        lane_id = find_lane()
+        lane_id = lane_id_of()
         with database.read() as connection:
             row = lane_store.read_lane(connection, lane_id) if lane_id else None
         return (row.nonce, row.session_id) if row else (None, None)
 
-    lane_id = find_lane()
-    with locks.hold(f"lane:{lane_id}" if lane_id else f"customer:{customer_id}") as lease:
+    lane_id = lane_id_of()
+    with locks.hold(lock_name(lane_id, customer_id)) as lease:
         if lease is None:
             return False
         verify(customer_id, recorded=(), owned=owned, stripe=stripe, catalog=catalog)

@@ -9,6 +9,7 @@ from typing import Any
 
 from billing.catalog import Catalog, Plan
 from billing.checkout.rules import Checkout
+from billing.product_tag import tag
 
 # Stripe wants a trial's end at least 48 h ahead when the session is made; 1 h for clocks and an attempt sent late.
 LEAST_TRIAL_SECONDS = 49 * 3600
@@ -28,7 +29,7 @@ def session_parameters(
     """What is sent, and sent again unchanged by a worker that takes the attempt over."""
     request = checkout.request
     plan = catalog.plans.get(checkout.plan)
-    metadata = {**request["metadata"], "type": catalog.product, "nonce": nonce}
+    metadata = {**request["metadata"], **tag(catalog.product, nonce=nonce)}
     parameters: dict[str, Any] = {
         **catalog.session,
         "mode": "subscription",

@@ -5,31 +5,31 @@ through the lane: `state = open AND nonce = the checkout's`, at the moment of th
 """
 
 import re
-import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
+from billing import idempotency
 from billing.catalog import Catalog
-from billing.checkout import checkout_store, lane_store
 from billing.checkout.rules import fingerprint
 from billing.checkout.view import CheckoutView, read_view
 from billing.clock import SYSTEM_CLOCK, Clock
 from billing.customers import store as customers_store
+from billing.customers.lanes import find_lane, next_number, open_lane
 from billing.database import Database, run_in_transaction
-from billing.errors import IdempotencyMismatch, InvalidRequest, LedgerUnavailable, NotFound
+from billing.errors import InvalidRequest, NotFound
+from billing.ids import new_id
 from billing.jobs import WorkLane
-from billing.models import CheckoutStatus
+from billing.models import CheckoutStatus, checkouts
+from billing.product_tag import RESERVED_NAMES
 from billing.queue import Queue
 from billing.wakeups import Wakeups, wait_while
 
 # Stripe's own limits are 50 keys of 40 characters with values of 500; 20 leaves room for ours.
 MOST_METADATA, LONGEST_KEY, LONGEST_VALUE = 20, 40, 500
-KEY_LIFETIME = timedelta(hours=24)
 LONGEST_ADDRESS = 2000  # what every browser and proxy takes
 # Printable ASCII without space, double quotes, backslash and angle brackets; { } stay for {CHECKOUT_SESSION_ID}.
 _PLAIN_ADDRESS = re.compile(r"https?://[!#-;=?-\[\]_a-z{}~]+")
@@ -78,7 +78,7 @@ def record_checkout(
     body = asdict(request)
     price_id = catalog.plans[request.plan].price
     now = clock.now()
-    checkout_id = f"chk_{uuid.uuid4().hex}"
+    checkout_id = new_id("chk")
     values: dict[str, Any] = {
         "id": checkout_id,
         "user_id": user_id,
@@ -93,15 +93,15 @@ def record_checkout(
     }
 
     def record(connection: sa.Connection) -> tuple[int, str | None]:
-        lane_id = lane_store.find_lane(connection, user_id=user_id, product=catalog.product)
+        lane_id = find_lane(connection, user_id=user_id, product=catalog.product)
         if lane_id is None:
             customers_store.open_customer(connection, user_id=user_id, email=email, now=now)
-            lane_id = lane_store.open_lane(connection, user_id=user_id, product=catalog.product)
+            lane_id = open_lane(connection, user_id=user_id, product=catalog.product)
         # Numbering locks the lane row: what follows sees every earlier checkout of this user.
-        values.update(lane_id=lane_id, number=checkout_store.next_number(connection, lane_id))
-        earlier = _earlier(connection, values)
-        if earlier is None and not checkout_store.insert_checkout(connection, values):
-            raise LedgerUnavailable("This Idempotency-Key is just being used by another request. Try again.")
+        values.update(lane_id=lane_id, number=next_number(connection, lane_id))
+        earlier = idempotency.find_earlier(connection, checkouts, values)
+        if earlier is None:
+            idempotency.insert(connection, checkouts, values)
         return lane_id, earlier
 
     lane_id, earlier = run_in_transaction(database, record)
@@ -185,26 +185,10 @@ def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
     wrong: list[tuple[str, str]] = []
     for key, value in metadata.items():
         pointer = "/metadata/" + key[:LONGEST_KEY].replace("~", "~0").replace("/", "~1")
-        if key in ("type", "nonce") or key.startswith("onelane_"):
+        if re.match(RESERVED_NAMES, key):
             wrong.append((pointer, "is a name that onelane uses itself"))
         elif not key or len(key) > LONGEST_KEY or "[" in key or "]" in key:
             wrong.append((pointer, f"must be 1 to {LONGEST_KEY} characters without square brackets"))
         elif not value or len(value) > LONGEST_VALUE:
             wrong.append((pointer, f"must have a value of 1 to {LONGEST_VALUE} characters"))
     return wrong
-
-
-def _earlier(connection: sa.Connection, values: Mapping[str, Any]) -> str | None:
-    """The checkout that this user's Idempotency-Key made in the last 24 h."""
-    if values["idempotency_key"] is None:
-        return None
-    found = checkout_store.find_by_key(connection, values["user_id"], values["idempotency_key"])
-    if found is None:
-        return None
-    now: datetime = values["arrived_at"]
-    if found.arrived_at < now - KEY_LIFETIME:
-        checkout_store.forget_key(connection, found.id)
-        return None
-    if found.body_hash != values["body_hash"]:
-        raise IdempotencyMismatch
-    return found.id

@@ -9,6 +9,7 @@ from typing import Any
 
 from billing.backoff import Backoff
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState
+from billing.product_tag import nonce_of
 
 Json = Mapping[str, Any]
 
@@ -94,16 +95,6 @@ def is_stale(attempt: Attempt, checkout: Checkout, *, reuse_seconds: int) -> boo
     )
 
 
-def is_tagged(session: Json, product: str) -> bool:
-    """Whether a checkout session is our product's, whoever made it (CHK-4)."""
-    return bool(_metadata(session).get("type") == product)
-
-
-def nonce_of(session: Json) -> str | None:
-    """The attempt that made a session, if one of ours did."""
-    return _metadata(session).get("nonce")
-
-
 def orphaned_sessions(sessions: Iterable[Json], *, owned: tuple[str | None, str | None]) -> list[Json]:
     """The open ones among our product's sessions that no live attempt owns, by its nonce or session id (LAN-5)."""
     live_nonce, live_session_id = owned
@@ -117,7 +108,3 @@ def orphaned_sessions(sessions: Iterable[Json], *, owned: tuple[str | None, str 
 def key_is_dead(attempt: Attempt, *, stripe_now: datetime) -> bool:
     """Whether Stripe would refuse the attempt by its `expires_at`, so that it can make no session any more."""
     return stripe_now > attempt.expires_at - LEAST_EXPIRY + CLOCK_MARGIN
-
-
-def _metadata(session: Json) -> Json:
-    return session.get("metadata") or {}

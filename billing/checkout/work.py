@@ -17,6 +17,7 @@ from billing.checkout.rules import BACKOFF, Checkout, Lane
 from billing.checkout.steps import answer, begin, close_session, create
 from billing.errors import LedgerUnavailable, StripeMisconfigured, StripeRefused, TransientError
 from billing.jobs import WorkLane
+from billing.locks import lock_name
 from billing.models import CheckoutStatus, LaneState
 
 log = structlog.get_logger(__name__)
@@ -40,7 +41,7 @@ def work_lane(lane_id: int, ctx: Context) -> None:
     Nothing of Stripe's is raised: a failure is noted on the lane and tried again later. Raises LedgerUnavailable.
     """
     job = WorkLane(lane_id)
-    with ctx.locks.hold(f"lane:{lane_id}") as lease:  # 1 (LAN-19)
+    with ctx.locks.hold(lock_name(lane_id)) as lease:  # 1 (LAN-19)
         if lease is None:
             ctx.put_back(job)
             return

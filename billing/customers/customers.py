@@ -24,6 +24,7 @@ from billing.errors import (
     StripeUnclear,
     UserErased,
 )
+from billing.product_tag import nonce_of
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.sync import sync_customer
 
@@ -131,7 +132,7 @@ def _look_for(row: CustomerRow, *, stripe: StripeGateway, clock: Clock) -> str |
     """The customer that the row's key made, if it made one."""
     since = (row.requested_at or clock.now()) - CLOCK_MARGIN
     for customer in stripe.list_customers(created_since=since):
-        if (customer.get("metadata") or {}).get("nonce") == row.idempotency_key:
+        if nonce_of(customer) == row.idempotency_key:
             return str(customer["id"])
     return None
 

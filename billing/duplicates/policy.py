@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from billing.catalog import Catalog
+from billing.product_tag import is_tagged
 from billing.subscriptions.projection import belongs, is_live
 
 # What will still be there tomorrow: nothing is canceled in favour of one that may never be paid, or is about to end.
@@ -35,10 +36,6 @@ def decide(subscriptions: Iterable[Mapping[str, Any]], catalog: Catalog) -> Deci
     if oldest.get("status") not in LASTING or oldest.get("cancel_at") or oldest.get("cancel_at_period_end"):
         how = "is about to end" if oldest.get("status") in LASTING else f"is {oldest.get('status')}"
         return Decision(ids, (), f"The oldest, {ids[0]}, {how}: a person has to decide which one stays.")
-    elsewhere = [str(one["id"]) for one in newer if not _is_tagged(one, catalog)]
+    elsewhere = [str(one["id"]) for one in newer if not is_tagged(one, catalog.product)]
     reason = f"Made elsewhere, so a person has to decide: {', '.join(elsewhere)}." if elsewhere else None
     return Decision(ids, tuple(id_ for id_ in ids[1:] if id_ not in elsewhere), reason)
-
-
-def _is_tagged(subscription: Mapping[str, Any], catalog: Catalog) -> bool:
-    return bool((subscription.get("metadata") or {}).get("type") == catalog.product)

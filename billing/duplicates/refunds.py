@@ -18,6 +18,7 @@ from billing.duplicates import store as duplicates_store
 from billing.duplicates.store import Incident, Remedy
 from billing.errors import PermanentError, StripeRefused, StripeSavedFailure, TransientError
 from billing.models import RemedyState
+from billing.product_tag import tag
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
 
@@ -85,7 +86,7 @@ def _pay_back(payment: Mapping[str, Any], remedy: Remedy, stripe: StripeGateway)
     kind = next((kind for kind in ("payment_intent", "charge") if isinstance(by.get(kind), str)), None)
     if kind is None:
         raise PermanentError("It was paid outside Stripe: a person has to pay it back.")
-    parameters = {kind: by[kind], "reason": "duplicate", "metadata": {"type": remedy.product}}
+    parameters = {kind: by[kind], "reason": "duplicate", "metadata": tag(remedy.product)}
     key = f"onelane-{remedy.refund_key}-{payment['id']}"
     try:
         refund = stripe.create_refund(parameters, idempotency_key=key)

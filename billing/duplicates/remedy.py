@@ -18,6 +18,7 @@ import structlog
 from billing.backoff import is_failure
 from billing.catalog import Catalog
 from billing.clock import Clock
+from billing.customers.lanes import find_lane_of_customer
 from billing.database import Database
 from billing.duplicates import store as duplicates_store
 from billing.duplicates.policy import decide
@@ -31,7 +32,7 @@ from billing.errors import (
     TransientError,
 )
 from billing.jobs import RemedyDuplicates
-from billing.locks import Lease, Locks
+from billing.locks import Lease, Locks, lock_name
 from billing.models import RemedyState
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
@@ -75,12 +76,14 @@ def remedy_duplicates(
     """
     with database.read() as connection:
         incident = duplicates_store.read_incident(connection, incident_id)
-        lane_id = duplicates_store.find_lane(connection, incident) if incident else None
-        begun = incident is not None and duplicates_store.has_unfinished(connection, incident)
-    if incident is None or _waits(incident, clock) or not (begun or (cancels and incident.resolved_at is None)):
+        if incident is None:
+            return
+        lane_id = find_lane_of_customer(connection, customer_id=incident.customer_id, product=incident.product)
+        begun = duplicates_store.has_unfinished(connection, incident)
+    if _waits(incident, clock) or not (begun or (cancels and incident.resolved_at is None)):
         return
     job = RemedyDuplicates(incident_id)
-    with locks.hold(f"lane:{lane_id}" if lane_id else f"customer:{incident.customer_id}") as lease:  # 1
+    with locks.hold(lock_name(lane_id, incident.customer_id)) as lease:  # 1
         if lease is None:
             queue.send(job, delay_seconds=random.uniform(*LOCK_JITTER_SECONDS))  # noqa: S311 (jitter)
             return

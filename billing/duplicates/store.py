@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from billing.backoff import Backoff
 from billing.database import insert_new
-from billing.models import RemedyState, customers, incidents, lanes, remedies
+from billing.models import RemedyState, incidents, remedies
 from billing.subscriptions.projection_store import DUPLICATE
 
 BACKOFF = Backoff(timedelta(seconds=5), timedelta(hours=1))
@@ -59,12 +59,6 @@ def read_incident(connection: sa.Connection, incident_id: int) -> Incident | Non
     one = sa.select(*columns).where(incidents.c.id == incident_id, incidents.c.kind == DUPLICATE)
     row = connection.execute(one).first()
     return None if row is None else Incident(**row._mapping)
-
-
-def find_lane(connection: sa.Connection, incident: Incident) -> int | None:
-    """The lane whose lock keeps checkouts of this customer away."""
-    owner = sa.select(customers.c.user_id).where(customers.c.customer_id == incident.customer_id).scalar_subquery()
-    return connection.scalar(sa.select(lanes.c.id).where(lanes.c.user_id == owner, lanes.c.product == incident.product))
 
 
 def find_planned(connection: sa.Connection, incident: Incident) -> Remedy | None:

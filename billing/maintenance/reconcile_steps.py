@@ -16,7 +16,7 @@ import structlog
 
 from billing.catalog import Catalog
 from billing.checkout.orphaned_sessions import expire_orphaned_sessions
-from billing.checkout.rules import LOOK_BACK, is_tagged, nonce_of
+from billing.checkout.rules import LOOK_BACK
 from billing.clock import Clock
 from billing.database import Database
 from billing.errors import InvalidEvent, StaleWrite, StripeRefused
@@ -26,6 +26,7 @@ from billing.locks import Locks
 from billing.maintenance import reconcile_store, runs
 from billing.maintenance.runs import Run
 from billing.models import EventStatus, RunPhase
+from billing.product_tag import is_tagged, nonce_of
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.projection import Change, belongs, changed_fields

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 
 import structlog
 
-from billing.checkout import checkout_store, lane_store
+from billing import idempotency
+from billing.checkout import lane_store
 from billing.clock import Clock
 from billing.database import Database
 from billing.duplicates import store as duplicates_store
 from billing.jobs import ProcessEvent, RemedyDuplicates, WorkLane, WorkOperations
+from billing.models import checkouts, operations
 from billing.operations import store as operations_store
 from billing.queue import Queue
 from billing.webhooks import events_store
@@ -44,20 +46,21 @@ def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates:
     with database.read() as connection:
         events = events_store.due(connection, now=now, limit=BATCH)
         lanes = lane_store.lanes_to_wake(connection, now=now, limit=BATCH)
-        operations = operations_store.lanes_to_wake(connection, now=now, limit=BATCH)
+        lanes_of_operations = operations_store.lanes_to_wake(connection, now=now, limit=BATCH)
         remedies = duplicates_store.due(connection, now=now, limit=BATCH, open_ones=cancels_duplicates)
     for row_id in lanes:  # lanes first: a buyer waits
         queue.send(WorkLane(row_id))
-    for row_id in operations:
+    for row_id in lanes_of_operations:
         queue.send(WorkOperations(row_id))
     for row_id in events:
         queue.send(ProcessEvent(row_id))
     for row_id in remedies:
         queue.send(RemedyDuplicates(row_id))
     with database.write() as connection:
-        keys = checkout_store.forget_keys(connection, now=now) + operations_store.forget(connection, now=now)
+        keys = sum(idempotency.forget_keys(connection, table, now=now) for table in (checkouts, operations))
+        operations_store.forget_addresses(connection, now=now)
     report = SweepReport(
-        events=len(events), lanes=len(lanes), keys=keys, remedies=len(remedies), operations=len(operations)
+        events=len(events), lanes=len(lanes), keys=keys, remedies=len(remedies), operations=len(lanes_of_operations)
     )
     log.info("sweep.finished", **asdict(report))
     return report

@@ -30,7 +30,8 @@ class UtcTime(sa.TypeDecorator[datetime]):
 
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
-Json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+# None is SQL's NULL, not JSON's null.
+Json = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 ShortText = sa.String(255)
 
 metadata = sa.MetaData(

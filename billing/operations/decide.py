@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from billing.catalog import Catalog, Plan
+from billing.clock import iso
+from billing.product_tag import tag
 from billing.subscriptions.projection import Subscription, is_live, project
 
 Json = Mapping[str, Any]
@@ -193,7 +195,7 @@ def _phases(row: Subscription, subscription: Json, schedule: Json, plan: Plan, c
     }
     return {
         "end_behavior": "release",
-        "metadata": {"type": catalog.product},
+        "metadata": tag(catalog.product),
         "phases": [first, second],
         "proration_behavior": "none",
     }
@@ -209,7 +211,7 @@ def _is_ending(row: Subscription) -> bool:
 
 def _ends(row: Subscription) -> Json:
     ends = row.cancel_at or row.current_period_end
-    return {"ends_at": ends.isoformat().replace("+00:00", "Z")} if ends else {}
+    return {"ends_at": iso(ends)} if ends else {}
 
 
 def _discount(found: Json) -> Json | None:

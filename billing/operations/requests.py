@@ -3,26 +3,25 @@
 What arrives is a body of checked types and a user. What leaves is a row that a worker answers.
 """
 
-import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
+from billing import idempotency
 from billing.catalog import Catalog
-from billing.checkout import checkout_store, lane_store
 from billing.checkout.requests import redirect_error
 from billing.checkout.rules import fingerprint
 from billing.clock import Clock
 from billing.customers import store as customers_store
+from billing.customers.lanes import next_number, open_lane
 from billing.database import Database
-from billing.errors import IdempotencyMismatch, InvalidRequest, LedgerUnavailable, NoSubscription, NotFound
+from billing.errors import InvalidRequest, NoSubscription, NotFound
+from billing.ids import new_id
 from billing.jobs import WorkOperations
-from billing.models import OperationStatus
+from billing.models import OperationStatus, operations
 from billing.operations import store as operations_store
 from billing.operations.decide import Kind
-from billing.operations.store import KEY_LIFETIME, OperationView
+from billing.operations.store import OperationView
 from billing.queue import Queue
 from billing.wakeups import Wakeups, wait_while
 
@@ -58,26 +57,28 @@ def record_operation(
     """
     _check(kind, request, catalog=catalog, redirect_origins=redirect_origins)
     values: dict[str, Any] = {
-        "id": f"op_{uuid.uuid4().hex}",
+        "id": new_id("op"),
         "user_id": user_id,
         "kind": kind,
         "request": dict(request),
         "body_hash": fingerprint({"kind": kind, **request}),
         "idempotency_key": idempotency_key,
         "arrived_at": clock.now(),
+        "status": OperationStatus.PENDING,
+        "sent": [],
     }
     with database.write() as connection:
         if customers_store.read_customer(connection, user_id) is None:
             raise NoSubscription
-        lane_id = lane_store.open_lane(connection, user_id=user_id, product=catalog.product)
+        lane_id = open_lane(connection, user_id=user_id, product=catalog.product)
         # Numbering locks the lane row: what follows sees every earlier operation of this user.
-        values |= {"lane_id": lane_id, "number": checkout_store.next_number(connection, lane_id)}
-        earlier = _earlier(connection, values)
+        values |= {"lane_id": lane_id, "number": next_number(connection, lane_id)}
+        earlier = idempotency.find_earlier(connection, operations, values)
         # A second press of the same button waits for the first one's answer (SUB-37).
         waiting = operations_store.find_waiting_equal(connection, lane_id, values["body_hash"])
         joined = waiting if idempotency_key is None else None
-        if earlier is None and joined is None and not operations_store.insert(connection, values):
-            raise LedgerUnavailable("This Idempotency-Key is just being used by another request. Try again.")
+        if earlier is None and joined is None:
+            idempotency.insert(connection, operations, values)
     enqueued = queue.send(WorkOperations(lane_id))
     return Recorded(earlier or joined or values["id"], replayed=earlier is not None, enqueued=enqueued)
 
@@ -113,18 +114,3 @@ def _check(kind: Kind, request: Mapping[str, Any], *, catalog: Catalog, redirect
         wrong = ("/return_url", reason)
     if wrong:
         raise InvalidRequest("The request is not valid; see errors.", wrong)
-
-
-def _earlier(connection: sa.Connection, values: Mapping[str, Any]) -> str | None:
-    """The operation that this user's Idempotency-Key made in the last 24 h."""
-    if values["idempotency_key"] is None:
-        return None
-    found = operations_store.find_by_key(connection, values["user_id"], values["idempotency_key"])
-    if found is None:
-        return None
-    if found.arrived_at < values["arrived_at"] - KEY_LIFETIME:
-        operations_store.forget_key(connection, found.id)
-        return None
-    if found.body_hash != values["body_hash"]:
-        raise IdempotencyMismatch
-    return found.id

@@ -39,7 +39,7 @@ def send_planned(operation: Operation, read_at: datetime, ctx: Context) -> None:
     call = operation.call
     assert call is not None, "the caller looked"
     now = ctx.clock.now()
-    answered: dict[str, Any] = {"call": sa.null(), "sent": [*operation.sent, call["name"]]}
+    answered: dict[str, Any] = {"call": None, "sent": [*operation.sent, call["name"]]}
     lifetime = PORTAL_KEY_LIFETIME if call["name"] == Write.PORTAL else KEY_LIFETIME
     if abs(now - datetime.fromisoformat(call["planned_at"])) > lifetime:
         change(operation, ctx, **answered)  # too old to send: look at Stripe again
@@ -51,7 +51,7 @@ def send_planned(operation: Operation, read_at: datetime, ctx: Context) -> None:
     except StripeRefused:
         subscription_id = operation.subscription_id
         if subscription_id and not is_going_on(or_none(ctx.stripe.get_subscription, subscription_id)):
-            change(operation, ctx, call=sa.null())  # it has ended meanwhile: look at Stripe again
+            change(operation, ctx, call=None)  # it has ended meanwhile: look at Stripe again
             return
         raise
     except StripeSavedFailure as failure:

@@ -12,11 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.backoff import Backoff
-from billing.database import insert_new
 from billing.models import OperationStatus, customers, lanes, operations
 from billing.operations.decide import Kind
 
-KEY_LIFETIME = timedelta(hours=24)  # of the client's own Idempotency-Key
 URL_LIFETIME = timedelta(minutes=5)  # of a portal session's address in its row: a buyer follows it at once, or never
 BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(minutes=10))
 
@@ -56,15 +54,6 @@ class OperationView:
     finished_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyUse:
-    """The operation that an Idempotency-Key made."""
-
-    id: str
-    body_hash: str
-    arrived_at: datetime
-
-
 _OPERATION = [operations.c[name] for name in Operation.__slots__]
 _PENDING = operations.c.status == OperationStatus.PENDING
 
@@ -72,29 +61,11 @@ _PENDING = operations.c.status == OperationStatus.PENDING
 # --- the web's half
 
 
-def insert(connection: sa.Connection, values: dict[str, Any]) -> bool:
-    """Insert an operation; False when its user has used this Idempotency-Key already."""
-    return insert_new(connection, operations, {**values, "status": OperationStatus.PENDING, "sent": []})
-
-
-def find_by_key(connection: sa.Connection, user_id: str, key: str) -> KeyUse | None:
-    """What this user's Idempotency-Key was used for."""
-    columns = [operations.c[name] for name in KeyUse.__slots__]
-    used = sa.select(*columns).where(operations.c.user_id == user_id, operations.c.idempotency_key == key)
-    row = connection.execute(used).first()
-    return None if row is None else KeyUse(**row._mapping)
-
-
 def find_waiting_equal(connection: sa.Connection, lane_id: int, body_hash: str) -> str | None:
     """The newest operation of the lane, when it is the same and not answered yet."""
     newest = sa.select(operations.c.id, operations.c.body_hash).where(operations.c.lane_id == lane_id, _PENDING)
     row = connection.execute(newest.order_by(operations.c.number.desc()).limit(1)).first()
     return row.id if row is not None and row.body_hash == body_hash else None
-
-
-def forget_key(connection: sa.Connection, operation_id: str) -> None:
-    """Free one Idempotency-Key."""
-    connection.execute(sa.update(operations).where(operations.c.id == operation_id).values(idempotency_key=None))
 
 
 def read_view(connection: sa.Connection, operation_id: str, *, now: datetime) -> OperationView | None:
@@ -154,7 +125,7 @@ def finish(
 ) -> bool:
     """End an operation; whether it was still as read."""
     ended = {"status": status, "error": error, "url": url, "finished_at": now}
-    return change(connection, operation, **ended, call=sa.null(), failure=sa.null(), last_error=None)
+    return change(connection, operation, **ended, call=None, failure=None, last_error=None)
 
 
 def postpone(connection: sa.Connection, operation: Operation, *, code: str, until: datetime, counted: bool) -> None:
@@ -172,11 +143,7 @@ def lanes_to_wake(connection: sa.Connection, *, now: datetime, limit: int) -> li
     return list(connection.scalars(statement.limit(limit)))
 
 
-def forget(connection: sa.Connection, *, now: datetime) -> int:
-    """Free clients' Idempotency-Keys after 24 h, and drop addresses that nobody may follow any more; how many keys."""
+def forget_addresses(connection: sa.Connection, *, now: datetime) -> None:
+    """Drop addresses that nobody may follow any more."""
     had_url = sa.and_(operations.c.url.is_not(None), operations.c.finished_at <= now - URL_LIFETIME)
     connection.execute(sa.update(operations).where(had_url).values(url=None))
-    old = sa.update(operations).where(
-        operations.c.idempotency_key.is_not(None), operations.c.arrived_at < now - KEY_LIFETIME
-    )
-    return connection.execute(old.values(idempotency_key=None)).rowcount

@@ -10,7 +10,6 @@ get the old answer again (SUB-30).
 
 from datetime import timedelta
 
-import sqlalchemy as sa
 import structlog
 
 from billing.backoff import is_failure
@@ -23,6 +22,7 @@ from billing.errors import (
     TransientError,
 )
 from billing.jobs import WorkOperations
+from billing.locks import lock_name
 from billing.models import OperationStatus
 from billing.operations import store as operations_store
 from billing.operations.decide import Kind, Write
@@ -47,7 +47,7 @@ def work_operations(lane_id: int, ctx: Context) -> None:
     if wait > 0:
         ctx.send_later(job, wait)
         return
-    with ctx.locks.hold(f"lane:{lane_id}") as lease:  # 1
+    with ctx.locks.hold(lock_name(lane_id)) as lease:  # 1
         if lease is None:
             ctx.put_back(job)
             return
@@ -100,7 +100,7 @@ def _fail(operation: Operation, error: StripeRefused | StripeMisconfigured, ctx:
     failure = {"code": error.code, "detail": detail}
     log.warning("operation.stripe_refused", operation_id=operation.id, code=error.code, reason=error.sentence)
     if operation.call is not None and operation.failure is None and operation.kind is Kind.SWITCH:
-        change(operation, ctx, call=sa.null(), failure=failure)
+        change(operation, ctx, call=None, failure=failure)
     else:
         end(operation, OperationStatus.FAILED, dict(operation.failure or failure), ctx)
 

@@ -19,6 +19,7 @@ from billing.checkout.context import Context
 from billing.checkout.verify import Blocker
 from billing.clock import Clock
 from billing.customers.customers import adopt_made
+from billing.customers.lanes import open_lane
 from billing.customers.store import open_customer, read_customer
 from billing.database import Database
 from billing.errors import NotErasable, StripeMissing, StripeRefused
@@ -91,7 +92,7 @@ def erase_user(
         raise _still_billed(user_id, found.live, ctx)
     with database.write() as connection:
         open_customer(connection, user_id=user_id, email=None, now=clock.now())  # where there is none: the tombstone
-        lane_id = erasure_store.open_lane(connection, user_id, catalog.product)
+        lane_id = open_lane(connection, user_id=user_id, product=catalog.product)
     with database.write() as connection:  # 2
         turned_away = erasure_store.mark(connection, user_id, lane_id, reason=reason, now=clock.now())
     wakeups.wake(turned_away)

@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.database import insert_new
 from billing.models import (
     CheckoutStatus,
     OperationStatus,
@@ -80,13 +79,6 @@ def count(connection: sa.Connection, user_id: str, customer_ids: Sequence[str]) 
     }
     row = connection.execute(sa.select(customers.c.parameters).where(customers.c.user_id == user_id)).first()
     return Holdings(emails=int(row is not None and row.parameters.get("email") is not None), **found)
-
-
-def open_lane(connection: sa.Connection, user_id: str, product: str) -> int:
-    """The user's lane, made where there is none: arrivals and `mark` meet in its row."""
-    insert_new(connection, lanes, {"user_id": user_id, "product": product})
-    own = sa.select(lanes.c.id).where(lanes.c.user_id == user_id, lanes.c.product == product)
-    return int(connection.execute(own).scalar_one())
 
 
 def mark(connection: sa.Connection, user_id: str, lane_id: int, *, reason: str, now: datetime) -> list[str]:

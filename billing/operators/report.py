@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from billing.clock import Clock
 from billing.database import Database
+from billing.locks import lane_of, lock_name
 from billing.models import (
     CheckoutStatus,
     EventStatus,
@@ -52,11 +53,11 @@ def summarize(*, database: Database, clock: Clock) -> Row:
 
 def list_lanes(*, database: Database, limit: int, held: Mapping[str, float]) -> list[Row]:
     """Busy lanes, and lanes whose lock is held. `held` maps a lock's name to the seconds that are left."""
-    ids = [int(name.removeprefix("lane:")) for name in held if name.removeprefix("lane:").isdecimal()]
+    ids = [lane_id for name in held if (lane_id := lane_of(name))]
     with database.read() as connection:
         rows = _busy_lanes(connection, also=ids, limit=limit)
     for row in rows:
-        row["lock_seconds"] = held.get(f"lane:{row['lane']}")
+        row["lock_seconds"] = held.get(lock_name(row["lane"]))
     return rows
 
 

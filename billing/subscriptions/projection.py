@@ -10,6 +10,7 @@ from typing import Any
 
 from billing.catalog import Catalog, Plan
 from billing.clock import add_months
+from billing.product_tag import is_tagged
 
 # A subscription in one of these is over. In any other status, also in one that Stripe adds, it counts as live.
 ENDED = frozenset({"canceled", "incomplete_expired"})
@@ -81,10 +82,9 @@ def is_live(status: str) -> bool:
 
 def belongs(subscription: Mapping[str, Any], catalog: Catalog) -> bool:
     """Whether the subscription is of our product: by our tag, or by an item whose price the catalog sells (SUB-2)."""
-    metadata = subscription.get("metadata") or {}
-    if metadata.get("type") == catalog.product:
-        return True
-    return any(catalog.plan_of_price(_price_id(item)) for item in _items(subscription))
+    return is_tagged(subscription, catalog.product) or any(
+        catalog.plan_of_price(_price_id(item)) for item in _items(subscription)
+    )
 
 
 def project(

@@ -4,7 +4,6 @@
 The row that `advance` locks keeps the customer's other writers out until the transaction ends.
 """
 
-import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.database import insert_new, upsert
+from billing.ids import new_id
 from billing.models import attempts, incidents, outbox, projections, subscriptions
 from billing.subscriptions.projection import Subscription
 
@@ -63,7 +63,7 @@ def note_change(
 ) -> None:
     """Write a change to the outbox; it is sent after this transaction's commit."""
     message = {
-        "message_id": f"msg_{uuid.uuid4().hex}",
+        "message_id": new_id("msg"),
         "customer_id": customer_id,
         "kind": kind,
         "payload": payload,

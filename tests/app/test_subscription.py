@@ -2,6 +2,7 @@
 
 import pytest
 
+from billing.customers.lanes import open_lane
 from billing.models import projections, subscriptions
 from billing.operators import erasure_store
 from tests.support.builders import NOON
@@ -118,7 +119,7 @@ def test_somebody_who_was_erased_is_told_so_everywhere(web: Web, world: World) -
     """SUB-55: 410, which no client asks again."""
     assert web.call("PUT", CUSTOMERS + "user_1", bearer=API_KEYS[0], json={"customer_id": "cus_1"}).status_code == 200
     with world.database.write() as connection:
-        lane_id = erasure_store.open_lane(connection, "user_1", world.catalog.product)
+        lane_id = open_lane(connection, user_id="user_1", product=world.catalog.product)
         erasure_store.mark(connection, "user_1", lane_id, reason="a letter", now=NOON)
     addresses = {"success_url": f"{ORIGIN}/ok", "cancel_url": f"{ORIGIN}/no"}
     answers = [

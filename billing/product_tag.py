@@ -1,0 +1,31 @@
+"""How an object at Stripe is known to be ours: the names in `metadata` that onelane writes and reads.
+
+`type` names the product, `nonce` the row that asked for the object. What an object carries is believed for as much as
+that: whose it is, only our own tables say.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+# A name that a buyer's own metadata must not have: ours, and those that later versions may need.
+RESERVED_NAMES = r"(type|nonce)$|onelane_"
+
+
+def tag(product: str, *, nonce: str | None = None) -> dict[str, str]:
+    """The metadata of an object of this product, and of the row that asked for it."""
+    return {"type": product} if nonce is None else {"type": product, "nonce": nonce}
+
+
+def is_tagged(thing: Mapping[str, Any], product: str) -> bool:
+    """Whether an object is this product's, whoever made it (CHK-4)."""
+    return bool(metadata_of(thing).get("type") == product)
+
+
+def nonce_of(thing: Mapping[str, Any]) -> str | None:
+    """The row of ours that asked for an object, if one did."""
+    return metadata_of(thing).get("nonce")
+
+
+def metadata_of(thing: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An object's metadata, of which Stripe says null where there is none."""
+    return thing.get("metadata") or {}
