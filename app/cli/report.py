@@ -48,7 +48,7 @@ def _line(value: Any, now: datetime) -> Any:
     if not isinstance(value, dict):
         return value
     said = {name.removesuffix("_at"): _ago(one, now) if name.endswith("_at") else one for name, one in value.items()}
-    return ", ".join(f"{name.replace('_', ' ')} {one}" for name, one in said.items() if one is not None)
+    return ", ".join(f"{name.replace('_', ' ')} {one}" for name, one in said.items() if one is not None) or "none"
 
 
 def _ago(moment: datetime | None, now: datetime) -> str | None:
