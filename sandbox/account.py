@@ -1,4 +1,4 @@
-"""The account behind the key, and its balance: what a client asks to learn whose key and which mode it has."""
+"""The account behind the key, and its balance: they tell a client its account and its mode."""
 
 from .calls import Call, Route
 from .errors import Json, missing_object

@@ -1,7 +1,7 @@
 """Stripe's API without HTTP: a request comes in, an answer goes out.
 
 A request meets, in this order: a fault, the key and what it may do, the address, the idempotency key, the parameters,
-the handler. One lock guards the state and is never held while somebody waits.
+the handler. One lock guards the state and is never held during a wait.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""One call: what every operation of the sandbox is handed, whoever caused it (an API request, a page, time passing).
+"""One call: what every operation of the sandbox is handed, by an API request, by a page, or by time passing.
 
 `find` and `named` see only the objects of the call's mode, as keys of one mode see nothing of the other.
 """

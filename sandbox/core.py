@@ -38,12 +38,12 @@ class Sandbox(Api):
 
     def _wait_for_completion(self, session_id: str, seconds: float) -> None:
         with self.lock:
-            told = next(
+            completed = next(
                 one
                 for one in self.store.newest_first("event")
                 if one["type"] == "checkout.session.completed" and one["data"]["object"]["id"] == session_id
             )
-        self.deliveries.wait_for_answer(told["id"], seconds)
+        self.deliveries.wait_for_answer(completed["id"], seconds)
 
     def decline(self, session_id: str) -> Json:
         """The buyer's card is refused."""
@@ -65,7 +65,7 @@ class Sandbox(Api):
         return visible(self._at(session_id, paying.settle_late, succeeds=succeeds))
 
     def force_status(self, subscription_id: str, status: str) -> Json:
-        """Puts a subscription into a status, with the events that would have told of it."""
+        """Puts a subscription into a status, with the events of it."""
         if status not in subscription_objects.STATUSES:
             raise ApiError(400, f"status must be one of {', '.join(subscription_objects.STATUSES)}", param="status")
         with self.calling() as call:

@@ -1,7 +1,7 @@
-"""Webhook delivery: signed like Stripe, at least once, from a few threads, again and again until somebody says 2xx.
+"""Webhook delivery: signed like Stripe, at least once, from a few threads, again and again until an answer is 2xx.
 
-What is still to be sent is in the store, so a restart goes on with it. Retries wait in real seconds, not in those
-of the sandbox's clock, and the signature carries the real time, because the receiver compares it with that.
+What is still to be sent is in the store, so a restart goes on with it. Retries wait in real seconds, not in those of
+the sandbox's clock. The signature carries the real time, because the receiver compares it with its own.
 """
 
 import heapq
@@ -17,7 +17,7 @@ from .store import Store
 from .webhook_post import post
 from .webhooks import listening
 
-# Stripe retries for up to three days; here the first ones come quickly, because somebody is watching.
+# Stripe retries for up to three days; here the first ones come quickly, because a developer is watching.
 BACKOFF_SECONDS = (1, 2, 5, 15, 60, 300, 900, 3600, *(7200,) * 36)
 _KIND = "delivery"
 _THREADS = 8
@@ -115,7 +115,7 @@ class Deliveries:
                 self._schedule(one["id"])
 
     def nudge(self) -> None:
-        """Settings changed: whoever waits looks again."""
+        """Settings changed: the waiting threads read them again."""
         with self._changed:
             self._changed.notify_all()
 
@@ -224,7 +224,7 @@ class Deliveries:
             self._changed.notify_all()
 
     def wait_for_answer(self, event_id: str, timeout: float = _TIMEOUT) -> bool:
-        """Whether everybody who is told of the event has answered once, 2xx or not, within the time."""
+        """Whether every endpoint of the event has answered once, 2xx or not, within the time."""
         with self._changed:
             return self._changed.wait_for(lambda: self._answered(event_id), timeout)
 

@@ -1,6 +1,6 @@
 """Idempotency keys, as Stripe keeps them.
 
-Once execution began, the first answer is saved under its key, a 500 included, and the same request gets the same
+Once execution began, the first answer is saved under its key, a 500 included. Then the same request gets the same
 (old) body for 24 hours of the sandbox's clock. Not saved: malformed parameters, 401, 409, 429. Other parameters under a
 used key are refused; a key whose first request still runs answers 409.
 """

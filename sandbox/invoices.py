@@ -36,7 +36,7 @@ def bill(
 ) -> Billed:
     """Makes the invoice and settles it.
 
-    `outcome` is paid, failed (declined), open (nobody tried), processing or requires_action (the buyer's bank asks).
+    `outcome` is paid, failed (declined), open (not tried), processing or requires_action (the buyer's bank asks).
     """
     draft = new_invoice(call, customer, subscription, lines, reason, discount)
     id, total = draft["id"], draft["total"]

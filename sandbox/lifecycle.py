@@ -1,4 +1,4 @@
-"""A subscription's life, whoever causes it: begun, billed, renewed, forced into a status, ended."""
+"""A subscription's life, by any cause: billed, renewed, forced into a status, ended."""
 
 from fractions import Fraction
 from typing import Any
@@ -52,7 +52,7 @@ def charge_period(
 
 
 def end(call: Call, old: Json, *, status: str = "canceled", **details: Any) -> Json:
-    """The subscription's end, whoever wants it, with its event."""
+    """The subscription's end, with its event."""
     one = save(
         call,
         old,

@@ -1,4 +1,4 @@
-"""Webhook endpoints: who is told what. The signing secret is shown once, in the answer that creates the endpoint."""
+"""Webhook endpoints: which events go where. The signing secret is shown once, by the answer that creates one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,8 +67,10 @@ def made(
 
 
 def plant(call: Call, endpoints: Sequence[Endpoint]) -> None:
-    """The endpoints of this start. One of an earlier start whose address is not named any more moves to a new one, with
-    what is still to be delivered, or goes: else paying would wait for whoever has that address now."""
+    """The endpoints of this start. One of an earlier start whose address is not named any more takes a new address.
+
+    It keeps what is still to be delivered. Where no new address is left, it is removed: a payment would wait for it.
+    """
     kept = call.store.all("webhook_endpoint")
     named, known = {each.url for each in endpoints}, {one["url"] for one in kept}
     left = [one["id"] for one in kept if one.get("_planted") and one["url"] not in named]

@@ -153,7 +153,7 @@ def raise_version(connection: sa.Connection, lane: Lane) -> bool:
 
 
 def postpone(connection: sa.Connection, lane_id: int, *, code: str, until: datetime, counted: bool = True) -> None:
-    """Note a transient failure, `counted` or not: nobody works this lane before `until`."""
+    """Note a transient failure, `counted` or not: no worker takes this lane before `until`."""
     connection.execute(
         sa.update(lanes)
         .where(lanes.c.id == lane_id)

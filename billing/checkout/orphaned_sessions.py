@@ -1,7 +1,7 @@
 """Orphaned sessions of one customer: open tagged sessions that no live attempt owns, expired between checkouts.
 
 Stripe sends no event when a session is created, so the maintenance run looks for them. This is step 7s of the protocol
-alone: under the lane's lock, list at Stripe, then read the lane, and expire only what the lane does not own.
+alone. Under the lane's lock it lists at Stripe, then reads the lane, and expires only what the lane does not own.
 """
 
 import structlog

@@ -60,8 +60,8 @@ def verify(
     `recorded` are the ids of our own recent sessions. Lists promise no read-after-write, so these are fetched by id.
     `owned` reads the nonce and the session id of the lane's live attempt, after the lists were read (LAN-5). Read
     before them, it would miss a session that another worker has just opened.
-    `owned_before` is the same as this pass read it first. Where only that session is open, `owned` is not needed: a
-    lane that has moved on closes it by its own steps, and this pass loses its compare-and-set.
+    `owned_before` is the same as this pass read it first. Where only that session is open, `owned` is not needed. If
+    the lane has moved on, its own steps close that session, and this pass loses its compare-and-set.
 
     Raises the gateway's errors; nothing may be created after one.
     """
@@ -99,7 +99,7 @@ def expire(session_id: str, *, stripe: StripeGateway) -> Ended:
     try:
         stripe.expire_session(session_id)
     except StripeMissing:
-        return Ended.EXPIRED  # there is no such session: nobody can pay it
+        return Ended.EXPIRED  # there is no such session, so it cannot be paid
     except StripeRefused as refused:
         status = stripe.get_session(session_id)["status"]
         if status not in (Ended.EXPIRED, Ended.COMPLETE):

@@ -1,7 +1,7 @@
 """The checkout protocol, the worker's half: bring one lane to rest (specs/lanes.md).
 
 The numbers are the protocol's steps; each is a crash point. `work_lane` run again goes on from the lane row, on any
-machine, with or without the lock: the row is the truth, the lock a hint, and Stripe the source. No transaction is open
+machine, with or without the lock. The row is the truth, the lock a hint, and Stripe the source. No transaction is open
 across a call to Stripe or while waiting for the lock.
 """
 

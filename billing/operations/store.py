@@ -129,7 +129,7 @@ def finish(
 
 
 def postpone(connection: sa.Connection, operation: Operation, *, code: str, until: datetime, counted: bool) -> None:
-    """Note a transient failure, `counted` or not: nobody works this lane's operations before `until`."""
+    """Note a transient failure, `counted` or not: no worker takes this lane's operations before `until`."""
     own = sa.update(operations).where(operations.c.id == operation.id, _PENDING)
     connection.execute(
         own.values(failures=operations.c.failures + int(counted), last_error=code, next_attempt_at=until)
