@@ -15,8 +15,8 @@ from app.auth import Identity
 from app.errors import matches
 from app.limits import Limits, read_counted
 from app.schemas import CheckoutBody, ServerCheckoutBody
+from billing.checkout.checkout_store import CheckoutView
 from billing.checkout.requests import CheckoutRequest, await_checkout, record_checkout
-from billing.checkout.view import CheckoutView
 from billing.models import CheckoutStatus
 from billing.services import Services
 from billing.wakeups import POLLING

@@ -4,7 +4,7 @@ A buyer asks. checkout/requests checks the request against catalog and redirects
 (arrival_ledger), and sends a job that carries a row id (jobs, queue). A worker brings the lane to rest: checkout/work
 takes the customer lock (locks) and chooses among checkout/steps; customers makes the one Stripe customer
 (customer_ledger), checkout/verify reads what could bill twice, stripe_gateway alone talks to Stripe. The doorbell
-wakes the web, and checkout/view reads the answer through the lane.
+wakes the web, and checkout/checkout_store reads the answer through the lane.
 Later the buyer cancels, reactivates or switches: operations does the same for these, with a row for each and the same
 lock, oldest first.
 The buyer pays, and Stripe delivers. webhooks/ingest checks the bytes and commits them before the 2xx;

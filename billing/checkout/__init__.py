@@ -4,7 +4,8 @@ requests   records what the buyer asks for (step 0), waits for the answer and re
 work       a worker's pass: the lock, the lane row, and which step is next
 steps      steps 3 to 11 of the protocol, one small function each
 verify     what Stripe has that could bill twice; orphaned sessions are expired on the way
-view       a checkout as its buyer may see it: the URL only through the lane
-checkout_store, lane_store, rules, parameters, context   the rows, the rules, what is sent, the collaborators
-close, orphaned_sessions   a lane closed for good; sessions that no attempt owns, between checkouts
+checkout_store   the rows of checkouts: answered by a worker, read as their buyers may see them
+lane_store       the rows of lanes and attempts
+rules, parameters, context    what is stale, equal or orphaned; what is sent to Stripe; the collaborators
+close, orphaned_sessions      a lane closed for good; sessions that no attempt owns, between checkouts
 """

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from billing import idempotency
 from billing.catalog import Catalog
+from billing.checkout.checkout_store import CheckoutView, read_view
 from billing.checkout.rules import fingerprint
-from billing.checkout.view import CheckoutView, read_view
 from billing.clock import SYSTEM_CLOCK, Clock
 from billing.customers import store as customers_store
 from billing.customers.lanes import find_lane, next_number, open_lane

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.checkout import checkout_store, lane_store, steps, verify, view, work
+from billing.checkout import checkout_store, lane_store, steps, verify, work
 from billing.checkout.context import Context
 from billing.checkout.parameters import session_parameters
 from billing.checkout.rules import LOOK_BACK, Attempt
@@ -223,7 +223,7 @@ MUTANTS = {
     ),
     "stored_url": Mutant(
         "the web answers from a stored URL",
-        {view._shown: lambda _, row, now: CheckoutStatus(row.status)},
+        {checkout_store._shown: lambda _, row, now: CheckoutStatus(row.status)},
         scene=Scene(plans=("standard", "commit", "standard"), pays=False),
     ),
     "version_not_raised": Mutant(

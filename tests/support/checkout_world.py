@@ -10,9 +10,9 @@ from typing import Any
 
 from app.dev.settings import sandbox_seed
 from billing.catalog import Catalog, load_catalog
+from billing.checkout.checkout_store import CheckoutView
 from billing.checkout.context import Context
 from billing.checkout.requests import CheckoutRequest, Recorded, read_checkout, record_checkout
-from billing.checkout.view import CheckoutView
 from billing.checkout.work import work_lane
 from billing.database import Database
 from billing.jobs import Job, WorkOperations

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from billing.checkout.view import CheckoutView
+from billing.checkout.checkout_store import CheckoutView
 from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import StripeMisconfigured
 from billing.models import CheckoutStatus, OperationStatus, customers, events
