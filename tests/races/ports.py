@@ -18,7 +18,8 @@ from billing.errors import StripeUnclear
 from billing.jobs import Job
 from billing.locks import Lease
 from tests.races.schedule import AGAIN, Actor, Schedule
-from tests.support.checkout_world import PatientQueue, TestClock
+from tests.support.builders import MovableClock
+from tests.support.checkout_world import PatientQueue
 
 # What an operation sends: a request in flight for longer than Stripe keeps its key is nobody's to stop.
 CHANGES = ("update_subscription", "create_schedule", "update_schedule", "release_schedule")
@@ -52,7 +53,7 @@ class SteppedDatabase(Database):
             yield
 
 
-class SteppedClock(TestClock):
+class SteppedClock(MovableClock):
     """A clock that is a port, too: whoever falls asleep before looking wakes at another time."""
 
     schedule: Schedule | None = None

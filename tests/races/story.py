@@ -17,8 +17,8 @@ from billing.models import checkouts, customers, events, metadata, operations, s
 from billing.operations.decide import RUNNING
 from billing.subscriptions.projection import is_live
 from billing.webhooks.process import process_event
-from tests.support.builders import SECRET, deliver
-from tests.support.checkout_world import TestClock, World
+from tests.support.builders import SECRET, MovableClock, deliver
+from tests.support.checkout_world import World
 from tests.support.crashing import Fuse, FusedStripe
 from tests.support.receiving import receive
 
@@ -39,7 +39,7 @@ class Story(RuleBasedStateMachine):
         with self.ledger.write() as connection:
             for table in reversed(metadata.sorted_tables):
                 connection.execute(sa.delete(table))
-        clock = TestClock()
+        clock = MovableClock()
         clock.time = datetime(2026, 6, 1, 12, tzinfo=UTC)
         self.world = World(self.ledger, clock=clock)
         self.world.sandbox.seed(MUGS)

@@ -17,8 +17,8 @@ from billing.webhooks.process import process_event
 from tests.races.ports import CHANGES, SteppedClock, SteppedDatabase, SteppedLocks, SteppedQueue, SteppedStripe
 from tests.races.scene import Broken, Scene
 from tests.races.schedule import AGAIN, Schedule
-from tests.support.builders import SECRET, deliver
-from tests.support.checkout_world import TestClock, World
+from tests.support.builders import SECRET, MovableClock, deliver
+from tests.support.checkout_world import World
 from tests.support.receiving import receive
 
 # Every POST that the code under test sends; an expiry is spoiled by `lost_expires`.
@@ -35,7 +35,7 @@ class Surroundings(World):
 
     def __init__(self, database: SteppedDatabase, raw: sqlite3.Connection, schedule: Schedule, scene: Scene) -> None:
         self.scene, self.schedule, self.raw = scene, schedule, raw
-        clock, queue, ports = TestClock(), SteppedQueue(), {}
+        clock, queue, ports = MovableClock(), SteppedQueue(), {}
         if scene.ports:
             clock = ports["clock"] = SteppedClock()
             ports["queue"] = queue

@@ -4,22 +4,15 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
-from billing.catalog import Catalog, parse_catalog
+from billing.catalog import load_catalog
 from billing.webhooks.signature import sign
 
 SECRET = "whsec_test_secret"
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-CATALOG: Catalog = parse_catalog(
-    {
-        "product": {"key": "kiloclaw", "name": "KiloClaw"},
-        "plans": {
-            "standard": {"name": "Standard", "price": "price_standard", "interval": "month"},
-            "commit": {"name": "Commit", "price": "price_commit", "interval": "month", "interval_count": 6},
-        },
-    }
-)
+CATALOG = load_catalog(Path(__file__).parents[2] / "catalog.toml")
 _numbers = count(1)
 
 
@@ -42,7 +35,7 @@ def build_subscription(id: str = "sub_1", *, customer: str = "cus_1", **instead:
     """A subscription to the standard plan, active, with our tag; `price` and `items` change what it is to."""
     item: dict[str, Any] = {
         "id": f"si_{id}",
-        "price": {"id": instead.pop("price", "price_standard")},
+        "price": {"id": instead.pop("price", "price_kiloclaw_standard")},
         "quantity": 1,
         "current_period_start": stamp(NOON),
         "current_period_end": stamp(NOON + timedelta(days=30)),

@@ -4,12 +4,11 @@ Time stands still until a test moves it; ledger, sandbox and workers share it.
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 from app.dev.settings import sandbox_seed
-from billing.catalog import Catalog, load_catalog
+from billing.catalog import Catalog
 from billing.checkout.checkout_store import CheckoutView
 from billing.checkout.context import Context
 from billing.checkout.requests import CheckoutRequest, Recorded, read_checkout, record_checkout
@@ -22,27 +21,15 @@ from billing.queue import InlineQueue
 from billing.stripe_gateway import StripeGateway
 from billing.wakeups import LocalWakeups
 from sandbox.core import Sandbox
+from tests.support.builders import CATALOG, MovableClock
 from tests.support.in_process import gateway
 
 ORIGIN = "https://app.example"
-CATALOG = load_catalog(Path(__file__).parents[2] / "catalog.toml")
 
 
-class TestClock:
-    """A clock that a test moves."""
-
-    __test__ = False
-
-    def __init__(self) -> None:
-        self.time = datetime.now(UTC).replace(microsecond=0)
-
-    def now(self) -> datetime:
-        """The time of this world."""
-        return self.time
-
-    def advance(self, **delta: float) -> None:
-        """Let time pass."""
-        self.time += timedelta(**delta)
+def clock_at_present() -> MovableClock:
+    """A clock that stands still at the time that it is: a web beside this world goes by the real one."""
+    return MovableClock(datetime.now(UTC).replace(microsecond=0))
 
 
 class PatientQueue(InlineQueue):
@@ -63,7 +50,7 @@ class World:
     """Everything a checkout needs."""
 
     database: Database
-    clock: TestClock = field(default_factory=TestClock)
+    clock: MovableClock = field(default_factory=clock_at_present)
     catalog: Catalog = CATALOG
     queue: PatientQueue = field(default_factory=PatientQueue)
     wakeups: LocalWakeups = field(default_factory=LocalWakeups)

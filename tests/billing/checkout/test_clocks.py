@@ -7,7 +7,8 @@ import pytest
 from billing.checkout.lane_store import lanes_to_wake
 from billing.database import Database
 from billing.models import CheckoutStatus
-from tests.support.checkout_world import TestClock, World
+from tests.support.builders import MovableClock
+from tests.support.checkout_world import World
 from tests.support.in_process import gateway
 
 SESSIONS = "^/v1/checkout/sessions$"
@@ -16,7 +17,7 @@ SESSIONS = "^/v1/checkout/sessions$"
 class Skewed:
     """A machine's clock that is wrong by so much."""
 
-    def __init__(self, right: TestClock, hours: float) -> None:
+    def __init__(self, right: MovableClock, hours: float) -> None:
         self._right, self._by = right, timedelta(hours=hours)
 
     def now(self) -> datetime:

@@ -11,7 +11,8 @@ from billing.database import Database
 from billing.errors import ConfigurationError
 from billing.models import CheckoutStatus
 from billing.settings import load_settings
-from tests.support.checkout_world import CATALOG, World
+from tests.support.builders import CATALOG
+from tests.support.checkout_world import World
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_oldest_stays_and_newer_tagged_ones_go(subscriptions: Any, cancel: Any, 
         ([at(0, "sub_a"), at(1, "sub_b", **ELSEWHERE), at(2, "sub_c")], ("sub_c",), True),
         ([at(0, "sub_a", **ELSEWHERE), at(1, "sub_b", **ELSEWHERE)], (), True),
         ([at(0, "sub_a", **OTHER), at(1, "sub_b")], (), False),  # another product's blocks nothing, and keeps nothing
-        ([at(0, "sub_a"), at(1, "sub_b", metadata={"type": "another"}, price="price_commit")], (), True),
+        ([at(0, "sub_a"), at(1, "sub_b", metadata={"type": "another"}, price="price_kiloclaw_commit")], (), True),
     ],
 )
 def test_what_was_made_elsewhere_is_never_canceled(subscriptions: Any, cancel: Any, needs_a_person: bool) -> None:

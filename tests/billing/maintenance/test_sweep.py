@@ -40,7 +40,7 @@ def put_lane(database):
             lane = {"id": number, "user_id": f"user_{number}", "product": "kiloclaw", "state": state}
             connection.execute(sa.insert(lanes).values(lane | {"next_attempt_at": due}))
             if checkout:
-                asked = {"plan": "standard", "price_id": "price_standard", "request": {}, "fingerprint": "f"}
+                asked = {"plan": "standard", "price_id": "price_kiloclaw_standard", "request": {}, "fingerprint": "f"}
                 whose = {"id": f"chk_{number}", "lane_id": number, "user_id": f"user_{number}", "number": 1}
                 rest = {"status": checkout, "idempotency_key": key, "body_hash": "h", "arrived_at": arrived_at}
                 connection.execute(sa.insert(checkouts).values(asked | whose | rest))

@@ -17,7 +17,6 @@ from billing.subscriptions.projection import project
 from billing.subscriptions.queries import read_subscription
 from billing.subscriptions.sync import compare_customer, sync_customer
 from tests.support.builders import CATALOG, NOON, build_subscription, stamp
-from tests.support.checkout_world import CATALOG as SHIPPED
 from tests.support.reconcile_world import Shop as Delivered
 
 
@@ -83,7 +82,7 @@ def test_catalog_decides_about_arrears(status, rules, access):
 
 
 def test_catalog_is_checked_and_shipped_with_the_defaults():
-    assert SHIPPED.access == AccessRules() == CATALOG.access
+    assert CATALOG.access == AccessRules()
     raw = {"product": {"key": "p"}, "plans": {"a": {"name": "A", "price": "price_a", "interval": "month"}}}
     for wrong in ({"unpaid": "maybe"}, {"past_due_grace_days": -1}, {"grace": 3}):
         with pytest.raises(ConfigurationError, match="access"):
@@ -317,14 +316,11 @@ def test_months_are_the_calendars(start, months, end):
 )
 def test_commitment_ends_whole_terms_after_the_anchor(anchor, period_start, end):
     """SUB-67: extended on renewal."""
-    committed = SHIPPED.model_copy(
-        update={"plans": {"commit": SHIPPED.plans["commit"].model_copy(update={"price": "price_commit"})}}
-    )
     moment = {name: stamp(datetime(*day, 9, tzinfo=UTC)) for name, day in (("a", anchor), ("p", period_start))}
     built = build_subscription(
-        price="price_commit", item={"current_period_start": moment["p"]}, billing_cycle_anchor=moment["a"]
+        price="price_kiloclaw_commit", item={"current_period_start": moment["p"]}, billing_cycle_anchor=moment["a"]
     )
-    row = project(built, customer_id="cus_1", catalog=committed, schedule=None, before=None, now=NOON)
+    row = project(built, customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOON)
     assert row.commitment_ends_at == datetime(*end, 9, tzinfo=UTC)
 
 

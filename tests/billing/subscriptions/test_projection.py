@@ -41,12 +41,12 @@ def test_only_two_statuses_are_not_live(status, live):
         ({}, True),
         ({"price": "price_elsewhere"}, True),
         ({"metadata": {}}, True),
-        ({"metadata": None, "price": "price_commit"}, True),
-        ({"metadata": {"type": "other"}, "price": "price_standard"}, True),
+        ({"metadata": None, "price": "price_kiloclaw_commit"}, True),
+        ({"metadata": {"type": "other"}, "price": "price_kiloclaw_standard"}, True),
         ({"metadata": {"type": "other"}, "price": "price_elsewhere"}, False),
         ({"metadata": {"type": "KILOCLAW"}, "price": "price_elsewhere"}, False),
         ({"metadata": {}, "items": None}, False),
-        ({"metadata": {}, "items": {"data": [None, {}, {"price": "price_standard"}]}}, True),
+        ({"metadata": {}, "items": {"data": [None, {}, {"price": "price_kiloclaw_standard"}]}}, True),
         ({"metadata": {}, "item": {"price": None}}, False),
     ],
     ids=str,
@@ -60,9 +60,14 @@ def test_tag_or_price_makes_a_subscription_ours(subscription, ours):
 def test_the_item_that_the_catalog_sells_gives_plan_and_period():
     """SUB-3: an add-on before it does not."""
     addon = {"price": {"id": "price_addon"}, "quantity": 9, "current_period_end": 1}
-    sold = {"price": {"id": "price_commit"}, "quantity": 2, "current_period_end": stamp(LATER)}
+    sold = {"price": {"id": "price_kiloclaw_commit"}, "quantity": 2, "current_period_end": stamp(LATER)}
     row = row_of(build_subscription(items={"data": [addon, sold]}))
-    assert (row.plan, row.price_id, row.quantity, row.current_period_end) == ("commit", "price_commit", 2, LATER)
+    assert (row.plan, row.price_id, row.quantity, row.current_period_end) == (
+        "commit",
+        "price_kiloclaw_commit",
+        2,
+        LATER,
+    )
 
 
 def test_subscription_without_anything_is_still_a_row():
@@ -83,10 +88,10 @@ def phase(price, start):
         ({"status": "not_started"}, "commit"),
         ({"status": "released"}, None),
         ({"status": "canceled"}, None),
-        ({"phases": [phase("price_standard", NOON)]}, None),
-        ({"phases": [phase("price_standard", NOON), phase("price_standard", LATER)]}, None),
-        ({"phases": [phase("price_commit", NOON), phase("price_standard", LATER)]}, None),
-        ({"phases": [phase("price_standard", NOON), phase({"id": "price_commit"}, LATER)]}, "commit"),
+        ({"phases": [phase("price_kiloclaw_standard", NOON)]}, None),
+        ({"phases": [phase("price_kiloclaw_standard", NOON), phase("price_kiloclaw_standard", LATER)]}, None),
+        ({"phases": [phase("price_kiloclaw_commit", NOON), phase("price_kiloclaw_standard", LATER)]}, None),
+        ({"phases": [phase("price_kiloclaw_standard", NOON), phase({"id": "price_kiloclaw_commit"}, LATER)]}, "commit"),
         ({"phases": None}, None),
     ],
     ids=str,
@@ -96,7 +101,7 @@ def test_schedule_tells_the_plan_that_comes_next(schedule, plan):
     whole = {
         "status": "active",
         "current_phase": {"start_date": stamp(NOON), "end_date": stamp(LATER)},
-        "phases": [phase("price_standard", NOON), phase("price_commit", LATER)],
+        "phases": [phase("price_kiloclaw_standard", NOON), phase("price_kiloclaw_commit", LATER)],
     }
     assert row_of(build_subscription(schedule="sub_sched_1"), schedule=whole | schedule).scheduled_plan == plan
 

@@ -93,15 +93,15 @@ def test_row_tells_plan_periods_and_what_comes_next(stripe, record, work, databa
             "status": "active",
             "current_phase": {"start_date": stamp(NOON), "end_date": stamp(NOON + timedelta(days=30))},
             "phases": [
-                {"start_date": stamp(NOON), "items": [{"price": "price_standard"}]},
-                {"start_date": stamp(NOON + timedelta(days=30)), "items": [{"price": "price_commit"}]},
+                {"start_date": stamp(NOON), "items": [{"price": "price_kiloclaw_standard"}]},
+                {"start_date": stamp(NOON + timedelta(days=30)), "items": [{"price": "price_kiloclaw_commit"}]},
             ],
         },
     )
     work(record(build_event("subscription_schedule.updated", {"id": "sub_sched_1", "customer": "cus_1"})))
     with database.read() as connection:
         [row] = projection_store.read_subscriptions(connection, "cus_1")
-    assert (row.product, row.plan, row.price_id, row.quantity) == ("kiloclaw", "standard", "price_standard", 1)
+    assert (row.product, row.plan, row.price_id, row.quantity) == ("kiloclaw", "standard", "price_kiloclaw_standard", 1)
     assert (row.current_period_start, row.current_period_end) == (NOON, NOON + timedelta(days=30))
     assert (row.schedule_id, row.scheduled_plan, row.cancel_at_period_end) == ("sub_sched_1", "commit", True)
 

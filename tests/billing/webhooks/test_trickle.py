@@ -17,8 +17,8 @@ from billing.database import Database
 from billing.jobs import Job
 from billing.models import events, subscriptions
 from billing.webhooks.process import process_event
-from tests.support.builders import SECRET, deliver
-from tests.support.checkout_world import TestClock, World
+from tests.support.builders import SECRET, MovableClock, deliver
+from tests.support.checkout_world import World
 from tests.support.receiving import receive
 
 LATENCY = 0.1
@@ -40,7 +40,7 @@ OBSERVED = [
 ]
 
 
-class Running(TestClock):
+class Running(MovableClock):
     """The time that it is."""
 
     def now(self) -> datetime:
