@@ -1,7 +1,6 @@
 """The main job, as a buyer sees it: plan, pay, access granted; leave, try again."""
 
 import re
-import time
 from typing import Any
 
 import pytest
@@ -27,12 +26,10 @@ def test_buyer_chooses_pays_and_has_access(page: Page, shop: str) -> None:
     _access(page).to_have_attribute("data-access", "denied")
 
     _choose(page, "standard")
-    started = time.monotonic()
     page.click("[data-action=pay]")
     page.wait_for_url(re.compile(r"/shop\?paid=1"), timeout=SOON)
     _access(page).to_have_attribute("data-access", "granted", timeout=SOON)
 
-    assert time.monotonic() - started < 10
     expect(page.locator("[data-plan=standard]")).to_have_text(re.compile("Your plan"))
     page.reload()
     _access(page).to_have_attribute("data-access", "granted", timeout=SOON)

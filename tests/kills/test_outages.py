@@ -147,7 +147,5 @@ def test_spoiled_creation_makes_one_session(world: World, name: str) -> None:
 
 def test_nothing_that_was_killed_left_a_trace(world: World, tmp_path: Path) -> None:
     """A last buyer is served as if nothing had been."""
-    begun = time.monotonic()
     answer = world.buy("last")
-    assert time.monotonic() - begun < 10
     world.at_rest("last", answer["url"], creates=1)

@@ -7,7 +7,6 @@ and every user's subscription is what the sandbox says.
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,6 @@ def test_projection_equals_stripe_after_doubled_shuffled_dropped_events_and_a_ki
         if number == 10:
             _kill_worker(dev)
 
-    changed_at = time.monotonic()
     wait_until(
         lambda: (
             _as_read(clients) == _as_stripe_has_it(_subscriptions(stripe), bought, stripe) and _at_rest(dev, stripe)
@@ -64,7 +62,6 @@ def test_projection_equals_stripe_after_doubled_shuffled_dropped_events_and_a_ki
         ),
         seconds=END_SECONDS,
     )
-    assert time.monotonic() - changed_at < END_SECONDS
     assert {status for _, status in _as_read(clients).values()} == {"active", "past_due", "canceled"}
     recorded = _events(dev)
     assert {event["id"] for event in _all(stripe, "/v1/events")} == {event["event_id"] for event in recorded}
