@@ -70,8 +70,8 @@ def answer(connection: sa.Connection, lane: Lane, newest: Checkout, *, url: str,
     if not lane_store.raise_version(connection, lane):
         return []
     connection.execute(_SHOW, {"own": lane.nonce, "page": url})
-    whose = {"of_lane": lane.id, "own": lane.nonce, "up_to": newest.number, "equal_to": newest.fingerprint}
-    return list(connection.scalars(_ANSWER, {**whose, "at": now}))
+    parameters = {"of_lane": lane.id, "own": lane.nonce, "up_to": newest.number, "equal_to": newest.fingerprint}
+    return list(connection.scalars(_ANSWER, {**parameters, "at": now}))
 
 
 def turn_down(
