@@ -1,15 +1,16 @@
-"""billing decides: what is true without Flask and Celery. Its packages, in the order in which data passes them.
+"""billing decides: everything that is true without Flask and Celery. In the order in which data passes its packages:
 
-A buyer asks. checkout/requests checks the request, numbers it in its lane (customers/lanes), commits, and sends a job
-with the lane's id (jobs, queue). A worker brings the lane to rest: checkout/work takes the lane's lock (locks) and
-chooses among checkout/steps. customers makes the one Stripe customer, and checkout/verify reads what could bill twice.
-Only stripe_gateway talks to Stripe. wakeups wakes the web, and checkout/checkout_store reads the answer.
-Later the buyer cancels, reactivates or switches. operations does the same for these, with the same lock, oldest first.
-The buyer pays, and Stripe delivers. webhooks/ingest checks the bytes and commits them before the 2xx. webhooks/process
-claims a customer's events. subscriptions/sync fetches what is true now, projects it, notes what changed and closes the
-events, in one commit. subscriptions/queries shows it, and subscriptions/access decides.
-notifications sends changes to the application, and duplicates ends a second subscription.
-maintenance finds what was lost on the way, replays events and prunes. operators has what a person runs.
-backoff, lease, idempotency and product_tag are one rule each. The ground: settings, models, database, migrations,
-clock, errors, logs, ids. services wires it all.
+checkout        a buyer's request becomes a row; a worker brings the lane to rest; the web reads the answer from the row
+operations      the same for a buyer's cancellation, reactivation, plan switch or visit to Stripe's portal
+webhooks        a delivery is verified and committed before the 2xx; a worker works the customer's events
+subscriptions   fetch a customer from Stripe, write the projection and its changes in one commit; decide access
+duplicates      more than one live subscription of a customer: the incident, the policy, the remedy
+notifications   send each change to the application, in order
+customers       the one Stripe customer of each user, and the user's lane
+maintenance     find what was lost: the sweep, reconciling, replays, pruning
+operators       what an operator runs: doctor, report, lookup, tail, erase
+
+Below them: stripe_gateway alone calls Stripe; queue, wakeups, locks and redis_client need Redis. One rule each:
+backoff, lease, idempotency, product_tag. The ground: settings, catalog, models, migrations, database, clock, ids,
+errors, logs, jobs, process. services builds all of it, once per process.
 """

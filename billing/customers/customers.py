@@ -1,8 +1,8 @@
 """One Stripe customer per user, however many first checkouts come at once (CHK-8).
 
-The row with its own idempotency key is committed before POST /v1/customers, so everybody who creates sends
-the same key and parameters. An existing customer comes in by `claim_customer` (the import and PUT), and one
-that Stripe has deleted goes by `release_deleted` (CHK-17).
+The row with its own idempotency key is committed before POST /v1/customers, so every worker sends the same key and
+parameters. `claim_customer` notes an existing customer (import, PUT). `release_deleted` removes one that Stripe has
+deleted (CHK-17).
 """
 
 import re
@@ -31,18 +31,18 @@ from billing.subscriptions.sync import sync_customer
 log = structlog.get_logger(__name__)
 
 CUSTOMER_ID = re.compile(r"cus_[A-Za-z0-9_]{1,250}")
-# Stripe keeps keys for at least 24 h; an older one might create a second customer. 4 h for clocks: who sent
-# the key first may have been 2 h ahead, and who looks at it 2 h behind.
+# Stripe keeps keys for at least 24 h; an older one may create a second customer. 4 h less for clocks: that of the first
+# sender may have been 2 h ahead, and ours 2 h behind.
 KEY_LIFETIME = timedelta(hours=20)
 CLOCK_MARGIN = timedelta(hours=3)
-# One call at its 10 s timeout, and 5 s for a list that lags: what was not found by then was never made.
+# 15 s: one call at its 10 s timeout, and 5 s for a list that lags. What is not found by then was never created.
 LOOK_AGAIN = timedelta(seconds=15)
 
 
 def ensure_customer(user_id: str, *, database: Database, stripe: StripeGateway, clock: Clock) -> str:
     """The user's Stripe customer, created when there is none. Raises StripeUnclear and the gateway's errors."""
     with database.write() as connection:
-        customers_store.requested(connection, user_id, now=clock.now())  # the write-ahead
+        customers_store.note_request(connection, user_id, now=clock.now())  # the write-ahead
         row = customers_store.read_customer(connection, user_id)
     assert row is not None, "a lane's user has a row"  # the foreign key says so
     if row.customer_id is not None:
@@ -52,7 +52,7 @@ def ensure_customer(user_id: str, *, database: Database, stripe: StripeGateway, 
     else:
         made = _create(row, database=database, stripe=stripe, clock=clock)
     with database.write() as connection:
-        customers_store.give(connection, row, made)
+        customers_store.set_customer(connection, row, made)
         settled = customers_store.read_customer(connection, user_id)
     if settled is None or settled.customer_id is None:
         raise StripeUnclear("Another worker is just creating this customer. Try again.")
@@ -60,7 +60,7 @@ def ensure_customer(user_id: str, *, database: Database, stripe: StripeGateway, 
 
 
 def claim_customer(user_id: str, customer_id: str, *, database: Database, clock: Clock) -> None:
-    """Note that an existing Stripe customer is this user's. Raises InvalidRequest, CustomerTaken, UserErased."""
+    """Note an existing Stripe customer as this user's. Raises InvalidRequest, CustomerTaken and UserErased."""
     if not CUSTOMER_ID.fullmatch(customer_id):
         raise InvalidRequest("The customer id is not valid.", ("/customer_id", "must look like cus_..."))
     with database.write() as connection:
@@ -71,7 +71,7 @@ def claim_customer(user_id: str, customer_id: str, *, database: Database, clock:
         if customers_store.claim(connection, user_id=user_id, customer_id=customer_id):
             return
         if customers_store.find_user(connection, customer_id) == user_id:
-            return  # said before: saying it again changes nothing
+            return  # noted before
     raise CustomerTaken(
         "This user already has a Stripe customer (or one is being created), or this customer is another user's."
     )
@@ -80,11 +80,11 @@ def claim_customer(user_id: str, customer_id: str, *, database: Database, clock:
 def release_deleted(
     user_id: str, customer_id: str, *, database: Database, stripe: StripeGateway, clock: Clock, catalog: Catalog
 ) -> bool:
-    """Part a user from a customer that Stripe says it deleted; whether it is not theirs any more (CHK-17).
+    """Release a customer that Stripe has deleted from its user; whether it is not theirs any more (CHK-17).
 
-    Nothing is hidden by that: deletion is for good and cancels every subscription, of which the application hears
-    by the last sync here, while the ledger still knows whose they were. One that Stripe never had is an
-    import's mistake, behind which a live subscription may stand: that is for a person.
+    Deletion is final and cancels every subscription. The last sync here sends these changes to the application while
+    the ledger still knows the user. A customer that Stripe never had is an import's mistake, behind which a live
+    subscription may exist: that is left to a person. Raises the gateway's errors.
     """
     try:
         deleted = stripe.get_customer(customer_id).get("deleted") is True
@@ -101,12 +101,12 @@ def release_deleted(
 
 
 def adopt_made(row: CustomerRow, *, database: Database, stripe: StripeGateway, clock: Clock) -> None:
-    """Note the customer that an interrupted creation made, if it made one; none is created."""
+    """Note the customer that an interrupted creation made, if any; none is created."""
     if row.customer_id is None and row.requested_at is not None:
         found = _look_for(row, stripe=stripe, clock=clock)
         if found is not None:
             with database.write() as connection:
-                customers_store.give(connection, row, found)
+                customers_store.set_customer(connection, row, found)
 
 
 def _create(row: CustomerRow, *, database: Database, stripe: StripeGateway, clock: Clock) -> str:
@@ -114,9 +114,9 @@ def _create(row: CustomerRow, *, database: Database, stripe: StripeGateway, cloc
         return stripe.create_customer(row.parameters, idempotency_key=row.idempotency_key)
     except StripeSavedFailure as failure:
         found = _look_for(row, stripe=stripe, clock=clock)
-        # abs: written by a clock that is ahead, it would else be waited for until that time comes.
+        # abs: a time that a clock ahead of ours wrote must not be waited for.
         waited = row.requested_at is not None and abs(clock.now() - row.requested_at) >= LOOK_AGAIN
-        if found is None and failure.replayed and waited:  # settled: this key will never make one
+        if found is None and failure.replayed and waited:  # final: this key never creates one
             return _start_anew(row, database=database)
         if found is None:
             raise
@@ -124,7 +124,7 @@ def _create(row: CustomerRow, *, database: Database, stripe: StripeGateway, cloc
     except StripeRefused as refused:
         if refused.param != "email" or "email" not in row.parameters:
             raise
-        # A customer does without; kept, an address that Stripe does not take would refuse this user for ever.
+        # A customer needs no email; with an address that Stripe refuses, this user would be refused for ever.
         return _start_anew(row, database=database, leave_out="email")
 
 

@@ -1,6 +1,6 @@
 """A user's lane of a product: found, made, and the requests in it numbered.
 
-Numbering is an UPDATE of the lane row: whoever arrives waits for who arrives at the same moment, and sees them.
+Numbering updates the lane's row, so requests that arrive at the same moment wait for each other and see each other.
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""The ledger of customers: one Stripe customer per user, written ahead with its own key."""
+"""SQL of customers: one Stripe customer per user, written with its own key before it is created."""
 
 import uuid
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from billing.models import customers
 
 @dataclass(frozen=True, slots=True)
 class CustomerRow:
-    """A user and the Stripe customer that is, or is about to be, theirs."""
+    """A user and their Stripe customer, or the request that will create it."""
 
     user_id: str
     customer_id: str | None
@@ -25,7 +25,7 @@ class CustomerRow:
 
 
 def open_customer(connection: sa.Connection, *, user_id: str, email: str | None, now: datetime) -> None:
-    """Make the user's row, with the key and the parameters that its Stripe customer will be created with."""
+    """Insert the user's row if there is none, with the key and parameters for creating its Stripe customer."""
     key = str(uuid.uuid4())
     parameters: dict[str, Any] = {"metadata": {"user_id": user_id, "nonce": key}}
     if email:
@@ -35,14 +35,14 @@ def open_customer(connection: sa.Connection, *, user_id: str, email: str | None,
 
 
 def read_customer(connection: sa.Connection, user_id: str) -> CustomerRow | None:
-    """The user's row."""
+    """The user's row; None where there is none."""
     columns = [customers.c[name] for name in CustomerRow.__slots__]
     row = connection.execute(sa.select(*columns).where(customers.c.user_id == user_id)).first()
     return None if row is None else CustomerRow(**row._mapping)
 
 
 def find_user(connection: sa.Connection, customer_id: str) -> str | None:
-    """Whose Stripe customer this is, by our own table only, never by metadata."""
+    """The user of a Stripe customer, by our own table, never by metadata; None for an unknown one."""
     return connection.scalar(sa.select(customers.c.user_id).where(customers.c.customer_id == customer_id))
 
 
@@ -52,38 +52,38 @@ def is_erased(connection: sa.Connection, customer_id: str) -> bool:
     return bool(connection.scalar(sa.select(gone)))
 
 
-def requested(connection: sa.Connection, user_id: str, *, now: datetime) -> None:
-    """Note, before the first POST, that one may have gone out; not where the user has a customer by now."""
+def note_request(connection: sa.Connection, user_id: str, *, now: datetime) -> None:
+    """Note, before the first POST, that one may be sent; not where the user has a customer already."""
     first = sa.update(customers).where(
         customers.c.user_id == user_id, customers.c.requested_at.is_(None), customers.c.customer_id.is_(None)
     )
     connection.execute(first.values(requested_at=now))
 
 
-def give(connection: sa.Connection, row: CustomerRow, customer_id: str) -> bool:
-    """Compare-and-set the created customer onto its user; False when the row moved on meanwhile."""
-    mine = sa.update(customers).where(
+def set_customer(connection: sa.Connection, row: CustomerRow, customer_id: str) -> bool:
+    """Set the created customer on its user by compare-and-set; False when the row has changed."""
+    same = sa.update(customers).where(
         customers.c.user_id == row.user_id,
         customers.c.customer_id.is_(None),
         customers.c.idempotency_key == row.idempotency_key,
     )
-    return connection.execute(mine.values(customer_id=customer_id)).rowcount == 1
+    return connection.execute(same.values(customer_id=customer_id)).rowcount == 1
 
 
 def renew_key(connection: sa.Connection, row: CustomerRow, *, leave_out: str = "") -> None:
-    """Replace a key that can create nothing any more; nobody has requested with the new one."""
-    mine = sa.update(customers).where(
+    """Replace a key that can create nothing any more; no request was sent with the new one."""
+    same = sa.update(customers).where(
         customers.c.user_id == row.user_id,
         customers.c.customer_id.is_(None),
         customers.c.idempotency_key == row.idempotency_key,
     )
-    connection.execute(mine.values(_new_key(row, leave_out=leave_out)))
+    connection.execute(same.values(_new_key(row, leave_out=leave_out)))
 
 
 def release(connection: sa.Connection, user_id: str, customer_id: str) -> bool:
-    """Take a customer from its user, with a new key for the next one; False when it is not theirs any more.
+    """Remove a customer from its user, with a new key for the next one; False when it is not theirs any more.
 
-    An erased user keeps it: by this row a late event is known to be about somebody erased.
+    An erased user keeps it: by this row a late event is known to be about an erased user.
     """
     row = read_customer(connection, user_id)
     if row is None:

@@ -1,8 +1,7 @@
-"""Refunds: what a canceled duplicate was paid goes back, each payment of its latest invoice once (SUB-19).
+"""Refunds: each payment of a canceled duplicate's latest invoice is paid back, once and in full (SUB-19).
 
-A refund asks for the whole of what is left of a payment and carries a key that the ledger keeps. So it can be sent
-again by anybody at any time, also with a new key once Stripe keeps a failure under the old one: there is never more
-to pay back than was paid, and a second refund is refused as one.
+A refund asks for all that is left of a payment, under a key that the ledger keeps. So any worker can send it again,
+also with a new key when Stripe saved a failure under the old one. Stripe refuses a second refund of the same payment.
 """
 
 import uuid
@@ -27,9 +26,9 @@ REMEDIES = Counter("onelane_remedies_total", "What was done about duplicate subs
 
 
 def refund_all(incident: Incident, *, database: Database, stripe: StripeGateway, clock: Clock) -> str | None:
-    """Refund everything that was canceled; why one is refused, if one is. That keeps no other from being refunded.
+    """Refund every subscription that was canceled; the reason of a refusal, if there is one. The others are refunded.
 
-    Raises TransientError when it is worth trying again soon.
+    Raises TransientError when it should be tried again soon.
     """
     with database.read() as connection:
         owed = duplicates_store.find_owed(connection, incident)
@@ -37,7 +36,7 @@ def refund_all(incident: Incident, *, database: Database, stripe: StripeGateway,
     for remedy in owed:
         try:
             state = _refund(remedy, stripe)
-        except StripeSavedFailure:  # this key is spent, and a second refund of the whole is refused as one
+        except StripeSavedFailure:  # the key is used up; a second full refund would be refused
             with database.write() as connection:
                 duplicates_store.renew_key(connection, remedy, new_key=str(uuid.uuid4()))
             raise
@@ -60,21 +59,21 @@ def refund_all(incident: Incident, *, database: Database, stripe: StripeGateway,
 
 
 def _refund(remedy: Remedy, stripe: StripeGateway) -> RemedyState:
-    """The subscription's latest invoice, what paid it, and the whole of that back (SUB-19)."""
+    """Refund all payments of the subscription's latest invoice."""
     subscription = or_none(stripe.get_subscription, remedy.subscription_id) or {}
     invoice = subscription.get("latest_invoice")
     invoice_id = invoice.get("id") if isinstance(invoice, Mapping) else invoice
     payments = stripe.list_invoice_payments(invoice_id) if invoice_id else []
     for payment in payments:
-        _refuse_to_hurry(payment, stripe)
-    paid = [one for one in payments if one.get("status") == "paid" and one.get("amount_paid")]
+        _require_arrived(payment, stripe)
+    paid = [payment for payment in payments if payment.get("status") == "paid" and payment.get("amount_paid")]
     for payment in paid:
         _pay_back(payment, remedy, stripe)
     return RemedyState.REFUNDED if paid else RemedyState.NOTHING_TO_REFUND
 
 
-def _refuse_to_hurry(payment: Mapping[str, Any], stripe: StripeGateway) -> None:
-    """A debit that is on its way can be refunded only once it has arrived."""
+def _require_arrived(payment: Mapping[str, Any], stripe: StripeGateway) -> None:
+    """Raises TransientError for a debit that has not arrived yet: Stripe can refund it only then."""
     intent = (payment.get("payment") or {}).get("payment_intent")
     waits = payment.get("status") == "open" and isinstance(intent, str)
     if waits and stripe.get_payment_intent(str(intent)).get("status") == "processing":
@@ -92,7 +91,7 @@ def _pay_back(payment: Mapping[str, Any], remedy: Remedy, stripe: StripeGateway)
         refund = stripe.create_refund(parameters, idempotency_key=key)
     except StripeRefused as refused:
         if refused.stripe_code == "charge_already_refunded":
-            return  # by us, in an answer that was lost, or by a person: it is not owed any more
+            return  # by us, with a lost answer, or by a person
         raise
     if refund.get("status") in ("failed", "canceled"):
         raise PermanentError("Stripe could not send the money back: a person has to.")

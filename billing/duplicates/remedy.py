@@ -1,9 +1,9 @@
-"""Duplicates: what DUPLICATE_POLICY=cancel_newest does when a customer has several live subscriptions of our product.
+"""The remedy: what DUPLICATE_POLICY=cancel_newest does about several live subscriptions of one customer.
 
-1 take the customer lock (a hint)  2 look at Stripe, plan one cancellation in the ledger  3 look again, cancel it, sync
+1 take the customer lock (a hint)  2 list at Stripe, plan one cancellation in the ledger  3 list again, cancel it, sync
 (then 2 for the next one)  4 refund what was canceled, each refund with its key from the ledger.
-Each number is a crash point, and running it again goes on from the rows. What is canceled is always newer than one
-that was live a moment ago, and only one is planned at a time: so we never end a customer's last one (SUB-18).
+Each number is a crash point: running it again continues from the rows. A canceled subscription is always newer than one
+that was live a moment ago, and only one is planned at a time. So the customer's last one is never canceled (SUB-18).
 """
 
 import random
@@ -42,11 +42,11 @@ from billing.subscriptions.sync import sync_customer
 
 log = structlog.get_logger(__name__)
 
-MOST_ROUNDS = 10  # a plan and its cancellation are one or two; more duplicates than that go on in the next job
+MOST_ROUNDS = 10  # one or two for each cancellation; the next job continues
 LOCK_JITTER_SECONDS = (0.1, 0.4)
-# 15 s: a call at its 10 s timeout, plus slack. Whoever slept longer between looking and canceling looks again.
+# 15 s: a call at its 10 s timeout, plus slack. A worker that slept longer between list and cancellation lists again.
 LOOK_LASTS = timedelta(seconds=15)
-PERSON_LOOKS = BACKOFF.longest  # how soon what only a person can mend is looked at again; a sync wakes us earlier
+RECHECK = BACKOFF.longest  # until an incident that waits for a person is checked again; a sync wakes us earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,9 @@ def remedy_duplicates(
     clock: Clock,
     catalog: Catalog,
 ) -> None:
-    """Bring an incident as far as the policy allows; without `cancels`, only what was canceled is still refunded.
+    """Cancel and refund as far as the policy allows; without `cancels`, only finish what was begun.
 
-    Nothing of Stripe's is raised: it is noted on the incident and tried again later. Raises LedgerUnavailable.
+    Stripe's errors are noted on the incident and tried again later. Raises LedgerUnavailable.
     """
     with database.read() as connection:
         incident = duplicates_store.read_incident(connection, incident_id)
@@ -97,17 +97,17 @@ def remedy_duplicates(
             _postpone(incident, error, ctx)
             return
         with database.write() as connection:
-            until = clock.now() + PERSON_LOOKS
+            until = clock.now() + RECHECK
             duplicates_store.put_off(connection, incident, failures=0, until=until, reason=reason)
 
 
 def _waits(incident: Incident, clock: Clock) -> bool:
-    """Whether a failure in passing asks for patience."""
+    """Whether the wait after a transient failure is not over."""
     return incident.failures > 0 and BACKOFF.seconds_left(incident.next_attempt_at, now=clock.now()) > 0
 
 
 def _cancel_all(incident: Incident, ctx: Context) -> str | None:
-    """Steps 2 and 3; why a person is needed, if one is. What Stripe refuses here must not keep back a refund."""
+    """Steps 2 and 3; why a person is needed, if one is. A refusal here does not prevent the refunds."""
     try:
         return _cancel_each(incident, ctx)
     except PermanentError as error:
@@ -137,7 +137,7 @@ def _cancel_each(incident: Incident, ctx: Context) -> str | None:
 
 
 def _plan(incident: Incident, subscription_id: str, kept_id: str, ctx: Context) -> None:
-    """The write-ahead of a cancellation and its refunds; nothing where another worker's plan is not settled yet."""
+    """Write a cancellation and its refunds before they are sent; nothing while another plan is unsettled."""
     values = {
         "incident_id": incident.id,
         "customer_id": incident.customer_id,
@@ -155,20 +155,20 @@ def _plan(incident: Incident, subscription_id: str, kept_id: str, ctx: Context) 
 
 
 def _cancel(remedy: Remedy, ctx: Context) -> None:
-    """Step 3: look right before, and cancel only what the rule still names; then sync, in one commit with the row."""
+    """Step 3: list right before, cancel only what the policy still names, then sync in one commit with the row."""
     since = ctx.clock.now()
     listed = _list(remedy.customer_id, ctx)
     named = decide(listed, ctx.catalog).cancel if ctx.cancels else ()
-    subscription = next((one for one in listed if one["id"] == remedy.subscription_id), None)
+    subscription = next((each for each in listed if each["id"] == remedy.subscription_id), None)
     subscription = subscription or or_none(ctx.stripe.get_subscription, remedy.subscription_id)
     if subscription is None or not is_live(subscription["status"]):
         _close(remedy, ctx, ours=_is_ours(subscription, remedy))
         return
     if remedy.subscription_id not in named:
-        _close(remedy, ctx, ours=False)  # what was to be kept is over, say: this one stays
+        _close(remedy, ctx, ours=False)  # for example because the older one has ended: this one stays
         return
     if abs(ctx.clock.now() - since) > LOOK_LASTS:
-        return  # too long ago: look again
+        return  # too long ago: list again
     try:
         ctx.stripe.cancel_subscription(remedy.subscription_id, comment=_comment(remedy))
     except StripeRefused as refused:
@@ -182,7 +182,7 @@ def _cancel(remedy: Remedy, ctx: Context) -> None:
 
 
 def _close(remedy: Remedy, ctx: Context, *, ours: bool) -> None:
-    """Note what became of a plan: canceled by us, so that its refund is ours too, or dropped."""
+    """Note the end of a plan: canceled by us, with a refund to follow, or dropped."""
     state = RemedyState.CANCELED if ours else RemedyState.DROPPED
     won = _sync(remedy.customer_id, ctx, remedy=remedy, state=state)
     if won:
@@ -191,7 +191,7 @@ def _close(remedy: Remedy, ctx: Context, *, ours: bool) -> None:
 
 
 def _sync(customer_id: str, ctx: Context, *, remedy: Remedy | None = None, state: RemedyState | None = None) -> bool:
-    """Bring the projection up to date, and with it the incident; whether the remedy was ours to settle."""
+    """Sync the projection and the incident, and settle the remedy; whether this worker settled it."""
     won = False
 
     def settle(connection: Any) -> None:
@@ -216,18 +216,18 @@ def _comment(remedy: Remedy) -> str:
 
 
 def _is_ours(subscription: Mapping[str, Any] | None, remedy: Remedy) -> bool:
-    """Whether it was this remedy that ended it: a cancellation whose answer was lost, or a worker that crashed."""
+    """Whether this remedy canceled it: its answer was lost, or its worker crashed."""
     details = (subscription or {}).get("cancellation_details") or {}
     return remedy.nonce in str(details.get("comment"))
 
 
 def _list(customer_id: str, ctx: Context) -> list[dict[str, Any]]:
-    """Every subscription of the customer; none where Stripe has deleted them."""
+    """Every subscription of the customer; none when Stripe has deleted the customer."""
     return or_none(ctx.stripe.list_subscriptions, customer_id) or []
 
 
 def _postpone(incident: Incident, error: OnelaneError, ctx: Context) -> None:
-    """Later; the sweep wakes it."""
+    """Note the error and the next attempt, for which the sweep wakes a worker."""
     wait = BACKOFF.wait_seconds(incident.failures, error)
     with ctx.database.write() as connection:
         until = ctx.clock.now() + timedelta(seconds=wait)

@@ -1,7 +1,7 @@
-"""The ledger of remedies: what is done about duplicates, and when an incident is looked at again.
+"""SQL of remedies and of incidents about duplicates.
 
-Every change of a remedy is a compare-and-set on its state. Of one customer, at most one cancellation is planned at
-a time: the unique index `uq_remedies_planned` keeps a second one out.
+Every change of a remedy is a compare-and-set on its state. The unique index `uq_remedies_planned` allows one planned
+cancellation for each customer.
 """
 
 from collections.abc import Sequence
@@ -56,24 +56,24 @@ _REMEDY = [remedies.c[name] for name in Remedy.__slots__]
 def read_incident(connection: sa.Connection, incident_id: int) -> Incident | None:
     """An incident about duplicates."""
     columns = [incidents.c[name] for name in Incident.__slots__]
-    one = sa.select(*columns).where(incidents.c.id == incident_id, incidents.c.kind == DUPLICATE)
-    row = connection.execute(one).first()
+    own = sa.select(*columns).where(incidents.c.id == incident_id, incidents.c.kind == DUPLICATE)
+    row = connection.execute(own).first()
     return None if row is None else Incident(**row._mapping)
 
 
 def find_planned(connection: sa.Connection, incident: Incident) -> Remedy | None:
-    """The cancellation that may have been sent already."""
+    """The planned cancellation, which may have been sent."""
     return next(iter(_of(connection, incident, RemedyState.PLANNED)), None)
 
 
 def find_owed(connection: sa.Connection, incident: Incident) -> Sequence[Remedy]:
-    """What was canceled and not yet refunded."""
+    """The canceled subscriptions that are not refunded yet."""
     return _of(connection, incident, RemedyState.CANCELED)
 
 
 def has_unfinished(connection: sa.Connection, incident: Incident) -> bool:
-    """Whether something was begun that has to be finished whatever the policy says by now."""
-    begun = sa.select(remedies.c.id).where(*_whose(incident), remedies.c.state.in_(_UNFINISHED))
+    """Whether a remedy was begun, which has to be finished even under another policy."""
+    begun = sa.select(remedies.c.id).where(*_of_customer(incident), remedies.c.state.in_(_UNFINISHED))
     return connection.execute(begun.limit(1)).first() is not None
 
 
@@ -90,18 +90,18 @@ def due(connection: sa.Connection, *, now: datetime, limit: int, open_ones: bool
 
 
 def plan(connection: sa.Connection, values: dict[str, Any]) -> bool:
-    """Write a cancellation ahead; False when another one of this customer is not settled yet."""
+    """Write a cancellation before it is sent; False while another one of this customer is unsettled."""
     return insert_new(connection, remedies, {**values, "state": RemedyState.PLANNED})
 
 
 def settle(connection: sa.Connection, remedy: Remedy, state: RemedyState, *, now: datetime) -> bool:
-    """Compare-and-set a remedy from what was read; whether it was ours to change."""
+    """Change a remedy's state by compare-and-set; whether this worker changed it."""
     ended = None if state in _UNFINISHED else now
     return _change(connection, remedy, state=state, finished_at=ended, error=None)
 
 
 def note_refusal(connection: sa.Connection, remedy: Remedy, *, reason: str, new_key: str, now: datetime) -> None:
-    """Keep why a refund was refused, open an incident, and give the next try a key without a saved answer."""
+    """Note why a refund was refused, open an incident, and store a new key for the next try."""
     if not _change(connection, remedy, error=reason, refund_key=new_key):
         return
     about = {"customer_id": remedy.customer_id, "product": remedy.product, "kind": REFUND_REFUSED}
@@ -111,14 +111,14 @@ def note_refusal(connection: sa.Connection, remedy: Remedy, *, reason: str, new_
 
 
 def renew_key(connection: sa.Connection, remedy: Remedy, *, new_key: str) -> None:
-    """Replace a key under which Stripe keeps a failure."""
+    """Replace a key under which Stripe saved a failure."""
     _change(connection, remedy, refund_key=new_key)
 
 
 def resolve_refusals(connection: sa.Connection, remedy: Remedy, *, now: datetime) -> None:
-    """Close the incident about refused refunds once none of this customer's is refused any more."""
+    """Resolve the incident about refused refunds once none of this customer's is refused."""
     others = sa.exists().where(
-        *_whose(remedy),
+        *_of_customer(remedy),
         remedies.c.state == RemedyState.CANCELED,
         remedies.c.error.is_not(None),
     )
@@ -128,17 +128,17 @@ def resolve_refusals(connection: sa.Connection, remedy: Remedy, *, now: datetime
 def put_off(
     connection: sa.Connection, incident: Incident, *, failures: int, until: datetime | None, reason: str | None
 ) -> None:
-    """When to look at this incident again, and why it is still there."""
+    """Note when to check this incident again, and why it is still open."""
     own = sa.update(incidents).where(incidents.c.id == incident.id)
     connection.execute(own.values(failures=failures, next_attempt_at=until, reason=reason))
 
 
-def _whose(one: Incident | Remedy) -> tuple[sa.ColumnElement[bool], ...]:
-    return remedies.c.customer_id == one.customer_id, remedies.c.product == one.product
+def _of_customer(row: Incident | Remedy) -> tuple[sa.ColumnElement[bool], ...]:
+    return remedies.c.customer_id == row.customer_id, remedies.c.product == row.product
 
 
 def _of(connection: sa.Connection, incident: Incident, state: RemedyState) -> list[Remedy]:
-    statement = sa.select(*_REMEDY).where(*_whose(incident), remedies.c.state == state)
+    statement = sa.select(*_REMEDY).where(*_of_customer(incident), remedies.c.state == state)
     rows = connection.execute(statement.order_by(remedies.c.id))
     return [Remedy(**dict(row._mapping) | {"state": RemedyState(row.state)}) for row in rows]
 

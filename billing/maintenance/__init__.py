@@ -1,1 +1,1 @@
-"""What runs by itself: the sweep, reconciling with Stripe, replays, pruning, and when each is due."""
+"""Jobs that run by schedule or on request: the sweep, reconciling, replays, pruning, and their runs' rows."""

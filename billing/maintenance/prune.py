@@ -1,32 +1,35 @@
 """Pruning: payloads go after RETENTION_DAYS, rows of finished events after RETENTION_ROWS_DAYS (LED-20 to LED-22).
 
-The ledger is walked from its oldest row, a bounded piece in a transaction, with the place kept in the row of the
-upkeep: killed at any point, the next one goes on there, and two at once let go of the same. What still has to be
-worked keeps its payload; what is dead keeps its row, since a person has to look at it.
+Pruning walks the ledger from its oldest row, one batch in a transaction, and keeps its place in the run's row. So the
+next one continues there after a kill, and two at once delete the same rows. A pending event keeps its payload. A dead
+event keeps its row, since a person has to look at it.
 """
 
 import dataclasses
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import sqlalchemy as sa
 import structlog
 
 from billing.clock import Clock
 from billing.database import Database
 from billing.jobs import PRUNE_ROW
-from billing.maintenance import prune_store, runs
+from billing.maintenance import runs
 from billing.maintenance.runs import Run
-from billing.models import RunPhase
+from billing.models import EventStatus, RunPhase, events
 
 log = structlog.get_logger(__name__)
 
 INTERVAL = timedelta(days=1)
-PIECE = 1000  # rows looked at in one transaction: a few milliseconds, so that deliveries do not wait for it
+BATCH = 1000  # rows read in one transaction: a few milliseconds, so that deliveries do not wait for it
+_FINISHED = (EventStatus.DONE, EventStatus.IGNORED, EventStatus.REJECTED)
 
 
 def is_due(row: Run, now: datetime) -> bool:
-    """Once a day, and at once what was interrupted."""
+    """Once a day; at once when a run was interrupted."""
     return row.unfinished or row.started_at is None or not row.started_at <= now < row.started_at + INTERVAL
 
 
@@ -39,9 +42,9 @@ def prune(
     when_due: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Run | None:
-    """Begin at the oldest row, or go on where it was interrupted, to the end or until `stop`; the row as it is then.
+    """Begin a run, or continue an interrupted one, to its end or until `stop`; the row as it is then.
 
-    None when somebody is at it, or with `when_due` when it is not time yet. Raises LedgerUnavailable.
+    None when another process holds it, or with `when_due` when it is not due. Raises LedgerUnavailable.
     """
     begun = clock.now()
     if when_due:
@@ -60,25 +63,58 @@ def prune(
     rows_before = row.started_at - timedelta(days=row_days)
     while row.unfinished and not stop():
         with database.write() as connection:
-            piece = prune_store.prune_piece(
+            batch = _prune_batch(
                 connection,
                 after=int(row.cursor or 0),
-                limit=PIECE,
+                limit=BATCH,
                 payloads_before=payloads_before,
                 rows_before=rows_before,
             )
             counts = {
-                "payloads": row.report["payloads"] + piece.payloads,
-                "rows": row.report["rows"] + piece.rows,
+                "payloads": row.report["payloads"] + batch.payloads,
+                "rows": row.report["rows"] + batch.rows,
             }
-            row = dataclasses.replace(row, report=counts, cursor=None if piece.last is None else str(piece.last))
-            if piece.last is None:
+            row = dataclasses.replace(row, report=counts, cursor=None if batch.last is None else str(batch.last))
+            if batch.last is None:
                 row = dataclasses.replace(row, phase=RunPhase.IDLE, finished_at=clock.now())
             values = {name: getattr(row, name) for name in ("phase", "cursor", "report", "started_at", "finished_at")}
             if not runs.save(connection, row, now=clock.now(), **values):
-                return None  # another one has taken over, and lets go of the same
+                return None  # another process has taken over, and deletes the same rows
     if not row.unfinished:
         log.info("ledger.pruned", **row.report)
     with database.write() as connection:
         runs.let_go(connection, row)
     return row
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Deleted payloads and rows of one batch, and its last row's id; None when the next rows are too young."""
+
+    payloads: int
+    rows: int
+    last: int | None
+
+
+def _prune_batch(
+    connection: sa.Connection, *, after: int, limit: int, payloads_before: datetime, rows_before: datetime
+) -> Batch:
+    """Read the next rows by id, which is nearly by age, and delete what is too old in them."""
+    following = (
+        sa.select(events.c.id, events.c.received_at).where(events.c.id > after).order_by(events.c.id).limit(limit)
+    )
+    rows = connection.execute(following).all()
+    old = [row.id for row in rows if row.received_at < max(payloads_before, rows_before)]
+    if not old:
+        return Batch(0, 0, None)
+    between = events.c.id.between(old[0], old[-1])
+    gone = sa.delete(events).where(between, events.c.received_at < rows_before, events.c.status.in_(_FINISHED))
+    deleted = connection.execute(gone).rowcount
+    kept = sa.update(events).where(
+        between,
+        events.c.received_at < payloads_before,
+        events.c.payload.is_not(None),
+        events.c.status != EventStatus.PENDING,
+    )
+    emptied = connection.execute(kept.values(payload=None)).rowcount
+    return Batch(payloads=emptied, rows=deleted, last=rows[-1].id if len(rows) == limit else None)

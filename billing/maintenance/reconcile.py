@@ -1,14 +1,14 @@
-"""Reconciling: what Stripe never delivered is found, and the projection is compared with Stripe (WHK-42 to WHK-50).
+"""Reconciling: finds what Stripe never delivered, and compares the projection with Stripe (WHK-42 to WHK-50).
 
-1 strays     list the account's open sessions, look at the customers of those that no live attempt owns
-2 events     page /v1/events back to the mark less an hour; what the ledger lacks is recorded as if it had come
-3 objects    only where every customer is compared, past the 30 days of Stripe's events for example: page the
-             account's subscriptions, a hundred in a request, for customers of whom we never heard
-4 customers  sync those who were not fetched for a day, and say what differed
+1 strays     list the account's open sessions; expire those that no live attempt owns
+2 events     page /v1/events back to the mark less an hour; record what the ledger lacks as if it had been delivered
+3 objects    only in a thorough run, such as past Stripe's 30 days: page the account's subscriptions, a hundred in a
+             request, for unknown customers
+4 customers  sync those who were not fetched for a day, and report what differed
 
-How far it has come is a row; each step commits what it found together with that row, and only while the claim is
-its own. So a killed one is taken up at its page, and of two at once one goes on. Nothing here writes another way
-than a delivery, a sync or a checkout does: done twice, it changes nothing.
+The progress is a row. Each step commits its findings together with that row, and only while it holds the claim. So
+another process continues at the same page after a kill. Every write is one that a delivery, a sync or a checkout makes,
+too: done twice, it changes nothing.
 """
 
 import uuid
@@ -39,18 +39,18 @@ log = structlog.get_logger(__name__)
 
 FOUND = Counter("onelane_reconcile_found_total", "What reconciling found.", ["what"])
 
-OVERLAP = timedelta(hours=1)  # events may show up in the list later than others that were created after them
-BEFORE_FIRST = timedelta(hours=3)  # that time is by our clock, which may be ahead of Stripe's
-READABLE = timedelta(days=29)  # Stripe lists 30 days; one for clocks and for the time that reading takes
-TOO_OLD = READABLE + timedelta(hours=12)  # so late an interrupted run's place may be gone, and so its events
-# 3 min, with GRACE and beat's minute: found within five. Ten times as long as the last one took, up to an hour: at
-# most a tenth of the time is spent on reading.
+OVERLAP = timedelta(hours=1)  # Stripe may list an event later than younger ones
+BEFORE_FIRST = timedelta(hours=3)  # `bound_at` is by our clock, which may be ahead of Stripe's
+READABLE = timedelta(days=29)  # Stripe lists 30 days; one day for clocks and for the reading itself
+TOO_OLD = READABLE + timedelta(hours=12)  # an interrupted run this old may have lost its cursor and its events
+# 3 min: with GRACE and beat's minute, a lost event is found within five. Longer after a long run, ten times its length
+# and at most an hour: reading takes at most a tenth of the time.
 INTERVAL, LONGEST_INTERVAL, SHARE = timedelta(minutes=3), timedelta(hours=1), 10
 BACKOFF = Backoff(timedelta(seconds=5), timedelta(minutes=5))
 
 
 def is_due(row: Run, now: datetime) -> bool:
-    """Whether beat's reconciling has something to do: an unfinished run, or the next one."""
+    """Whether a run is unfinished, or the next one is due."""
     if BACKOFF.seconds_left(row.next_attempt_at, now=now) > 0:
         return False
     if row.unfinished or row.finished_at is None or row.started_at is None:
@@ -76,12 +76,12 @@ def reconcile(
     looks_per_second: float = 10.0,
     shown: Callable[[Run], None] = lambda _row: None,
 ) -> Run | None:
-    """Begin a run, or go on with the one that was interrupted, to its end or until `stop`; the row as it is then.
+    """Begin a run, or continue an interrupted one, to its end or until `stop`; the row as it is then.
 
-    `since` and `thorough` begin anew: from then, and with every subscription and customer. `dry` writes nothing. A look
-    is a page or a customer, one to three calls. `shown` is called after each step. None when somebody else is at it, or
-    with `when_due` when it is not time. Raises LedgerUnavailable, StripeMisconfigured, and what is transient of Stripe:
-    the run goes on from there the next time.
+    `since` and `thorough` begin a new run: from that time, and with every subscription and customer. `dry` writes
+    nothing. `looks_per_second` bounds the pages and customers a second, each of one to three calls. `shown` is called
+    after each step. None when another process holds the run, or with `when_due` when it is not due. Raises
+    LedgerUnavailable, StripeMisconfigured and Stripe's transient errors; the next run continues there.
     """
     if when_due:
         with database.read() as connection:
@@ -101,7 +101,7 @@ def reconcile(
         if not row.unfinished:
             _finish(row)
     except LedgerUnavailable:
-        raise  # nothing can be noted; the lease ends by itself
+        raise  # nothing can be written; the lease expires
     except OnelaneError as error:
         _note_failure(row, error, ctx)
         raise
@@ -110,10 +110,10 @@ def reconcile(
 
 
 def begin_with_everybody(connection: sa.Connection, *, clock: Clock) -> None:
-    """Let the next run begin anew and compare every customer; whoever reconciles just now loses its claim (WHK-49).
+    """Make the next run compare every customer; a run in progress loses its claim (WHK-49).
 
-    One that was begun for this and has not compared anybody yet does for this, too, from its place; only that it
-    compares those as well who were fetched since it began, which whoever is at it would not know.
+    A thorough run that has not compared anyone yet is kept at its place. Its start moves to now, so that it also
+    compares the customers who were fetched since it began.
     """
     row, now = runs.read(connection, RECONCILE_ROW), clock.now()
     early = row.thorough and row.phase in (RunPhase.STRAYS, RunPhase.EVENTS) and not _is_too_old(row, now)
@@ -128,7 +128,7 @@ def begin_with_everybody(connection: sa.Connection, *, clock: Clock) -> None:
 
 def _claim(ctx: Context) -> Run | None:
     if ctx.dry:
-        with ctx.database.read() as connection:  # a look beside whoever is at it
+        with ctx.database.read() as connection:  # a dry run takes no claim
             known = runs.read(connection, RECONCILE_ROW)
         return Run(RECONCILE_ROW, mark=known.mark)
     with ctx.database.write() as connection:
@@ -140,7 +140,7 @@ def _is_too_old(row: Run, now: datetime) -> bool:
 
 
 def _begin(row: Run, ctx: Context, *, since: datetime | None, thorough: bool) -> Run:
-    """From the mark less an hour. Before the first run nothing was missed that is older than the ledger itself."""
+    """From the mark less an hour; the first run begins when the ledger was bound."""
     with ctx.database.read() as connection:
         first = reconcile_store.bound_at(connection)
     return save(row, ctx, **_beginning(row, first, ctx.clock.now(), since=since, thorough=thorough))
@@ -149,9 +149,9 @@ def _begin(row: Run, ctx: Context, *, since: datetime | None, thorough: bool) ->
 def _beginning(
     row: Run, first: datetime | None, now: datetime, *, since: datetime | None, thorough: bool
 ) -> dict[str, Any]:
-    """What the row of a run that begins holds."""
+    """The values of a new run's row."""
     unread = row.mark - OVERLAP if row.mark else (first or now) - BEFORE_FIRST
-    since = min(since or unread, unread)  # never later: what lies between would be taken for read
+    since = min(since or unread, unread)  # never later, or the mark would pass over unread events
     gap = since < now - READABLE
     if gap:
         FOUND.labels("gap").inc()
@@ -160,7 +160,7 @@ def _beginning(
     return {
         "phase": RunPhase.STRAYS,
         "cursor": None,
-        "thorough": thorough or gap or (row.unfinished and row.thorough),  # what that one was for is still to be done
+        "thorough": thorough or gap or (row.unfinished and row.thorough),  # its purpose is still to be fulfilled
         "report": report,
         "since": max(since, now - READABLE),
         "until": None,

@@ -1,7 +1,7 @@
-"""The steps of a reconciling run, one function each; `reconciling` chooses among them.
+"""The steps of a reconciling run, one function for each phase; `reconcile` calls them.
 
-Each looks at Stripe with no transaction open, then commits what it found together with how far the run has come:
-killed at any point, the next one goes on from the row, and what was done twice changes nothing.
+Each reads Stripe with no transaction open, then commits its findings together with the run's progress. After a kill the
+next run continues from the row, and a step that runs twice changes nothing.
 """
 
 import dataclasses
@@ -37,19 +37,19 @@ from billing.webhooks.event_types import action_for
 
 log = structlog.get_logger(__name__)
 
-# A delivery on its way is not one that never came; Stripe's first attempt follows within seconds.
+# 60 s: a younger event may still be delivered; Stripe's first attempt follows within seconds.
 GRACE = timedelta(seconds=60)
 COMPARE_AFTER = timedelta(days=1)
 COMPARED_TOGETHER = 10  # between two places that are saved: what a killed run compares again
-MOST_COMPARED = 200  # in a run that need not be thorough; the rest has its turn in the next one
-MOST_DETAILS = 100  # customers whose drift is kept in the report; the log has all of them
+MOST_COMPARED = 200  # in a run that is not thorough; the next run continues with the others
+MOST_DETAILS = 100  # customers whose differences the report keeps; the log has all
 LEFT_OFF = "left_off_at"  # in the report: the customer after whom the comparing of a run begins
 COUNTS = ("pages", "events", "found", "unreadable", "strays", "listed", "compared", "drifted", "failed")
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every step is handed."""
+    """The collaborators of every step; `pace` waits until the next page or customer may be read."""
 
     database: Database
     stripe: StripeGateway
@@ -62,7 +62,7 @@ class Context:
 
 
 def save(row: Run, ctx: Context, **values: Any) -> Run:
-    """Commit a step; StaleWrite where the claim is another's by now."""
+    """Commit a step. Raises StaleWrite when the claim is lost."""
     if ctx.dry:
         return dataclasses.replace(row, **values)
     with ctx.database.write() as connection:
@@ -82,22 +82,24 @@ def _counted(row: Run, **more: int) -> dict[str, Any]:
 # --- 1 strays
 
 
-def _look_for_strays(row: Run, ctx: Context) -> Run:
-    """Whom a session may bill that nobody will look at again; expiring is the checkout protocol's."""
+def _expire_orphaned_sessions(row: Run, ctx: Context) -> Run:
+    """Expire the open sessions that no live attempt owns, by the checkout protocol's own step."""
     ctx.pace()
     listed = ctx.stripe.list_open_sessions(created_since=ctx.stripe.now() - LOOK_BACK)
-    tagged = [one for one in listed if is_tagged(one, ctx.catalog.product)]
-    nonces = [nonce for one in tagged if (nonce := nonce_of(one))]
-    customers = {str(one["id"]): id_like(CUSTOMER, one.get("customer")) for one in tagged}
-    with ctx.database.read() as connection:  # read after the list: one just opened is owned by now (LAN-5)
+    tagged = [session for session in listed if is_tagged(session, ctx.catalog.product)]
+    nonces = [nonce for session in tagged if (nonce := nonce_of(session))]
+    customers = {str(session["id"]): id_like(CUSTOMER, session.get("customer")) for session in tagged}
+    with ctx.database.read() as connection:  # after the list: a session that was just opened is owned by now (LAN-5)
         owned = reconcile_store.owned_of(connection, nonces=nonces, session_ids=customers)
         known = reconcile_store.owned_customers(connection, {id_ for id_ in customers.values() if id_})
-    strays = [one for one in tagged if one["id"] not in owned and nonce_of(one) not in owned]
-    # Of a customer whom we do not know, what carries a nonce was ours before a backup was restored; what does not
-    # is an earlier system's.
-    whose = sorted({id_ for one in strays if (id_ := customers[one["id"]]) and (id_ in known or nonce_of(one))})
+    orphaned = [session for session in tagged if session["id"] not in owned and nonce_of(session) not in owned]
+    # A session with a nonce whose customer we do not know was ours before a backup was restored. Without a nonce it was
+    # made by an earlier system.
+    billed = {
+        customers[session["id"]] for session in orphaned if customers[session["id"]] in known or nonce_of(session)
+    }
     failed = 0
-    for customer_id in whose if not ctx.dry else ():
+    for customer_id in sorted(filter(None, billed)) if not ctx.dry else ():
         ctx.pace()
         try:
             expire_orphaned_sessions(
@@ -107,7 +109,7 @@ def _look_for_strays(row: Run, ctx: Context) -> Run:
             failed += 1
             log.warning("strays.refused", customer_id=customer_id, reason=refused.sentence)
         row = save(row, ctx)
-    report = _counted(row, strays=len(strays), failed=failed)
+    report = _counted(row, strays=len(orphaned), failed=failed)
     return save(row, ctx, phase=RunPhase.EVENTS, cursor=None, report=report)
 
 
@@ -115,7 +117,7 @@ def _look_for_strays(row: Run, ctx: Context) -> Run:
 
 
 def _read_page(row: Run, ctx: Context) -> Run:
-    """One page: what the ledger lacks is recorded, in one transaction with the place of the page."""
+    """Read one page, and record what the ledger lacks in one transaction with the page's cursor."""
     assert row.since is not None, "a run has a beginning"
     ctx.pace()
     try:
@@ -123,7 +125,7 @@ def _read_page(row: Run, ctx: Context) -> Run:
     except StripeRefused as refused:
         if row.cursor is None or refused.param not in (None, "starting_after"):
             raise
-        return save(row, ctx, cursor=None)  # that event is older than 30 days by now: once more from the newest
+        return save(row, ctx, cursor=None)  # that event is older than 30 days by now: begin again with the newest
     until = row.until or ctx.stripe.now() - GRACE  # by Stripe's clock, which dated the events
     events = [
         one for one in page.items if action_for(str(one.get("type"))) and one.get("created", 0) <= until.timestamp()
@@ -142,14 +144,14 @@ def _read_page(row: Run, ctx: Context) -> Run:
     with ctx.database.write() as connection:
         kept = [made for made in events_store.record_all(connection, fresh) if made]
         reconcile_store.note_source(connection, [id_ for id_, _status in kept])
-        report["found"] -= len(fresh) - len(kept)  # delivered after all, in this very moment
+        report["found"] -= len(fresh) - len(kept)  # delivered at the same moment
         row = saved(connection, row, ctx, until=until, report=report, **place)
     _wake(kept, fresh, ctx)
     return row
 
 
 def _readable(event: Mapping[str, Any], now: datetime) -> NewEvent | None:
-    """As it would have come, byte by byte of our own writing: half a surrogate pair stays the escape that it was."""
+    """The event as if it were delivered, in JSON of our own. Half of a surrogate pair stays an escape."""
     try:
         return read_event(json.dumps(event, separators=(",", ":")).encode(), now=now)
     except InvalidEvent as error:
@@ -170,7 +172,7 @@ def _wake(kept: Sequence[tuple[int, EventStatus]], fresh: Sequence[NewEvent], ct
 
 
 def _list_objects(row: Run, ctx: Context) -> Run:
-    """One page of the account's subscriptions: ours may be of customers of whom we never heard."""
+    """Read one page of the account's subscriptions, and compare the unknown customers among ours."""
     ctx.pace()
     page = ctx.stripe.page_subscriptions(after=row.cursor)
     ours = {id_ for one in page.items if belongs(one, ctx.catalog) and (id_ := id_like(CUSTOMER, one.get("customer")))}
@@ -185,10 +187,10 @@ def _list_objects(row: Run, ctx: Context) -> Run:
 
 
 def _compare_some(row: Run, ctx: Context) -> Run:
-    """Those of our customers who were not fetched for long: their events may never have been made.
+    """Compare the customers who were not fetched for a day: their events may never have been made.
 
-    By id, from where the last run had to leave off to the last one, and then from the first one: so that everybody has
-    their turn, however often a run is begun anew, and whoever is refused each time (WHK-96).
+    By id, from where the last run left off to the end, then from the beginning. So every customer is reached, however
+    often a run begins anew and whichever customers Stripe refuses (WHK-96).
     """
     assert row.started_at is not None, "a run has a beginning"
     before = row.started_at if row.thorough else row.started_at - COMPARE_AFTER
@@ -209,13 +211,13 @@ def _compare_some(row: Run, ctx: Context) -> Run:
 
 
 def compared_to(row: Run) -> str | None:
-    """The last customer of this run who was compared, or before it has come to them, of one that did not end."""
+    """The last customer that this run has compared; before its first, the last of a run that did not end."""
     place = row.cursor if row.phase is RunPhase.CUSTOMERS else None
     return place or row.report.get(LEFT_OFF)
 
 
 def _compare(customer_ids: Sequence[str], row: Run, ctx: Context) -> Run:
-    """Sync them, which is comparing and repairing in one; what differed is in the report, without a value of it."""
+    """Sync the customers, which compares and corrects; the report names the fields that differed, without values."""
     drift, failed = list(row.report["drift"]), 0
     drifted = 0
     for customer_id in customer_ids:
@@ -224,7 +226,7 @@ def _compare(customer_ids: Sequence[str], row: Run, ctx: Context) -> Run:
         try:
             changes = _differences(customer_id, ctx)
         except StaleWrite:
-            continue  # others keep syncing this one: it is looked after
+            continue  # other workers keep syncing this customer
         except StripeRefused as refused:
             failed += 1
             log.warning("customer.not_compared", customer_id=customer_id, reason=refused.sentence)
@@ -251,7 +253,7 @@ def _differences(customer_id: str, ctx: Context) -> Sequence[Change]:
 
 
 STEPS: Mapping[RunPhase, Callable[[Run, Context], Run]] = {
-    RunPhase.STRAYS: _look_for_strays,
+    RunPhase.STRAYS: _expire_orphaned_sessions,
     RunPhase.EVENTS: _read_page,
     RunPhase.OBJECTS: _list_objects,
     RunPhase.CUSTOMERS: _compare_some,

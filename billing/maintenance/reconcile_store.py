@@ -1,4 +1,4 @@
-"""The ledger as reconciling sees it: what it knows already, whom to compare, which sessions a live attempt owns."""
+"""SQL of reconciling: unknown events and customers, customers to compare, and sessions that a live attempt owns."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
@@ -25,12 +25,12 @@ def note_source(connection: sa.Connection, row_ids: Collection[int]) -> None:
 
 
 def bound_at(connection: sa.Connection) -> datetime | None:
-    """Since when this ledger belongs to its account."""
+    """When this ledger was bound to its account; None before."""
     return connection.scalar(sa.select(installation.c.bound_at))
 
 
 def unknown_customers(connection: sa.Connection, customer_ids: Collection[str]) -> list[str]:
-    """Which of these were never fetched; none that an event is waiting for anyway."""
+    """Those of the customers who were never fetched and have no pending event."""
     known = connection.scalars(sa.select(projections.c.customer_id).where(projections.c.customer_id.in_(customer_ids)))
     waits = (events.c.customer_id.in_(customer_ids), events.c.status == EventStatus.PENDING)
     waiting = connection.scalars(sa.select(events.c.customer_id).where(*waits).distinct())
@@ -38,19 +38,19 @@ def unknown_customers(connection: sa.Connection, customer_ids: Collection[str]) 
 
 
 def to_compare(connection: sa.Connection, *, after: str, before: datetime, limit: int) -> list[str]:
-    """Customers by id that were not fetched since `before`; none that an event is waiting for anyway."""
+    """Ids of customers after `after` who were not fetched since `before` and have no pending event, ordered."""
     fetched = sa.select(projections.c.customer_id.label("id")).where(
         projections.c.synced_at < before, projections.c.deleted.is_(False)
     )
-    # Known from an import or a checkout, and no event of theirs ever came.
+    # From an import or a checkout, without any event so far.
     never = sa.select(customers.c.customer_id.label("id")).where(
         customers.c.customer_id.is_not(None), ~sa.exists().where(projections.c.customer_id == customers.c.customer_id)
     )
     found: list[str] = []
-    for whose in (fetched, never):  # each by its own index: a union would sort all of them for every batch
-        id_ = whose.selected_columns.id
+    for query in (fetched, never):  # each by its own index: a union would sort all of them for every batch
+        id_ = query.selected_columns.id
         waits = sa.exists().where(events.c.customer_id == id_, events.c.status == EventStatus.PENDING)
-        found += connection.scalars(whose.where(id_ > after, ~waits).order_by(id_).limit(limit))
+        found += connection.scalars(query.where(id_ > after, ~waits).order_by(id_).limit(limit))
     return sorted(found)[:limit]
 
 
@@ -65,7 +65,7 @@ def owned_of(connection: sa.Connection, *, nonces: Iterable[str], session_ids: I
 
 
 def owned_customers(connection: sa.Connection, customer_ids: Collection[str]) -> set[str]:
-    """Which of these customers a user of ours has."""
+    """Those of the customers that belong to a user of ours."""
     wanted, found = list(customer_ids), set[str]()
     for start in range(0, len(wanted), CHUNK):
         some = sa.select(customers.c.customer_id).where(customers.c.customer_id.in_(wanted[start : start + CHUNK]))

@@ -1,9 +1,9 @@
-"""Replaying: an operator has events worked again, a few by their ids or many by a filter. Safe at any time.
+"""Replay: an operator has events worked again, a few by their ids or many by a filter. Safe at any time.
 
-A replay only sets rows back to pending; working them asks Stripe what is true now, so that nothing happens twice (W3).
-1 count what is meant (nothing is changed)  2 note the replay and its reason (LED-16)  3 set the next batch back, where
-nobody holds it (LED-17), and wake workers  4 wait until they have taken most of it: a replay must not push new events
-to the end of a long queue (LED-19)  5 stop between two batches when told to, and say how far it came (LED-18).
+A replay only sets rows back to pending. Working them fetches from Stripe again, so nothing happens twice.
+1 count the matching events, without a change  2 note the replay and its reason (LED-16)  3 set the next batch back, of
+events that no worker holds (LED-17), and wake workers  4 wait until they have taken most of it, so that new events do
+not wait behind a long queue (LED-19)  5 stop between two batches on request, and report the progress (LED-18).
 """
 
 import time
@@ -23,8 +23,8 @@ from billing.queue import Queue
 
 log = structlog.get_logger(__name__)
 
-# 100: with a burst of new events the buyer's own waits behind at most so many customers, five seconds at 20 requests
-# a second for each process; and a worker always finds something to do.
+# 100: a new event waits behind at most so many customers, five seconds at 20 requests a second for each process, and
+# workers are never idle.
 BATCH = 100
 FEW_LEFT = 20
 LOOK_SECONDS = 0.2
@@ -33,7 +33,7 @@ GIVE_UP_SECONDS = 60.0  # twice the sweep's interval without a single event take
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """How far a replay came."""
+    """The progress of a replay."""
 
     replay_id: int
     counted: int
@@ -82,9 +82,9 @@ def replay_many(
     stop: Callable[[], bool] = lambda: False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Replayed:
-    """Replay what was counted. `progress` hears the size of each batch; `stop` is asked between two looks.
+    """Replay the counted events. `progress` is called with each batch's size; `stop` is checked between two polls.
 
-    Raises ReplayRunning, NoWorker, StaleWrite (another replay took our place) and LedgerUnavailable.
+    Raises ReplayRunning, NoWorker, StaleWrite (another replay took its place) and LedgerUnavailable.
     """
     replay_id = _begin(chosen, found, reason=reason, database=database, clock=clock)
     after, replayed, ended, waiting = 0, 0, ReplayState.STOPPED, [0]
@@ -138,7 +138,7 @@ def _until_taken(
     stop: Callable[[], bool],
     sleep: Callable[[float], None],
 ) -> None:
-    """Step 4. A worker that tries an event has taken it, whatever comes of that."""
+    """Step 4. An event that a worker has tried counts as taken, whatever the result."""
     quiet = 0.0
     while len(ids) > FEW_LEFT and not stop():
         sleep(LOOK_SECONDS)

@@ -21,7 +21,7 @@ REPLAYABLE = (EventStatus.DONE, EventStatus.IGNORED, EventStatus.DEAD, EventStat
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events are meant: all that is said must be true of them, and what is not said does not matter."""
+    """Which events to replay: those that match every field that is set."""
 
     event_ids: tuple[str, ...] = ()
     types: tuple[str, ...] = ()  # `customer.subscription.*` means all of them
@@ -31,35 +31,35 @@ class EventFilter:
     until: datetime | None = None  # received before
 
     def described(self) -> dict[str, Any]:
-        """What was said, for the history."""
+        """The fields that are set, for the history."""
         said = ((name, getattr(self, name)) for name in self.__slots__)
         return {name: _plain(value) for name, value in said if value}
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What a filter matches, at one moment."""
+    """The events that a filter matches at one moment."""
 
     by_status: Mapping[str, int]
     customers: int
-    newest_id: int  # what comes later is not meant
+    newest_id: int  # later events are not replayed
 
     @property
     def events(self) -> int:
-        """All of them."""
+        """The total."""
         return sum(self.by_status.values())
 
 
 @dataclass(frozen=True, slots=True)
 class SetBack:
-    """An event that waits again."""
+    """An event that is pending again."""
 
     id: int
     customer_id: str | None
 
 
 def count(connection: sa.Connection, chosen: EventFilter, *, now: datetime) -> Count:
-    """What could be replayed now."""
+    """Count the events that could be replayed now."""
     where = _matching(chosen, now)
     grouped = sa.select(events.c.status, sa.func.count(), sa.func.max(events.c.id)).where(*where)
     rows = connection.execute(grouped.group_by(events.c.status)).all()
@@ -76,7 +76,7 @@ def begin(
     now: datetime,
     state: ReplayState = ReplayState.RUNNING,
 ) -> int | None:
-    """Note a replay and give its id; None when another one runs. One whose process is gone makes room."""
+    """Note a replay and return its id; None while another one runs. One whose process is gone is ended first."""
     running = replays.c.state == ReplayState.RUNNING
     gone = sa.update(replays).where(running, lease.is_free(replays.c.alive_until, now=now))
     connection.execute(gone.values(state=ReplayState.STOPPED, finished_at=now))
@@ -94,7 +94,7 @@ def begin(
 
 
 def read_running(connection: sa.Connection) -> sa.RowMapping | None:
-    """The replay that runs."""
+    """The running replay."""
     row = connection.execute(sa.select(replays).where(replays.c.state == ReplayState.RUNNING)).first()
     return row._mapping if row else None
 
@@ -102,13 +102,13 @@ def read_running(connection: sa.Connection) -> sa.RowMapping | None:
 def set_back(
     connection: sa.Connection, replay_id: int, chosen: EventFilter, *, after: int, up_to: int, limit: int, now: datetime
 ) -> Sequence[SetBack]:
-    """Let the next matching events wait again, oldest first, as if they had never been tried; which ones."""
+    """Set the next matching events back to pending, oldest first, as if never tried; return them."""
     held = (
         sa.select(events.c.id, events.c.customer_id, events.c.status, events.c.error)
         .where(*_matching(chosen, now), events.c.id > after, events.c.id <= up_to)
         .order_by(events.c.id)
         .limit(limit)
-        # Whoever has the row locked is just claiming it. To wait for them could be a deadlock: they wait for others.
+        # A worker that holds the row's lock is claiming it. Waiting could deadlock: it may wait for rows of ours.
         .with_for_update(skip_locked=True)
     )
     rows = connection.execute(held).all()
@@ -139,7 +139,7 @@ def go_on(connection: sa.Connection, replay_id: int, *, replayed: int, now: date
 
 
 def end(connection: sa.Connection, replay_id: int, *, state: ReplayState, now: datetime) -> None:
-    """Note how it ended, unless that was noted by whoever took its place."""
+    """Note how it ended, unless the replay that took its place has."""
     ours = sa.update(replays).where(replays.c.id == replay_id, replays.c.state == ReplayState.RUNNING)
     connection.execute(ours.values(state=state, finished_at=now))
 
@@ -173,7 +173,7 @@ def _matching(chosen: EventFilter, now: datetime) -> list[sa.ColumnElement[bool]
 
 
 def _is_free(now: datetime) -> sa.ColumnElement[bool]:
-    """Finished, or failed before and waiting; in nobody's hands. What waits for its first attempt needs no replay."""
+    """Finished, or failed and pending, and claimed by no worker. A first attempt that is pending needs no replay."""
     unheld = lease.is_free(events.c.claimed_until, now=now)
     return sa.and_(events.c.status.in_(REPLAYABLE), unheld, sa.or_(events.c.status != EventStatus.PENDING, ~untried()))
 

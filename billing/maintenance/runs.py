@@ -1,7 +1,7 @@
-"""The ledger of upkeep: what is done from time to time, how far it has come, and who is at it.
+"""Maintenance runs: the progress of reconciling and of pruning, one row each.
 
-One row each. Whoever works holds a claim with a lease, renewed by every step that is saved; every change is a
-compare-and-set on that claim. So a killed one's work is taken up where it was, and of two only one goes on.
+The process that works on a run holds a claim with a lease, which each saved step renews. Every change is a
+compare-and-set on that claim. So another process continues after a kill, and of two at once only one does.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from billing.models import RunPhase, maintenance_runs
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A row of `upkeep`."""
+    """A row of `maintenance_runs`."""
 
     id: int
     phase: RunPhase = RunPhase.IDLE
@@ -39,7 +39,7 @@ class Run:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a run has begun and not come to its end."""
+        """Whether the run has begun and not ended."""
         return self.phase is not RunPhase.IDLE
 
 
@@ -48,19 +48,19 @@ _FREE = {**lease.FREE, "failures": 0, "next_attempt_at": None, "error": None}
 
 
 def read(connection: sa.Connection, row_id: int) -> Run:
-    """The row, also where it was never written."""
+    """The row; an empty one where none was written yet."""
     row = connection.execute(sa.select(*_COLUMNS).where(maintenance_runs.c.id == row_id)).first()
     return Run(row_id) if row is None else _run(row)
 
 
 def mark_age_seconds(connection: sa.Connection, now: datetime) -> float:
-    """How far behind Stripe's events have been read; 0 before the first time."""
+    """How many seconds ago the newest event that reconciling has read was made; 0 before the first run."""
     mark = connection.scalar(sa.select(sa.func.max(maintenance_runs.c.mark)))
     return 0.0 if mark is None else max(0.0, (now - mark).total_seconds())
 
 
 def claim(connection: sa.Connection, row_id: int, *, token: str, now: datetime) -> Run | None:
-    """Take the row unless somebody is at it; None when somebody is."""
+    """Claim the row; None while another process holds it."""
     insert_new(connection, maintenance_runs, {"id": row_id, "report": {}})
     own = sa.update(maintenance_runs).where(
         maintenance_runs.c.id == row_id, lease.is_free(maintenance_runs.c.claimed_until, now=now)
@@ -70,23 +70,23 @@ def claim(connection: sa.Connection, row_id: int, *, token: str, now: datetime) 
 
 
 def save(connection: sa.Connection, row: Run, *, now: datetime, **values: Any) -> bool:
-    """Change the row and renew the lease; False when the claim is not ours any more."""
+    """Change the row and renew the lease; False when the claim is lost."""
     return _change(connection, row, claimed_until=lease.ends_at(now), **values)
 
 
 def let_go(connection: sa.Connection, row: Run, **values: Any) -> bool:
-    """Give the claim back, with whatever else is to be noted."""
+    """Release the claim, and change `values` with it."""
     return _change(connection, row, **lease.FREE, **values)
 
 
 def begin_anew(connection: sa.Connection, row_id: int, **values: Any) -> None:
-    """Change the row whoever is at it: their claim is lost with this, and what they save after it."""
+    """Change the row whichever process holds it; that process's later saves fail."""
     insert_new(connection, maintenance_runs, {"id": row_id, "report": {}})
     connection.execute(sa.update(maintenance_runs).where(maintenance_runs.c.id == row_id).values(**_FREE, **values))
 
 
 def take_away(connection: sa.Connection, row: Run, **values: Any) -> bool:
-    """Like `begin_anew`, but only while the row is still in that phase of that kind of run; whether it was."""
+    """Like `begin_anew`, but only while the phase and `thorough` are as read; whether they were."""
     same = sa.update(maintenance_runs).where(
         maintenance_runs.c.id == row.id,
         maintenance_runs.c.phase == row.phase,

@@ -1,8 +1,8 @@
-"""Notifications: outbox rows become calls to the application, in order for each customer, for up to three days.
+"""Delivers the outbox: each row is one call to the application, in order for each customer, for up to three days.
 
-1 the first due message of each customer (NTF-1)  2 claim it by compare-and-set (NTF-2)  3 send, with no transaction
-open  4 note the delivery, the next attempt, or that it was given up (NTF-3). A worker killed between 3 and 4 sends
-again under the same id: at least once, and the receiver can tell.
+1 read the first due message of each customer (NTF-1)  2 claim it by compare-and-set (NTF-2)  3 send it, with no
+transaction open  4 note the delivery, the next attempt, or that it was given up (NTF-3).
+After a kill between 3 and 4 it is sent again under the same id, by which the receiver can drop it.
 """
 
 import uuid
@@ -21,12 +21,12 @@ from billing.notifications.store import BACKOFF, Message
 log = structlog.get_logger(__name__)
 
 BATCH = 100
-GIVE_UP = timedelta(days=3)  # as Stripe does with us
+GIVE_UP = timedelta(days=3)  # as long as Stripe repeats a delivery
 
 
 @dataclass(frozen=True, slots=True)
 class NotifyReport:
-    """What one round did."""
+    """Counts of one round."""
 
     delivered: int = 0
     postponed: int = 0
@@ -34,7 +34,7 @@ class NotifyReport:
 
 
 def notify(*, database: Database, notifier: Notifier, clock: Clock, limit: int = BATCH) -> NotifyReport:
-    """Send what is due, at most `limit` messages. Any number at once is harmless. Raises LedgerUnavailable."""
+    """Send the due messages, at most `limit`. Safe from any number of workers at once. Raises LedgerUnavailable."""
     counts = {"delivered": 0, "postponed": 0, "given_up": 0}
     left = limit
     while left > 0:
@@ -70,7 +70,7 @@ def _send(message: Message, *, database: Database, notifier: Notifier, clock: Cl
 
 
 def _put_off(message: Message, token: str, error: NotDelivered, *, database: Database, clock: Clock) -> str:
-    """Try again later and later; after three days the message is dead, and the customer's next one has its turn."""
+    """Note the next attempt; after three days the message is dead, and the customer's next one is sent."""
     now = clock.now()
     over = now - message.created_at >= GIVE_UP
     later = now + timedelta(seconds=BACKOFF.wait_seconds(message.attempts))

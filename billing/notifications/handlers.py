@@ -5,9 +5,9 @@
     @on("subscription.activated")
     def welcome(notification: Notification) -> None: ...
 
-`APP_HANDLERS` names the module, or its file; workers import it at their start. As with calls over HTTP, the order holds
-for each customer, each change comes at least once, and one that raises comes again for three days. The text of what
-they raise stays out of the logs.
+`APP_HANDLERS` names the module, or its file; workers import it at their start. Order and repetition are as with calls
+over HTTP: in order for each customer, at least once, and for three days while a handler raises. The text of an
+exception of theirs is not logged.
 """
 
 import importlib
@@ -27,7 +27,7 @@ from billing.subscriptions.projection import CHANGES
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One change. `message_id` is the same whenever it comes again; `data` is what a call's `data` would be."""
+    """One change. `message_id` is the same for every attempt; `data` is the `data` of the HTTP call."""
 
     message_id: str
     type: str
@@ -54,7 +54,7 @@ def on(*types: str) -> Callable[[Handler], Handler]:
 
 
 class HandlerNotifier:
-    """Calls the functions that were registered for a change, in the order in which they were."""
+    """Calls the functions that are registered for a change, in the order of their registration."""
 
     def __init__(self, module: str) -> None:
         try:
@@ -67,13 +67,13 @@ class HandlerNotifier:
             ) from error
 
     def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
-        """Hand the change to each. Raises NotDelivered when one of them raised; all of them hear of it again."""
-        del at  # that is for signing
+        """Call each handler. Raises NotDelivered when one raised; then all are called again later."""
+        del at  # only a signature needs it
         change = Notification(message_id, str(body["type"]), str(body["timestamp"]), body["data"])
         for handler in _registered.get(change.type, ()):
             try:
                 handler(change)
-            except Exception as error:  # noqa: BLE001 - it is theirs, whatever it is
+            except Exception as error:  # noqa: BLE001 - an application's code may raise anything
                 name = f"{handler.__module__}.{handler.__qualname__}"
                 raise NotDelivered(f"The handler {name} raised {type(error).__name__}.") from None
 

@@ -1,7 +1,7 @@
-"""The notifier: one signed call to the application, by the rules of Standard Webhooks.
+"""Senders of changes: a signed HTTP call by Standard Webhooks, or a log line where no APP_WEBHOOK_URL is set.
 
-`webhook-id` stays the same over all attempts, so that the receiver can drop what it has seen. The twin for a shop
-without APP_WEBHOOK_URL only logs.
+`webhook-id` stays the same over all attempts, so that the receiver can drop repetitions. `handlers.py` has the third
+sender; `billing/services.py` chooses one.
 """
 
 import base64
@@ -19,7 +19,7 @@ from billing.errors import ConfigurationError, TransientError
 log = structlog.get_logger(__name__)
 
 SHORTEST_KEY = 24  # bytes, by the standard
-TIMEOUT_SECONDS = (3, 10)  # to connect, to answer: an application that needs longer should answer first, work later
+TIMEOUT_SECONDS = (3, 10)  # to connect, to answer: an application that needs longer answers first and works later
 
 
 class NotDelivered(TransientError):
@@ -29,10 +29,13 @@ class NotDelivered(TransientError):
 
 
 class Notifier(Protocol):
-    """Where changes are sent."""
+    """Sends changes to the application."""
 
     def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
-        """Send one message. Raises NotDelivered."""
+        """Send `body` (type, timestamp, data) under the id `message_id`; `at` is the time of signing.
+
+        Raises NotDelivered.
+        """
 
 
 class HttpNotifier:
@@ -44,7 +47,7 @@ class HttpNotifier:
         self._session = requests.Session()
 
     def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
-        """Post the body, signed. Any 2xx is a delivery; a redirect is not followed and is none."""
+        """Post the signed body. Any 2xx is a delivery; a redirect is not followed. Raises NotDelivered."""
         data = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
         headers = {
             "content-type": "application/json",
@@ -59,7 +62,7 @@ class HttpNotifier:
                 headers=headers,
                 timeout=TIMEOUT_SECONDS,
                 allow_redirects=False,
-                stream=True,  # the answer's body is of no interest, however long it is
+                stream=True,  # the answer's body is never read
             ) as answer:
                 status = answer.status_code
         except requests.RequestException as error:
@@ -69,7 +72,7 @@ class HttpNotifier:
 
 
 class LogNotifier:
-    """The twin: says what would have been sent, without what is in it."""
+    """The twin: logs the type of each change, without its contents."""
 
     def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
         """Log the message."""

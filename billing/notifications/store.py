@@ -1,4 +1,4 @@
-"""The ledger of the outbox: changes that the application is to hear of, in order for each customer.
+"""SQL of the outbox: the changes to send to the application, in order for each customer.
 
 A message is claimed with a lease. Only the oldest pending message of a customer is ever due, so a later one cannot
 overtake it.

@@ -1,10 +1,10 @@
-"""Erasing: what is personal about a user goes, for good; ids, states and times stay as a tombstone.
+"""Erase: remove what is personal about a user, for good; ids, states and times stay as a tombstone.
 
-1 refuse whom Stripe still bills (SUB-52)  2 mark the user and shut their lane, in one commit: from here on late events
-come without their payload and requests are refused (SUB-51, SUB-55)  3 expire their payment page (SUB-53)  4 look
-again: who paid it meanwhile is not erased after all  5 delete their customer at Stripe, if that is wanted (SUB-56)
-6 forget, a small batch in a transaction, table by table  7 note the end. Interrupted anywhere, it is run again: what is
-done is not found any more (SUB-54).
+1 refuse a user whom Stripe still bills (SUB-52)  2 mark the user and close their lane, in one commit: from here on late
+events are recorded without payload, and requests are refused (SUB-51, SUB-55)  3 expire their payment page (SUB-53)
+4 check again: a user who paid it meanwhile is not erased  5 delete their customer at Stripe, on request (SUB-56)
+6 remove the data, a small batch in a transaction, table by table  7 note the end.
+After an interruption it is run again; what is removed is not found any more (SUB-54).
 """
 
 from collections.abc import Callable, Sequence
@@ -34,13 +34,13 @@ from billing.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
 
-# 200 rows, of which payloads are the heaviest: a few milliseconds, so that deliveries and buyers do not wait for it.
+# 200 rows, payloads being the largest: a few milliseconds, so that deliveries and buyers do not wait for it.
 BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there is of a user; `live` are the subscriptions that keep them from being erased."""
+    """The data of a user; `live` are the subscriptions that prevent erasing."""
 
     customer_ids: Sequence[str]
     holdings: Holdings
@@ -50,19 +50,19 @@ class Found:
 def count_holdings(
     user_id: str, *, delete_at_stripe: bool, database: Database, stripe: StripeGateway, catalog: Catalog
 ) -> Found:
-    """What erasing would remove, and what keeps it from that; nothing is changed anywhere.
+    """What erasing would remove, and what prevents it; nothing is changed.
 
     Raises NotErasable and the gateway's errors.
     """
     with database.read() as connection:
         row = read_customer(connection, user_id)
-        # Somebody on a product trial that they never bought after has that only.
+        # A user with a product trial and no checkout has a trial only.
         if row is None and not erasure_store.has_trial(connection, user_id):
             raise NotErasable("This ledger has no user of that id: nothing personal is kept of them.")
         customer_ids = erasure_store.customers_of(connection, user_id)
         holdings = erasure_store.count(connection, user_id, customer_ids)
     ours_only = not delete_at_stripe
-    live = [id_ for one in customer_ids for id_ in _live(one, stripe, catalog, ours_only=ours_only)]
+    live = [id_ for customer_id in customer_ids for id_ in _live(customer_id, stripe, catalog, ours_only=ours_only)]
     return Found(customer_ids, holdings, live)
 
 
@@ -80,7 +80,7 @@ def erase_user(
     catalog: Catalog,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Holdings:
-    """Erase a user, or go on where that was interrupted; what was removed. `progress` hears of each batch.
+    """Erase a user, or continue an interrupted erasure; what was removed. `progress` is called with each batch's rows.
 
     Raises NotErasable, the gateway's errors and LedgerUnavailable.
     """
@@ -100,18 +100,18 @@ def erase_user(
     if delete_at_stripe:  # 5
         _delete(user_id, customer_ids, ctx)
     removed = Holdings()
-    while (piece := _forget(user_id, customer_ids, ctx)).rows:  # 6
-        removed += piece
-        progress(piece.rows)
+    while (batch := _remove(user_id, customer_ids, ctx)).rows:  # 6
+        removed += batch
+        progress(batch.rows)
     with database.write() as connection:  # 7
         erasure_store.finish(connection, user_id, now=clock.now())
-    # The customer's id, not the user's: applications give out ids that are addresses.
+    # The customer's id, not the user's: user ids may be email addresses.
     log.warning("user.erased", customer_ids=list(customer_ids), reason=reason, **removed.as_dict())
     return removed
 
 
 def _settle(user_id: str, lane_id: int, ctx: Context) -> Sequence[str]:
-    """Steps 3 and 4: no page of theirs can be paid any more, and none was; the ids of their customers at Stripe."""
+    """Steps 3 and 4: no page of theirs can be paid any more, and none was paid; their customers' ids at Stripe."""
     close_lane(lane_id, ctx)
     with ctx.database.read() as connection:
         row = read_customer(connection, user_id)
@@ -130,19 +130,18 @@ def _blocker(lane_id: int, customer_id: str, ctx: Context) -> Blocker | None:
         return verify_closed(lane_id, customer_id, ctx).blocker
     except StripeRefused:
         if _is_gone(customer_id, ctx.stripe):
-            return None  # with a customer, Stripe deletes everything that could bill them
+            return None  # Stripe has deleted the customer, and everything that could bill them
         raise
 
 
 def _live(customer_id: str, stripe: StripeGateway, catalog: Catalog, *, ours_only: bool) -> list[str]:
     listed: list[dict[str, Any]] = or_none(stripe.list_subscriptions, customer_id) or []
-    return [
-        str(one["id"]) for one in listed if is_live(str(one.get("status"))) and (not ours_only or belongs(one, catalog))
-    ]
+    live = [subscription for subscription in listed if is_live(str(subscription.get("status")))]
+    return [str(subscription["id"]) for subscription in live if not ours_only or belongs(subscription, catalog)]
 
 
 def _still_billed(user_id: str, subscriptions: Sequence[str], ctx: Context) -> NotErasable:
-    """Why not; whoever was marked, now or by a run that had removed nothing yet, is served again."""
+    """The refusal. A user who was marked, and of whom nothing was removed yet, is served again."""
     with ctx.database.write() as connection:
         as_before = erasure_store.unmark(connection, user_id)
     billed = f"This user is still billed: {', '.join(subscriptions)}."
@@ -159,7 +158,7 @@ def _still_billed(user_id: str, subscriptions: Sequence[str], ctx: Context) -> N
 
 
 def _delete(user_id: str, customer_ids: Sequence[str], ctx: Context) -> None:
-    """Step 5. Deleting cancels what is live, so it is looked at once more right before, other products included."""
+    """Step 5. Deleting cancels live subscriptions of every product, so they are listed once more right before."""
     for customer_id in customer_ids:
         if live := _live(customer_id, ctx.stripe, ctx.catalog, ours_only=False):
             raise _still_billed(user_id, live, ctx)
@@ -177,6 +176,6 @@ def _is_gone(customer_id: str, stripe: StripeGateway) -> bool:
     return customer is None or bool(customer.get("deleted"))
 
 
-def _forget(user_id: str, customer_ids: Sequence[str], ctx: Context) -> Holdings:
+def _remove(user_id: str, customer_ids: Sequence[str], ctx: Context) -> Holdings:
     with ctx.database.write() as connection:
         return erasure_store.forget_some(connection, user_id, customer_ids, limit=BATCH)

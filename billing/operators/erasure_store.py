@@ -1,8 +1,7 @@
-"""The ledger of erasing: every SQL statement that removes what is personal about one user.
+"""SQL of erasing: counts and removes what is personal about one user.
 
-Personal is what a person, the application or Stripe said in their own words: emails, payloads, request bodies,
-addresses of pages, references, metadata, messages. What stays is ids, states, plans and times. `FORGOTTEN` stands in
-the place of a fingerprint, which is made from what is gone.
+Personal are emails, payloads, request bodies, pages' addresses, references, metadata and messages. Ids, states, plans
+and times stay. `FORGOTTEN` replaces a fingerprint, which was made from removed data.
 """
 
 import dataclasses
@@ -44,7 +43,7 @@ class Holdings:
 
     @property
     def rows(self) -> int:
-        """All of them."""
+        """The total."""
         return sum(self.as_dict().values())
 
     def as_dict(self) -> dict[str, int]:
@@ -72,7 +71,7 @@ def has_trial(connection: sa.Connection, user_id: str) -> bool:
 
 
 def count(connection: sa.Connection, user_id: str, customer_ids: Sequence[str]) -> Holdings:
-    """What there is to remove."""
+    """Count the rows with personal data."""
     found = {
         name: int(connection.scalar(sa.select(sa.func.count()).select_from(table).where(where)) or 0)
         for name, (table, where) in _personal(user_id, customer_ids).items()
@@ -82,10 +81,10 @@ def count(connection: sa.Connection, user_id: str, customer_ids: Sequence[str]) 
 
 
 def mark(connection: sa.Connection, user_id: str, lane_id: int, *, reason: str, now: datetime) -> list[str]:
-    """Nothing personal comes in from here on; the ids of the checkouts and operations that were turned away.
+    """Mark the user as erased and close their lanes; the ids of the pending checkouts and operations it refuses.
 
-    The lane first: a request that was numbered before is seen below, and one that comes later finds a shut lane. The
-    version rises, so that a worker with an older view loses its next compare-and-set.
+    The lane first: a request that was numbered before is refused below, and a later one finds the lane closed. The
+    version rises, so that a worker with an older row loses its next compare-and-set.
     """
     shut = sa.update(lanes).where(lanes.c.user_id == user_id)
     connection.execute(shut.values(erased=True, version=lanes.c.version + 1))
@@ -110,9 +109,9 @@ def mark(connection: sa.Connection, user_id: str, lane_id: int, *, reason: str, 
 
 
 def unmark(connection: sa.Connection, user_id: str) -> bool:
-    """Take the mark back from somebody who paid in the last moment; whether they are as they were.
+    """Remove the mark of a user who paid in the last moment; whether they are as before.
 
-    They are not where something was forgotten before, to the end or not: then they stay erased.
+    A user of whom anything was removed stays erased.
     """
     own = (customers.c.user_id == user_id, customers.c.erasure_finished_at.is_(None))
     row = connection.execute(sa.select(customers.c.parameters).where(*own).with_for_update(key_share=True)).first()
@@ -127,7 +126,7 @@ def unmark(connection: sa.Connection, user_id: str) -> bool:
 
 
 def forget_some(connection: sa.Connection, user_id: str, customer_ids: Sequence[str], *, limit: int) -> Holdings:
-    """Remove a batch from the first table that still holds something; what was removed, nothing when all is gone."""
+    """Remove a batch from the first table that still has personal data; the counts, all 0 at the end."""
     own = sa.select(customers.c.parameters).where(customers.c.user_id == user_id)
     parameters: dict[str, Any] = connection.execute(own).scalar_one()
     if not _has_begun(parameters):
@@ -146,18 +145,18 @@ def forget_some(connection: sa.Connection, user_id: str, customer_ids: Sequence[
 
 
 def finish(connection: sa.Connection, user_id: str, *, now: datetime) -> None:
-    """Note that everything is gone."""
+    """Note that everything was removed."""
     own = sa.update(customers).where(customers.c.user_id == user_id, customers.c.erasure_finished_at.is_(None))
     connection.execute(own.values(erasure_finished_at=now))
 
 
 def _has_begun(parameters: Mapping[str, Any]) -> bool:
-    """Whether a batch was removed: the first leaves None for the email, had there been one or not; it is never sent."""
+    """Whether a batch was removed: the first one sets the email to None, also where there was none."""
     return parameters.get("email", "") is None
 
 
 def _personal(user_id: str, customer_ids: Sequence[str]) -> dict[str, tuple[sa.Table, sa.ColumnElement[bool]]]:
-    """Which rows of which table still hold something."""
+    """By kind, the table and the rows that still have personal data."""
     theirs = sa.select(lanes.c.id).where(lanes.c.user_id == user_id)
     told = outbox.c.payload != sa.literal({}, outbox.c.payload.type)
     return {
@@ -165,13 +164,13 @@ def _personal(user_id: str, customer_ids: Sequence[str]) -> dict[str, tuple[sa.T
         "operations": (operations, sa.and_(operations.c.lane_id.in_(theirs), operations.c.body_hash != FORGOTTEN)),
         "messages": (outbox, sa.and_(outbox.c.customer_id.in_(customer_ids), told)),
         "payloads": (events, sa.and_(events.c.customer_id.in_(customer_ids), events.c.payload.is_not(None))),
-        # Last: they know the user's former customers, and a run that was interrupted has to find those again.
+        # Last: an interrupted run finds the user's former customers by them.
         "attempts": (attempts, sa.and_(attempts.c.lane_id.in_(theirs), attempts.c.fingerprint != FORGOTTEN)),
     }
 
 
 def _nothing_of(table: sa.Table) -> dict[str, Any]:
-    """What takes the place of it."""
+    """The values that replace the personal data of a table."""
     hashes = {"fingerprint": FORGOTTEN, "body_hash": FORGOTTEN}
     unsent = sa.case((outbox.c.status == "pending", ERASED), else_=outbox.c.status)
     gone: dict[str, dict[str, Any]] = {

@@ -97,18 +97,18 @@ def test_worker_whose_key_was_replaced_meanwhile_gives_its_customer_to_nobody(wo
     """CHK-8: a compare-and-set on the key."""
     world.ask()
     with world.database.write() as connection:
-        customers_store.requested(connection, "user_1", now=world.clock.now())
+        customers_store.note_request(connection, "user_1", now=world.clock.now())
         old = customers_store.read_customer(connection, "user_1")
         assert old is not None
         customers_store.renew_key(connection, old)
-        assert not customers_store.give(connection, old, "cus_late")
+        assert not customers_store.set_customer(connection, old, "cus_late")
     assert row(world).customer_id is None
 
 
 def test_customer_that_is_claimed_just_before_the_first_request_is_not_made_again(world: World) -> None:
     """CHK-14, CHK-8: the import commits between a worker's first look and its write-ahead."""
     world.ask()
-    requested, claims = customers_store.requested, []
+    requested, claims = customers_store.note_request, []
 
     def claim_first(connection: sa.Connection, user_id: str, **options: Any) -> None:
         if not claims:
@@ -116,7 +116,7 @@ def test_customer_that_is_claimed_just_before_the_first_request_is_not_made_agai
         requested(connection, user_id, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(customers_store, "requested", claim_first)
+        patch.setattr(customers_store, "note_request", claim_first)
         made = ensure_customer("user_1", database=world.database, stripe=world.stripe, clock=world.clock)
     assert (made, row(world).customer_id) == ("cus_imported", "cus_imported")
     assert world.objects("customer") == []

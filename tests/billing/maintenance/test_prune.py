@@ -77,7 +77,7 @@ def test_what_is_still_to_be_worked_keeps_its_payload_and_what_is_dead_its_row(p
 
 def test_very_many_rows_are_pruned_in_pieces(put, prune_once, kept, monkeypatch):
     """LED-22."""
-    monkeypatch.setattr(pruning, "PIECE", 7)
+    monkeypatch.setattr(pruning, "BATCH", 7)
     for number in range(50):
         put(40 if number < 40 else 1, event_id=f"evt_{number}_done")
     row = prune_once()
@@ -87,7 +87,7 @@ def test_very_many_rows_are_pruned_in_pieces(put, prune_once, kept, monkeypatch)
 
 def test_rows_that_a_clock_dated_too_young_do_not_hide_what_is_behind_them(put, prune_once, kept, monkeypatch):
     """LED-20: a piece in which one old row is left goes on to the next piece."""
-    monkeypatch.setattr(pruning, "PIECE", 2)
+    monkeypatch.setattr(pruning, "BATCH", 2)
     put(1)
     put(400, "dead")
     put(50)
@@ -99,7 +99,7 @@ def test_rows_that_a_clock_dated_too_young_do_not_hide_what_is_behind_them(put, 
 @pytest.mark.parametrize("steps", range(1, 20))
 def test_killed_at_any_point_the_next_one_goes_on(put, prune_once, kept, database, clock, monkeypatch, steps):
     """LED-22."""
-    monkeypatch.setattr(pruning, "PIECE", 3)
+    monkeypatch.setattr(pruning, "BATCH", 3)
     for number in range(10):
         put(400 if number < 5 else 40, event_id=f"evt_{number}_done")
     try:
