@@ -5,13 +5,14 @@ Bodies, query strings and headers are never logged; a path only as the route tha
 
 import re
 import time
-import uuid
 from collections.abc import Sequence
 
 import structlog
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
+
+from billing.ids import new_id
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ def guard(app: Flask, *, origins: Sequence[str], trusted_proxies: int) -> None:
 
 def request_id_for(given: str) -> str:
     """The request's id: the caller's own where that will do, else a new one."""
-    return given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+    return given if _REQUEST_ID.fullmatch(given) else new_id("req")
 
 
 def log_answer(method: str, route: str, status: int, *, started: float, quiet: bool = False) -> None:

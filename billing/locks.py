@@ -4,6 +4,7 @@ SET NX PX with a token, a heartbeat at a third of its lifetime, release by token
 It saves Stripe calls and calms retry storms; what makes a lapsed lock harmless is the lane row.
 """
 
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -25,6 +26,11 @@ def lane_of(name: str) -> int | None:
     """The lane whose lock has this name; None for a customer's."""
     kind, _, id_ = name.partition(":")
     return int(id_) if kind == "lane" and id_.isdecimal() else None
+
+
+def retry_seconds() -> float:
+    """When to ask again for a lock that is taken, by chance: most are given back in a moment."""
+    return random.uniform(0.1, 0.4)  # noqa: S311  # jitter
 
 
 class Lease:

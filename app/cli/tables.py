@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from billing.clock import iso
+
 
 def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, nothing: str) -> None:
     """Show a list: one JSON array, or aligned columns with a head."""
@@ -52,5 +54,5 @@ def _text(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return iso(value)
     return str(value)

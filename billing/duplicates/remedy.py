@@ -6,7 +6,6 @@ Each number is a crash point: running it again continues from the rows. A cancel
 that was live a moment ago, and only one is planned at a time. So the customer's last one is never canceled (SUB-18).
 """
 
-import random
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from billing.errors import (
     TransientError,
 )
 from billing.jobs import RemedyDuplicates
-from billing.locks import Lease, Locks, lock_name
+from billing.locks import Lease, Locks, lock_name, retry_seconds
 from billing.models import RemedyState
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
@@ -43,7 +42,6 @@ from billing.subscriptions.sync import sync_customer
 log = structlog.get_logger(__name__)
 
 MOST_ROUNDS = 10  # one or two for each cancellation; the next job continues
-LOCK_JITTER_SECONDS = (0.1, 0.4)
 # 15 s: a call at its 10 s timeout, plus slack. A worker that slept longer between list and cancellation lists again.
 LOOK_LASTS = timedelta(seconds=15)
 RECHECK = BACKOFF.longest  # until an incident that waits for a person is checked again; a sync wakes us earlier
@@ -85,7 +83,7 @@ def remedy_duplicates(
     job = RemedyDuplicates(incident_id)
     with locks.hold(lock_name(lane_id, incident.customer_id)) as lease:  # 1
         if lease is None:
-            queue.send(job, delay_seconds=random.uniform(*LOCK_JITTER_SECONDS))  # noqa: S311 (jitter)
+            queue.send(job, delay_seconds=retry_seconds())
             return
         ctx = Context(cancels, database, stripe, clock, catalog, lease)
         try:

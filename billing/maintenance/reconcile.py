@@ -22,7 +22,7 @@ from prometheus_client import Counter
 
 from billing.backoff import Backoff, is_failure
 from billing.catalog import Catalog
-from billing.clock import Clock
+from billing.clock import Clock, iso
 from billing.database import Database
 from billing.errors import LedgerUnavailable, OnelaneError
 from billing.jobs import RECONCILE_ROW
@@ -155,7 +155,7 @@ def _beginning(
     gap = since < now - READABLE
     if gap:
         FOUND.labels("gap").inc()
-        log.error("reconcile.gap", since=since.isoformat(), mark=row.mark and row.mark.isoformat())
+        log.error("reconcile.gap", since=iso(since), mark=iso(row.mark))
     report: dict[str, Any] = {"gap": gap, **dict.fromkeys(COUNTS, 0), "drift": [], LEFT_OFF: compared_to(row)}
     return {
         "phase": RunPhase.STRAYS,
@@ -172,7 +172,7 @@ def _finish(row: Run) -> None:
     counts = {what: row.report[what] for what in COUNTS}
     for what in ("found", "strays", "drifted"):
         FOUND.labels(what).inc(counts[what])
-    log.info("reconcile.finished", gap=row.report["gap"], since=row.since and row.since.isoformat(), **counts)
+    log.info("reconcile.finished", gap=row.report["gap"], since=iso(row.since), **counts)
 
 
 def _let_go(row: Run, ctx: Context) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing import lease
+from billing.clock import iso
 from billing.database import insert_new_id
 from billing.models import EventStatus, ReplayState, events, replayed_events, replays
 from billing.webhooks.events_store import untried
@@ -185,4 +186,4 @@ def _of_type(type_: str) -> sa.ColumnElement[bool]:
 
 
 def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value
+    return iso(value) if isinstance(value, datetime) else value

@@ -130,7 +130,7 @@ TABLES: Mapping[str, tuple[Callable[..., None], Callable[[Database], bool]]] = {
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_time_by_a_clock_six_hours_ahead_delays_nothing(database: Database, column: str) -> None:
-    """OPS-71"""
+    """OPS-71, faults row 30."""
     table, name = column.split(".")
     put, is_taken_up = TABLES[table]
     with database.write() as connection:
