@@ -214,7 +214,7 @@ def onelane_shop(folder: Path, **settings: str) -> Iterator[tuple[Dev, Stripe]]:
     """A running `onelane dev`, and its sandbox."""
     dev = Dev(folder, free_port(18_800), **settings)
     try:
-        dev.says("onelane is ready", seconds=40)
+        dev.says("onelane is ready")
         state = json.loads((folder / "var" / "dev.json").read_text("utf-8"))
         yield dev, Stripe(state["settings"]["STRIPE_API_BASE"])
     finally:

@@ -73,9 +73,11 @@ def shop(elsewhere: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     port = free_port(18_400)
     origins = f"http://127.0.0.1:{port},{elsewhere}"
     started = Dev(tmp_path_factory.mktemp("shop"), port, REDIRECT_ORIGINS=origins)
-    started.says("onelane is ready", seconds=40)
-    yield f"http://127.0.0.1:{started.port}/shop"
-    started.terminate()
+    try:
+        started.says("onelane is ready")
+        yield f"http://127.0.0.1:{started.port}/shop"
+    finally:
+        started.terminate()
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_curl_gives_a_payment_page_and_then_the_same(tmp_path: Path) -> None:
     script = next(block for block in re.findall(r"```sh\n(.+?)```", README, re.DOTALL) if "/v1/checkouts" in block)
     dev = Dev(tmp_path, free_port(18_600))
     try:
-        dev.says("onelane is ready", seconds=40)
+        dev.says("onelane is ready")
         here = script.replace("127.0.0.1:8000", f"127.0.0.1:{dev.port}")
         here = here.replace(".venv/bin/onelane", f"{sys.executable} -P -m onelane")
         first, again = (_run(here, tmp_path) for _ in range(2))

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from billing.run_with_parent import launched
+
 ROOT = Path(__file__).parents[2]
 # What the machine's own environment may say must not reach the tests' processes.
 OURS = re.compile(r"(STRIPE|AUTH|REDIS|DATABASE|CELERY|PORT$|BIND$|ONELANE|CONSOLE|REDIRECT|CATALOG|PROMETHEUS)")
@@ -48,10 +50,10 @@ class Dev:
         self.folder, self.port = folder, port
         (folder / "catalog.toml").write_bytes((ROOT / "catalog.toml").read_bytes())
         self._output = folder / f"output-{time.monotonic_ns()}"
-        self.started = time.monotonic()
         with self._output.open("wb") as output:
+            command = [sys.executable, "-P", "-m", "onelane", "dev"]
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "onelane", "dev"],
+                launched(command) if sys.platform == "linux" else command,  # also a test that is killed stops it
                 cwd=folder,
                 env=environment(**{"PYTHONPATH": str(ROOT), "PORT": str(port), **settings}),
                 stdin=subprocess.DEVNULL,
@@ -63,15 +65,14 @@ class Dev:
     def output(self) -> str:
         return self._output.read_text("utf-8")
 
-    def says(self, text: str, seconds: float = 20, times: int = 1) -> float:
-        """Wait until it says this. Returns the seconds since its start."""
+    def says(self, text: str, seconds: float = 60, times: int = 1) -> None:
+        """Wait until it says this."""
         wait_until(
             lambda: self.output.count(text) >= times or self.process.poll() is not None,
             lambda: f"{text!r} in\n{self.output}",
             seconds,
         )
         assert self.output.count(text) >= times, self.output
-        return time.monotonic() - self.started
 
     def get(self, path: str) -> int:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
@@ -95,7 +96,7 @@ class Dev:
 
     def terminate(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(25)
+        return self.process.wait(60)
 
 
 def _table() -> list[tuple[int, int, str]]:

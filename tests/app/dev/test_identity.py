@@ -5,17 +5,14 @@ from pathlib import Path
 import pytest
 
 from app.dev.ports import free_port
-from tests.support.running_dev import Dev
+from tests.app.dev.conftest import Start
 
 
-def test_given_jwks_is_used_and_there_is_no_shop(tmp_path: Path) -> None:
+def test_given_jwks_is_used_and_there_is_no_shop(tmp_path: Path, start: Start) -> None:
     """OPS-13, API-60: the shop cannot sign what that provider's keys would vouch for."""
-    dev = Dev(tmp_path, free_port(18_650), AUTH_JWKS_URL="http://127.0.0.1:1/keys")
-    try:
-        dev.says("onelane is ready", seconds=40)
-        assert dev.get("/readyz") == 200
-        with pytest.raises(OSError, match="404"):
-            dev.get("/shop")
-    finally:
-        dev.terminate()
+    dev = start(tmp_path, free_port(18_650), AUTH_JWKS_URL="http://127.0.0.1:1/keys")
+    dev.says("onelane is ready")
+    assert dev.get("/readyz") == 200
+    with pytest.raises(OSError, match="404"):
+        dev.get("/shop")
     assert "/shop" not in dev.output

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from app.dev.ports import free_port
+from tests.app.dev.conftest import Start
 from tests.support.running_dev import ROOT, Dev, descendants, onelane, running, wait_until
 
 # tests/conftest.py runs this folder's tests one at a time: each starts six processes on what may be two cores.
@@ -23,10 +24,12 @@ PARTS = {"valkey", "sandbox", "web", "checkout", "worker", "beat"}
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """One that runs, for the tests that leave it running."""
     started = Dev(tmp_path_factory.mktemp("dev"), free_port(18_000))
-    started.says("onelane is ready")
-    yield started
-    if started.process.poll() is None:
-        started.terminate()
+    try:
+        started.says("onelane is ready")
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.terminate()
 
 
 def test_everything_is_ready_when_it_says_so(dev: Dev) -> None:
@@ -99,10 +102,10 @@ def test_embedded_valkey_comes_back_with_its_data(dev: Dev) -> None:
         assert client.lrange("kept", 0, -1) == [b"message"]
 
 
-def test_stop_leaves_nothing_and_the_second_start_keeps_its_tokens(tmp_path: Path) -> None:
+def test_stop_leaves_nothing_and_the_second_start_keeps_its_tokens(tmp_path: Path, start: Start) -> None:
     """OPS-6"""
     port = free_port(18_200)
-    first = Dev(tmp_path, port)
+    first = start(tmp_path, port)
     first.says("onelane is ready")
     below = descendants(first.process.pid)
     secrets = (tmp_path / "var" / "dev-secrets.json").read_text("utf-8")
@@ -114,7 +117,7 @@ def test_stop_leaves_nothing_and_the_second_start_keeps_its_tokens(tmp_path: Pat
     assert "Warm shutdown" not in first.output, "Celery's own line is in no log (OPS-2)"
     assert not (tmp_path / "var" / "dev.json").exists()
 
-    second = Dev(tmp_path, port)
+    second = start(tmp_path, port)
     second.says("onelane is ready")
     assert (tmp_path / "var" / "dev-secrets.json").read_text("utf-8") == secrets, "tokens outlive a restart"
     below = descendants(second.process.pid)
@@ -124,21 +127,21 @@ def test_stop_leaves_nothing_and_the_second_start_keeps_its_tokens(tmp_path: Pat
     wait_until(lambda: not running(below), lambda: f"orphans: {running(below)}", seconds=5)
 
 
-def test_folder_with_packages_of_our_names_changes_nothing(tmp_path: Path) -> None:
+def test_folder_with_packages_of_our_names_changes_nothing(tmp_path: Path, start: Start) -> None:
     """OPS-76"""
     for name in ("app", "worker", "billing", "sandbox"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('somebody else')", "utf-8")
-    dev = Dev(tmp_path, free_port(18_700), PYTHONPATH=f".{os.pathsep}{ROOT}")
-    dev.says("onelane is ready", seconds=60)
+    dev = start(tmp_path, free_port(18_700), PYTHONPATH=f".{os.pathsep}{ROOT}")
+    dev.says("onelane is ready")
     assert set(dev.children()) == PARTS
     assert "somebody else" not in dev.output
     assert dev.terminate() == 0
 
 
-def test_interrupt_while_starting_stops_what_was_started(tmp_path: Path) -> None:
+def test_interrupt_while_starting_stops_what_was_started(tmp_path: Path, start: Start) -> None:
     """OPS-6"""
-    dev = Dev(tmp_path, free_port(18_300))
+    dev = start(tmp_path, free_port(18_300))
     wait_until(lambda: len(descendants(dev.process.pid)) >= 2, lambda: dev.output)
     below = descendants(dev.process.pid)
     assert dev.terminate() == 0
@@ -159,19 +162,19 @@ def test_port_that_is_taken_is_named_with_its_holder(tmp_path: Path) -> None:
     assert len(refused.stderr.splitlines()) == 1
 
 
-def test_program_that_cannot_start_is_given_up_with_its_reason(tmp_path: Path) -> None:
+def test_program_that_cannot_start_is_given_up_with_its_reason(tmp_path: Path, start: Start) -> None:
     """OPS-8, OPS-5: a wrong setting is not tried five times."""
-    dev = Dev(tmp_path, free_port(18_400), STRIPE_ACCOUNT="acct_somebody_else")
+    dev = start(tmp_path, free_port(18_400), STRIPE_ACCOUNT="acct_somebody_else")
     assert dev.process.wait(30) == 78
     assert "STRIPE_ACCOUNT" in dev.output
     assert "Traceback" not in dev.output
     assert running(descendants(dev.process.pid)) == []
 
 
-def test_given_stripe_is_used_and_no_sandbox_starts(tmp_path: Path, dev: Dev) -> None:
+def test_given_stripe_is_used_and_no_sandbox_starts(tmp_path: Path, dev: Dev, start: Start) -> None:
     """OPS-13"""
     state = json.loads((dev.folder / "var" / "dev.json").read_text("utf-8"))["settings"]
-    other = Dev(
+    other = start(
         tmp_path,
         free_port(18_500),
         STRIPE_API_KEY="sk_test_given_by_hand",
@@ -195,13 +198,15 @@ def _ready(dev: Dev) -> bool:
 
 
 @pytest.mark.parametrize("where", [".env", "file"])
-def test_sandbox_signs_with_the_secret_that_was_given_wherever_that_was(tmp_path: Path, where: str) -> None:
+def test_sandbox_signs_with_the_secret_that_was_given_wherever_that_was(
+    tmp_path: Path, where: str, start: Start
+) -> None:
     """OPS-13, WHK-2"""
     (tmp_path / "signing").write_text("whsec_new, whsec_old\n", "utf-8")
     (tmp_path / ".env").write_text("STRIPE_WEBHOOK_SECRETS=whsec_new,whsec_old\n" if where == ".env" else "", "utf-8")
     given = {} if where == ".env" else {"STRIPE_WEBHOOK_SECRETS_FILE": "signing"}
-    dev = Dev(tmp_path, free_port(18_600), **given)
-    dev.says("onelane is ready", seconds=40)
+    dev = start(tmp_path, free_port(18_600), **given)
+    dev.says("onelane is ready")
     state = json.loads((tmp_path / "var" / "dev.json").read_text("utf-8"))["settings"]
     urllib.request.urlopen(
         urllib.request.Request(
