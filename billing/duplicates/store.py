@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from billing.backoff import Backoff
 from billing.database import insert_new
 from billing.models import RemedyState, incidents, remedies
-from billing.subscriptions.projection_store import DUPLICATE
+from billing.subscriptions.projection_store import DUPLICATE, update_open
 
 BACKOFF = Backoff(timedelta(seconds=5), timedelta(hours=1))
 REFUND_REFUSED = "refund_refused"
@@ -149,9 +149,4 @@ def _change(connection: sa.Connection, remedy: Remedy, **values: Any) -> bool:
 
 
 def _refusals(remedy: Remedy) -> sa.Update:
-    return sa.update(incidents).where(
-        incidents.c.customer_id == remedy.customer_id,
-        incidents.c.product == remedy.product,
-        incidents.c.kind == REFUND_REFUSED,
-        incidents.c.resolved_at.is_(None),
-    )
+    return update_open(REFUND_REFUSED, customer_id=remedy.customer_id, product=remedy.product)

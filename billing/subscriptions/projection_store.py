@@ -83,16 +83,21 @@ def note_session(connection: sa.Connection, session_id: str, outcome: str) -> No
 # --- incidents
 
 
+def update_open(kind: str, *, customer_id: str, product: str) -> sa.Update:
+    """The UPDATE of the open incident of this kind, if there is one."""
+    return sa.update(incidents).where(
+        incidents.c.customer_id == customer_id,
+        incidents.c.product == product,
+        incidents.c.kind == kind,
+        incidents.c.resolved_at.is_(None),
+    )
+
+
 def note_duplicates(
     connection: sa.Connection, *, customer_id: str, product: str, live: Sequence[str], now: datetime
 ) -> tuple[int | None, bool]:
     """Keep one open incident while there are several live subscriptions (SUB-8); its id, and whether it is new."""
-    ours = sa.update(incidents).where(
-        incidents.c.customer_id == customer_id,
-        incidents.c.product == product,
-        incidents.c.kind == DUPLICATE,
-        incidents.c.resolved_at.is_(None),
-    )
+    ours = update_open(DUPLICATE, customer_id=customer_id, product=product)
     if len(live) < 2:
         connection.execute(ours.values(resolved_at=now))
         return None, False
