@@ -30,7 +30,12 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 # What `make test` leaves to `make check` (decision 0023), by the beginning of a test's id.
 LONG = (
+    "tests/app/dev/test_canary.py",
+    "tests/app/dev/test_events.py",
+    "tests/app/dev/test_identity.py",
+    "tests/app/dev/test_refusals.py",
     "tests/app/dev/test_run.py",
+    "tests/app/dev/test_web.py",
     "tests/app/test_contract.py",
     "tests/bench/",
     "tests/browser/",
