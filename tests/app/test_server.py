@@ -20,6 +20,7 @@ from app.dev.ports import free_port
 from billing.database import Database
 from billing.logs import LINE_BYTES
 from billing.migrations.upgrade import upgrade
+from billing.run_with_parent import launched
 from tests.support.builders import SECRET, build_event, deliver
 from tests.support.running_dev import ROOT, descendants, environment, wait_until
 from tests.support.web import JWT_SECRET, token
@@ -65,7 +66,7 @@ def _started(folder: Path, **more: str) -> Iterator[tuple[int, "subprocess.Popen
     }
     with (folder / "output").open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "onelane", "web"],
+            launched([sys.executable, "-P", "-m", "onelane", "web"]),
             cwd=folder,
             env=environment(**settings),
             stdout=output,

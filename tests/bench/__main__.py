@@ -30,7 +30,7 @@ from tests.bench.storm import (
     token,
     usual_shop,
 )
-from tests.support.running_dev import Dev, onelane
+from tests.support.running_dev import Dev, end_in_order, onelane
 
 WINDOWS = 100
 LATENCY_MS = 8.0  # what the sandbox adds to each call in the storm; the real Stripe takes some hundred milliseconds
@@ -169,6 +169,7 @@ def measure(stripe: Stripe, blow: Callable[[], list[list[Answer]]]) -> Mapping[s
 
 
 if __name__ == "__main__":  # the storm's own process imports this file, too
+    end_in_order()
     match sys.argv[1:]:
         case ["drain", *_]:  # make bench ARGS="drain 200 0,100000"
             del sys.argv[1]

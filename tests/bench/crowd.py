@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
+from billing.run_with_parent import run_with_parent
+
 Json = dict[str, Any]
 LONGEST_SECONDS = 60
 GIVES_WAY = 10
@@ -97,8 +99,13 @@ def run_phase(
     return asyncio.run(asyncio.wait_for(_phase(port, order, others, every_seconds, [hot] * storm), LONGEST_SECONDS))
 
 
+def _give_way() -> None:
+    os.nice(GIVES_WAY)
+    run_with_parent(os.getppid())
+
+
 async def _phase(port: int, order: Json, others: Sequence[str], every: float, hot: Sequence[str]) -> Phase:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=os.nice, initargs=(GIVES_WAY,)) as apart:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_give_way) as apart:
         await asyncio.wrap_future(apart.submit(os.getpid))  # it has started
         windows = [await Window(port, token).open() for token in others]
 

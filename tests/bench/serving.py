@@ -99,7 +99,7 @@ def receiver(name: str, folder: Path, postgres: Postgres | None = None) -> Itera
 def served(application: str, folder: Path, settings: Mapping[str, str]) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Serve an application in processes of its own; their port and their ids."""
     port, log = free_port(18_850), folder / "log"
-    command = [sys.executable, "-m", "tests.bench.serving", application, str(port)]
+    command = launched([sys.executable, "-m", "tests.bench.serving", application, str(port)])
     with log.open("wb") as output:
         process = subprocess.Popen(
             launched(command), cwd=ROOT, env=environment(**settings), stdout=output, stderr=output

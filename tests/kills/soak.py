@@ -22,6 +22,7 @@ from tests.kills.postgres import KillablePostgres, killable_postgres
 from tests.kills.sending import NO_ANSWER, Sending
 from tests.kills.subscribers import LOST, Subscribers, unlike_stripe
 from tests.kills.world import World, running_world
+from tests.support.running_dev import end_in_order
 from tests.support.valkey import wait_until
 
 WORKERS, CUSTOMERS = 4, 300
@@ -173,4 +174,5 @@ def until_right(world: World, sending: Sending, changed: int) -> tuple[str | Non
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

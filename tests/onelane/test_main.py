@@ -17,6 +17,7 @@ from app.dev.ports import free_port
 from billing.database import Database
 from billing.migrations.upgrade import upgrade
 from billing.notifications import handlers
+from billing.run_with_parent import launched
 from onelane.__main__ import HERE, PACKAGES, WITHOUT_THE_WEB, own_first
 from tests.support.running_dev import ROOT, environment, wait_until
 
@@ -92,7 +93,7 @@ def test_processes_of_the_web_load_our_packages(tmp_path: Path) -> None:
 
     with (tmp_path / "output").open("wb") as output:
         web = subprocess.Popen(
-            [*ONELANE, "web", "--workers=2"],
+            launched([*ONELANE, "web", "--workers=2"]),
             cwd=tmp_path,
             env=shadowed(PORT=str(port), **settings),
             stdout=output,
@@ -122,7 +123,7 @@ def test_worker_finds_handlers_in_folders_with_our_names(tmp_path: Path, given: 
     settings = {"APP_HANDLERS": given, "STRIPE_API_KEY": "sk_test_x", "STRIPE_API_BASE": "http://127.0.0.1:1"}
     with (tmp_path / "output").open("wb") as output:
         worker = subprocess.Popen(
-            [*ONELANE, "worker"],
+            launched([*ONELANE, "worker"]),
             cwd=tmp_path,
             env=environment(PYTHONPATH=f"{path}{ROOT}", DATABASE_URL=f"sqlite:///{tmp_path}/none", **settings),
             stdout=output,

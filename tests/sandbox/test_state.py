@@ -13,6 +13,7 @@ import pytest
 import requests
 import stripe
 
+from billing.run_with_parent import launched
 from sandbox import Sandbox
 
 
@@ -99,7 +100,7 @@ def test_a_seed_with_less_than_an_id_is_refused(sandbox: Sandbox) -> None:
 
 def start(port: int, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "sandbox", "--port", str(port), *more],
+        launched([sys.executable, "-m", "sandbox", "--port", str(port), *more]),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -25,6 +25,14 @@ def wait_until(condition: Callable[[], Any], what: Callable[[], str], seconds: f
         time.sleep(0.02)
 
 
+def end_in_order() -> None:
+    """Let SIGTERM end this process as an exception does, so that it stops what it started and removes its files.
+
+    Where it is killed outright, the kernel ends what it started (`launched`); files stay.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def environment(**settings: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not OURS.match(name)}
     return {**inherited, **settings}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from app.dev.embedded import prepare_valkey, valkey_answers
 from app.dev.ports import free_port
+from billing.run_with_parent import launched
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
@@ -31,7 +32,9 @@ class Valkey:
 
     def start(self) -> None:
         """Start it, on the data that it left."""
-        self._process = subprocess.Popen(prepare_valkey(self._folder, port=self.port), stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            launched(prepare_valkey(self._folder, port=self.port)), stdout=subprocess.DEVNULL
+        )
         wait_until(lambda: valkey_answers(self.port), "Valkey answers")
 
     def signal(self, number: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from billing.queue import CeleryQueue, create_producer
+from billing.run_with_parent import launched
 from billing.settings import Settings
 from tests.support.valkey import Valkey, running_valkey, wait_until
 
@@ -48,14 +49,26 @@ class Worker:
         environment.pop("ONELANE_LOG", None)
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.worker.consumer", self._notes, str(concurrency), self._alive],
+                launched(
+                    [
+                        sys.executable,
+                        "-m",
+                        "tests.worker.consumer",
+                        str(self._notes),
+                        str(concurrency),
+                        str(self._alive),
+                    ]
+                ),
                 cwd=ROOT,
                 env=environment,
                 stdout=log,
                 stderr=log,
             )
+
+    def begun(self) -> "Worker":
         wait_until(lambda: self._alive.exists() or self.process.poll() is not None, "the worker is ready")
         assert self.process.poll() is None, self.log
+        return self
 
     @property
     def log(self) -> str:
@@ -79,7 +92,7 @@ def start_worker(valkey: Valkey, tmp_path: Path) -> Iterator[Callable[..., Worke
 
     def start(*, concurrency: int = 4) -> Worker:
         started.append(Worker(valkey.url, tmp_path / "worker", concurrency=concurrency))
-        return started[-1]
+        return started[-1].begun()
 
     yield start
     for worker in started:

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from billing.jobs import SWEEP_KIND
+from billing.run_with_parent import launched
 from tests.worker.conftest import ROOT, Valkey, wait_until
 from worker.schedule import LOOK_SECONDS, SCHEDULE
 
@@ -50,7 +51,7 @@ def test_beat_whose_broker_takes_no_writes_stays(valkey: Valkey, client: "redis.
 
 def start_beat(valkey: Valkey, alive: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-m", "worker", "beat", "--alive-file", alive],
+        launched([sys.executable, "-m", "worker", "beat", "--alive-file", str(alive)]),
         cwd=ROOT,
         env={**os.environ, "REDIS_URL": valkey.url, "CATALOG": str(ROOT / "catalog.toml")},
         stdout=subprocess.DEVNULL,

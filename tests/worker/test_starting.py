@@ -7,6 +7,7 @@ from pathlib import Path
 
 from billing.database import Database
 from billing.migrations.upgrade import upgrade
+from billing.run_with_parent import launched
 from tests.worker.conftest import ROOT, Valkey, wait_until
 
 
@@ -28,7 +29,7 @@ def test_worker_waits_for_a_stripe_that_does_not_answer(valkey: Valkey, tmp_path
     alive = tmp_path / "alive"
     with log.open("wb") as output:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "worker", "work", "--alive-file", alive],
+            launched([sys.executable, "-m", "worker", "work", "--alive-file", str(alive)]),
             cwd=ROOT,
             env=environment,
             stdout=output,

@@ -19,6 +19,7 @@ from app.dev.embedded import prepare_valkey, valkey_answers
 from app.dev.ports import free_port
 from billing.database import Database
 from billing.migrations.upgrade import upgrade
+from billing.run_with_parent import launched
 from tests.support.running_dev import ROOT, command_line, descendants, environment, running, wait_until
 
 PRINTED_KEY = """
@@ -37,7 +38,7 @@ def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple["subpr
     ledger.close()
     redis_port, port = free_port(20_700), free_port(18_600)
     with (tmp_path / "output").open("wb") as output:
-        valkey = subprocess.Popen(prepare_valkey(tmp_path / "valkey", port=redis_port), stdout=output)
+        valkey = subprocess.Popen(launched(prepare_valkey(tmp_path / "valkey", port=redis_port)), stdout=output)
         settings = environment(
             PYTHONPATH=str(ROOT),
             PORT=str(port),
@@ -49,7 +50,7 @@ def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple["subpr
             CHECKOUT_WAIT_SECONDS="2",
         )
         server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "onelane", "web", "--workers", str(request.param)],
+            launched([sys.executable, "-P", "-m", "onelane", "web", "--workers", str(request.param)]),
             cwd=tmp_path,
             env=settings,
             stdout=output,
