@@ -11,7 +11,7 @@ from app.customers import customer_routes
 from app.dev.shop import shop_routes
 from app.errors import register
 from app.health import health_routes
-from app.limits import Semaphore, build_limits, limit_addresses
+from app.limits import EXTENSION, Semaphore, build_limits, limit_addresses
 from app.openapi.page import docs_routes
 from app.operations import operation_routes
 from app.request_hooks import guard
@@ -38,6 +38,7 @@ def create_app(
     identity = Identity(settings)
     limits = build_limits(settings, storage_uri=limits_storage, waiters=waiters)
 
+    app.extensions[EXTENSION] = limits.refusals
     register(app)
     guard(app, origins=settings.redirect_origins, trusted_proxies=settings.trusted_proxies)
     limit_addresses(app, identity=identity, rate=limits.addresses)

@@ -1,20 +1,24 @@
-"""Answers that may take a moment: a request is recorded, waits a bounded time for a worker, and is answered.
+"""Answers that may take a moment: a request is counted and recorded, waits a bounded time, and is answered.
 
-Checkouts and operations share all of it: `Prefer: wait`, Idempotency-Key, the 202 with its Location and Retry-After,
-and the refusal of what a worker refused. No answer here may be stored (API-23, API-41).
+Checkouts and operations share all of it: the counted body, `Prefer: wait`, Idempotency-Key, the 202 with its Location
+and Retry-After, and the refusal of what a worker refused. No answer here may be stored (API-23, API-41).
 """
 
 import re
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from flask import Request, Response, jsonify
 
+from app.auth import Caller
+from app.bodies import Body, Reader, read_body
 from app.errors import PROBLEMS, problem
+from app.schemas import ServerBody
 from billing.errors import InvalidRequest
 from billing.services import Services
 
+Named = TypeVar("Named", bound=ServerBody)
 MOST_WAIT_SECONDS = 20.0
 RETRY_AFTER_SECONDS = 1  # a checkout takes two to five Stripe calls
 _WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?")
@@ -43,6 +47,27 @@ class Wait:
     def is_over(self) -> bool:
         """Whether it waited, and to the end."""
         return self.seconds > 0 and not self.left
+
+
+def read_counted(
+    caller: Caller,
+    request: Request,
+    model: type[Body],
+    named: type[Named],
+    *,
+    count: Callable[[Caller, str, Request], None],
+    read: Reader = read_body,
+) -> tuple[str, Body | Named]:
+    """Count the user, and read the body as `model`, or as `named` where the body of a server names the user.
+
+    A buyer is counted before the body is looked at, a server's user once they are named (API-30).
+    """
+    if caller.user_id is not None:
+        count(caller, caller.user_id, request)
+        return caller.user_id, read(request, model)
+    body = read(request, named)
+    count(caller, body.user_id, request)
+    return body.user_id, body
 
 
 def preferred_wait(prefer: list[str]) -> float | None:

@@ -18,6 +18,7 @@ import structlog
 
 from app.bodies import MAX_BODY_BYTES
 from app.errors import BodyCutOff, BodyTimeout, BodyTooLarge, refusal
+from app.limits import Refusals
 from app.request_hooks import ANSWER_HEADERS, log_answer, request_id_for
 from app.webhooks import PATH, SIGNATURE, Deliveries
 from billing.errors import Busy
@@ -40,10 +41,17 @@ class Web:
     """The ASGI application around Flask's."""
 
     def __init__(
-        self, wsgi: WSGI, *, threads: int, deliveries: Deliveries | None = None, origins: Collection[str] = ()
+        self,
+        wsgi: WSGI,
+        *,
+        threads: int,
+        deliveries: Deliveries | None = None,
+        refusals: Refusals | None = None,
+        origins: Collection[str] = (),
     ) -> None:
-        """`origins`: whose pages may read why a body was refused. Without `deliveries`, all goes to Flask."""
+        """`origins`: whose pages may read why a request was refused. Without `deliveries`, all goes to Flask."""
         self._wsgi, self._deliveries, self._origins = wsgi, deliveries, origins
+        self._refusals = refusals or Refusals()
         self._threads = ThreadPoolExecutor(threads, "web")
         self._bodies_bytes = 0
 
@@ -78,10 +86,18 @@ class Web:
 
     async def _hand_over(self, scope: Scope, headers: Headers, receive: Receive) -> Answer:
         started, body = time.monotonic(), b""
+
+        def refuse_again() -> None:
+            self._refusals.check(scope["method"], scope["path"], headers.get("authorization", ""))
+
+        def call() -> Answer:
+            refuse_again()  # of a thousand at once, the first were judged while this one waited for its thread
+            return _call(self._wsgi, _environ(scope, headers, body))
+
         try:
+            refuse_again()
             body = await self._read(headers, receive, MAX_BODY_BYTES)
-            environ = _environ(scope, headers, body)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, _call, self._wsgi, environ)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except Exception as error:  # noqa: BLE001 - every error has its answer
             status, fields, problem = _refused(error, _begin(headers), scope["method"], "-", started)
             return status, fields + self._for_pages(scope, headers), problem
@@ -134,7 +150,10 @@ class Web:
         origin = headers.get("origin", "")
         if origin not in self._origins or not scope["path"].startswith("/v1/"):
             return []
-        exposed = {"Access-Control-Expose-Headers": "Retry-After, Request-Id", "Vary": "Origin"}
+        exposed = {
+            "Access-Control-Expose-Headers": "Retry-After, RateLimit, RateLimit-Policy, Request-Id",
+            "Vary": "Origin",
+        }
         return _encoded({"Access-Control-Allow-Origin": origin, **exposed})
 
 

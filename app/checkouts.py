@@ -10,10 +10,10 @@ import structlog
 from flask import Blueprint, Response, jsonify, request
 from prometheus_client import Counter, Histogram
 
-from app.answers import Wait, idempotency_key, pending, private, refusal, shown, workers_available
+from app.answers import Wait, idempotency_key, pending, private, read_counted, refusal, shown, workers_available
 from app.auth import Identity
 from app.errors import matches
-from app.limits import Limits, read_counted
+from app.limits import Limits
 from app.schemas import CheckoutBody, ServerCheckoutBody
 from billing.checkout.checkout_store import CheckoutView
 from billing.checkout.requests import CheckoutRequest, await_checkout, record_checkout
@@ -52,7 +52,7 @@ def checkout_routes(services: Services, *, identity: Identity, limits: Limits) -
     def create() -> Response:
         wait = Wait(request, default=services.settings.checkout_wait_seconds)
         caller = identity.of(request)
-        user_id, body = read_counted(caller, request, CheckoutBody, ServerCheckoutBody, rate=limits.checkouts)
+        user_id, body = read_counted(caller, request, CheckoutBody, ServerCheckoutBody, count=limits.checkouts.count)
         recorded = record_checkout(
             CheckoutRequest(**body.model_dump(exclude={"user_id"})),
             user_id=user_id,
@@ -76,8 +76,9 @@ def checkout_routes(services: Services, *, identity: Identity, limits: Limits) -
     @routes.get("/v1/checkouts/<checkout_id>")
     def show(checkout_id: str) -> Response:
         wait = Wait(request, default=0)
-        user_id = identity.of(request).named_in_query(request)
-        limits.reads.take(user_id)
+        caller = identity.of(request)
+        user_id = caller.named_in_query(request)
+        limits.reads.count(caller, user_id, request)
         return shown(await_answer(matches(CHECKOUT_ID, checkout_id), user_id, wait).as_json(), wait)
 
     return routes

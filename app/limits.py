@@ -1,7 +1,7 @@
 """Limits, in the order in which a request of a buyer meets them; only the first two refuse, both with one 429.
 
 1. A rate per client address, before the credential is looked at, which slows down guessing at tokens (API-39).
-2. A rate per user, before the body is read (API-30). A server key speaks for many users: each of them has their own.
+2. A rate per user, before the body is looked at (API-30). A server key speaks for many users: each has their own.
 3. A semaphore for the requests that wait for a worker, each of which holds a thread, with a share per user (API-22).
 
 Rates are counted in Redis for all processes together. While Redis is down each process counts on for itself (API-31).
@@ -10,12 +10,11 @@ Rates are counted in Redis for all processes together. While Redis is down each 
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TypeVar
 
 import structlog
 from flask import Flask, Request, request
@@ -25,13 +24,11 @@ from limits.storage import Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
 from app.auth import Caller, Identity
-from app.bodies import Body, Reader, read_body
 from app.errors import RateLimited
-from app.schemas import ServerBody
 from billing.settings import Settings
 
 log = structlog.get_logger(__name__)
-Named = TypeVar("Named", bound=ServerBody)
+EXTENSION = "onelane.refusals"  # where `app/server.py` finds them
 
 # 0.5 s: a Redis that takes longer to count is treated as down, for PAUSE_SECONDS.
 TIMEOUT_SECONDS = 0.5
@@ -40,6 +37,7 @@ MOST_KEYS = 10_000  # users or addresses that one process remembers before it fo
 # Of the 160 threads of a process so many may wait for a worker: the rest stays for everybody else.
 MOST_WAITERS = 110
 WAITERS_OF_ONE = 80
+REFUSED_SECONDS, MOST_REFUSALS = 1.0, 1000  # how long a 429 is repeated; and how many are remembered
 # One subscriber's line has a whole /64; counted by the address, a client would have 2**64 allowances.
 IPV6_PREFIX = 64
 
@@ -47,8 +45,7 @@ IPV6_PREFIX = 64
 class RateLimit:
     """One rate, such as 30/minute, for each user or address: so many in any minute, not in each minute of the clock."""
 
-    def __init__(self, name: str, rate: str, *, storage_uri: str) -> None:
-        """`storage_uri`: a Redis, or `memory://` to count in this process alone."""
+    def __init__(self, name: str, rate: str, *, storage_uri: str) -> None:  # memory://: in this process alone
         self._name = name
         self._rate: RateLimitItem = parse(rate)
         storage = None if storage_uri.startswith("memory://") else _storage(storage_uri)
@@ -105,18 +102,16 @@ class _Window:
             return now
 
     def give_back(self, key: str, taken_at: float) -> None:
-        """Undo a take."""
         with self._guard, suppress(KeyError, ValueError):  # it may be over by now
             self._taken[key].remove(taken_at)
 
     def seconds_left(self, key: str) -> float:
-        """How long until one may be taken again."""
         with self._guard:
             times = self._taken.get(key)
             return times[0] + self._seconds - time.monotonic() if times else 0.0
 
     def _prune(self, now: float) -> None:
-        """Forget who has not come for a whole window; for all of them only now and then."""
+        # Who has not come for a whole window; all of them are looked through only now and then.
         self._taken = {key: times for key, times in self._taken.items() if times and times[-1] > now - self._seconds}
         self._prune_beyond = max(MOST_KEYS, 2 * len(self._taken))
 
@@ -126,27 +121,20 @@ class Semaphore:
 
     def __init__(self, most: int, *, share: int) -> None:
         self._most, self._share = most, share
-        self._held: dict[str, int] = {}  # by user; without zeros
-        self._count = 0
+        self._held: Counter[str] = Counter()  # by user
         self._guard = threading.Lock()
 
     def acquire(self, user_id: str) -> bool:
         """Take a place until `release`; False when none is free, or when the user has their share."""
         with self._guard:
-            held = self._held.get(user_id, 0)
-            if self._count >= self._most or held >= self._share:
-                return False
-            self._held[user_id] = held + 1
-            self._count += 1
-            return True
+            free = self._held.total() < self._most and self._held[user_id] < self._share
+            self._held[user_id] += free
+            return free
 
     def release(self, user_id: str) -> None:
-        """Give a place of this user's back."""
         with self._guard:
-            self._count -= 1
             self._held[user_id] -= 1
-            if not self._held[user_id]:
-                del self._held[user_id]
+            self._held += Counter()  # without those that hold none
 
     @contextmanager
     def place(self, user_id: str) -> Iterator[bool]:
@@ -159,29 +147,66 @@ class Semaphore:
                 self.release(user_id)
 
 
+class Refusals:
+    """Buyers' 429s of the last second: `app/asgi.py` refuses the same request again without a thread (API-75).
+
+    The count is the user's all the same: a request with its credential written in another way is refused by that count.
+    """
+
+    def __init__(self) -> None:
+        self._refused: dict[tuple[str, str, str], tuple[float, RateLimited]] = {}
+
+    def note(self, request: Request, error: RateLimited) -> None:
+        if len(self._refused) >= MOST_REFUSALS:
+            self._refused.clear()
+        key = (request.method, request.path, request.headers.get("Authorization", ""))
+        self._refused[key] = (time.monotonic() + REFUSED_SECONDS, error)
+
+    def check(self, method: str, path: str, credential: str) -> None:
+        """Raises RateLimited again where such a request was refused just now."""
+        refused = self._refused.get((method, path, credential))
+        if refused and time.monotonic() < refused[0]:
+            raise RateLimited(refused[1].retry_after, refused[1].limit)
+
+
+class UserRate:
+    """A rate for each user."""
+
+    def __init__(self, rate: RateLimit, refusals: Refusals) -> None:
+        self._rate, self._refusals = rate, refusals
+
+    def count(self, caller: Caller, user_id: str, request: Request) -> None:
+        """Count a request of this user. Raises RateLimited, and notes it for a buyer."""
+        try:
+            self._rate.take(user_id)
+        except RateLimited as error:
+            if not caller.is_server:  # a server's next request is another user's
+                self._refusals.note(request, error)
+            raise
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of one process, built once."""
 
     addresses: RateLimit
-    checkouts: RateLimit
-    operations: RateLimit
-    reads: RateLimit
+    checkouts: UserRate
+    operations: UserRate
+    reads: UserRate
     waiters: Semaphore
+    refusals: Refusals
 
 
 def build_limits(settings: Settings, *, storage_uri: str | None = None, waiters: Semaphore | None = None) -> Limits:
     """The limits that the settings name, counted in REDIS_URL unless told otherwise."""
-
-    def rate(name: str, allowed: str) -> RateLimit:
-        return RateLimit(name, allowed, storage_uri=storage_uri or settings.redis_url)
-
+    uri, refusals = storage_uri or settings.redis_url, Refusals()
     return Limits(
-        addresses=rate("addresses", settings.rate_limit_addresses),
-        checkouts=rate("checkouts", settings.rate_limit_checkouts),
-        operations=rate("operations", settings.rate_limit_checkouts),
-        reads=rate("reads", settings.rate_limit_reads),
+        addresses=RateLimit("addresses", settings.rate_limit_addresses, storage_uri=uri),
+        checkouts=UserRate(RateLimit("checkouts", settings.rate_limit_checkouts, storage_uri=uri), refusals),
+        operations=UserRate(RateLimit("operations", settings.rate_limit_checkouts, storage_uri=uri), refusals),
+        reads=UserRate(RateLimit("reads", settings.rate_limit_reads, storage_uri=uri), refusals),
         waiters=waiters or Semaphore(MOST_WAITERS, share=WAITERS_OF_ONE),
+        refusals=refusals,
     )
 
 
@@ -198,27 +223,6 @@ def limit_addresses(app: Flask, *, identity: Identity, rate: RateLimit) -> None:
             return
         if not identity.is_server_key(request.headers.get("Authorization", "")):
             rate.take(counted_as(request.remote_addr or ""))
-
-
-def read_counted(
-    caller: Caller,
-    request: Request,
-    model: type[Body],
-    named: type[Named],
-    *,
-    rate: RateLimit,
-    read: Reader = read_body,
-) -> tuple[str, Body | Named]:
-    """Count the user, and read the body as `model`, or as `named` where the body of a server names the user.
-
-    A buyer is counted before the body is looked at, a server's user once they are named.
-    """
-    if caller.user_id is not None:
-        rate.take(caller.user_id)
-        return caller.user_id, read(request, model)
-    body = read(request, named)
-    rate.take(body.user_id)
-    return body.user_id, body
 
 
 def counted_as(address: str) -> str:

@@ -12,11 +12,11 @@ import structlog
 from flask import Blueprint, Response, jsonify, request
 from prometheus_client import Counter
 
-from app.answers import Wait, idempotency_key, pending, private, refusal, shown, workers_available
+from app.answers import Wait, idempotency_key, pending, private, read_counted, refusal, shown, workers_available
 from app.auth import Identity
 from app.bodies import read_optional_body
 from app.errors import matches
-from app.limits import Limits, read_counted
+from app.limits import Limits
 from app.schemas import NoBody, PortalBody, ServerBody, ServerPortalBody, ServerSwitchBody, SwitchBody
 from billing.clock import iso
 from billing.models import OperationStatus
@@ -85,13 +85,15 @@ def operation_routes(services: Services, *, identity: Identity, limits: Limits) 
     @routes.post("/v1/subscription/reactivate", endpoint="reactivate", defaults={"kind": Kind.REACTIVATE})
     def change_end(kind: Kind) -> Response:
         wait, caller = default_wait(), identity.of(request)
-        user_id, _ = read_counted(caller, request, NoBody, ServerBody, rate=limits.operations, read=read_optional_body)
+        user_id, _ = read_counted(
+            caller, request, NoBody, ServerBody, count=limits.operations.count, read=read_optional_body
+        )
         return change(kind, user_id, {}, wait)
 
     @routes.post("/v1/subscription/switch")
     def switch() -> Response:
         wait, caller = default_wait(), identity.of(request)
-        user_id, body = read_counted(caller, request, SwitchBody, ServerSwitchBody, rate=limits.operations)
+        user_id, body = read_counted(caller, request, SwitchBody, ServerSwitchBody, count=limits.operations.count)
         return change(Kind.SWITCH, user_id, {"plan": body.plan}, wait)
 
     @routes.delete("/v1/subscription/switch")
@@ -99,24 +101,25 @@ def operation_routes(services: Services, *, identity: Identity, limits: Limits) 
         wait, caller = default_wait(), identity.of(request)
         if caller.is_server and not request.args:
             user_id = read_optional_body(request, ServerBody).user_id
-            limits.operations.take(user_id)
+            limits.operations.count(caller, user_id, request)
         else:  # many clients send no body with a DELETE
             user_id = caller.named_in_query(request)
-            limits.operations.take(user_id)
+            limits.operations.count(caller, user_id, request)
             read_optional_body(request, NoBody)
         return change(Kind.UNDO_SWITCH, user_id, {}, wait)
 
     @routes.post("/v1/portal-sessions")
     def portal() -> Response:
         wait, caller = default_wait(), identity.of(request)
-        user_id, body = read_counted(caller, request, PortalBody, ServerPortalBody, rate=limits.operations)
+        user_id, body = read_counted(caller, request, PortalBody, ServerPortalBody, count=limits.operations.count)
         return change(Kind.PORTAL, user_id, {"return_url": body.return_url}, wait)
 
     @routes.get("/v1/operations/<operation_id>")
     def show(operation_id: str) -> Response:
         wait = Wait(request, default=0)
-        user_id = identity.of(request).named_in_query(request)
-        limits.reads.take(user_id)
+        caller = identity.of(request)
+        user_id = caller.named_in_query(request)
+        limits.reads.count(caller, user_id, request)
         id_ = matches(OPERATION_ID, operation_id)
         return shown(as_json(await_answer(id_, user_id, wait)), wait)
 

@@ -18,9 +18,8 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from app import create_app
+from app import create_app, limits, webhooks
 from app.asgi import Web
-from app.webhooks import EXTENSION
 from billing.logs import configure_logging
 from billing.process import plain_exits
 from billing.run_with_parent import run_with_parent
@@ -81,7 +80,8 @@ def load_web(threads: int) -> Web:
         settings = load_settings(stripe_api_key=None)
         configure_logging(settings, process="web")
         app = create_app(settings, build_services(settings), shop=os.environ.get("ONELANE_SHOP") == "1")
-    return Web(app, threads=threads, deliveries=app.extensions[EXTENSION], origins=settings.redirect_origins)
+    deliveries, refusals = app.extensions[webhooks.EXTENSION], app.extensions[limits.EXTENSION]
+    return Web(app, threads=threads, deliveries=deliveries, refusals=refusals, origins=settings.redirect_origins)
 
 
 def raise_file_limit() -> int:

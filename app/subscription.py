@@ -23,8 +23,9 @@ def subscription_routes(services: Services, *, identity: Identity, limits: Limit
 
     @routes.get("/v1/subscription")
     def show() -> Response:
-        user_id = identity.of(request).named_in_query(request)
-        limits.reads.take(user_id)
+        caller = identity.of(request)
+        user_id = caller.named_in_query(request)
+        limits.reads.count(caller, user_id, request)
         answer = jsonify(
             read_subscription(user_id, database=services.database, catalog=services.catalog, clock=services.clock)
         )

@@ -1,9 +1,10 @@
 """Limits: rates per address and user, for all processes together or without Redis, and a semaphore for waiters."""
 
+import json
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -12,15 +13,17 @@ from typing import Any
 import pytest
 import redis
 
+from app import limits
 from app.errors import RateLimited
-from app.limits import RateLimit, Semaphore, counted_as
+from app.limits import RateLimit, Refusals, Semaphore, counted_as
 from billing.clock import SystemClock
 from billing.wakeups import LocalWakeups
 from tests.app.conftest import MakeApp
 from tests.support.builders import build_event, deliver
+from tests.support.callers import Request, asgi
 from tests.support.checkout_world import World
 from tests.support.valkey import running_valkey
-from tests.support.web import API_KEYS, BODY, Web, token
+from tests.support.web import API_KEYS, BODY, ORIGIN, Web, token
 
 SECONDS = 20  # how long anything is waited for
 
@@ -73,6 +76,70 @@ def test_user_is_counted_however_the_header_is_written(make_app: MakeApp) -> Non
     codes = [web.checkout(headers={"Authorization": header}).status_code for header in headers]
 
     assert codes == [202, 202, 202, 429]
+
+
+def test_buyer_who_was_just_refused_is_refused_again_without_a_thread(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """API-75"""
+    app = make_app(rate_limit_checkouts="1/minute")
+    flask, called = app.wsgi_app, list[str]()
+    monkeypatch.setattr(
+        app, "wsgi_app", lambda environ, start: (called.append(environ["PATH_INFO"]), flask(environ, start))[1]
+    )
+    web, ann = asgi(app, origins=[ORIGIN]), token("ann")
+
+    def ask(credential: str, method: str = "POST", path: str = "/v1/checkouts", **fields: str) -> Request:
+        called.clear()
+        headers = {
+            "Authorization": f"Bearer {credential}",
+            "Transfer-Encoding": "chunked",
+            "Content-Type": "application/json",
+            "Origin": ORIGIN,
+        }
+        return Request(method, path, headers=headers.items(), pieces=[json.dumps(BODY | fields).encode()]).run(web)
+
+    assert [ask(ann).status, ask(ann).status, called] == [202, 429, ["/v1/checkouts"]]
+
+    again = ask(ann)
+
+    assert (again.status, called, again.asked) == (429, [], 0)
+    assert json.loads(again.body)["code"] == "rate_limited"
+    assert 0 < int(again.headers["retry-after"]) <= 60
+    assert again.headers["ratelimit-policy"] == '"checkouts";q=1;w=60'
+    assert again.headers["access-control-allow-origin"] == ORIGIN
+    assert "RateLimit" in again.headers["access-control-expose-headers"]
+    assert ask(ann, "GET", "/v1/subscription").status == 200
+    assert ask(token("bob")).status == 202
+    assert [ask(API_KEYS[0], user_id=user).status for user in ("eve", "eve", "joe")] == [202, 429, 202]
+    monkeypatch.setattr("app.limits.REFUSED_SECONDS", 0)
+    ask(f" {ann}")
+    assert (ask(f" {ann}").status, called) == (429, ["/v1/checkouts"]), "what is longer ago is found out again"
+
+
+def test_request_whose_like_is_refused_while_it_waits_for_a_thread_is_refused(make_app: MakeApp) -> None:
+    """API-75"""
+    app = make_app()
+    web = asgi(app)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        with app.test_request_context("/v1/checkouts", method="POST", headers={"Authorization": "Bearer a"}) as context:
+            app.extensions[limits.EXTENSION].note(context.request, RateLimited(7, {}))
+        yield b"{}"
+
+    headers = {"Authorization": "Bearer a", "Transfer-Encoding": "chunked"}
+    answer = Request("POST", "/v1/checkouts", headers=headers.items(), pieces=pieces()).run(web)
+
+    assert (answer.status, answer.headers["retry-after"]) == (429, "7")
+
+
+def test_refusals_are_remembered_in_bounded_number(make_app: MakeApp) -> None:
+    """API-75"""
+    app, refusals = make_app(), Refusals()
+    for number in range(3 * limits.MOST_REFUSALS):
+        with app.test_request_context(f"/v1/checkouts/{number}") as context:
+            refusals.note(context.request, RateLimited(7, {}))
+    assert len(refusals._refused) <= limits.MOST_REFUSALS
 
 
 def test_storm_of_one_user_is_cut_off_at_the_rate_and_everybody_else_is_served(make_app: MakeApp, world: World) -> None:

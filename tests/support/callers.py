@@ -10,8 +10,8 @@ from urllib.parse import quote, unquote
 
 from flask import Flask
 
+from app import limits, webhooks
 from app.asgi import Web
-from app.webhooks import EXTENSION
 
 CALLERS = ("wsgi", "asgi")
 PIECE = 1 << 16
@@ -27,7 +27,8 @@ def over(caller: str, app: Flask) -> Flask:
 
 def asgi(app: Flask, **more: Any) -> Web:
     """The ASGI application around this one."""
-    return Web(app.wsgi_app, threads=2, deliveries=app.extensions[EXTENSION], **more)
+    deliveries, refusals = app.extensions[webhooks.EXTENSION], app.extensions[limits.EXTENSION]
+    return Web(app.wsgi_app, threads=2, deliveries=deliveries, refusals=refusals, **more)
 
 
 class Request:
