@@ -4,6 +4,7 @@ Nothing is changed. A server that does not answer is `unavailable`; what must be
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -72,7 +73,7 @@ def require_given(settings: Settings) -> None:
     given = settings.model_fields_set
     if "database_url" in given:
         try:
-            with Database(settings.database_url).read():
+            with closing(Database(settings.database_url)) as database, database.read():
                 pass
         except TransientError:
             raise TransientError("DATABASE_URL: the database does not answer. Start it, or set another.") from None
@@ -121,9 +122,10 @@ def _key(settings: Settings) -> Iterator[Finding]:
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
-    database = Database(settings.database_url)
-    kind = "SQLite" if database.is_sqlite else "PostgreSQL"
-    if is_current(database):
+    with closing(Database(settings.database_url)) as database:
+        kind = "SQLite" if database.is_sqlite else "PostgreSQL"
+        current = is_current(database)
+    if current:
         yield Finding("ledger", Verdict.OK, f"{kind} answers and has this version's tables.")
     else:
         yield Finding("ledger", Verdict.WRONG, f"{kind} lacks this version's tables. Run `onelane db upgrade`.")
@@ -194,7 +196,8 @@ def _catalog(catalog: Catalog, stripe: Prices | None) -> Iterator[Finding]:
 def _account(settings: Settings, stripe: Prices) -> Iterator[Finding]:
     account = str(stripe.account()["id"])
     try:
-        bound = lookup.bound_account(database=Database(settings.database_url))
+        with closing(Database(settings.database_url)) as database:
+            bound = lookup.bound_account(database=database)
     except TransientError:
         bound = None  # the ledger's own check reports it
     if bound and bound != account:
