@@ -38,10 +38,10 @@ COMMANDS = {
 
 
 class Commands(click.Group):
-    """A group that imports a command when it is asked for, and ends every one of them in plain words."""
+    """A group that imports a command when it is called, and turns our errors into one line and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name them in the order above, which is the order in which people meet them."""
+        """The names in the order above."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -53,8 +53,8 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; errors of ours become one line and an exit code."""
-        # A command's stdout is its answer; servers set their own logging up when they start.
+        """Run the command; our errors become one line and an exit code."""
+        # A command's stdout is its answer; servers configure their own logging when they start.
         structlog.configure(
             wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -1,8 +1,8 @@
-"""`onelane customers`: users come in from elsewhere, and users are erased.
+"""`onelane customers`: import existing Stripe customers, and erase users.
 
-`import FILE.csv` notes existing Stripe customers in bulk. The file has the columns user_id and customer_id. Each row
-stands for itself: a bad one is reported with its line and the others are imported. Importing a file again changes
-nothing. `erase USER_ID` removes what is personal about one user; interrupted, it is run again and goes on.
+`import FILE.csv` reads the columns user_id and customer_id. A bad row is reported with its line and the others are
+imported. Importing a file again changes nothing. `erase USER_ID` removes what is personal about one user; after an
+interruption it is run again and continues.
 """
 
 import csv
@@ -48,15 +48,15 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
         confirm(f"Import {len(rows)} rows into {Database(settings.database_url).url!r}?", yes=yes)
     database = Database(settings.database_url)
     problems: list[str] = []
-    seen: dict[str, int] = {}
+    lines: dict[str, int] = {}  # of each id
     with progress_bar(len(rows), "Importing") as advance:
         for line, user_id, customer_id in rows:
             advance(1)
-            problem = _problem(user_id, customer_id, seen) or _claim(user_id, customer_id, database, dry_run=dry_run)
+            problem = _problem(user_id, customer_id, lines) or _claim(user_id, customer_id, database, dry_run=dry_run)
             if problem:
                 problems.append(f"line {line}: {problem}")
             else:
-                seen[user_id] = seen[customer_id] = line
+                lines[user_id] = lines[customer_id] = line
     for problem in problems:
         click.echo(problem, err=True)
     good = len(rows) - len(problems)
@@ -120,8 +120,8 @@ def _say_what_would_happen(found: Found, *, delete_at_stripe: bool) -> None:
 
 def _read(file: Path) -> Iterator[tuple[int, str, str]]:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:  # -sig: spreadsheets write a mark first
-            table = csv.DictReader(lines, strict=True)
+        with file.open(encoding="utf-8-sig", newline="") as text:  # -sig: spreadsheets write a mark first
+            table = csv.DictReader(text, strict=True)
             if missing := [name for name in COLUMNS if name not in (table.fieldnames or [])]:
                 raise click.UsageError(f"{file} has no column {missing[0]}. Its first line must name {COLUMNS}.")
             for row in table:
@@ -130,14 +130,14 @@ def _read(file: Path) -> Iterator[tuple[int, str, str]]:
         raise click.UsageError(f"{file} cannot be read as CSV in UTF-8: {error}") from None
 
 
-def _problem(user_id: str, customer_id: str, seen: dict[str, int]) -> str | None:
+def _problem(user_id: str, customer_id: str, lines: dict[str, int]) -> str | None:
     if not user_id or len(user_id) > LONGEST_USER_ID or not user_id.isprintable():
         return f"user_id must be 1 to {LONGEST_USER_ID} printable characters"
     if not CUSTOMER_ID.fullmatch(customer_id):
         return "customer_id must look like cus_..."
     for value in (user_id, customer_id):
-        if value in seen:
-            return f"the same as in line {seen[value]}"
+        if value in lines:
+            return f"the same as in line {lines[value]}"
     return None
 
 

@@ -1,6 +1,7 @@
-"""`onelane doctor`: looks at the settings and at everything outside, and says what to mend."""
+"""`onelane doctor`: checks the settings and every server, and says what to change."""
 
 import sys
+from dataclasses import asdict
 from typing import cast
 
 import click
@@ -28,8 +29,7 @@ def doctor(as_json: bool) -> None:
             verdict = click.style(f"{finding.verdict.value:<11}", fg=COLOURS[finding.verdict])
             click.echo(f"{verdict}  {finding.subject:<8}  {finding.sentence}")
     if as_json:
-        rows = [{"subject": one.subject, "verdict": one.verdict.value, "sentence": one.sentence} for one in findings]
-        show_rows(rows, as_json=True, nothing="")
+        show_rows([asdict(finding) for finding in findings], as_json=True, nothing="")
     verdicts = {finding.verdict for finding in findings}
     if Verdict.WRONG in verdicts:
         sys.exit(CONFIGURATION)

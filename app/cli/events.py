@@ -1,4 +1,4 @@
-"""`onelane events` and `onelane dead`: what Stripe delivered, what was given up, and having it worked again."""
+"""`onelane events` and `onelane dead`: list, show, follow and replay what Stripe delivered."""
 
 import sys
 from typing import Any
@@ -55,7 +55,7 @@ def show_event(event_id: str, payload: bool, as_json: bool) -> None:
 @click.option("--lines", default=10, show_default=True, type=click.IntRange(0, 1000), help="Of those that are there.")
 @as_json
 def tail_events(lines: int, as_json: bool) -> None:
-    """Follow the events as they come, a line each (--json: an object a line). Ctrl-C ends it."""
+    """Follow the events as they come, one line for each (--json: one object for each). Ctrl-C ends it."""
     with stop_by_signal() as stop:
         for row in follow_events(database=_database(), lines=lines, stop=stop):
             show_line(row, as_json=as_json)
@@ -84,7 +84,7 @@ def replay_events(event_ids: tuple[str, ...], status: str | None, **given: Any) 
 @limit
 @as_json
 def list_replays(limit: int, as_json: bool) -> None:
-    """List the newest replays: why, of what, and how far they came."""
+    """List the newest replays: reason, filter and progress."""
     show_rows(lookup.list_replays(database=_database(), limit=limit), as_json=as_json, nothing="No replays.")
 
 
@@ -117,7 +117,7 @@ def redrive(event_ids: tuple[str, ...], **given: Any) -> None:
 
 
 def _parted(event_ids: tuple[str, ...], given: dict[str, Any], **more: Any) -> tuple[dict[str, Any], EventFilter]:
-    """What says how to write, and what says which events."""
+    """Split the options: how to write, and which events."""
     write = {name: given.pop(name) for name in ("dry_run", "reason", "yes")}
     if event_ids and any(given.values()):
         raise click.UsageError("Either event ids or a filter, not both.")
@@ -159,11 +159,11 @@ def _replay_many(chosen: EventFilter, found: Count, reason: str, services: Servi
         click.echo("Stopped: the rest is as it was.", err=True)
         sys.exit(STOPPED)
     if done.replayed < done.counted:
-        click.echo("The others were taken by somebody meanwhile.", err=True)
+        click.echo("Workers have taken the others meanwhile.", err=True)
 
 
 def _queue(services: Services) -> Queue:
-    """The broker; where it is away, nobody is woken for each event and told so each time: the sweep comes anyway."""
+    """The broker; while it is away a queue that sends nothing, and the sweep wakes workers."""
     if services.queue.reachable():
         return services.queue
     click.echo("The broker does not answer: workers find the events at their next sweep.", err=True)

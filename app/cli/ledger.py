@@ -1,4 +1,4 @@
-"""`onelane db upgrade`, `checkouts`, `incidents`: bring the ledger up to date and look into it."""
+"""`onelane db upgrade`, `checkouts`, `incidents`: migrate the ledger, and show its rows."""
 
 import click
 
@@ -25,7 +25,7 @@ def db_upgrade() -> None:
 
 @click.group()
 def checkouts() -> None:
-    """What buyers asked for."""
+    """Buyers' requests for a payment page."""
 
 
 @checkouts.command("list")
@@ -49,15 +49,15 @@ def show_checkout(checkout_id: str, as_json: bool) -> None:
 
 @click.group()
 def incidents() -> None:
-    """What a person has to look at."""
+    """Incidents, which a person has to look at."""
 
 
 @incidents.command("list")
-@click.option("--all", "everything", is_flag=True, help="Those that are over, too.")
+@click.option("--all", "everything", is_flag=True, help="Resolved ones, too.")
 @limit
 @as_json
 def list_incidents(everything: bool, limit: int, as_json: bool) -> None:
-    """List the newest open incidents, and what was done about them."""
+    """List the newest open incidents with their remedies."""
     rows = lookup.list_incidents(database=_database(), everything=everything, limit=limit)
     show_rows(rows, as_json=as_json, nothing="No incidents.")
 

@@ -1,7 +1,7 @@
-"""`onelane reconcile`: find what Stripe never delivered, now, and say what was found.
+"""`onelane reconcile`: find what Stripe never delivered, now, and report it.
 
-Beat does the same every few minutes; this is for after an outage, a restored backup, or to look with `--dry-run`.
-Interrupted, it goes on where it was: by running it again, or by the next worker.
+Beat does the same every few minutes. The command is for after an outage or a restored backup, or for a `--dry-run`.
+After an interruption the next run continues there, whether it is this command's or a worker's.
 """
 
 import json
@@ -25,7 +25,7 @@ from billing.stripe_gateway import StripeGateway
 
 log = structlog.get_logger(__name__)
 
-# 1 s to 30 s between tries, about a minute in all: what takes longer is an outage, and said so.
+# 1 s to 30 s between tries, about a minute in all: a longer failure is an outage and is reported.
 WAIT_SECONDS = (1, 2, 5, 10, 15, 30)
 STOPPED = 1
 
@@ -75,9 +75,9 @@ def _run(
     stop: Callable[[], bool],
     progress: "Progress",
 ) -> Run:
-    """To the end, past failures in passing. Raises TransientError when they last, or another one is at it."""
+    """Run to the end, through transient failures. Raises TransientError when they last, or another run is going."""
     for turn, wait in enumerate((*WAIT_SECONDS, 0)):
-        again = turn > 0 and not dry  # what was begun is gone on with
+        again = turn > 0 and not dry  # the run was begun: continue it
         try:
             row = reconcile(
                 database=services.database,
@@ -108,14 +108,14 @@ def _run(
 
 
 class Progress:
-    """What a terminal shows meanwhile, on one line, with the rate of events and customers; nothing elsewhere."""
+    """Shows the progress on one line of a terminal, with the rate of events and customers; nothing elsewhere."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
         self._terminal = sys.stderr.isatty()
 
     def show(self, row: Run) -> None:
-        """Say how far it is."""
+        """Show the counts of the run so far."""
         if self._terminal and row.report:
             count = row.report["events"] + row.report["listed"] + row.report["compared"]
             rate = count / max(time.monotonic() - self._begun, 0.1)
@@ -126,7 +126,7 @@ class Progress:
             click.echo(f"\r\033[K{text}", nl=False, err=True)
 
     def say(self, sentence: str) -> None:
-        """Say something between."""
+        """Print a sentence on a line of its own."""
         self.end()
         click.echo(sentence, err=True)
 

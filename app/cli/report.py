@@ -1,4 +1,4 @@
-"""`onelane report` and `onelane locks list`: what an operator asks first, and who is being served right now."""
+"""`onelane report` and `onelane locks list`: counts of everything, and the lanes that are being worked."""
 
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from billing.settings import load_settings
 @click.command()
 @as_json
 def report(as_json: bool) -> None:
-    """Show on one screen how things stand: events, checkouts, subscriptions, messages, incidents."""
+    """Show counts and ages on one screen: events, checkouts, subscriptions, messages, incidents."""
     services = build_services(load_settings())
     summary = summarize(database=services.database, clock=services.clock)
     if not as_json:
@@ -47,8 +47,8 @@ def _line(value: Any, now: datetime) -> Any:
         return "none"
     if not isinstance(value, dict):
         return value
-    said = {name.removesuffix("_at"): _ago(one, now) if name.endswith("_at") else one for name, one in value.items()}
-    return ", ".join(f"{name.replace('_', ' ')} {one}" for name, one in said.items() if one is not None) or "none"
+    texts = {name.removesuffix("_at"): _ago(at, now) if name.endswith("_at") else at for name, at in value.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in texts.items() if text is not None) or "none"
 
 
 def _ago(moment: datetime | None, now: datetime) -> str | None:

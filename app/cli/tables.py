@@ -26,7 +26,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, nothing: str)
 
 
 def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:
-    """Show one thing: a JSON object, or a name and its value a line."""
+    """Show one row: a JSON object, or a line for each name and value."""
     if as_json:
         click.echo(json.dumps(row, default=_plain, indent=2))
         return
@@ -36,7 +36,7 @@ def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def show_line(row: Mapping[str, Any], *, as_json: bool) -> None:
-    """Show one thing of many that come one by one: a JSON object or its values, on one line, at once."""
+    """Show one row of a stream, at once: a JSON object or its values, on one line."""
     line = json.dumps(row, default=_plain) if as_json else "  ".join(_text(value) for value in row.values())
     click.echo(line)
     sys.stdout.flush()
@@ -48,7 +48,7 @@ def _text(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}Z"
     text = json.dumps(value, default=_plain) if isinstance(value, dict | list) else str(value)
-    # What a stranger wrote must not paint the terminal or begin a line.
+    # A stranger's text must not control the terminal or begin a line.
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 

@@ -1,4 +1,4 @@
-"""`onelane token USER_ID`: a buyer's token on stdout, for trying the interface out beside a running `onelane dev`."""
+"""`onelane token USER_ID`: a buyer's token on stdout, to try the HTTP interface of a running `onelane dev`."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`onelane webhooks setup --url URL`: tell Stripe where to deliver, and exactly what."""
+"""`onelane webhooks setup --url URL`: create or update the webhook endpoint at Stripe."""
 
 import json
 from dataclasses import asdict
@@ -17,7 +17,7 @@ PATH = "/webhooks/stripe"
 
 @click.group()
 def webhooks() -> None:
-    """Stripe's side of the webhooks."""
+    """The webhook endpoint at Stripe."""
 
 
 @webhooks.command("setup")

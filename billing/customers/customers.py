@@ -31,8 +31,8 @@ from billing.subscriptions.sync import sync_customer
 log = structlog.get_logger(__name__)
 
 CUSTOMER_ID = re.compile(r"cus_[A-Za-z0-9_]{1,250}")
-# Stripe keeps keys for at least 24 h; an older one may create a second customer. 4 h less for clocks: that of the first
-# sender may have been 2 h ahead, and ours 2 h behind.
+# Stripe keeps keys for at least 24 h; an older one may create a second customer. It is 4 h less for clocks: the first
+# sender's may have been 2 h ahead, and ours 2 h behind.
 KEY_LIFETIME = timedelta(hours=20)
 CLOCK_MARGIN = timedelta(hours=3)
 # 15 s: one call at its 10 s timeout, and 5 s for a list that lags. What is not found by then was never created.

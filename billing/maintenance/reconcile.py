@@ -169,9 +169,9 @@ def _beginning(
 
 
 def _finish(row: Run) -> None:
-    counts = {what: row.report[what] for what in COUNTS}
-    for what in ("found", "strays", "drifted"):
-        FOUND.labels(what).inc(counts[what])
+    counts = {name: row.report[name] for name in COUNTS}
+    for name in ("found", "strays", "drifted"):
+        FOUND.labels(name).inc(counts[name])
     log.info("reconcile.finished", gap=row.report["gap"], since=iso(row.since), **counts)
 
 

@@ -76,7 +76,7 @@ def saved(connection: sa.Connection, row: Run, ctx: Context, **values: Any) -> R
 
 
 def _counted(row: Run, **more: int) -> dict[str, Any]:
-    return {**row.report, **{what: row.report.get(what, 0) + number for what, number in more.items()}}
+    return {**row.report, **{name: row.report.get(name, 0) + number for name, number in more.items()}}
 
 
 # --- 1 strays
@@ -127,17 +127,16 @@ def _read_page(row: Run, ctx: Context) -> Run:
             raise
         return save(row, ctx, cursor=None)  # that event is older than 30 days by now: begin again with the newest
     until = row.until or ctx.stripe.now() - GRACE  # by Stripe's clock, which dated the events
-    events = [
-        one for one in page.items if action_for(str(one.get("type"))) and one.get("created", 0) <= until.timestamp()
-    ]
+    followed = [event for event in page.items if action_for(str(event.get("type")))]
+    events = [event for event in followed if event.get("created", 0) <= until.timestamp()]
     done = {"phase": RunPhase.OBJECTS if row.thorough else RunPhase.CUSTOMERS, "cursor": None}
     place: dict[str, Any] = {"cursor": page.items[-1]["id"]} if page.has_more else done
     if not page.has_more:
         place["mark"] = max(row.mark or until, until)
-    ids = [str(one.get("id")) for one in events]
+    ids = [str(event.get("id")) for event in events]
     with ctx.database.read() as connection:
         lacking = reconcile_store.unknown_of(connection, ids)
-    fresh = [new for one in events if one.get("id") in lacking and (new := _readable(one, ctx.clock.now()))]
+    fresh = [new for event in events if event.get("id") in lacking and (new := _readable(event, ctx.clock.now()))]
     report = _counted(row, pages=1, events=len(events), found=len(fresh), unreadable=len(lacking) - len(fresh))
     if ctx.dry:
         return dataclasses.replace(row, until=until, report=report, **place)
@@ -175,9 +174,10 @@ def _list_objects(row: Run, ctx: Context) -> Run:
     """Read one page of the account's subscriptions, and compare the unknown customers among ours."""
     ctx.pace()
     page = ctx.stripe.page_subscriptions(after=row.cursor)
-    ours = {id_ for one in page.items if belongs(one, ctx.catalog) and (id_ := id_like(CUSTOMER, one.get("customer")))}
+    ours = [subscription for subscription in page.items if belongs(subscription, ctx.catalog)]
+    owners = {id_ for subscription in ours if (id_ := id_like(CUSTOMER, subscription.get("customer")))}
     with ctx.database.read() as connection:
-        unknown = reconcile_store.unknown_customers(connection, ours)
+        unknown = reconcile_store.unknown_customers(connection, owners)
     row = _compare(unknown, row, ctx)
     place = {"cursor": page.items[-1]["id"]} if page.has_more else {"cursor": None, "phase": RunPhase.CUSTOMERS}
     return save(row, ctx, report=_counted(row, listed=len(page.items)), **place)
@@ -241,14 +241,14 @@ def _compare(customer_ids: Sequence[str], row: Run, ctx: Context) -> Run:
 
 
 def _differences(customer_id: str, ctx: Context) -> Sequence[Change]:
-    whose: dict[str, Any] = {"database": ctx.database, "stripe": ctx.stripe, "clock": ctx.clock, "catalog": ctx.catalog}
+    ports: dict[str, Any] = {"database": ctx.database, "stripe": ctx.stripe, "clock": ctx.clock, "catalog": ctx.catalog}
     if ctx.dry:
-        return compare_customer(customer_id, **whose)
+        return compare_customer(customer_id, **ports)
     return sync_customer(
         customer_id,
         with_payment_status=ctx.catalog.access.depends_on_payment,
         on_duplicates=lambda incident_id: ctx.queue.send(RemedyDuplicates(incident_id)),
-        **whose,
+        **ports,
     )
 
 

@@ -23,8 +23,8 @@ from billing.queue import Queue
 
 log = structlog.get_logger(__name__)
 
-# 100: a new event waits behind at most so many customers, five seconds at 20 requests a second for each process, and
-# workers are never idle.
+# 100: workers are never idle, and a new event waits behind at most so many customers. That is five seconds at 20
+# requests a second for each process.
 BATCH = 100
 FEW_LEFT = 20
 LOOK_SECONDS = 0.2

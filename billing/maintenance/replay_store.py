@@ -64,8 +64,8 @@ def count(connection: sa.Connection, chosen: EventFilter, *, now: datetime) -> C
     where = _matching(chosen, now)
     grouped = sa.select(events.c.status, sa.func.count(), sa.func.max(events.c.id)).where(*where)
     rows = connection.execute(grouped.group_by(events.c.status)).all()
-    whose = connection.scalar(sa.select(sa.func.count(events.c.customer_id.distinct())).where(*where))
-    return Count({row[0]: row[1] for row in rows}, int(whose or 0), max((row[2] for row in rows), default=0))
+    customers = connection.scalar(sa.select(sa.func.count(events.c.customer_id.distinct())).where(*where))
+    return Count({row[0]: row[1] for row in rows}, int(customers or 0), max((row[2] for row in rows), default=0))
 
 
 def begin(

@@ -96,10 +96,10 @@ def take_away(connection: sa.Connection, row: Run, **values: Any) -> bool:
 
 
 def _change(connection: sa.Connection, row: Run, **values: Any) -> bool:
-    mine = sa.update(maintenance_runs).where(
+    same = sa.update(maintenance_runs).where(
         maintenance_runs.c.id == row.id, lease.is_mine(maintenance_runs.c.claim, row.claim)
     )
-    return connection.execute(mine.values(**values)).rowcount == 1
+    return connection.execute(same.values(**values)).rowcount == 1
 
 
 def _run(row: sa.Row[Any]) -> Run:

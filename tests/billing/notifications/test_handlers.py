@@ -29,6 +29,14 @@ def nobody_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "_registered", {})
 
 
+def test_first_import_of_the_public_names_keeps_working() -> None:
+    """NTF-6"""
+    import onelane
+    from billing.subscriptions import handlers as first
+
+    assert (first.on, first.Notification) == (onelane.on, onelane.Notification) == (on, handlers.Notification)
+
+
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     """Write a module that can be imported; its name."""
