@@ -1,7 +1,7 @@
-"""The operations of the HTTP interface, one entry each: who may call, what goes in, what comes out.
+"""The table of routes: for each method and path the callers, the bodies and the answers.
 
-Whoever adds a route adds its entry here; the OpenAPI document and the docs page are made from this table,
-and a test holds it against the routes that exist (API-53).
+The OpenAPI document and the docs page are made from this table. A new route needs an entry here: a test compares the
+table with the routes that exist (API-53).
 """
 
 from app.openapi.checkouts import CHECKOUTS
@@ -15,8 +15,8 @@ OPERATIONS: tuple[Operation, ...] = (*CHECKOUTS, *SUBSCRIPTION, *SERVICE)
 
 TAGS = {
     "Checkouts": "A buyer asks for a payment page.",
-    "Subscription": "What a user has, and what there is to buy.",
+    "Subscription": "A user's subscription and access, its changes, and the plans.",
     "Customers": "Users who already are Stripe customers.",
-    "Webhooks": "What Stripe tells.",
-    "Operations": "For whoever runs the service.",
+    "Webhooks": "Stripe's deliveries.",
+    "Operations": "For operators.",
 }

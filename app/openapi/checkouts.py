@@ -1,4 +1,4 @@
-"""Asking for a checkout, and reading what became of it."""
+"""Routes for a checkout: ask for one, and read it."""
 
 from app import schemas
 from app.openapi.entry import ANSWER, BUYER, LANE, SERVER, Operation
@@ -40,7 +40,7 @@ CHECKOUTS: tuple[Operation, ...] = (
         "Checkouts",
         who=(BUYER, SERVER),
         parameters=("CheckoutId", "UserIdQuery", "Prefer"),
-        answers={200: ("The checkout, whatever became of it", schemas.Checkout)},
+        answers={200: ("The checkout in any status", schemas.Checkout)},
         headers={200: ("RetryAfter", "PreferenceApplied")},
         problems=ANSWER,
     ),

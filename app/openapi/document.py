@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document, put together from the table of operations and the pydantic models.
+"""The OpenAPI 3.1 document, built from the table of routes and the pydantic models.
 
-A test holds it against the routes that exist and against every answer that the tests receive: a status,
-a code or a field that is not written here fails there (API-53).
+Tests compare it with the routes that exist and with every answer that they receive. A status, code or field that is
+missing here fails there (API-53).
 """
 
 from collections.abc import Iterator

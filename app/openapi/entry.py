@@ -1,4 +1,4 @@
-"""What an entry of the table says, and the problems that many of them share (their codes are in `app/errors.py`)."""
+"""The type of an entry, and the problems that many entries share (their codes are in `app/errors.py`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True)
 class Operation:
-    """One method on one address: who may call it, what goes in, what comes out."""
+    """One method on one path: its callers, bodies, parameters, answers and problems."""
 
     method: str
     path: str
@@ -16,7 +16,7 @@ class Operation:
     summary: str
     text: str
     tag: str
-    who: tuple[str, ...] = ()  # names of security schemes; none: anyone
+    who: tuple[str, ...] = ()  # names of security schemes; empty: anyone
     bodies: tuple[type[BaseModel], ...] = ()
     answers: Mapping[int, tuple[str, type[BaseModel] | str]] = field(default_factory=dict)
     headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
@@ -30,7 +30,7 @@ AUTH = ("unauthorized", "identity_unavailable")
 EVERY = ("internal", "ledger_unavailable", "try_again")
 BUYER, SERVER, STRIPE = "buyer", "server", "stripe"
 
-# What is asked of a lane ends in these ways, whatever it is.
+# Any request to a lane may end with these.
 LANE = (
     *BODY,
     *AUTH,
@@ -43,5 +43,5 @@ LANE = (
     "stripe_unavailable",
     "misconfigured",
 )
-# And so does reading what became of it.
+# Reading a checkout or operation may end with these.
 ANSWER = (*AUTH, *EVERY, "invalid_id", "not_found", "invalid_request", "rate_limited")

@@ -1,6 +1,6 @@
-"""The documentation: /openapi.json, and /docs as a page rendered from the same document.
+"""The documentation: /openapi.json, and /docs, a page rendered from the same document.
 
-No script and nothing from elsewhere. A problem's `type` leads to its place on this page.
+The page has no script and loads nothing from other hosts. A problem's `type` is its anchor on this page.
 """
 
 import json
@@ -42,7 +42,7 @@ def docs_routes(*, shop: bool) -> Blueprint:
 
 
 def _operations(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Each operation as the page shows it: names resolved, a curl line to try."""
+    """Each operation for the template: references resolved, with a curl line."""
     for path, methods in whole["paths"].items():
         for method, operation in methods.items():
             schemes = [scheme for entry in operation["security"] for scheme in entry]
@@ -71,7 +71,7 @@ def _bodies(whole: dict[str, Any], operation: dict[str, Any]) -> list[dict[str, 
 
 
 def _fields(whole: dict[str, Any], bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The fields of a body; those that only the larger variant has are marked by it."""
+    """The fields of a body; fields of the larger variant only are marked."""
     if not bodies:
         return []
     fields: dict[str, dict[str, Any]] = {}
@@ -111,7 +111,7 @@ def _names(whole: dict[str, Any], schema: dict[str, Any], prefix: str = "") -> I
 
 
 def _type(whole: dict[str, Any], schema: dict[str, Any]) -> str:
-    """A schema in a few words."""
+    """A schema's type in a few words."""
     if "$ref" in schema:
         return str(_resolve(whole, schema).get("title", "object"))
     if "anyOf" in schema:

@@ -1,4 +1,4 @@
-"""What no buyer calls: your servers, Stripe, and whoever runs the service."""
+"""Routes for the application's servers, for Stripe, and for operators."""
 
 from app import schemas
 from app.openapi.entry import AUTH, BODY, EVERY, SERVER, STRIPE, Operation
@@ -9,7 +9,7 @@ SERVICE: tuple[Operation, ...] = (
         "/v1/customers/{user_id}",
         "claimCustomer",
         "Name an existing Stripe customer",
-        "For users who had a Stripe customer before. Saying the same again changes nothing.",
+        "For users who have a Stripe customer already. Repeating it changes nothing.",
         "Customers",
         who=(SERVER,),
         bodies=(schemas.CustomerBody,),
@@ -44,7 +44,7 @@ SERVICE: tuple[Operation, ...] = (
         "/healthz",
         "isAlive",
         "Alive",
-        "Whether the process answers. Looks at nothing else.",
+        "Whether the process answers. Nothing else is checked.",
         "Operations",
         answers={200: ("Alive", schemas.Alive)},
         problems=("internal",),

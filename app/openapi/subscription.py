@@ -1,4 +1,4 @@
-"""What a user has and can buy, and the calls that change it: these all answer by the same rule."""
+"""Routes for a user's subscription, the plans, and the changes of a subscription."""
 
 from pydantic import BaseModel
 
@@ -17,7 +17,7 @@ def _change(
     parameters: tuple[str, ...] = (),
     problems: tuple[str, ...] = (),
 ) -> Operation:
-    """A call that changes a subscription: all of them answer by the same rule."""
+    """A route that changes a subscription. All of these have the same answers."""
     waits = " Waits like a checkout; what takes longer is answered with 202 and read at `Location`."
     answered = ("IdempotentReplayed", "PreferenceApplied")
     return Operation(
