@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from granian.constants import HTTPModes, Interfaces
@@ -18,13 +18,13 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from app import create_app, limits, webhooks
-from app.asgi import Web
 from billing.logs import configure_logging
 from billing.process import plain_exits
 from billing.run_with_parent import run_with_parent
-from billing.services import build_services
 from billing.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from app.asgi import Web
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ HEADER_BYTES = 64 * 1024  # what a connection may have buffered before it is a r
 GIVEN_UP = "A process of the web died again within seconds. The web ends, for its supervisor to start it anew."
 
 
-def serve(settings: Settings, *, workers: int, threads: int, load: Callable[[int], Web] | None = None) -> None:
+def serve(settings: Settings, *, workers: int, threads: int, load: "Callable[[int], Web] | None" = None) -> None:
     """Serve until SIGTERM or SIGINT; requests in hand are answered first. `load` gives another application.
 
     A process of ours that dies is started again, unless it dies again within 5.5 s. That number is granian's own, and
@@ -73,8 +73,13 @@ def serve(settings: Settings, *, workers: int, threads: int, load: Callable[[int
         raise
 
 
-def load_web(threads: int) -> Web:
+def load_web(threads: int) -> "Web":
     """The application of one process; ONELANE_SHOP=1 (set by `onelane dev`) adds the shop page."""
+    # Here: the parent process needs none of it.
+    from app import create_app, limits, webhooks
+    from app.asgi import Web
+    from billing.services import build_services
+
     with plain_exits():
         # None: the web holds no key, even where .env or a running `onelane dev` names one.
         settings = load_settings(stripe_api_key=None)
@@ -93,7 +98,7 @@ def raise_file_limit() -> int:
     return MOST_CONNECTIONS + OWN_FILES if soft == resource.RLIM_INFINITY else soft
 
 
-def _loaded(load: Callable[[int], Web], threads: int, parent: int) -> Web:
+def _loaded(load: "Callable[[int], Web]", threads: int, parent: int) -> "Web":
     """In granian's worker process (a fork or a new interpreter)."""
     run_with_parent(parent)
     # Until the server listens for them itself, a fork has its parent's handlers, which would hear a stop for nobody:

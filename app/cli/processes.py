@@ -6,6 +6,8 @@ import tempfile
 
 import click
 
+from billing.process import plain_exits
+
 
 @click.command()
 def dev() -> None:
@@ -21,16 +23,27 @@ def dev() -> None:
 def web(workers: int, threads: int) -> None:
     """Serve HTTP on BIND and PORT."""
     if workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        # prometheus_client reads it when it is imported, which was before: each process begins as a new interpreter.
+        # For all processes together. prometheus_client reads it when it is imported, in those that are started below.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="onelane-metrics-")
-        multiprocessing.set_start_method("spawn")
 
     from app.dev.ports import require_free
     from app.server import serve
-    from billing.services import build_services
     from billing.settings import load_settings
 
     settings = load_settings(stripe_api_key=None)
-    build_services(settings)  # opens nothing: what makes no sense is said once, here, not by every process
+    # What makes no sense is said once, and not by every process; by one that ends, so that this one stays small.
+    check = multiprocessing.get_context("fork").Process(target=_check)
+    check.start()
+    check.join()
+    if check.exitcode:
+        raise SystemExit(check.exitcode)
     require_free(settings.bind, settings.port, setting="PORT")
     serve(settings, workers=workers, threads=threads)
+
+
+def _check() -> None:
+    from billing.services import build_services
+    from billing.settings import load_settings
+
+    with plain_exits():
+        build_services(load_settings(stripe_api_key=None))  # opens nothing

@@ -23,10 +23,11 @@ from billing.run_with_parent import launched
 from tests.support.running_dev import ROOT, command_line, descendants, environment, running, wait_until
 
 PRINTED_KEY = """
-import app.server
+import app
+from app.server import load_web
 
-app.server.create_app = lambda settings, *_, **__: exit(print(settings.stripe_api_key))
-app.server.load_web(1)
+app.create_app = lambda settings, services, **_: exit(print(settings.stripe_api_key, services.stripe))
+load_web(1)
 """
 
 
@@ -156,7 +157,7 @@ def test_web_takes_no_stripe_key_from_anywhere(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert shown.stdout == "None\n", shown.stderr
+    assert shown.stdout == "None None\n", shown.stderr
 
 
 def _ask(address: str) -> int:
