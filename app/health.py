@@ -1,4 +1,4 @@
-"""For whoever runs it: alive, ready, and figures for Prometheus.
+"""For operators: alive, ready, and figures for Prometheus.
 
 Readiness asks the database, the migrations and the broker anew each time, each with a short timeout, and whether
 deliveries find room. The ledger's gauges are counted in SQL when they are asked for, so that they hold for all

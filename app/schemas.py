@@ -149,7 +149,7 @@ class Checkout(Answer):
     id: str = Field(pattern="^chk_[a-z0-9]+$", examples=["chk_5f1d7a84db5e4fd09a3b4f8be0a4a3c2"])
     status: Literal["pending", "open", "completed", "expired", "superseded", "refused", "failed"]
     plan: str
-    url: str | None = Field(description="The payment page, while `status` is `open`. Whoever has it may pay: a secret")
+    url: str | None = Field(description="The payment page, while `status` is `open`. A secret: it alone allows paying")
     session_id: str | None
     expires_at: Time | None
     reused: bool = Field(description="Whether an earlier checkout of the same user already opened this session")
@@ -211,7 +211,7 @@ class Operation(Answer):
     status: Literal["pending", "succeeded", "refused", "failed"]
     plan: str | None = Field(description="The plan of a switch")
     url: str | None = Field(
-        description="The portal's address, for five minutes. Whoever has it may change the subscription: a secret"
+        description="The portal's address, for five minutes. A secret: the address alone allows changes"
     )
     error: OperationError | None
     created_at: Time

@@ -1,7 +1,7 @@
 """The web server: granian, whose Rust side speaks HTTP and calls our application (ASGI) on an event loop.
 
 A request may wait for a checkout for seconds, so Flask has many threads, and there are few processes. The web holds
-no Stripe key: whoever breaks into it can read and record, and cannot buy, cancel or refund.
+no Stripe key: an attacker who controls it can read and record, and cannot buy, cancel or refund.
 """
 
 import os

@@ -63,7 +63,7 @@ class StripeUnclear(TransientError):
 
 
 class StripeBusy(StripeUnclear):
-    """Not now, whoever asks: Stripe answered 429, or this process' budget of requests was not free in time.
+    """Stripe answered 429, or this process' budget of requests was not free in time.
 
     That is no failure of the work: it is tried again and not counted.
     """

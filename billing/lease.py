@@ -31,10 +31,10 @@ def ends_at(now: datetime) -> datetime:
 
 
 def is_free(until: sa.ColumnElement[Any], *, now: datetime) -> sa.ColumnElement[bool]:
-    """Whether nobody holds a row whose lease ends at the time in this column."""
+    """Whether a row is free: no lease was taken, or its end in this column is over or not credible."""
     return sa.or_(until.is_(None), until <= now, until > now + LONGEST)
 
 
 def is_mine(claim: sa.ColumnElement[Any], token: str | None) -> sa.ColumnElement[bool]:
-    """Whether nobody took the row since, also where the lease has ended: then nobody wanted it."""
+    """Whether the row is still held by this token, also after its lease has ended."""
     return claim == token

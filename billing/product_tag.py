@@ -17,7 +17,7 @@ def tag(product: str, *, nonce: str | None = None) -> dict[str, str]:
 
 
 def is_tagged(thing: Mapping[str, Any], product: str) -> bool:
-    """Whether an object is this product's, whoever made it (CHK-4)."""
+    """Whether an object is this product's, whichever program made it (CHK-4)."""
     return bool(metadata_of(thing).get("type") == product)
 
 

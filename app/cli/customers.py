@@ -76,7 +76,7 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
     """Remove what is personal about a user, for good. Refused while a subscription of theirs is live."""
     settings = load_settings()
     services = build_services(settings)
-    stripe = bound_stripe(services, why="nobody is erased whom Stripe still bills.")
+    stripe = bound_stripe(services, why="a user whom Stripe still bills is not erased.")
     at_hand: dict[str, Any] = {
         "database": services.database,
         "stripe": stripe.low_priority(),
@@ -90,7 +90,7 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
         _say_what_would_happen(found, delete_at_stripe=delete_at_stripe)
         return
     also = " and delete the customer at Stripe" if delete_at_stripe else ""
-    confirm(f"Erase this user from {services.database.url!r}{also}? Nobody can undo it.", yes=yes or bool(found.live))
+    confirm(f"Erase this user from {services.database.url!r}{also}? It cannot be undone.", yes=yes or bool(found.live))
     configure_logging(settings, process="cli", stream=sys.stderr)
     with progress_bar(found.holdings.rows, "Erasing") as advance:
         removed = erase_user(

@@ -99,7 +99,7 @@ SUBSCRIPTION: tuple[Operation, ...] = (
         "/v1/portal-sessions",
         "openPortal",
         "Open Stripe's billing portal",
-        "Send the user to `url` at once: whoever has it can change the subscription.",
+        "Send the user to `url` at once: the address alone allows changes of the subscription.",
         bodies=(schemas.PortalBody, schemas.ServerPortalBody),
     ),
     Operation(

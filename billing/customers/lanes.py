@@ -46,7 +46,7 @@ def open_lane(connection: sa.Connection, *, user_id: str, product: str) -> int:
 def next_number(connection: sa.Connection, lane_id: int) -> int:
     """Number an arriving request. The version stays: an arrival must not void a worker's compare-and-set.
 
-    Raises UserErased: whoever erases a user changes this row, so that each of the two sees what the other did.
+    Raises UserErased: an erasure changes this row too, so that each of the two sees the other.
     """
     number = connection.execute(_NEXT_NUMBER, {"lane_id": lane_id}).scalar_one_or_none()
     if number is None:

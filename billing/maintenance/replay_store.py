@@ -1,6 +1,6 @@
 """The ledger of replays: which events an operator had worked again, and the step that sets them back to pending.
 
-An event is set back only while nobody holds it, and in the transaction that notes by which replay. At most one replay
+An event is set back only while no worker holds it, in the transaction that notes the replay. At most one replay
 of many runs at a time: the unique index `uq_replays_running` keeps a second one out.
 """
 

@@ -66,7 +66,7 @@ def settle(
     next_attempt_at: datetime,
     delivered_at: datetime | None = None,
 ) -> bool:
-    """Note what became of a claimed message, and let go of it; nothing when somebody claimed it since."""
+    """Note the result of a claimed message and release the claim; nothing when another worker has claimed it since."""
     values = {"status": status, "error": error, "next_attempt_at": next_attempt_at, "delivered_at": delivered_at}
     ended = {**values, "attempts": message.attempts + 1, **lease.FREE}
     return _change(connection, message, lease.is_mine(outbox.c.claim, token), **ended)
