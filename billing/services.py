@@ -15,7 +15,7 @@ from billing.migrations.upgrade import is_current
 from billing.notifications.handlers import HandlerNotifier
 from billing.notifications.senders import HttpNotifier, LogNotifier, Notifier
 from billing.operators.installation import bind
-from billing.queue import CeleryQueue, Queue, create_producer, writes_directly
+from billing.queue import CeleryQueue, Queue, create_producer
 from billing.redis_client import connect_redis
 from billing.settings import Settings
 from billing.stripe_gateway import GatewayClient, StripeGateway
@@ -49,7 +49,7 @@ def build_services(settings: Settings) -> Services:
         settings=settings,
         catalog=load_catalog(settings.catalog),
         database=Database(settings.database_url),
-        queue=CeleryQueue(create_producer(settings), client, direct=writes_directly(settings)),
+        queue=CeleryQueue(create_producer(settings), client),
         wakeups=RedisWakeups(connect_redis(settings.redis_url, blocks_seconds=POLL_SECONDS)),
         locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds),
         stripe=_stripe(settings, clock),

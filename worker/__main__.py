@@ -24,7 +24,7 @@ from billing.process import plain_exits
 from billing.services import Services, bound_stripe, build_services
 from billing.settings import Settings, load_settings
 from worker.app import create_celery
-from worker.run import consume
+from worker.consumer import consume
 from worker.schedule import run_beat
 
 log = structlog.get_logger("worker")

@@ -11,7 +11,6 @@ from celery import Celery
 from billing.queue import create_producer
 from billing.services import Services
 from billing.settings import Settings
-from worker.consumer import guard_transport
 from worker.schedule import SCHEDULE
 from worker.tasks import register
 
@@ -41,5 +40,4 @@ def create_celery(settings: Settings, *, services: Callable[[], Services]) -> Ce
         beat_scheduler="worker.schedule:MemoryScheduler",
     )
     register(celery, services)
-    guard_transport()
     return celery

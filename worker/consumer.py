@@ -1,28 +1,68 @@
-"""The guard at the queue's mouth: whatever lies in the list, the worker stays and says what it refused (OPS-12).
+"""Consuming: runs Celery's worker in this process until SIGTERM, with threads, and shows that its loop turns.
 
-Celery and kombu take every message for one of their own; a stray or forged one ends the worker, or is
-redelivered for ever. Here a message is either a task of ours in the shape that kombu writes, or gone.
+SIGTERM takes no more messages, finishes the work in hand and gives the rest back to the queue (OPS-14). A message that
+is no task of ours is refused (OPS-12).
 """
 
-import base64
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-import kombu.transport.redis
 import structlog
-from celery import bootsteps
+from celery import Celery, bootsteps
 from celery.worker.consumer import Consumer
-from kombu.utils.json import loads
 from redis.exceptions import RedisError
 
-from billing.jobs import BEAT_KINDS, JOB_KINDS
+from billing.jobs import JOB_KINDS
 
 log = structlog.get_logger(__name__)
 
-KINDS = frozenset({*(job.kind for job in JOB_KINDS), *BEAT_KINDS})
+ALIVE_SECONDS = 5  # how often the loop touches its file; a minute without is a worker to replace
+KINDS = frozenset(job.kind for job in JOB_KINDS)
 # What decoding and Celery's own reading raise for a message that is not as they expect. Not RuntimeError
 # (beyond RecursionError) and no connection error: those are about us.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
+
+def consume(
+    celery: Celery, *, queues: Sequence[str], concurrency: int, name: str, alive_file: Path | None = None
+) -> int:
+    """Work messages until a signal. Returns the exit code."""
+    if alive_file:
+        celery.steps["consumer"].add(_alive_step(alive_file))
+    log.info("worker.started", queues=",".join(queues), concurrency=concurrency)
+    worker = celery.Worker(
+        hostname=f"{name}@{os.uname().nodename}",
+        pool="threads",  # a job waits for Stripe and the ledger, each call with its own timeout
+        concurrency=concurrency,
+        queues=list(queues),
+        without_mingle=True,  # 11 s at start otherwise
+        without_gossip=True,
+        without_heartbeat=True,
+        quiet=True,
+        loglevel="INFO",
+    )
+    worker.start()
+    log.info("worker.stopped")
+    return worker.exitcode or 0
+
+
+def _alive_step(path: Path) -> type[bootsteps.StartStopStep]:
+    class Alive(bootsteps.StartStopStep):
+        """Touches a file from the consumer's own timer: no touch, no loop."""
+
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, consumer: Any) -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            self._timer = consumer.timer.call_repeatedly(ALIVE_SECONDS, path.touch)
+
+        def stop(self, _consumer: Any) -> None:
+            self._timer.cancel()
+
+    return Alive
 
 
 class GuardedConsumer(Consumer):
@@ -70,52 +110,8 @@ class GuardedConsumer(Consumer):
             message.reject_log_error(log, self.conninfo.connection_errors)  # type: ignore[attr-defined]  # not in the stubs
 
 
-def guard_transport() -> None:
-    """Let kombu's Redis transport drop what is no message before it trips over it.
-
-    Patched, since kombu offers no hook between the list and its reading (5.7); other brokers' protocols
-    do not let such a thing through.
-    """
-    transport = kombu.transport.redis.Transport
-    if getattr(transport._deliver, "guarded", False):
-        return
-    deliver = transport._deliver
-
-    def deliver_guarded(self: Any, message: Any, queue: str) -> None:
-        if _well_formed(message):
-            deliver(self, message, queue)
-        else:
-            log.warning("message.refused", reason="not in kombu's shape")
-
-    deliver_guarded.guarded = True  # type: ignore[attr-defined]  # a mark, so that twice is once
-    vars(kombu.transport.redis)["loads"] = _loads_or_none
-    setattr(transport, "_deliver", deliver_guarded)  # noqa: B010  # a method is not assigned to
-
-
 def _is_ours(headers: Any) -> bool:
     if not isinstance(headers, dict) or not isinstance(headers.get("task"), str) or headers["task"] not in KINDS:
         return False
     # We set no time limits, and Celery reads them only after it has counted the task as begun.
     return headers.get("timelimit") in (None, [None, None])
-
-
-def _loads_or_none(text: Any) -> Any:
-    try:
-        return loads(text)
-    except UNREADABLE:
-        return None
-
-
-def _well_formed(message: Any) -> bool:
-    if not isinstance(message, dict):
-        return False
-    body, properties = message.get("body"), message.get("properties")
-    if not isinstance(body, str) or not isinstance(properties, dict) or not isinstance(message.get("headers"), dict):
-        return False
-    if not isinstance(properties.get("delivery_tag"), str) or not isinstance(properties.get("delivery_info"), dict):
-        return False
-    try:
-        base64.b64decode(body, validate=True)
-    except ValueError:
-        return False
-    return properties.get("body_encoding") == "base64"

@@ -12,7 +12,7 @@ from celery import Celery
 from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
 
-from billing.jobs import NOTIFY_KIND, PRUNE_ROW, RECONCILE_ROW, SWEEP_KIND, Prune, Reconcile
+from billing.jobs import Notify, Prune, Reconcile, Sweep
 
 log = structlog.get_logger(__name__)
 
@@ -20,12 +20,12 @@ SWEEP_SECONDS = 30  # how late a lost wake-up is noticed
 NOTIFY_SECONDS = 5  # how late the application hears of a change at the most, while it answers
 LOOK_SECONDS = 60  # how often it is looked whether reconciling and pruning are due; their rows say when
 SCHEDULE: dict[str, dict[str, Any]] = {
-    kind: {"task": kind, "schedule": seconds, "args": args, "options": {"expires": seconds}}
-    for kind, seconds, args in (
-        (SWEEP_KIND, SWEEP_SECONDS, ()),
-        (NOTIFY_KIND, NOTIFY_SECONDS, ()),
-        (Reconcile.kind, LOOK_SECONDS, (RECONCILE_ROW,)),
-        (Prune.kind, LOOK_SECONDS, (PRUNE_ROW,)),
+    job.kind: {"task": job.kind, "schedule": seconds, "options": {"expires": seconds}}
+    for job, seconds in (
+        (Sweep, SWEEP_SECONDS),
+        (Notify, NOTIFY_SECONDS),
+        (Reconcile, LOOK_SECONDS),
+        (Prune, LOOK_SECONDS),
     )
 }
 TICK_SECONDS = 5  # how often beat shows that it is alive
@@ -47,7 +47,7 @@ def run_beat(celery: Celery, *, alive_file: Path | None) -> None:
     """Send one sweep at once, for a beat that never lives 30 seconds, then one each interval, until a signal."""
     MemoryScheduler.alive_file = alive_file
     try:
-        celery.send_task(SWEEP_KIND, expires=SWEEP_SECONDS)
+        celery.send_task(Sweep.kind, expires=SWEEP_SECONDS)
     except OperationalError as error:
         log.warning("sweep.not_sent", error=type(error).__name__)
     log.info("beat.started", sweep_seconds=SWEEP_SECONDS)

@@ -3,13 +3,15 @@
 transient   logged; a lane's job is put back with growing, jittered delay, five times, then it is the sweep's
 permanent   logged; the flow has written down what it means
 unexpected  logged with its traceback and counted; the worker goes on with the next message
-A message that does not carry exactly one row id was not sent by us: it is refused and logged.
+A message that does not carry exactly its kind's arguments was not sent by us: it is refused and logged.
 """
 
 import random
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from typing import Any
 
 import structlog
@@ -30,69 +32,57 @@ LARGEST_ROW_ID = 2**63 - 1
 
 
 class JobTask(Task):  # type: ignore[type-arg]  # celery's Task is generic in its stubs only
-    """The task of one job kind."""
+    """The task of one job kind, `at_once` as often in a process; one more finds them at work and lets them be."""
 
     ignore_result = True
     max_retries = 0  # never Celery's own retry: it keeps arguments in the broker and counts per message
 
-    def __init__(self, job: type[Job], work: Callable[[Any, Services], None], services: Callable[[], Services]) -> None:
+    def __init__(
+        self,
+        job: type[Job],
+        work: Callable[[Any, Services], None],
+        services: Callable[[], Services],
+        *,
+        at_once: int = sys.maxsize,
+    ) -> None:
         self.name = job.kind
         self._job = job
         self._work = work
         self._services = services
         self._tries = Tries()
+        self._free = threading.Semaphore(at_once)
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Do the job that the message names."""
-        row_id = args[0] if len(args) == 1 and not kwargs else None
         # type(), since True is an int too.
-        if type(row_id) is not int or not 0 < row_id <= LARGEST_ROW_ID:
+        rows = all(type(arg) is int and 0 < arg <= LARGEST_ROW_ID for arg in args)
+        if kwargs or len(args) != len(fields(self._job)) or not rows:
             _count(self.name, "refused")
-            log.warning("job.refused", kind=self.name, reason="not exactly one row id")
+            log.warning("job.refused", kind=self.name, reason="not the arguments of this kind")
             return
-        job = self._job(row_id)
-        with structlog.contextvars.bound_contextvars(job=self.name, row_id=row_id):
-            error = attempt(self.name, lambda services: self._work(job, services), self._services)
-            if isinstance(error, TransientError) and isinstance(job, WorkLane | WorkOperations):
-                self._put_back(job, error)
-            else:
-                self._tries.forget(row_id)
+        if self._free.acquire(blocking=False):
+            try:
+                self._attempt(self._job(*args))
+            finally:
+                self._free.release()
 
-    def _put_back(self, job: Job, error: TransientError) -> None:
+    def _attempt(self, job: Job) -> None:
+        with structlog.contextvars.bound_contextvars(job=self.name, **asdict(job)):
+            error = attempt(self.name, lambda services: self._work(job, services), self._services)
+            if isinstance(job, WorkLane | WorkOperations):
+                self._put_back(job, error)
+
+    def _put_back(self, job: WorkLane | WorkOperations, error: Exception | None) -> None:
+        """Send it again where it failed in passing."""
+        if not isinstance(error, TransientError):
+            self._tries.forget(job.row_id)
+            return
         delay = self._tries.next_delay(job.row_id)
         if delay is None:
             log.warning("job.left_to_sweep", tries=len(PUT_BACK_SECONDS) + 1)
             return
         asked = error.retry_after if isinstance(error, StripeUnclear) and error.retry_after else 0.0
         self._services().queue.send(job, delay_seconds=min(max(delay, asked), LONGEST_SECONDS))
-
-
-class BeatTask(Task):  # type: ignore[type-arg]
-    """A task that carries no row and that beat sends again and again.
-
-    One at a time in a process: an application that hangs while it is told of changes keeps one thread, not all.
-    """
-
-    ignore_result = True
-    max_retries = 0
-
-    def __init__(self, kind: str, work: Callable[[Services], None], services: Callable[[], Services]) -> None:
-        self.name = kind
-        self._work = work
-        self._services = services
-        self._turn = threading.Lock()
-
-    def run(self, *args: Any, **kwargs: Any) -> None:
-        """Do it, unless it is being done. Arguments are not ours: refused."""
-        if args or kwargs:
-            _count(self.name, "refused")
-            log.warning("job.refused", kind=self.name, reason="this kind takes no arguments")
-        elif self._turn.acquire(blocking=False):
-            try:
-                with structlog.contextvars.bound_contextvars(job=self.name):
-                    attempt(self.name, self._work, self._services)
-            finally:
-                self._turn.release()
 
 
 def attempt(kind: str, work: Callable[[Services], None], services: Callable[[], Services]) -> Exception | None:

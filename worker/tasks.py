@@ -3,7 +3,9 @@
 What may go wrong with a flow is handled once, for all of them, in `worker/task_base.py`.
 """
 
+import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -14,28 +16,29 @@ from billing.clock import time_is_up
 from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import StripeMisconfigured
 from billing.jobs import (
-    NOTIFY_KIND,
-    SWEEP_KIND,
     Job,
-    ProcessEvent,
+    Notify,
     Prune,
     Reconcile,
     RemedyDuplicates,
+    Sweep,
+    WorkEvents,
     WorkLane,
     WorkOperations,
 )
 from billing.maintenance.prune import prune
-from billing.maintenance.reconcile import reconcile
+from billing.maintenance.reconcile import begin_with_everybody, reconcile
 from billing.maintenance.sweep import sweep
 from billing.notifications.deliver import notify
 from billing.operations.work import work_operations
 from billing.services import Services
 from billing.stripe_gateway import StripeGateway
-from billing.webhooks.process import process_event
-from worker.task_base import BeatTask, JobTask
+from billing.webhooks import process
+from worker.task_base import JobTask
 
 # 15 s: a thread of a worker that is told to end is waited for no longer than 20 s; the rest is another message's.
 SLICE_SECONDS = 15
+EVENTS_SECONDS = 2  # so long sweeps, notifications and a stop wait for a thread that works events
 BACKGROUND_SHARE = 4  # a look is up to three calls: three quarters of the budget at the most, mostly a quarter
 
 
@@ -51,17 +54,18 @@ def operations_work(job: WorkOperations, services: Services) -> None:
     work_operations(job.row_id, _context(services))
 
 
-def event_process(job: ProcessEvent, services: Services) -> None:
-    """Work the pending events of this event's customer (WHK)."""
+def events_work(job: WorkEvents, services: Services) -> None:
+    """Work customers whose events are due (WHK)."""
     services.queue.taken(job)
-    process_event(
-        job.row_id,
+    ctx = process.Context(
         database=services.database,
         stripe=_stripe(services).low_priority(),
         queue=services.queue,
         clock=services.clock,
         catalog=services.catalog,
+        compare_everybody=partial(begin_with_everybody, clock=services.clock),
     )
+    process.work_events(ctx, stop=time_is_up(EVENTS_SECONDS))
 
 
 def duplicates_remedy(job: RemedyDuplicates, services: Services) -> None:
@@ -112,7 +116,7 @@ def ledger_prune(job: Prune, services: Services) -> None:
         services.queue.send(job, delay_seconds=1)
 
 
-def ledger_sweep(services: Services) -> None:
+def ledger_sweep(_job: Sweep, services: Services) -> None:
     """Wake what a lost message left behind."""
     sweep(
         database=services.database,
@@ -122,7 +126,7 @@ def ledger_sweep(services: Services) -> None:
     )
 
 
-def outbox_notify(services: Services) -> None:
+def outbox_notify(_job: Notify, services: Services) -> None:
     """Tell the application what changed (NTF)."""
     notify(database=services.database, notifier=services.notifier, clock=services.clock)
 
@@ -132,15 +136,17 @@ def register(celery: Celery, services: Callable[[], Services]) -> None:
     works: dict[type[Job], Callable[[Any, Services], None]] = {
         WorkLane: lane_work,
         WorkOperations: operations_work,
-        ProcessEvent: event_process,
+        WorkEvents: events_work,
         RemedyDuplicates: duplicates_remedy,
         Reconcile: ledger_reconcile,
         Prune: ledger_prune,
+        Sweep: ledger_sweep,
+        Notify: outbox_notify,
     }
     for job, work in works.items():
-        celery.register_task(JobTask(job, work, services))
-    for kind, work_all in ((SWEEP_KIND, ledger_sweep), (NOTIFY_KIND, outbox_notify)):
-        celery.register_task(BeatTask(kind, work_all, services))
+        # An application that hangs while it is told of changes keeps one thread, not all.
+        at_once = 1 if job in (Sweep, Notify) else sys.maxsize
+        celery.register_task(JobTask(job, work, services, at_once=at_once))
 
 
 def _context(services: Services) -> Context:

@@ -16,9 +16,8 @@ import structlog
 
 from billing.clock import Clock
 from billing.database import Database
-from billing.jobs import PRUNE_ROW
 from billing.maintenance import runs
-from billing.maintenance.runs import Run
+from billing.maintenance.runs import PRUNE_ROW, Run
 from billing.models import EventStatus, RunPhase, events
 
 log = structlog.get_logger(__name__)

@@ -25,11 +25,10 @@ from billing.catalog import Catalog
 from billing.clock import Clock, iso
 from billing.database import Database
 from billing.errors import LedgerUnavailable, OnelaneError
-from billing.jobs import RECONCILE_ROW
 from billing.locks import Locks
 from billing.maintenance import reconcile_store, runs
 from billing.maintenance.reconcile_steps import COUNTS, LEFT_OFF, STEPS, Context, compared_to, save
-from billing.maintenance.runs import Run
+from billing.maintenance.runs import RECONCILE_ROW, Run
 from billing.models import RunPhase
 from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway

@@ -21,7 +21,7 @@ from billing.clock import Clock
 from billing.database import Database
 from billing.errors import InvalidEvent, StaleWrite, StripeRefused
 from billing.ids import CUSTOMER, id_like
-from billing.jobs import ProcessEvent, RemedyDuplicates
+from billing.jobs import RemedyDuplicates, WorkEvents
 from billing.locks import Locks
 from billing.maintenance import reconcile_store, runs
 from billing.maintenance.runs import Run
@@ -159,10 +159,9 @@ def _readable(event: Mapping[str, Any], now: datetime) -> NewEvent | None:
 
 
 def _wake(kept: Sequence[tuple[int, EventStatus]], fresh: Sequence[NewEvent], ctx: Context) -> None:
-    """After the commit; a message for each customer would do, and one for each event is only a look more."""
-    for row_id, status in kept:
-        if status is EventStatus.PENDING:
-            ctx.queue.send(ProcessEvent(row_id))
+    """After the commit."""
+    if any(status is EventStatus.PENDING for _row_id, status in kept):
+        ctx.queue.send(WorkEvents())
     if kept:
         log.warning("events.found", events=len(kept), types=sorted({new.type for new in fresh}))
 

@@ -7,7 +7,7 @@ not wait behind a long queue (LED-19)  5 stop between two batches on request, an
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -15,9 +15,9 @@ import structlog
 from billing.clock import Clock
 from billing.database import Database
 from billing.errors import NoWorker, ReplayRunning, StaleWrite
-from billing.jobs import ProcessEvent
+from billing.jobs import WorkEvents
 from billing.maintenance import replay_store
-from billing.maintenance.replay_store import Count, EventFilter, SetBack
+from billing.maintenance.replay_store import Count, EventFilter
 from billing.models import ReplayState
 from billing.queue import Queue
 
@@ -65,7 +65,8 @@ def replay_few(chosen: EventFilter, *, reason: str, database: Database, queue: Q
             connection, replay_id, chosen, after=0, up_to=found.newest_id, limit=found.events, now=now
         )
         replay_store.note_replayed(connection, replay_id, len(rows))
-    _wake(rows, queue=queue)
+    if rows:
+        queue.send(WorkEvents())
     log.info("replay.finished", replay_id=replay_id, replayed=len(rows), reason=reason)
     return Replayed(replay_id, found.events, len(rows), stopped=False)
 
@@ -97,7 +98,8 @@ def replay_many(
                 )
                 if not replay_store.go_on(connection, replay_id, replayed=len(rows), now=now):
                     raise StaleWrite("Another replay took the place of this one. See `onelane events replays`.")
-            _wake(rows, queue=queue)
+            if rows:
+                queue.send(WorkEvents())
             waiting = [row.id for row in rows]
             after, replayed = max(waiting, default=after), replayed + len(rows)
             progress(len(rows))
@@ -120,13 +122,6 @@ def _begin(chosen: EventFilter, found: Count, *, reason: str, database: Database
         how_far = f"{other['replayed']} of {other['counted']} events so far; {other['reason']}" if other else "ending"
         raise ReplayRunning(f"A replay runs already ({how_far}). Let it end, or stop it.")
     return replay_id
-
-
-def _wake(rows: Sequence[SetBack], *, queue: Queue) -> None:
-    """One wake-up for each customer; one that is lost is found by the sweep."""
-    first = {row.customer_id or row.id: row.id for row in reversed(rows)}
-    for row_id in sorted(first.values()):
-        queue.send(ProcessEvent(row_id))
 
 
 def _until_taken(

@@ -15,7 +15,7 @@ from billing import lease
 from billing.clock import iso
 from billing.database import insert_new_id
 from billing.models import EventStatus, ReplayState, events, replayed_events, replays
-from billing.webhooks.events_store import untried
+from billing.webhooks.claim import untried
 
 REPLAYABLE = (EventStatus.DONE, EventStatus.IGNORED, EventStatus.DEAD, EventStatus.PENDING)  # never `rejected`
 

@@ -16,6 +16,8 @@ from billing import lease
 from billing.database import insert_new
 from billing.models import RunPhase, maintenance_runs
 
+RECONCILE_ROW, PRUNE_ROW = 1, 2
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

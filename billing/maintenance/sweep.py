@@ -13,11 +13,11 @@ from billing.checkout import lane_store
 from billing.clock import Clock
 from billing.database import Database
 from billing.duplicates import store as duplicates_store
-from billing.jobs import ProcessEvent, RemedyDuplicates, WorkLane, WorkOperations
+from billing.jobs import RemedyDuplicates, WorkEvents, WorkLane, WorkOperations
 from billing.models import checkouts, operations
 from billing.operations import store as operations_store
 from billing.queue import Queue
-from billing.webhooks import events_store
+from billing.webhooks import claim
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +29,8 @@ BATCH = 500
 class SweepReport:
     """What one sweep did."""
 
-    events: int  # jobs sent, one for each customer with due events
-    lanes: int
+    events: bool  # some are due
+    lanes: int  # jobs sent
     keys: int  # clients' Idempotency-Keys that reached their 24 h
     remedies: int = 0  # incidents whose remedy is due
     operations: int = 0  # lanes with a due operation
@@ -44,7 +44,7 @@ def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates:
     """
     now = clock.now()
     with database.read() as connection:
-        events = events_store.due(connection, now=now, limit=BATCH)
+        events = claim.any_due(connection, now=now)
         lanes = lane_store.lanes_to_wake(connection, now=now, limit=BATCH)
         lanes_of_operations = operations_store.lanes_to_wake(connection, now=now, limit=BATCH)
         remedies = duplicates_store.due(connection, now=now, limit=BATCH, open_ones=cancels_duplicates)
@@ -52,15 +52,15 @@ def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates:
         queue.send(WorkLane(row_id))
     for row_id in lanes_of_operations:
         queue.send(WorkOperations(row_id))
-    for row_id in events:
-        queue.send(ProcessEvent(row_id))
+    if events:
+        queue.send(WorkEvents())
     for row_id in remedies:
         queue.send(RemedyDuplicates(row_id))
     with database.write() as connection:
         keys = sum(idempotency.forget_keys(connection, table, now=now) for table in (checkouts, operations))
         operations_store.forget_addresses(connection, now=now)
     report = SweepReport(
-        events=len(events), lanes=len(lanes), keys=keys, remedies=len(remedies), operations=len(lanes_of_operations)
+        events=events, lanes=len(lanes), keys=keys, remedies=len(remedies), operations=len(lanes_of_operations)
     )
     log.info("sweep.finished", **asdict(report))
     return report

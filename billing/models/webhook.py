@@ -114,7 +114,7 @@ replayed_events = sa.Table(
     time_column("replayed_at", nullable=False),
 )
 
-# Maintenance runs, one row each (jobs.RECONCILE_ROW, PRUNE_ROW): progress and claim. The table keeps its first name.
+# Maintenance runs, one row each (`maintenance.runs`): progress and claim. The table keeps its first name.
 maintenance_runs = sa.Table(
     "upkeep",
     metadata,

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any, NoReturn
 
@@ -22,6 +22,8 @@ from billing.models import EventStatus
 from billing.webhooks.event_types import action_for, is_thin
 
 MAX_DEPTH = 100
+# 5 min: a worker whose clock is behind the web's takes it at once. Further off, a web refuses every signature (WHK-3).
+DUE_BEFORE = timedelta(minutes=5)
 THIN = "v2.core.event"
 
 _TYPE = re.compile(r"[\x21-\x7e]{1,255}")  # v2 types have brackets in them
@@ -85,7 +87,7 @@ def read_event(body: bytes, *, now: datetime, request_id: str = "") -> NewEvent:
         status=EventStatus.PENDING if followed else EventStatus.IGNORED,
         created_at=_time(envelope.created),
         received_at=now,
-        next_attempt_at=now,
+        next_attempt_at=now - DUE_BEFORE,
         payload=body,
         request_id=request_id,
     )

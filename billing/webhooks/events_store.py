@@ -1,15 +1,13 @@
 """The ledger of events: every SQL statement about what Stripe delivered.
 
-An event is inserted once, claimed with a lease by compare-and-set, and finished, ignored, given back or buried
-by whoever still holds the claim. Functions take a connection with an open transaction.
+An event is inserted once, claimed with a lease (`claim`), and finished, ignored, given back or buried by whoever still
+holds the claim. Functions take a connection with an open transaction.
 """
 
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import UTC, datetime
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -17,29 +15,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from billing import lease
 from billing.models import EventStatus, customers, events, replayed_events
 from billing.webhooks.envelope import NewEvent
 
-# 1,000: far more than one customer ever makes in a burst; databases limit the parameters of a statement.
-CLAIM_LIMIT = 1000
-# No claim lasts longer than this, and no failure postpones an event further. What lies beyond was written by a clock
-# that was ahead, and is not waited for.
-LONGEST_LEASE, LONGEST_BACKOFF = timedelta(seconds=60), timedelta(seconds=3600)
-CLAIMS = 0x1A7E  # the first of two numbers of PostgreSQL's advisory locks; the second is the customer's
-
 Recorded = tuple[int, EventStatus]
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """An event that is ours until its lease ends."""
-
-    id: int
-    event_id: str
-    type: str
-    customer_id: str | None
-    object_id: str | None
-    attempts: int  # this one included
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(NewEvent) if field.name != "request_id")
@@ -124,74 +104,20 @@ def _sqlite_time(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-def claim(
-    connection: sa.Connection,
-    event_row_id: int,
-    *,
-    token: str,
-    now: datetime,
-    until: datetime,
-    unless: sa.ColumnElement[bool] | None = None,
-) -> Sequence[Claimed]:
-    """Take this event and all the customer's others that nobody works on and that are due (LED-2).
-
-    Also when this one was worked meanwhile: its wake-up may be the only one for the others. Nothing while a worker
-    holds others of the same customer (LED-40): it looks for these when it is done. Nor where `unless` is true, in the
-    same statement: a worker that is done at this moment lets go and has fetched, both or neither. A first attempt is
-    due at once, whatever our clock says: it was the web's clock that dated the row.
-    """
-    assert until <= now + LONGEST_LEASE
-    row = connection.execute(_whose(connection.dialect.name), {"row_id": event_row_id}).first()
-    if row is None or (row.customer_id is None and row.status != EventStatus.PENDING):
-        return []
-    free = waits(now)
-    if row.customer_id is None:
-        # Still nobody's: once another worker has found out whose it is, it is to be claimed with theirs, or not at all.
-        free = sa.and_(events.c.id == event_row_id, events.c.customer_id.is_(None), free)
-    else:
-        held = events.alias()
-        theirs = sa.and_(held.c.customer_id == row.customer_id, held.c.status == EventStatus.PENDING)
-        free = sa.and_(events.c.customer_id == row.customer_id, free, ~sa.exists().where(theirs, ~_is_free(now, held)))
-    if unless is not None:
-        free = sa.and_(free, ~unless)
-    oldest = sa.select(events.c.id).where(free).order_by(events.c.id).limit(CLAIM_LIMIT)
-    # `free` twice: PostgreSQL looks again at a row that another worker has just changed, but not at the subquery.
-    statement = (
-        sa.update(events)
-        .where(events.c.id.in_(oldest), free)
-        .values(claim=token, claimed_until=until, attempts=events.c.attempts + 1)
-        .returning(*(events.c[name] for name in Claimed.__slots__))
-    )
-    return [Claimed(**found._mapping) for found in connection.execute(statement)]
+def renew(connection: sa.Connection, ids: Iterable[int], *, token: str, now: datetime) -> int:
+    """Hold claimed events for longer; how many are still ours."""
+    return _mine(connection, token, list(ids), **lease.taken(token, now=now))
 
 
-@cache
-def _whose(dialect: str) -> sa.Select[Any]:
-    """Whose an event is; whoever claims for the same customer waits until this transaction has ended."""
-    columns: list[Any] = [events.c.customer_id, events.c.status]
-    if dialect == "postgresql":  # SQLite lets one writer in at a time
-        # Else of two that claim at once neither sees what the other one takes.
-        columns.append(sa.func.pg_advisory_xact_lock(CLAIMS, sa.func.hashtext(events.c.customer_id)))
-    return sa.select(*columns).where(events.c.id == sa.bindparam("row_id"))
-
-
-def renew(connection: sa.Connection, ids: Iterable[int], *, token: str, until: datetime, attempts: int) -> int:
-    """Hold claimed events for longer, and count so many attempts more of them; how many are still ours."""
-    return _mine(connection, token, list(ids), claimed_until=until, attempts=events.c.attempts + attempts)
-
-
-def note_customer(
-    connection: sa.Connection, event_row_id: int, *, token: str, customer_id: str, counted: int = 1
-) -> bool:
-    """Note whose event this is, once that was found out, and let go of it; False when the claim was lost.
+def note_customer(connection: sa.Connection, event_row_id: int, *, token: str, customer_id: str) -> None:
+    """Note whose event this is, once that was found out, and let go of it.
 
     It takes its place among the customer's events, so that one fetch is for all of them. Of somebody who was erased the
-    payload goes now: while nobody knew whose it is, it was kept. `counted`: as so many attempts; it was none.
+    payload goes now: while nobody knew whose it is, it was kept.
     """
-    free = {"claim": None, "claimed_until": None, "attempts": events.c.attempts - counted}
     erased = sa.exists().where(customers.c.customer_id == customer_id, customers.c.erased_at.is_not(None))
     payload = sa.case((erased, sa.null()), else_=events.c.payload)
-    return _mine(connection, token, [event_row_id], customer_id=customer_id, payload=payload, **free) == 1
+    _mine(connection, token, [event_row_id], customer_id=customer_id, payload=payload, **lease.FREE)
 
 
 def read_payload(connection: sa.Connection, event_row_id: int) -> bytes | None:
@@ -201,62 +127,32 @@ def read_payload(connection: sa.Connection, event_row_id: int) -> bytes | None:
 
 
 def finish(
-    connection: sa.Connection, ids: Iterable[int], *, token: str, status: EventStatus, now: datetime, error: str = ""
+    connection: sa.Connection,
+    ids: Iterable[int],
+    *,
+    token: str,
+    status: EventStatus,
+    now: datetime,
+    error: str = "",
+    failures: int = 0,
 ) -> int:
-    """Close claimed events as done, ignored or dead; how many were still ours."""
-    end = {"status": status, "finished_at": now, "error": error or None, "claim": None, "claimed_until": None}
-    return _mine(connection, token, list(ids), **end)
+    """Close claimed events as done, ignored or dead; how many were still ours. `failures`: so many more of them."""
+    end = {"status": status, "finished_at": now, "error": error or None, "attempts": events.c.attempts + failures}
+    return _mine(connection, token, list(ids), **end, **lease.FREE)
 
 
 def give_back(
-    connection: sa.Connection, ids: Iterable[int], *, token: str, error: str, until: datetime, attempts: int = 0
+    connection: sa.Connection, ids: Iterable[int], *, token: str, error: str, until: datetime, failures: int
 ) -> int:
-    """Let go of claimed events after a failure; nobody works on them before `until`. `attempts`: to count more."""
-    free = {"claim": None, "claimed_until": None, "attempts": events.c.attempts + attempts}
-    return _mine(connection, token, list(ids), error=error, next_attempt_at=until, **free)
+    """Let go of claimed events; nobody works on them before `until`. `failures`: so many more of them."""
+    attempts = events.c.attempts + failures
+    return _mine(connection, token, list(ids), error=error, next_attempt_at=until, attempts=attempts, **lease.FREE)
 
 
 def _mine(connection: sa.Connection, token: str, ids: list[int], **values: object) -> int:
     """Change events whose claim is still ours: a worker whose lease ran out changes nothing."""
-    still = (events.c.id.in_(ids), events.c.claim == token, events.c.status == EventStatus.PENDING)
+    still = (events.c.id.in_(ids), lease.is_mine(events.c.claim, token), events.c.status == EventStatus.PENDING)
     return connection.execute(sa.update(events).where(*still).values(**values)).rowcount
-
-
-def due(connection: sa.Connection, *, now: datetime, limit: int) -> list[int]:
-    """Pending events whose time has come and whom nobody holds, oldest first, one for each customer."""
-    statement = (
-        sa.select(events.c.id, events.c.customer_id)
-        .where(
-            events.c.status == EventStatus.PENDING,
-            _is_due(now),
-            _is_free(now),
-        )
-        .order_by(events.c.next_attempt_at)
-        .limit(limit)
-    )
-    first = {row.customer_id or row.id: row.id for row in reversed(connection.execute(statement).all())}
-    return sorted(first.values())
-
-
-def waits(now: datetime, table: sa.FromClause = events) -> sa.ColumnElement[bool]:
-    """For a worker, which may take it."""
-    due = sa.or_(untried(table), _is_due(now, table))
-    return sa.and_(table.c.status == EventStatus.PENDING, _is_free(now, table), due)
-
-
-def untried(table: sa.FromClause = events) -> sa.ColumnElement[bool]:
-    """No attempt has come to an end, nor was one put off because Stripe asked to slow down."""
-    return sa.and_(table.c.attempts == 0, table.c.error.is_(None))
-
-
-def _is_free(now: datetime, table: sa.FromClause = events) -> sa.ColumnElement[bool]:
-    """Nobody's, or claimed until a time that has passed, or that no right clock could have written."""
-    until = table.c.claimed_until
-    return sa.or_(until.is_(None), until <= now, until > now + LONGEST_LEASE)
-
-
-def _is_due(now: datetime, table: sa.FromClause = events) -> sa.ColumnElement[bool]:
-    return sa.or_(table.c.next_attempt_at <= now, table.c.next_attempt_at > now + LONGEST_BACKOFF)
 
 
 # --- what the gauges of /metrics show

@@ -18,7 +18,7 @@ from prometheus_client import Counter
 from billing.clock import Clock
 from billing.database import Database
 from billing.errors import InvalidRequest, PayloadTooLarge
-from billing.jobs import ProcessEvent
+from billing.jobs import WorkEvents
 from billing.models import EventStatus
 from billing.queue import Queue
 from billing.webhooks.envelope import NewEvent, read_event
@@ -75,12 +75,9 @@ def prepare(
 
 
 def after_commit(batch: Committed, *, queue: Queue) -> None:
-    """Wake a worker for each customer of a batch that is in the ledger, count the deliveries, and log them."""
-    jobs: dict[str | int, ProcessEvent] = {}  # one is enough for a customer: it claims all of their events
-    for event, row in batch:
-        if row is not None and row[1] is EventStatus.PENDING:
-            jobs.setdefault(event.customer_id or row[0], ProcessEvent(row[0], about=event.customer_id or ""))
-    queue.send_all(list(jobs.values()))
+    """Wake a worker for a batch that is in the ledger, count the deliveries, and log them."""
+    if any(row is not None and row[1] is EventStatus.PENDING for _, row in batch):
+        queue.send(WorkEvents())
     results = Tally(_result(row) for _, row in batch)
     for result, count in results.items():
         RECORDED.labels(result).inc(count)

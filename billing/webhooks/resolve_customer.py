@@ -27,9 +27,9 @@ from billing.ids import (
 )
 from billing.stripe_gateway import StripeGateway
 from billing.webhooks import events_store
+from billing.webhooks.claim import Claimed
 from billing.webhooks.envelope import read_data
 from billing.webhooks.event_types import EventAction, action_for, is_thin
-from billing.webhooks.events_store import Claimed
 
 Json = Mapping[str, Any]
 Read = Callable[[StripeGateway, str], Json]

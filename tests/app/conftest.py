@@ -106,9 +106,6 @@ class AtOnce:
         self._world.work()
         return True
 
-    def send_all(self, jobs: Any) -> bool:
-        return sum(self.send(job) for job in jobs) == len(jobs)
-
     def taken(self, job: Any) -> None:
         pass
 

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from app import webhooks
 from billing.errors import LedgerUnavailable
-from billing.jobs import ProcessEvent
+from billing.jobs import WorkEvents
 from billing.models import events
 from billing.webhooks.group_commit import GroupCommit
 from tests.app.conftest import MakeApp
@@ -60,7 +60,7 @@ def test_delivery_is_recorded_once_and_wakes_a_worker(open_app: Open, world: Wor
     assert send(app, world, FINE).get_json() == {"status": "recorded"}
     assert send(app, world, FINE).get_json() == {"status": "duplicate"}
     told(world, 1)
-    assert world.queue.sent == [ProcessEvent(1)]
+    assert world.queue.sent == [WorkEvents()]
 
 
 def test_delivery_with_a_bad_signature_or_body_is_refused(open_app: Open, world: World) -> None:

@@ -2,7 +2,7 @@
 what an event costs as the ledger grows. `python -m tests.bench.drain [customers] [rows,...]` prints the tables.
 
 One worker process of 16 threads, Valkey, the sandbox 100 ms away. The usual worker has a message for each event, ours
-one for each customer, as ingest sends them. Timed from the first event that is done to the last: no start counts.
+one for all of them. Timed from the first event that is done to the last: no start counts.
 """
 
 import json
@@ -22,12 +22,13 @@ import sqlalchemy as sa
 
 from app.dev.ports import free_port
 from billing.database import Database
-from billing.jobs import ProcessEvent
+from billing.jobs import WorkEvents
 from billing.models import events, projections
 from billing.queue import CeleryQueue, create_producer
 from billing.redis_client import connect_redis
 from billing.run_with_parent import launched
 from billing.settings import Settings
+from tests.bench.one_by_one import HandleEvent
 from tests.bench.storm import KEY, Stripe
 from tests.support.databases import running_postgres, sqlite_in
 from tests.support.running_dev import ROOT, environment, wait_until
@@ -118,13 +119,8 @@ def drain(
     address: str,
     customers: Sequence[str],
     command: Sequence[str],
-    *,
-    every: int = BURST,
 ) -> Drain:
-    """Put bursts into the ledger and the queue, start one worker, and wait until all of it is done.
-
-    `every`: one message for so many events; for each of them where the worker is the usual one.
-    """
+    """Put bursts into the ledger and the queue, start one worker, and wait until all of it is done."""
     stripe.forget_calls()
     with running_valkey(_fresh(folder)) as valkey:
         settings = {
@@ -139,8 +135,11 @@ def drain(
         client = connect_redis(valkey.url)
         producer = create_producer(Settings(redis_url=valkey.url, _env_file=None))
         queue = CeleryQueue(producer, client)
-        for row_id in rows if "tests.bench.one_by_one" in command else rows[::every]:
-            queue.send(ProcessEvent(row_id))
+        if "tests.bench.one_by_one" in command:
+            for row_id in rows:
+                queue.send(HandleEvent(row_id))
+        else:
+            queue.send(WorkEvents())
         producer.close()
         client.close()
         with (folder / "worker.log").open("wb") as log:

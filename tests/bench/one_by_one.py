@@ -6,13 +6,14 @@ its event. It has no claim, no generation and no outbox, so that each of its tas
 
 import sys
 import warnings
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from billing.catalog import Catalog
-from billing.jobs import ProcessEvent
+from billing.jobs import RowJob
 from billing.logs import configure_logging
 from billing.models import EventStatus, events
 from billing.services import Services, build_services
@@ -20,11 +21,19 @@ from billing.settings import load_settings
 from billing.subscriptions import projection_store
 from billing.subscriptions.projection import project
 from worker.app import create_celery
-from worker.run import consume
+from worker.consumer import consume
 from worker.task_base import JobTask
 
 
-def handle_event(job: ProcessEvent, services: Services) -> None:
+@dataclass(frozen=True, slots=True)
+class HandleEvent(RowJob):
+    """One event; its kind is one that the worker knows."""
+
+    kind = "duplicates.remedy"
+    queue = "webhooks"
+
+
+def handle_event(job: HandleEvent, services: Services) -> None:
     """Fetch the customer's subscriptions, write them, close the event."""
     with services.database.read() as connection:
         customer_id = connection.scalar(sa.select(events.c.customer_id).where(events.c.id == job.row_id))
@@ -49,5 +58,5 @@ if __name__ == "__main__":
     services = build_services(settings)
     celery = create_celery(settings, services=lambda: services)
     warnings.simplefilter("ignore")  # about registering a name anew, and about root
-    celery.register_task(JobTask(ProcessEvent, handle_event, lambda: services))
+    celery.register_task(JobTask(HandleEvent, handle_event, lambda: services))
     sys.exit(consume(celery, queues=["webhooks"], concurrency=int(sys.argv[1]), name="one-by-one"))

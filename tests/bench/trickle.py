@@ -17,12 +17,14 @@ import sqlalchemy as sa
 
 from billing.clock import SystemClock
 from billing.database import Database
+from billing.jobs import Job
 from billing.models import events
-from billing.queue import CeleryQueue, create_producer
+from billing.queue import CeleryQueue, Queue, create_producer
 from billing.redis_client import connect_redis
 from billing.run_with_parent import launched
 from billing.settings import Settings
 from tests.bench.drain import AWAY_SECONDS, BURST, WORKERS, running_sandbox
+from tests.bench.one_by_one import HandleEvent
 from tests.bench.storm import KEY, Stripe
 from tests.support.builders import SECRET, build_event, build_subscription, deliver
 from tests.support.databases import running_postgres, sqlite_in
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 def trickle(ledger: Database, folder: Path, address: str, command: Sequence[str], *, coalesced: bool = True) -> Trickle:
-    """Let them arrive while one worker runs. Without `coalesced`, each event is its own customer's to the queue."""
+    """Let them arrive while one worker runs. Without `coalesced`, each event is a message, for the usual worker."""
     stripe = Stripe(address)
     customer = str(stripe.control("POST", "/v1/customers")["id"])
     stripe.slow_down(AWAY_SECONDS)
@@ -74,7 +76,9 @@ def trickle(ledger: Database, folder: Path, address: str, command: Sequence[str]
             connect_redis(valkey.url) as client,
         ):
             worker = subprocess.Popen(launched(command), cwd=ROOT, env=environment(**settings), stdout=log, stderr=log)
-            queue = CeleryQueue(producer, client, direct=coalesced)
+            queue: Queue = CeleryQueue(producer, client)
+            if not coalesced:
+                queue = EachEvent(queue, ledger)
             try:
                 _warm(ledger, queue, stripe)
                 stripe.forget_calls()
@@ -93,14 +97,32 @@ def trickle(ledger: Database, folder: Path, address: str, command: Sequence[str]
     )
 
 
-def _warm(ledger: Database, queue: CeleryQueue, stripe: Stripe) -> None:
+class EachEvent:
+    """A queue that names the newest event, as the usual worker needs it."""
+
+    def __init__(self, queue: Queue, ledger: Database) -> None:
+        self._queue, self._ledger = queue, ledger
+
+    def send(self, _job: Job, *, delay_seconds: float = 0) -> bool:
+        with self._ledger.read() as connection:
+            newest = int(connection.scalar(sa.select(sa.func.max(events.c.id))) or 0)
+        return self._queue.send(HandleEvent(newest), delay_seconds=delay_seconds)
+
+    def taken(self, job: Job) -> None:
+        self._queue.taken(job)
+
+    def reachable(self) -> bool:
+        return self._queue.reachable()
+
+
+def _warm(ledger: Database, queue: Queue, stripe: Stripe) -> None:
     """Until the worker has done something for somebody else."""
     other = str(stripe.control("POST", "/v1/customers")["id"])
     _receive(ledger, queue, other)
     wait_until(lambda: len(_done(ledger, other)) == 1, "a worker that works", 60)
 
 
-def _let_arrive(ledger: Database, queue: CeleryQueue, customer: str) -> list[datetime]:
+def _let_arrive(ledger: Database, queue: Queue, customer: str) -> list[datetime]:
     begun, arrivals = time.monotonic(), []
     for number in range(BURST):
         time.sleep(max(0.0, begun + number * SECONDS / BURST - time.monotonic()))
@@ -109,7 +131,7 @@ def _let_arrive(ledger: Database, queue: CeleryQueue, customer: str) -> list[dat
     return arrivals
 
 
-def _receive(ledger: Database, queue: CeleryQueue, customer: str) -> None:
+def _receive(ledger: Database, queue: Queue, customer: str) -> None:
     clock = SystemClock()
     event = build_event(subject=build_subscription(customer=customer), id=f"evt_{time.monotonic_ns()}")
     body, header = deliver(event, at=clock.now())

@@ -14,7 +14,7 @@ from billing.database import Database
 from billing.models import events
 from billing.queue import InlineQueue
 from billing.redis_client import connect_redis
-from billing.webhooks.process import process_event
+from billing.webhooks.process import Context, work_events
 from tests.support.builders import CATALOG, SECRET, MovableClock, deliver
 from tests.support.fakes import FakeStripe
 from tests.support.receiving import receive
@@ -43,24 +43,33 @@ def stripe() -> FakeStripe:
 
 @pytest.fixture
 def record(database: Database, queue: InlineQueue, clock: MovableClock) -> Callable[[Any], int]:
-    """Receive an event as Stripe would deliver it; the id of its row, as the wake-up names it."""
+    """Receive an event as Stripe would deliver it; the id of its row."""
 
     def record(event: Any) -> int:
         body, header = deliver(event, at=clock.now())
         collaborators: dict[str, Any] = {"database": database, "queue": queue, "clock": clock}
         assert receive(body, header, secrets=[SECRET], max_bytes=1 << 20, **collaborators) == "recorded"
-        return queue.sent[-1].row_id
+        with database.read() as connection:
+            return int(connection.scalar(sa.select(sa.func.max(events.c.id))) or 0)
 
     return record
 
 
 @pytest.fixture
-def work(database: Database, queue: InlineQueue, clock: MovableClock, stripe: FakeStripe) -> Callable[[int], None]:
-    """Work one wake-up, as a worker would."""
+def compared() -> list[sa.Connection]:
+    """How often everybody was to be compared."""
+    return []
 
-    def work(row_id: int) -> None:
+
+@pytest.fixture
+def work(
+    database: Database, queue: InlineQueue, clock: MovableClock, stripe: FakeStripe, compared: list[sa.Connection]
+) -> Callable[..., None]:
+    """Work one wake-up, as a worker would: everything that is due, what was just recorded among it."""
+
+    def work(*_recorded: object) -> None:
         collaborators: dict[str, Any] = {"database": database, "queue": queue, "clock": clock, "stripe": stripe}
-        process_event(row_id, catalog=CATALOG, **collaborators)
+        work_events(Context(catalog=CATALOG, compare_everybody=compared.append, **collaborators))
 
     return work
 

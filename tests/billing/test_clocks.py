@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from billing.database import Database
-from billing.jobs import PRUNE_ROW, RECONCILE_ROW
 from billing.maintenance import reconcile, replay_store, runs
 from billing.maintenance.replay_store import EventFilter
+from billing.maintenance.runs import PRUNE_ROW, RECONCILE_ROW
 from billing.maintenance.sweep import sweep
 from billing.models import (
     UtcTime,

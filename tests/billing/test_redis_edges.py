@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from billing.jobs import ProcessEvent, WorkLane
+from billing.jobs import WorkEvents, WorkLane
 from billing.locks import RedisLocks
 from billing.queue import CeleryQueue, create_producer
 from billing.redis_client import connect_redis
@@ -145,7 +145,7 @@ def test_storm_on_one_lane_is_one_message(queue: CeleryQueue, client: "redis.Red
     for _ in range(50):
         queue.send(WorkLane(1))
     queue.send(WorkLane(2))
-    queue.send(ProcessEvent(1))
+    queue.send(WorkEvents())
     assert client.llen("onelane:checkout") == 2
     assert client.llen("onelane:webhooks") == 1
     queue.taken(WorkLane(1))

@@ -16,14 +16,14 @@ from werkzeug.test import TestResponse
 from app import create_app
 from billing.catalog import Catalog, parse_catalog
 from billing.clock import add_months, iso
-from billing.jobs import ProcessEvent, WorkLane, WorkOperations
+from billing.jobs import WorkEvents, WorkLane, WorkOperations
 from billing.services import Services
-from billing.webhooks.process import process_event
 from tests.app.conftest import build_settings
 from tests.support.builders import deliver
 from tests.support.checkout_world import ORIGIN, World
 from tests.support.databases import sqlite_in
 from tests.support.web import Web
+from tests.support.working import work_due
 
 PAGE = Path(__file__).parents[2] / "docs" / "examples" / "kiloclaw.md"
 CATALOG = parse_catalog(tomllib.loads(re.findall(r"```toml\n(.+?)```", PAGE.read_text("utf-8"), re.DOTALL)[0]))
@@ -44,14 +44,9 @@ class Workers:
             world.work_lane(job.row_id)
         elif isinstance(job, WorkOperations):
             world.work_operations(job.row_id)
-        elif isinstance(job, ProcessEvent):
+        elif isinstance(job, WorkEvents) and not delay_seconds:
             places: Json = {"database": world.database, "queue": self, "clock": world.clock, "catalog": world.catalog}
-            process_event(job.row_id, stripe=world.stripe, **places)
-
-    def send_all(self, jobs: Any) -> None:
-        """Work them."""
-        for job in jobs:
-            self.send(job)
+            work_due(stripe=world.stripe, **places)
 
     def taken(self, job: Any) -> None:
         """Nothing waits here."""

@@ -14,11 +14,11 @@ from typing import Any
 import sqlalchemy as sa
 
 import billing.queue
-import worker.tasks
+from billing import lease
 from billing.clock import SystemClock
-from billing.models import events
 from billing.subscriptions import projection_store, sync
-from billing.webhooks import group_commit, holding, ingest, process
+from billing.webhooks import group_commit, ingest, process
+from billing.webhooks.claim import Batch
 from billing.webhooks.envelope import NewEvent
 from billing.webhooks.group_commit import Committed, GroupCommit
 from tests.kills.arming import Now, always, around, trip
@@ -76,27 +76,18 @@ def arm_receiving() -> None:
 
 def arm_processing() -> None:
     """Put a hook at each step of working a customer's events."""
-    inner = worker.tasks.process_event
+    inner_work = process._work_batch
 
-    def process_event(event_row_id: int, *, database: Any, **hands: Any) -> None:
-        with database.read() as connection:
-            Now.user = connection.scalar(sa.select(events.c.customer_id).where(events.c.id == event_row_id))
+    def work_batch(batch: Batch, ctx: Any) -> None:
+        Now.user = batch.customer_id
         try:
-            inner(event_row_id, database=database, **hands)
+            trip("claim", "after")
+            inner_work(batch, ctx)
             trip("write", "after")
         finally:
             Now.user = Now.committing = None
 
-    worker.tasks.process_event = process_event
-    inner_claim = process._claim
-
-    def claim(*args: Any, **kwargs: Any) -> process.Batch:
-        batch = inner_claim(*args, **kwargs)
-        if batch.events:
-            trip("claim", "after")
-        return batch
-
-    process._claim = claim
+    process._work_batch = work_batch
     around(sync, "fetch", always("fetch"), always("fetch"))
     inner_advance = projection_store.advance
 
@@ -110,7 +101,7 @@ def arm_processing() -> None:
 def move_times(number: int) -> None:
     """Shorten what a test cannot wait for, and set this worker's clock, as the environment says."""
     if seconds := os.environ.get("KILLS_LEASE_SECONDS"):
-        process.LEASE = holding.LEASE = timedelta(seconds=float(seconds))
+        lease.LEASE = timedelta(seconds=float(seconds))
     if seconds := os.environ.get("KILLS_VISIBILITY_SECONDS"):
         options = billing.queue._transport_options
         short = {"visibility_timeout": float(seconds), "unacked_restore_interval": 1}

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from app.dev.ports import free_port
 from billing.database import Database
 from billing.errors import LedgerUnavailable
-from billing.jobs import SWEEP_KIND
+from billing.jobs import Sweep
 from billing.models import attempts, checkouts, customers, lanes
 from billing.queue import create_producer
 from billing.run_with_parent import launched
@@ -251,7 +251,7 @@ class World:
         while not self._ended.wait(0.1):
             if time.monotonic() - last >= self.sweep_seconds:
                 with suppress(Exception):  # Valkey is gone: that is what is being tested
-                    celery.send_task(SWEEP_KIND, expires=max(self.sweep_seconds, 2), retry=False)
+                    celery.send_task(Sweep.kind, expires=max(self.sweep_seconds, 2), retry=False)
                 last = time.monotonic()
         celery.close()
 

@@ -16,11 +16,11 @@ from billing.maintenance.sweep import sweep
 from billing.models import checkouts, customers, events, metadata, operations, subscriptions
 from billing.operations.decide import RUNNING
 from billing.subscriptions.projection import is_live
-from billing.webhooks.process import process_event
 from tests.support.builders import SECRET, MovableClock, deliver
 from tests.support.checkout_world import World
 from tests.support.crashing import Fuse, FusedStripe
 from tests.support.receiving import receive
+from tests.support.working import work_due
 
 MUGS: list[dict[str, Any]] = [
     {"object": "product", "id": "prod_mug", "name": "A mug a month"},
@@ -141,7 +141,7 @@ class Story(RuleBasedStateMachine):
             self.world.work_operations(job.row_id, **hands)
         else:
             places = {"queue": self.world.queue, "clock": self.world.clock, "catalog": self.world.catalog}
-            process_event(job.row_id, **places, **hands)
+            work_due(**places, **hands)
 
     def sweep(self) -> None:
         """As beat does."""

@@ -11,15 +11,15 @@ from billing.checkout.orphaned_sessions import expire_orphaned_sessions
 from billing.customers.customers import claim_customer
 from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import InvalidSignature, StripeUnclear
-from billing.jobs import ProcessEvent, RemedyDuplicates
+from billing.jobs import RemedyDuplicates, WorkEvents
 from billing.models import CheckoutStatus
-from billing.webhooks.process import process_event
 from tests.races.ports import CHANGES, SteppedClock, SteppedDatabase, SteppedLocks, SteppedQueue, SteppedStripe
 from tests.races.scene import Broken, Scene
 from tests.races.schedule import AGAIN, Schedule
 from tests.support.builders import SECRET, MovableClock, deliver
 from tests.support.checkout_world import World
 from tests.support.receiving import receive
+from tests.support.working import work_due
 
 # Every POST that the code under test sends; an expiry is spoiled by `lost_expires`.
 POSTS = "^/v1/(customers$|checkout/sessions$|subscriptions/|subscription_schedules|billing_portal/)"
@@ -133,10 +133,10 @@ class Surroundings(World):
                 with contextlib.suppress(InvalidSignature):  # its receiver slept for minutes: Stripe sends it again
                     receive(body, header, secrets=[SECRET], max_bytes=1 << 20, **places)
                     self.delivered.add(event["id"])
-        jobs = [job for job in self.queue.sent if isinstance(job, ProcessEvent)]
+        jobs = [job for job in self.queue.sent if isinstance(job, WorkEvents)]
         self.queue.sent = [job for job in self.queue.sent if job not in jobs]
-        for job in jobs:
-            process_event(job.row_id, stripe=self.stripe, catalog=self.catalog, **places)
+        if jobs:
+            work_due(stripe=self.stripe, catalog=self.catalog, **places)
 
     def sweep_sessions(self) -> None:
         """Reconciling looks at every customer, twice."""

@@ -12,11 +12,11 @@ from billing.maintenance.runs import Run
 from billing.models import events, subscriptions
 from billing.operators.installation import insert_first
 from billing.subscriptions.projection import Subscription, project
-from billing.webhooks.process import process_event
 from sandbox.api import ACCOUNT
 from tests.support.builders import SECRET, deliver
 from tests.support.checkout_world import World
 from tests.support.receiving import receive
+from tests.support.working import work_due
 
 Json = dict[str, Any]
 
@@ -55,9 +55,9 @@ class Shop(World):
         while self.queue.sent:
             self.process(self.queue.sent.pop(0))
 
-    def process(self, job: Job) -> None:
+    def process(self, _job: Job) -> None:
         """Work one wake-up."""
-        process_event(job.row_id, stripe=self.stripe, catalog=self.catalog, **self.places())
+        work_due(stripe=self.stripe, catalog=self.catalog, **self.places())
 
     def reconcile(self, **instead: Any) -> Run | None:
         """One run, a few minutes later: no delivery is on its way any more."""

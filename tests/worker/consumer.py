@@ -9,23 +9,23 @@ import warnings
 from pathlib import Path
 
 from billing.errors import PermanentError, TransientError
-from billing.jobs import Job, ProcessEvent, WorkLane
+from billing.jobs import RemedyDuplicates, RowJob, WorkLane
 from billing.logs import configure_logging
 from billing.services import Services, build_services
 from billing.settings import load_settings
 from worker.app import create_celery
-from worker.run import consume
+from worker.consumer import consume
 from worker.task_base import JobTask
 
 NOTES = Path(sys.argv[1])
 
 
-def note(word: str, job: Job) -> None:
+def note(word: str, job: RowJob) -> None:
     with NOTES.open("a", encoding="utf-8") as file:
         file.write(f"{time.time()} {word} {job.kind} {job.row_id}\n")
 
 
-def work(job: Job, services: Services) -> None:
+def work(job: RowJob, services: Services) -> None:
     services.queue.taken(job)
     note("begun", job)
     if job.row_id == 600:
@@ -45,7 +45,7 @@ if __name__ == "__main__":
     services = build_services(settings)
     celery = create_celery(settings, services=lambda: services)
     warnings.simplefilter("ignore")  # about registering a name anew, and about root
-    for kind in (WorkLane, ProcessEvent):
+    for kind in (WorkLane, RemedyDuplicates):
         celery.register_task(JobTask(kind, work, lambda: services))
     queues = ["checkout", "webhooks", "maintenance"]
     sys.exit(consume(celery, queues=queues, concurrency=int(sys.argv[2]), name="test", alive_file=Path(sys.argv[3])))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from billing.jobs import SWEEP_KIND
+from billing.jobs import Sweep
 from billing.run_with_parent import launched
 from tests.worker.conftest import ROOT, Valkey, wait_until
 from worker.schedule import LOOK_SECONDS, SCHEDULE
@@ -27,7 +27,7 @@ def test_two_beats_send_sweeps_that_expire_and_end_at_sigterm(
         wait_until(lambda: all((tmp_path / f"alive{number}").exists() for number in range(2)), "both tick")
         messages: list[dict[str, Any]] = [json.loads(raw) for raw in client.lrange("onelane:maintenance", 0, -1)]
         for message in messages:
-            assert message["headers"]["task"] == SWEEP_KIND
+            assert message["headers"]["task"] == Sweep.kind
             assert message["headers"]["expires"] is not None
     finally:
         for beat in beats:

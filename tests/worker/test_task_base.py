@@ -6,9 +6,9 @@ from typing import Any, cast
 import pytest
 
 from billing.errors import PermanentError, StripeUnclear, TransientError
-from billing.jobs import SWEEP_KIND, Job, ProcessEvent, WorkLane
+from billing.jobs import JOB_KINDS, Job, RowJob, Sweep, WorkLane
 from billing.services import Services
-from worker.task_base import LONGEST_SECONDS, PUT_BACK_SECONDS, REMEMBERED, BeatTask, JobTask, Tries
+from worker.task_base import LONGEST_SECONDS, PUT_BACK_SECONDS, REMEMBERED, JobTask, Tries
 
 
 @dataclass
@@ -16,7 +16,7 @@ class World:
     """Services that note what is sent, and a flow that does what it is told."""
 
     sent: list[tuple[Job, float]] = field(default_factory=list)
-    worked: list[int] = field(default_factory=list)
+    worked: list[Job] = field(default_factory=list)
     error: Exception | None = None
 
     @property
@@ -28,7 +28,7 @@ class World:
         return True
 
     def work(self, job: Job, _services: Services) -> None:
-        self.worked.append(job.row_id)
+        self.worked.append(job)
         if self.error:
             raise self.error
 
@@ -88,24 +88,18 @@ def test_what_will_not_get_better_is_not_put_back(error: Exception) -> None:
     """OPS-12: and nothing is raised."""
     world = World(error=error)
     world.task(WorkLane).run(7)
-    assert world.worked == [7]
+    assert world.worked == [WorkLane(7)]
     assert world.sent == []
 
 
-def test_event_is_not_put_back_because_its_row_knows_when_to_come_again() -> None:
+@pytest.mark.parametrize("kind", [kind for kind in JOB_KINDS if not issubclass(kind, RowJob)])
+def test_job_without_a_row_takes_no_arguments_and_is_not_put_back(kind: type[Job]) -> None:
+    """OPS-12: its rows know when to come again."""
     world = World(error=TransientError("Not now."))
-    world.task(ProcessEvent).run(7)
-    assert world.sent == []
-
-
-def test_sweep_takes_no_arguments() -> None:
-    """OPS-12"""
-    swept: list[Services] = []
-    task = BeatTask(SWEEP_KIND, swept.append, lambda: cast("Services", World()))
-    task.run(1)
-    assert swept == []
-    task.run()
-    assert len(swept) == 1
+    world.task(kind).run(1)
+    assert world.worked == []
+    world.task(kind).run()
+    assert (world.worked, world.sent) == ([kind()], [])
 
 
 def test_memory_of_tries_is_bounded() -> None:
@@ -115,16 +109,16 @@ def test_memory_of_tries_is_bounded() -> None:
     assert len(tries._counts) == REMEMBERED
 
 
-def test_beat_task_runs_once_at_a_time_in_a_process() -> None:
-    """OPS-9: a second wake-up finds the first at work and lets it be."""
-    task: BeatTask
-    ran: list[Services] = []
+def test_task_that_runs_once_at_a_time_leaves_a_second_one_be() -> None:
+    """OPS-9: a second sweep finds the first at work."""
+    task: JobTask
+    ran: list[Job] = []
 
-    def work(services: Services) -> None:
-        ran.append(services)
+    def work(job: Job, _services: Services) -> None:
+        ran.append(job)
         task.run()
 
-    task = BeatTask(SWEEP_KIND, work, lambda: cast("Services", World()))
+    task = JobTask(Sweep, work, lambda: cast("Services", World()), at_once=1)
     task.run()
     assert len(ran) == 1
     task.run()

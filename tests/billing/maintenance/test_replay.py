@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from billing.errors import NoWorker, ReplayRunning, StaleWrite, StripeRefused
-from billing.jobs import ProcessEvent
+from billing.jobs import WorkEvents
 from billing.lease import LEASE
 from billing.maintenance import replay_store
 from billing.maintenance.replay import BATCH, count_events, replay_few, replay_many
@@ -15,6 +15,7 @@ from billing.maintenance.replay_store import EventFilter
 from billing.models import EventStatus, events, replayed_events, replays
 from billing.operators import lookup
 from billing.webhooks import events_store
+from billing.webhooks.claim import claim
 from tests.support.builders import NOON, build_event, build_subscription
 
 REFUSED = StripeRefused("no", status=400, stripe_code="parameter_invalid", param="customer")
@@ -62,7 +63,7 @@ def worked(queue, work):
 
     def worked(*_):
         while queue.sent:
-            work(queue.sent.pop(0).row_id)
+            work(queue.sent.pop(0))
 
     return worked
 
@@ -93,7 +94,7 @@ def test_dead_event_is_worked_again_once_its_cause_is_mended(stripe, record, wor
     chosen = EventFilter(event_ids=(event["id"],))
     done = replay_few(chosen, reason="the key was fixed", database=database, queue=queue, clock=clock)
 
-    assert (done.replayed, queue.sent, statuses()) == (1, [ProcessEvent(row)], ["pending"])
+    assert (done.replayed, queue.sent, statuses()) == (1, [WorkEvents()], ["pending"])
     work(row)
     assert statuses() == ["done"]
     [replayed] = lookup.show_event(event["id"], database=database)["replays"]
@@ -189,12 +190,12 @@ def test_many_are_replayed_in_batches_and_never_more_wait(put, replay, worked, d
     assert history(database) == [("finished", 207, 207, "the price was fixed")]
 
 
-def test_one_wake_up_for_each_customer(put, replay, queue):
+def test_one_wake_up_for_a_batch(put, replay, queue):
     """LED-17, WHK-14."""
-    rows = put(15, customer="cus_1")
+    put(15)
     queue.sent = []
     replay()
-    assert queue.sent == [ProcessEvent(rows[0])]
+    assert queue.sent == [WorkEvents()]
 
 
 def test_what_came_after_the_count_is_not_meant(put, replay, database, queue, clock):
@@ -312,10 +313,7 @@ def test_replay_and_workers_at_once_leave_everything_done(put, replay, work, que
 
     def worker():
         while not (ended.is_set() and "pending" not in statuses()):
-            with database.read() as connection:
-                due = events_store.due(connection, now=clock.now(), limit=5)
-            for row in due:
-                work(row)
+            work()
 
     threads = [threading.Thread(target=worker) for _ in range(3)]
     for thread in threads:
@@ -334,10 +332,9 @@ def test_rows_that_a_worker_is_just_claiming_are_left_to_it(put, database, clock
     """LED-17: PostgreSQL only, where two transactions can be open at once; SQLite has one writer."""
     if database.is_sqlite:
         pytest.skip("one writer at a time")
-    rows = put(3, status="pending", customer="cus_1")
+    put(3, status="pending", customer="cus_1")
     with database.write() as worker, database.write() as operator:
-        claimed = events_store.claim(worker, rows[0], token="w", now=NOON, until=NOON + LEASE)
-        assert len(claimed) == 3
+        assert len(claim(worker, now=NOON).events) == 3
         replay_id = replay_store.begin(operator, reason="r", chosen=EventFilter(), counted=3, now=NOON)
         span = {"after": 0, "up_to": 10**6, "limit": 10}
         assert replay_store.set_back(operator, replay_id, EventFilter(), **span, now=NOON) == []

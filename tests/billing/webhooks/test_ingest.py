@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from billing.errors import InvalidEvent, InvalidSignature, LedgerUnavailable, PayloadTooLarge
-from billing.jobs import ProcessEvent
+from billing.jobs import WorkEvents
 from billing.models import customers, events, installation
 from billing.webhooks.envelope import read_event
 from billing.webhooks.ingest import Ingest, prepare
@@ -71,7 +71,7 @@ def test_delivery_is_recorded_as_the_bytes_that_came_and_wakes_a_worker(take, ro
     assert (row.event_id, row.type, row.status) == ("evt_a", "customer.subscription.updated", "pending")
     assert (row.customer_id, row.object_id, row.account, row.livemode) == ("cus_1", "sub_1", "", False)
     assert (row.created_at, row.received_at, row.attempts) == (NOON, NOON, 0)
-    assert queue.sent == [ProcessEvent(row.id)]
+    assert queue.sent == [WorkEvents()]
 
 
 def test_second_delivery_is_a_duplicate(take, rows, queue):
@@ -109,7 +109,7 @@ def test_worker_is_woken_only_after_the_commit(take, rows, queue):
     seen = []
 
     class Looking:
-        def send_all(self, jobs):
+        def send(self, job):
             seen.append([row.id for row in rows()])
 
     take(build_event(), queue=Looking())

@@ -8,15 +8,19 @@ import sqlalchemy as sa
 
 from billing.errors import (
     LedgerUnavailable,
+    StripeBusy,
     StripeMisconfigured,
     StripeRefused,
     StripeUnclear,
 )
-from billing.jobs import ProcessEvent
+from billing.jobs import WorkEvents
+from billing.lease import LEASE
 from billing.models import attempts, customers, events, incidents, lanes, outbox, projections
 from billing.subscriptions import projection_store
+from billing.subscriptions.sync import sync_customer
 from billing.webhooks import events_store
-from billing.webhooks.process import LEASE, MAX_ATTEMPTS, sync_customer
+from billing.webhooks.claim import any_due, claim
+from billing.webhooks.process import MAX_FAILURES
 from tests.support.builders import CATALOG, NOON, build_event, build_subscription, stamp
 
 REFUSED = StripeRefused("no", status=400, stripe_code="parameter_invalid", param="customer")
@@ -165,9 +169,9 @@ def test_very_many_events_of_one_customer_are_claimed_in_portions(stripe, record
     stripe.put(build_subscription())
     row = record(build_event())
     copy_event(database, row, 1200)
-    work(row)
-    assert statuses().count("done") == 1000
-    work(row + 1100)
+    with database.write() as connection:
+        assert len(claim(connection, now=NOON - LEASE).events) == 1000
+    work()
     assert set(statuses()) == {"done"}
     assert stripe.calls == {"list_subscriptions": 2}
 
@@ -186,22 +190,21 @@ def test_event_that_came_during_the_fetch_is_left_for_the_next(stripe, record, w
     late = []
     stripe.before_arrival = lambda _name: late or late.append(record(build_event()))
     work(record(build_event()))
-    assert statuses() == ["done", "pending"]
-    work(late[0])
     assert statuses() == ["done", "done"]
+    assert stripe.calls == {"list_subscriptions": 2}
 
 
 def test_event_that_somebody_works_on_is_left_alone_until_the_lease_ends(
     database, stripe, record, work, statuses, clock
 ):
     """LED-2: the first worker was killed; the second one comes too early, then in time."""
-    row = record(build_event())
+    record(build_event())
     with database.write() as connection:
-        assert events_store.claim(connection, row, token="killed", now=clock.now(), until=clock.now() + LEASE)
-    work(row)
+        assert claim(connection, now=clock.now()).events
+    work()
     assert (statuses(), stripe.calls) == (["pending"], {})
     clock.advance(seconds=LEASE.total_seconds())
-    work(row)
+    work()
     assert statuses() == ["done"]
 
 
@@ -221,32 +224,34 @@ def test_second_worker_leaves_alone_what_the_first_one_is_fetching_for(stripe, r
 
 def test_worker_that_lost_its_claim_closes_nothing(database, stripe, record, work, read, clock):
     """LED-2: it was frozen for longer than its lease; the events are its successor's now."""
-    row = record(build_event())
+    record(build_event())
+    successor = []
 
     def lose(_name):
         clock.advance(seconds=LEASE.total_seconds())
         stripe.before_arrival = lambda name: None
         with database.write() as connection:
-            assert events_store.claim(connection, row, token="successor", now=clock.now(), until=clock.now() + LEASE)
+            successor.append(claim(connection, now=clock.now()).token)
 
     stripe.before_arrival = lose
-    work(row)
-    assert [(event.status, event.claim) for event in read(events)] == [("pending", "successor")]
+    work()
+    assert [(event.status, event.claim) for event in read(events)] == [("pending", *successor)]
 
 
 def test_worker_that_lost_its_claim_and_failed_changes_nothing(database, stripe, record, work, read, clock):
     """LED-2."""
-    row = record(build_event())
+    record(build_event())
+    successor = []
 
     def lose(_name):
         clock.advance(seconds=LEASE.total_seconds())
         with database.write() as connection:
-            assert events_store.claim(connection, row, token="successor", now=clock.now(), until=clock.now() + LEASE)
+            successor.append(claim(connection, now=clock.now()).token)
         raise REFUSED
 
     stripe.before_arrival = lose
-    work(row)
-    assert [(event.status, event.claim, event.error) for event in read(events)] == [("pending", "successor", None)]
+    work()
+    assert [(event.status, event.claim, event.error) for event in read(events)] == [("pending", *successor, None)]
 
 
 def test_first_attempt_does_not_depend_on_the_workers_clock(stripe, record, work, statuses, clock):
@@ -263,23 +268,22 @@ def test_nobody_waits_for_a_time_that_only_a_wrong_clock_set(database, stripe, r
     row = record(build_event())
     ahead = clock.now() + timedelta(hours=2)
     with database.write() as connection:
-        [claimed] = events_store.claim(connection, row, token="ahead", now=ahead, until=ahead + LEASE)
+        batch = claim(connection, now=ahead)
+        assert batch.ids == [row]
         if what == "postponed":
             until = ahead + timedelta(seconds=1)
-            events_store.give_back(connection, [claimed.id], token="ahead", error="no answer", until=until)
+            events_store.give_back(connection, [row], token=batch.token, error="no answer", until=until, failures=1)
     clock.advance(seconds=60)
     with database.read() as connection:
-        assert events_store.due(connection, now=clock.now(), limit=9) == [row]
-    work(row)
+        assert any_due(connection, now=clock.now())
+    work()
     assert statuses() == ["done"]
 
 
-@pytest.mark.parametrize("row", [0, 2, 10**9])
-def test_wake_up_for_what_is_not_there_does_nothing(work, record, stripe, statuses, row):
+def test_wake_up_that_finds_nothing_due_does_nothing(work, stripe, queue):
     """LED-4: a forged or late message can at worst make a worker look."""
-    record(build_event())
-    work(row)
-    assert (statuses(), stripe.calls) == (["pending"], {})
+    work()
+    assert (queue.sent, stripe.calls) == ([], {})
 
 
 # --- old news never overwrites newer
@@ -532,26 +536,21 @@ def test_retry_after_without_measure_is_not_believed(stripe, record, work, read,
     assert read(events)[0].next_attempt_at == clock.now() + timedelta(hours=1)
 
 
-def test_short_wait_is_a_delayed_message_and_a_long_one_the_sweeps(stripe, record, work, queue):
+@pytest.mark.parametrize(("retry_after", "sent"), [(None, [WorkEvents()]), (60, [])])
+def test_short_wait_is_a_delayed_message_and_a_long_one_the_sweeps(stripe, record, work, queue, retry_after, sent):
     """LED-7."""
-    stripe.before_arrival = failing(StripeUnclear("busy", status=429))
-    row = record(build_event())
+    stripe.before_arrival = failing(StripeUnclear("busy", retry_after=retry_after))
+    record(build_event())
     queue.sent.clear()
-    work(row)
-    assert queue.sent == [ProcessEvent(row)]
-    queue.sent.clear()
-    stripe.before_arrival = failing(StripeUnclear("busy", status=429, retry_after=60))
-    other = record(build_event(subject=build_subscription(customer="cus_2")))
-    queue.sent.clear()
-    work(other)
-    assert queue.sent == []
+    work()
+    assert queue.sent == sent
 
 
 def test_event_is_dead_after_twenty_attempts_and_keeps_its_error(stripe, record, work, read, clock):
     """LED-7, faults row 79."""
     stripe.before_arrival = failing(StripeUnclear("Stripe gave no clear answer (status 503).", status=503))
     row = record(build_event())
-    for _ in range(MAX_ATTEMPTS):
+    for _ in range(MAX_FAILURES):
         assert read(events)[0].status == "pending"
         work(row)
         clock.advance(hours=1)
@@ -565,14 +564,57 @@ def test_event_is_dead_after_twenty_attempts_and_keeps_its_error(stripe, record,
 def test_event_that_kills_its_worker_every_time_is_dead_in_the_end(database, record, work, read, clock):
     """LED-7: nothing was noted but the claims."""
     row = record(build_event())
-    for _ in range(MAX_ATTEMPTS):
+    for _ in range(MAX_FAILURES):
         with database.write() as connection:
-            assert events_store.claim(connection, row, token="killed", now=clock.now(), until=clock.now() + LEASE)
+            assert claim(connection, now=clock.now()).ids == [row]
         clock.advance(seconds=LEASE.total_seconds())
-    work(row)
+    work()
     assert [(event.status, event.error) for event in read(events)] == [
         ("dead", "Given up after 20 attempts that never came to an end.")
     ]
+
+
+def test_event_that_stripe_put_off_for_want_of_budget_is_never_buried(stripe, record, work, read, clock):
+    """WHK-95, faults row 31: a hundred times, a few scattered seconds each; what failed before counts as it did."""
+    record(build_event())
+    stripe.before_arrival = failing(StripeUnclear("no answer", status=503))
+    for _ in range(MAX_FAILURES - 1):
+        work()
+        clock.advance(hours=1)
+    stripe.before_arrival = failing(StripeBusy("Slow down.", status=429))
+    for _ in range(100):
+        work()
+        [event] = read(events)
+        assert (event.status, event.attempts) == ("pending", MAX_FAILURES - 1)
+        wait = (event.next_attempt_at - clock.now()).total_seconds()
+        assert 2.5 <= wait <= 5
+        clock.advance(seconds=wait)
+    stripe.before_arrival = failing(StripeUnclear("no answer", status=503))
+    work()
+    assert [(event.status, event.attempts) for event in read(events)] == [("dead", MAX_FAILURES)]
+
+
+@pytest.mark.parametrize(("renews_after", "left"), [(0.0, ["done"]), (60.0, ["pending"])])
+def test_worker_that_gets_on_keeps_its_events(
+    database, stripe, record, work, statuses, clock, monkeypatch, renews_after, left
+):
+    """WHK-94: each request renews the lease, where it was not renewed just now."""
+    monkeypatch.setattr("billing.webhooks.process.RENEW_SECONDS", renews_after)
+    subscription = build_subscription(schedule="sub_sched_1")
+    stripe.put(subscription, {"id": "sub_sched_1", "object": "subscription_schedule", "phases": []})
+    record(build_event())
+    found = []
+
+    def take_time(_name):
+        clock.advance(seconds=24)
+        with database.write() as connection:
+            found.extend(claim(connection, now=clock.now()).events)
+
+    stripe.before_arrival = take_time
+    work()
+    assert stripe.calls == {"list_subscriptions": 1, "get_schedule": 1}
+    assert statuses() == left
+    assert bool(found) is (left == ["pending"])
 
 
 def test_what_stripe_refuses_for_good_is_dead_at_once(stripe, record, work, read):
@@ -597,15 +639,17 @@ def test_bug_is_told_and_the_event_waits(stripe, record, work, read):
     assert [(event.status, event.error) for event in read(events)] == [("pending", "ZeroDivisionError")]
 
 
-def test_poison_does_not_keep_others_waiting(stripe, record, work, read, projected):
+def test_poison_does_not_keep_others_waiting(stripe, record, work, read, projected, queue):
     """LED-11, faults row 79."""
     stripe.put({"id": "cus_2", "object": "customer"}, build_subscription("sub_2", customer="cus_2"))
-    poison = record(build_event())
-    good = record(build_event(subject=build_subscription("sub_2", customer="cus_2")))
+    record(build_event())
+    record(build_event(subject=build_subscription("sub_2", customer="cus_2")))
     stripe.before_arrival = failing(ZeroDivisionError(), times=1)
+    queue.sent.clear()
     with pytest.raises(ZeroDivisionError):
-        work(poison)
-    work(good)
+        work()
+    assert queue.sent == [WorkEvents()]
+    work()
     assert [event.status for event in read(events)] == ["pending", "done"]
     assert projected("cus_2") == {"sub_2": "active"}
 
@@ -650,10 +694,10 @@ def test_gauges_count_what_waits_and_what_is_dead(stripe, record, work, database
     """LED-7: what is shown."""
     with database.read() as connection:
         assert events_store.oldest_pending_age_seconds(connection, clock.now()) == 0
-    record(build_event())
-    clock.advance(seconds=90)
     stripe.before_arrival = failing(REFUSED)
     work(record(build_event(subject=build_subscription(customer="cus_2"))))
+    record(build_event())
+    clock.advance(seconds=90)
     with database.read() as connection:
         assert events_store.count_pending(connection) == 1
         assert events_store.count_dead(connection) == 1

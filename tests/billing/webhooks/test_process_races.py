@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from billing.errors import StaleWrite
 from billing.models import events, incidents, outbox
 from billing.subscriptions import projection_store
-from billing.webhooks import events_store
-from billing.webhooks.process import LEASE, sync_customer
+from billing.subscriptions.sync import sync_customer
+from billing.webhooks.claim import claim
 from tests.support.builders import CATALOG, NOON, build_event, build_subscription
 
 WORKERS = 8
@@ -102,32 +102,34 @@ def test_one_claim_gets_each_event(database, record, clock):
     rows = [record(build_event()) for _ in range(10)]
     together = threading.Barrier(WORKERS)
 
-    def claim(worker):
+    def take(_worker):
         together.wait()
         with database.write() as connection:
-            now = clock.now()
-            return events_store.claim(connection, rows[worker], token=str(worker), now=now, until=now + LEASE)
+            return claim(connection, now=clock.now()).ids
 
     with ThreadPoolExecutor(WORKERS) as threads:
-        claimed = [event.id for batch in threads.map(claim, range(WORKERS)) for event in batch]
+        claimed = [row for batch in threads.map(take, range(WORKERS)) for row in batch]
     assert sorted(claimed) == rows
 
 
-def test_claim_that_waited_for_another_one_takes_nothing(database, record, clock):
-    """LED-2: the second worker had chosen the same rows before the first one's claim was committed."""
-    row, until = record(build_event()), clock.now() + LEASE
+def test_eight_workers_take_eight_customers_at_once(database, record, clock):
+    """LED-40: nobody waits for another one's claim, and each customer is one worker's."""
+    if database.is_sqlite:
+        pytest.skip("one writer at a time")
+    for number in range(WORKERS * 4):
+        record(build_event(subject=build_subscription(customer=f"cus_{number % WORKERS}")))
+    together = threading.Barrier(WORKERS)
 
-    def second():
+    def take(_worker):
         with database.write() as connection:
-            return events_store.claim(connection, row, token="second", now=clock.now(), until=until)
+            batch = claim(connection, now=clock.now())
+            together.wait(10)  # all claims are open
+            return batch
 
-    with ThreadPoolExecutor(1) as threads:
-        with database.write() as connection:
-            assert events_store.claim(connection, row, token="first", now=clock.now(), until=until)
-            waiting = threads.submit(second)
-            with pytest.raises(TimeoutError):
-                waiting.result(timeout=0.3)  # it cannot come to an end before the first one commits
-        assert waiting.result() == []
+    with ThreadPoolExecutor(WORKERS) as threads:
+        batches = list(threads.map(take, range(WORKERS)))
+    assert len({batch.customer_id for batch in batches}) == WORKERS
+    assert {len(batch.events) for batch in batches} == {4}
 
 
 def test_workers_that_see_a_duplicate_at_once_open_one_incident(database, slow):

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from billing.models import attempts, checkouts, events, outbox
 from billing.queue import InlineQueue
 from billing.subscriptions.queries import read_subscription
-from billing.webhooks.process import process_event
 from tests.support.builders import SECRET, deliver
 from tests.support.checkout_world import World
 from tests.support.receiving import receive
+from tests.support.working import work_due
 
 
 @pytest.fixture
@@ -38,8 +38,7 @@ def deliver_all(world, *, seed=1):
         places = {"database": world.database, "queue": queue, "clock": world.clock}
         receive(body, header, secrets=[SECRET], max_bytes=1 << 20, **places)
     places = {"database": world.database, "queue": queue, "clock": world.clock, "catalog": world.catalog}
-    for job in queue.sent:
-        process_event(job.row_id, stripe=world.stripe, **places)
+    work_due(stripe=world.stripe, **places)
     with world.database.read() as connection:
         return set(connection.scalars(sa.select(events.c.status)))
 
