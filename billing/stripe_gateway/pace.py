@@ -10,10 +10,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Protocol
+from collections.abc import Callable
 
 from billing.errors import StripeBusy
 
@@ -21,35 +18,7 @@ BUYERS_IN_A_ROW = 4
 SLOWEST = 1 / 20  # of the budget: that often a process asks at least, however often it is refused
 RECOVERY_SECONDS = 20.0  # from nothing to the whole budget
 WAIT_SECONDS = 20.0  # who is not let through by then gives its work back, and holds neither thread nor row for longer
-LOOK_SECONDS = 5.0  # how often who waits looks after what it holds meanwhile
 BLAME_SECONDS = 1.0  # requests that were on their way together are refused together: that is one refusal
-
-
-class Look(Protocol):
-    """Looks after something while its thread is kept waiting, and when it is not any more."""
-
-    def __call__(self, *, waiting: bool) -> None:
-        """Raises nothing."""
-
-
-_look: ContextVar[Look | None] = ContextVar("look", default=None)
-
-
-@contextmanager
-def while_waiting(look: Look) -> Iterator[None]:
-    """Have this called every LOOK_SECONDS by whoever waits in this context, and before each request."""
-    token = _look.set(look)
-    try:
-        yield
-    finally:
-        _look.reset(token)
-
-
-def looked_after(*, waiting: bool) -> None:
-    """Call what this context's `while_waiting` named."""
-    look = _look.get()
-    if look is not None:
-        look(waiting=waiting)
 
 
 class Ticket:
@@ -132,28 +101,15 @@ class Pace:
         with self._changed:
             ticket = self._turns.join(buyer=buyer)
             until = self._clock() + WAIT_SECONDS
-        while not self._called(ticket, until):
-            if self._clock() >= until and self._has_left(ticket):
-                raise StripeBusy("This process has spent its budget of requests to Stripe for now.")
-            looked_after(waiting=True)
-        looked_after(waiting=False)
-
-    def _called(self, ticket: Ticket, end: float) -> bool:
-        """Whether it is its turn, within LOOK_SECONDS."""
-        with self._changed:
-            until = min(end, self._clock() + LOOK_SECONDS)
-            while not ticket.called and (now := self._clock()) < until:
+            while not ticket.called:
+                now = self._clock()
                 if self._turns.call(now):
                     self._changed.notify_all()
+                elif now >= until:
+                    self._turns.leave(ticket)
+                    raise StripeBusy("This process has spent its budget of requests to Stripe for now.")
                 else:
                     self._changed.wait(min(max(self._turns.due_in(now), 0.001), until - now))
-            return ticket.called
-
-    def _has_left(self, ticket: Ticket) -> bool:
-        """Give up its place, unless its turn has just come."""
-        with self._changed:
-            self._turns.leave(ticket)
-            return not ticket.called
 
     def refused(self) -> None:
         """Note a 429. Half to all of a second by chance, so that processes do not come back as one."""

@@ -7,7 +7,7 @@ writes once, because the protocols decide what to repeat.
 import contextvars
 import copy
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
@@ -19,7 +19,7 @@ from prometheus_client import Counter
 from billing.clock import Clock
 from billing.errors import StripeUnclear
 from billing.stripe_gateway.errors import translate
-from billing.stripe_gateway.pace import LOOK_SECONDS, Pace, looked_after
+from billing.stripe_gateway.pace import Pace
 from billing.stripe_gateway.port import Json, Page
 from billing.stripe_gateway.transport import BoundedClient, PacedClient
 
@@ -70,7 +70,7 @@ class StripeRequests:
     def in_parallel(self, *calls: Callable[[], Any]) -> list[Any]:
         others = [self._readers.submit(contextvars.copy_context().run, call) for call in calls[1:]]
         first = [call() for call in calls[:1]]
-        return first + [_result(other) for other in others]
+        return first + [other.result() for other in others]
 
     def _all(self, route: str, **filters: Any) -> list[Json]:
         found: list[Json] = []
@@ -131,11 +131,3 @@ class StripeRequests:
                 self._ahead = parsedate_to_datetime(date).timestamp() - self._clock.now().timestamp()
             except ValueError:
                 return  # not a date
-
-
-def _result(read: "Future[Any]") -> Any:
-    """Its answer. While it waits for a thread, it does not look after what its caller holds: that is done here."""
-    while not wait([read], LOOK_SECONDS).done:
-        if not read.running():
-            looked_after(waiting=True)
-    return read.result()
