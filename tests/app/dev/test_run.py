@@ -142,7 +142,7 @@ def test_folder_with_packages_of_our_names_changes_nothing(tmp_path: Path, start
 def test_interrupt_while_starting_stops_what_was_started(tmp_path: Path, start: Start) -> None:
     """OPS-6"""
     dev = start(tmp_path, free_port(18_300))
-    wait_until(lambda: len(descendants(dev.process.pid)) >= 2, lambda: dev.output)
+    wait_until(lambda: len(descendants(dev.process.pid)) >= 2, lambda: dev.output, seconds=60)
     below = descendants(dev.process.pid)
     assert dev.terminate() == 0
     assert running(below) == []
