@@ -18,10 +18,12 @@ from billing.catalog import Catalog, parse_catalog
 from billing.clock import add_months, iso
 from billing.jobs import WorkEvents, WorkLane, WorkOperations
 from billing.services import Services
+from billing.webhooks.events_store import count_pending
 from tests.app.conftest import build_settings
 from tests.support.builders import deliver
 from tests.support.checkout_world import ORIGIN, World
 from tests.support.databases import sqlite_in
+from tests.support.valkey import wait_until
 from tests.support.web import Web
 from tests.support.working import work_due
 
@@ -75,6 +77,12 @@ class Claw:
             sent = {"Stripe-Signature": header, "Content-Type": "application/json"}
             assert self.web.client.post("/webhooks/stripe", data=body, headers=sent).status_code == 200
         self._told = len(made)
+        wait_until(lambda: not self.waiting(), "they are worked: an answer does not wait for that")
+
+    def waiting(self) -> int:
+        """How many events are not worked yet."""
+        with self.world.database.read() as connection:
+            return count_pending(connection)
 
     def status(self, user: str = "user_1") -> Json:
         """GET /v1/subscription."""
