@@ -6,27 +6,28 @@ unexpected  logged with its traceback and counted; the worker goes on with the n
 A message that does not carry exactly its kind's arguments was not sent by us: it is refused and logged.
 """
 
-import random
 import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict, fields
+from datetime import timedelta
 from typing import Any
 
 import structlog
 from celery import Task
 from prometheus_client import Counter
 
-from billing.errors import PermanentError, StripeUnclear, TransientError
+from billing.backoff import Backoff
+from billing.errors import PermanentError, TransientError
 from billing.jobs import Job, WorkLane, WorkOperations
 from billing.services import Services
 
 log = structlog.get_logger(__name__)
 
 JOBS = Counter("onelane_jobs_total", "Jobs that a worker took, by what came of them.", ["kind", "outcome"])
-PUT_BACK_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)  # then the sweep, which comes every 30 s
-LONGEST_SECONDS = 30.0  # what we believe of a Retry-After; beyond it the sweep is as good
+BACKOFF = Backoff(timedelta(seconds=0.2), timedelta(seconds=30))  # 30 s: beyond it the sweep is as good
+MOST_TRIES = 5  # then the sweep, which comes every 30 s
 REMEMBERED = 10_000  # rows whose tries are counted; forgetting one costs a few more tries
 LARGEST_ROW_ID = 2**63 - 1
 
@@ -77,12 +78,11 @@ class JobTask(Task):  # type: ignore[type-arg]  # celery's Task is generic in it
         if not isinstance(error, TransientError):
             self._tries.forget(job.row_id)
             return
-        delay = self._tries.next_delay(job.row_id)
-        if delay is None:
-            log.warning("job.left_to_sweep", tries=len(PUT_BACK_SECONDS) + 1)
+        tries = self._tries.count(job.row_id)
+        if tries is None:
+            log.warning("job.left_to_sweep", tries=MOST_TRIES + 1)
             return
-        asked = error.retry_after if isinstance(error, StripeUnclear) and error.retry_after else 0.0
-        self._services().queue.send(job, delay_seconds=min(max(delay, asked), LONGEST_SECONDS))
+        self._services().queue.send(job, delay_seconds=BACKOFF.wait_seconds(tries, error))
 
 
 def attempt(kind: str, work: Callable[[Services], None], services: Callable[[], Services]) -> Exception | None:
@@ -112,20 +112,19 @@ class Tries:
         self._counts: OrderedDict[int, int] = OrderedDict()
         self._guard = threading.Lock()
 
-    def next_delay(self, row_id: int) -> float | None:
-        """Count one more try. Returns the seconds to wait (half to all of its step).
+    def count(self, row_id: int) -> int | None:
+        """Count one more try; how many there were before.
 
         None when it was the last: the row is the sweep's then, and begins anew when the sweep wakes it.
         """
         with self._guard:
             count = self._counts.pop(row_id, 0)
-            if count >= len(PUT_BACK_SECONDS):
+            if count >= MOST_TRIES:
                 return None
             self._counts[row_id] = count + 1
             while len(self._counts) > REMEMBERED:
                 self._counts.popitem(last=False)
-        # Jitter: fifty put back at once must not come back at once.
-        return PUT_BACK_SECONDS[count] * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+        return count
 
     def forget(self, row_id: int) -> None:
         """Start anew for this row."""
