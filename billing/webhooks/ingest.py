@@ -7,10 +7,11 @@ Whose future is resolved may be told 2xx: everything after it can be redone from
 
 from collections import Counter as Tally
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 import structlog
 from prometheus_client import Counter
@@ -39,7 +40,8 @@ class Ingest:
         self, *, secrets: Sequence[str], database: Database, queue: Queue, clock: Clock, max_bytes: int
     ) -> None:
         self._secrets, self._clock, self._max_bytes = secrets, clock, max_bytes
-        self._group = GroupCommit(database, partial(after_commit, queue=queue))
+        self._wakes = _Wakes(queue)
+        self._group = GroupCommit(database, partial(after_commit, queue=self._wakes))
 
     def expect(self, length: int, signature: str | None) -> None:
         """Before its body is read: refuse a delivery that says too much, or whose header can be no good signature."""
@@ -61,8 +63,34 @@ class Ingest:
         return self._group.submit(event)
 
     def close(self) -> None:
-        """Commit what waits."""
+        """Commit what waits, and wake a worker for it."""
         self._group.close()
+        self._wakes.wait()
+
+
+class Sender(Protocol):
+    """What takes a wake-up."""
+
+    def send(self, job: WorkEvents) -> object:
+        """Send it, now or soon."""
+
+
+class _Wakes:
+    """Sends wake-ups in a thread: while Redis hangs, each takes up to 10 s, for which no commit may wait."""
+
+    def __init__(self, queue: Sender) -> None:
+        self._queue, self._thread = queue, ThreadPoolExecutor(1, "wakes")
+        self._last: Future[object] | None = None
+
+    def send(self, job: WorkEvents) -> None:
+        """Send one after those before it; one that has not begun yet says the same."""
+        if self._last is None or self._last.running() or self._last.done():
+            self._last = self._thread.submit(self._queue.send, job)
+
+    def wait(self) -> None:
+        """Until the last one is sent."""
+        if self._last is not None:
+            wait([self._last])
 
 
 def prepare(
@@ -74,7 +102,7 @@ def prepare(
     return read_event(body, now=now, request_id=request_id)
 
 
-def after_commit(batch: Committed, *, queue: Queue) -> None:
+def after_commit(batch: Committed, *, queue: Sender) -> None:
     """Wake a worker for a batch that is in the ledger, count the deliveries, and log them."""
     if any(row is not None and row[1] is EventStatus.PENDING for _, row in batch):
         queue.send(WorkEvents())

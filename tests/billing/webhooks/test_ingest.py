@@ -1,6 +1,7 @@
 """Receiving: what is in the ledger after a delivery, what was answered, and who was woken."""
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -114,6 +115,26 @@ def test_worker_is_woken_only_after_the_commit(take, rows, queue):
 
     take(build_event(), queue=Looking())
     assert seen == [[1]]
+
+
+def test_queue_that_hangs_keeps_no_delivery_from_being_committed(rows, database, clock):
+    """LED-50, WHK-85: and of the wake-ups that wait for it, one is enough."""
+    let, sent = threading.Event(), []
+
+    class Hanging:
+        def send(self, job):
+            sent.append(job)
+            assert let.wait(20)
+
+    ingest = Ingest(secrets=[SECRET], database=database, queue=Hanging(), clock=clock, max_bytes=MAX_BYTES)
+    try:
+        for _ in range(4):
+            assert ingest.submit(*deliver(build_event(), at=clock.now())).result(20)
+        assert len(rows()) == 4
+    finally:
+        let.set()
+        ingest.close()
+    assert len(sent) == 2
 
 
 def test_failed_commit_is_no_answer_and_no_wake_up(take, rows, queue, database):
