@@ -30,7 +30,6 @@ class HandleEvent(RowJob):
     """One event; its kind is one that the worker knows."""
 
     kind = "duplicates.remedy"
-    queue = "webhooks"
 
 
 def handle_event(job: HandleEvent, services: Services) -> None:
@@ -59,4 +58,4 @@ if __name__ == "__main__":
     celery = create_celery(settings, services=lambda: services)
     warnings.simplefilter("ignore")  # about registering a name anew, and about root
     celery.register_task(JobTask(HandleEvent, handle_event, lambda: services))
-    sys.exit(consume(celery, queues=["webhooks"], concurrency=int(sys.argv[1]), name="one-by-one"))
+    sys.exit(consume(celery, queues=[HandleEvent.queue], concurrency=int(sys.argv[1]), name="one-by-one"))
