@@ -136,9 +136,9 @@ def _takeable(event: sa.FromClause, now: datetime) -> sa.Select[Any]:
 
 
 def _is_held(customer_id: Any, now: datetime) -> sa.ColumnElement[bool]:
-    """That a worker holds events of this customer."""
+    """That a worker holds events of this customer: said so that ix_events_customer_id_claimed answers it."""
     held = events.alias()
-    theirs = sa.and_(held.c.customer_id == customer_id, held.c.status == EventStatus.PENDING)
+    theirs = sa.and_(held.c.customer_id == customer_id, held.c.claim.is_not(None))
     return sa.exists().where(theirs, ~lease.is_free(held.c.claimed_until, now=now))
 
 

@@ -4,11 +4,13 @@ from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from billing.errors import StripeRefused, StripeUnclear
 from billing.jobs import WorkEvents
 from billing.lease import LEASE
 from billing.maintenance.sweep import sweep
+from billing.models import events
 from billing.webhooks import claim as claims
 from billing.webhooks import events_store
 from billing.webhooks.claim import REST, claim
@@ -56,6 +58,31 @@ def delays(database, stripe, clock):
 
 
 # --- one at a time
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+def test_whether_a_customer_is_held_is_answered_by_the_index_of_claimed_events(database, clock, analysed):
+    """LED-24: also in a ledger that nobody has analysed."""
+    now, asked = clock.now(), []
+    times = dict.fromkeys(("next_attempt_at", "created_at", "received_at"), now)
+    row = {"livemode": False, "type": "invoice.paid", "status": "pending", "payload": b"x" * 500, **times}
+    rows = [{**row, "event_id": f"evt_{number}", "customer_id": f"cus_{number // 10}"} for number in range(1000)]
+    with database.write() as connection:
+        connection.execute(sa.insert(events), rows)
+        if analysed:
+            connection.exec_driver_sql("ANALYZE")
+
+    def note(_connection, _cursor, statement, values, *_others):
+        asked.append((statement, values))
+
+    with database.write() as connection:
+        sa.event.listen(connection, "before_cursor_execute", note)
+        assert len(claim(connection, now=now).ids) == 10
+        find, values = asked[0]
+        explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+        plan = connection.exec_driver_sql(f"{explain} {find}", values).all()
+    # Twice: for the customer who is taken, and for whether there is another one.
+    assert str(plan).count("ix_events_customer_id_claimed") == 2, plan
 
 
 def test_events_that_came_during_a_fetch_are_left_to_one_following_fetch(stripe, record, work, during, statuses):
