@@ -73,10 +73,10 @@ class Web:
         await send({"type": "http.response.body", "body": body})
 
     async def _deliver(self, deliveries: Deliveries, headers: Headers, receive: Receive) -> Answer:
-        started, request_id, signature = time.monotonic(), _begin(headers), headers.get(SIGNATURE.lower())
-        body = b""
+        started, request_id = time.monotonic(), request_id_for(headers.get("request-id", ""))
+        signature, body = headers.get(SIGNATURE.lower()), b""
         try:
-            deliveries.expect(_length(headers), signature)
+            deliveries.expect(_length(headers), signature, request_id=request_id)
             body = await self._read(headers, receive, deliveries.max_bytes)
             submit = partial(deliveries.submit, body, signature, request_id=request_id)
             loop = asyncio.get_running_loop()
@@ -106,7 +106,8 @@ class Web:
             body = await self._read(headers, receive, MAX_BODY_BYTES)
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except Exception as error:  # noqa: BLE001 - every error has its answer
-            status, fields, problem = _refused(error, _begin(headers), scope["method"], "-", started)
+            request_id = request_id_for(headers.get("request-id", ""))
+            status, fields, problem = _refused(error, request_id, scope["method"], "-", started)
             return status, fields + self._for_pages(scope, headers), problem
         finally:
             self._bodies_bytes -= len(body)
@@ -164,14 +165,8 @@ class Web:
         return _encoded({"Access-Control-Allow-Origin": origin, **exposed})
 
 
-def _begin(headers: Headers) -> str:
-    """The request's id, from here on on every log line of this task."""
-    request_id = request_id_for(headers.get("request-id", ""))
-    structlog.contextvars.bind_contextvars(request_id=request_id)
-    return request_id
-
-
 def _refused(error: Exception, request_id: str, method: str, route: str, started: float) -> Answer:
+    structlog.contextvars.bind_contextvars(request_id=request_id)
     rendered = refusal(error, request_id=request_id)
     log_answer(method, route, rendered.status, started=started)
     return rendered.status, _encoded({**rendered.headers, **ANSWER_HEADERS, "Request-Id": request_id}), rendered.body

@@ -73,7 +73,7 @@ def webhook_routes(app: Flask, services: Services) -> Deliveries:
     @app.post(PATH)
     def receive_event() -> Response:
         signature = request.headers.get(SIGNATURE)
-        deliveries.expect(request.content_length or 0, signature)
+        deliveries.expect(request.content_length or 0, signature, request_id=g.request_id)
         body = read_bytes(request, deliveries.max_bytes)
         try:
             row = deliveries.submit(body, signature, request_id=g.request_id).result(WAIT_SECONDS)

@@ -43,15 +43,15 @@ class Ingest:
         self._wakes = _Wakes(queue)
         self._group = GroupCommit(database, partial(after_commit, queue=self._wakes))
 
-    def expect(self, length: int, signature: str | None) -> None:
+    def expect(self, length: int, signature: str | None, *, request_id: str = "") -> None:
         """Before its body is read: refuse a delivery that says too much, or whose header can be no good signature."""
-        with _counted(length):
+        with _counted(length, request_id):
             _refuse_large(length, self._max_bytes)
             require_fresh(signature, now=self._clock.now().timestamp())
 
     def submit(self, body: bytes, signature: str | None, *, request_id: str = "") -> "Future[Row]":
         """Check a delivery and have it committed. Raises InvalidSignature, InvalidEvent, PayloadTooLarge and Busy."""
-        with _counted(len(body)):
+        with _counted(len(body), request_id):
             event = prepare(
                 body,
                 signature,
@@ -128,13 +128,14 @@ def _result(row: Row) -> str:
 
 
 @contextmanager
-def _counted(size: int) -> Iterator[None]:
+def _counted(size: int, request_id: str) -> Iterator[None]:
     """What is refused is counted and logged, without a byte of it."""
     try:
         yield
     except (InvalidRequest, PayloadTooLarge) as error:
         RECORDED.labels(error.code).inc()
-        log.warning("event.refused", code=error.code, reason=error.sentence, size=size)
+        about = {"request_id": request_id} if request_id else {}
+        log.warning("event.refused", code=error.code, reason=error.sentence, size=size, **about)
         raise
 
 
