@@ -80,8 +80,9 @@ events = sa.Table(
     sa.Index("ix_events_customer_id_status", "customer_id", "status"),
     sa.Index("ix_events_type", "type"),
     sa.Index(  # only what a worker holds: a few hundred rows, none of which an INSERT or a finished event adds to
-        "ix_events_customer_id_claimed",
+        "ix_events_customer_id_claimed_until",
         "customer_id",
+        "claimed_until",
         postgresql_where=sa.text("claim IS NOT NULL"),
         sqlite_where=sa.text("claim IS NOT NULL"),
     ),

@@ -112,7 +112,7 @@ def _find(dialect: str) -> Prepared:
     """The oldest event that may be taken, whose it is, and whether another customer has one that may be taken."""
 
     def build(now: Any) -> sa.Executable:
-        one, other = _takeable(events.alias(), now).subquery(), _takeable(events.alias(), now).subquery()
+        one, other = (_takeable(events.alias(), now, dialect).subquery() for _ in range(2))
         nobodys = sa.or_(one.c.customer_id.is_(None), other.c.customer_id.is_(None))
         another = sa.or_(other.c.customer_id != one.c.customer_id, sa.and_(nobodys, one.c.id != other.c.id))
         found = sa.select(one.c.id, one.c.customer_id, sa.exists().where(another).label("more")).limit(1)
@@ -125,18 +125,24 @@ def _find(dialect: str) -> Prepared:
     return Prepared(build)
 
 
-def _takeable(event: sa.FromClause, now: datetime) -> sa.Select[Any]:
-    """Due events, oldest first, of customers whom nobody holds and who need not rest."""
-    return (
-        sa.select(event.c.id, event.c.customer_id)
-        .where(waits(event, now), ~_is_held(event.c.customer_id, now), ~sa.exists().where(_rests(event, now)))
-        .order_by(event.c.next_attempt_at)
-        .offset(0)  # a fence: what the query around it asks, an advisory lock, is asked of these rows only
-    )
+def _takeable(event: sa.FromClause, now: datetime, dialect: str) -> sa.Select[Any]:
+    """Due events, oldest first, of customers whom nobody holds and who need not rest.
+
+    Each OFFSET 0 is a fence: what is asked of a customer is asked of the oldest first, and only until one may be taken;
+    so is what the query around this one asks, an advisory lock. A CASE, since PostgreSQL makes a join of NOT EXISTS.
+    """
+    order: Any = event.c.next_attempt_at
+    if dialect == "postgresql":  # without statistics it expects few due rows, and would read and sort all of them
+        names = ("id", "customer_id", "status", "next_attempt_at", "claimed_until")
+        pending = sa.select(*(event.c[name] for name in names)).where(event.c.status == EventStatus.PENDING)
+        event, order = pending.order_by(order).offset(0).subquery(), None
+    taken = sa.or_(_is_held(event.c.customer_id, now), sa.exists().where(_rests(event, now)))
+    found = sa.select(event.c.id, event.c.customer_id).where(waits(event, now), sa.case((taken, False), else_=True))
+    return found.order_by(order).offset(0)
 
 
 def _is_held(customer_id: Any, now: datetime) -> sa.ColumnElement[bool]:
-    """That a worker holds events of this customer: said so that ix_events_customer_id_claimed answers it."""
+    """That a worker holds events of this customer: said so that ix_events_customer_id_claimed_until answers it."""
     held = events.alias()
     theirs = sa.and_(held.c.customer_id == customer_id, held.c.claim.is_not(None))
     return sa.exists().where(theirs, ~lease.is_free(held.c.claimed_until, now=now))

@@ -11,5 +11,9 @@ def upgrade() -> None:
     """Go forward."""
     claimed = sa.text("claim IS NOT NULL")
     op.create_index(
-        "ix_events_customer_id_claimed", "events", ["customer_id"], postgresql_where=claimed, sqlite_where=claimed
+        "ix_events_customer_id_claimed_until",
+        "events",
+        ["customer_id", "claimed_until"],
+        postgresql_where=claimed,
+        sqlite_where=claimed,
     )

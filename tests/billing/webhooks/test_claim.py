@@ -82,7 +82,7 @@ def test_whether_a_customer_is_held_is_answered_by_the_index_of_claimed_events(d
         explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
         plan = connection.exec_driver_sql(f"{explain} {find}", values).all()
     # Twice: for the customer who is taken, and for whether there is another one.
-    assert str(plan).count("ix_events_customer_id_claimed") == 2, plan
+    assert str(plan).count("ix_events_customer_id_claimed_until") == 2, plan
 
 
 def test_events_that_came_during_a_fetch_are_left_to_one_following_fetch(stripe, record, work, during, statuses):
