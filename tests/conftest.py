@@ -30,6 +30,10 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 # What `make test` leaves to `make check` (decision 0023), by the beginning of a test's id.
 LONG = (
+    "tests/app/cli/test_erase.py",
+    "tests/app/cli/test_reconcile.py",
+    "tests/app/cli/test_replays.py",
+    "tests/app/cli/test_webhooks.py",
     "tests/app/dev/test_canary.py",
     "tests/app/dev/test_events.py",
     "tests/app/dev/test_identity.py",
@@ -38,9 +42,17 @@ LONG = (
     "tests/app/dev/test_web.py",
     "tests/app/test_contract.py",
     "tests/bench/",
+    "tests/billing/checkout/test_passes.py::test_thousand_buyers",
+    "tests/billing/operations/test_work.py::test_failure_in_passing",
+    "tests/billing/operators/test_erase.py::test_run_that_is_killed_anywhere",
+    "tests/billing/stripe_gateway/test_pace.py::test_refused_processes",
+    "tests/billing/stripe_gateway/test_pace.py::test_workers_settle",
+    "tests/billing/webhooks/test_trickle.py",
     "tests/browser/",
     "tests/kills/",
     "tests/races/",
+    "tests/worker/test_consumer.py::test_forged_message",
+    "tests/worker/test_consumer.py::test_what_is_no_message",
 )
 # One of each kind of them that `make test` runs all the same.
 SHORT = (
