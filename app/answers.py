@@ -14,11 +14,14 @@ from flask import Request, Response, jsonify
 from app.auth import Caller
 from app.bodies import Body, Reader, read_body
 from app.errors import PROBLEMS, problem
+from app.limits import Semaphore
 from app.schemas import ServerBody
 from billing.errors import InvalidRequest
 from billing.services import Services
+from billing.wakeups import POLLING
 
 Named = TypeVar("Named", bound=ServerBody)
+View = TypeVar("View")
 MOST_WAIT_SECONDS = 20.0
 RETRY_AFTER_SECONDS = 1  # a checkout takes two to five Stripe calls
 _WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?")
@@ -88,8 +91,35 @@ def idempotency_key(header: str | None) -> str | None:
     return found["quoted"] or found["bare"]
 
 
-def workers_available(services: Services, *, enqueued: bool) -> bool:
-    """Whether the broker answers, asked only where nothing says so yet: asking a hung one takes a second."""
+def await_view(
+    read: Callable[..., View],
+    id_: str,
+    user_id: str,
+    wait: Wait,
+    *,
+    services: Services,
+    waiters: Semaphore,
+    enqueued: bool = True,
+) -> View:
+    """What `read` gives once it is settled or the wait is over; at once without a waiting place (API-22)."""
+    with waiters.place(user_id) as has_place:
+        return read(
+            id_,
+            user_id=user_id,
+            seconds=wait.left if has_place else 0,
+            database=services.database,
+            wakeups=services.wakeups if enqueued else POLLING,
+            clock=services.clock,
+        )
+
+
+def workers_available(services: Services, wait: Wait, *, is_pending: bool, enqueued: bool) -> bool:
+    """Whether workers can be told of a request. The broker is asked only about one that waited to the end in vain.
+
+    Asking a hung broker takes a second, and what is not pending, or was not waited for, says nothing about it.
+    """
+    if not (is_pending and wait.is_over):
+        return True
     return enqueued and services.wakeups.available() and services.queue.reachable()
 
 

@@ -5,12 +5,23 @@ in the body of this answer only, which nobody may store (API-20 to API-27).
 """
 
 import re
+from functools import partial
 
 import structlog
 from flask import Blueprint, Response, jsonify, request
 from prometheus_client import Counter, Histogram
 
-from app.answers import Wait, idempotency_key, pending, private, read_counted, refusal, shown, workers_available
+from app.answers import (
+    Wait,
+    await_view,
+    idempotency_key,
+    pending,
+    private,
+    read_counted,
+    refusal,
+    shown,
+    workers_available,
+)
 from app.auth import Identity
 from app.errors import matches
 from app.limits import Limits
@@ -19,7 +30,6 @@ from billing.checkout.checkout_store import CheckoutView
 from billing.checkout.requests import CheckoutRequest, await_checkout, record_checkout
 from billing.models import CheckoutStatus
 from billing.services import Services
-from billing.wakeups import POLLING
 
 log = structlog.get_logger(__name__)
 
@@ -37,16 +47,7 @@ def checkout_routes(services: Services, *, identity: Identity, limits: Limits) -
     """POST /v1/checkouts and GET /v1/checkouts/{id}."""
     routes = Blueprint("checkouts", __name__)
 
-    def await_answer(checkout_id: str, user_id: str, wait: Wait, *, enqueued: bool = True) -> CheckoutView:
-        with limits.waiters.place(user_id) as has_place:
-            return await_checkout(
-                checkout_id,
-                user_id=user_id,
-                seconds=wait.left if has_place else 0,
-                database=services.database,
-                wakeups=services.wakeups if enqueued else POLLING,
-                clock=services.clock,
-            )
+    await_answer = partial(await_view, await_checkout, services=services, waiters=limits.waiters)
 
     @routes.post("/v1/checkouts")
     def create() -> Response:
@@ -65,8 +66,8 @@ def checkout_routes(services: Services, *, identity: Identity, limits: Limits) -
             redirect_origins=services.settings.redirect_origins,
         )
         view = await_answer(recorded.checkout_id, user_id, wait, enqueued=recorded.enqueued)
-        late = view.status is CheckoutStatus.PENDING and wait.is_over
-        available = not late or workers_available(services, enqueued=recorded.enqueued)
+        is_pending = view.status is CheckoutStatus.PENDING
+        available = workers_available(services, wait, is_pending=is_pending, enqueued=recorded.enqueued)
         answer, outcome = _answer(view, waited=wait.seconds > 0, available=available)
         CHECKOUTS.labels(outcome).inc()
         SECONDS.observe(wait.elapsed)

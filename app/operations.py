@@ -6,13 +6,24 @@ no Stripe key. A portal's address is a bearer secret like a payment page's: it l
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import structlog
 from flask import Blueprint, Response, jsonify, request
 from prometheus_client import Counter
 
-from app.answers import Wait, idempotency_key, pending, private, read_counted, refusal, shown, workers_available
+from app.answers import (
+    Wait,
+    await_view,
+    idempotency_key,
+    pending,
+    private,
+    read_counted,
+    refusal,
+    shown,
+    workers_available,
+)
 from app.auth import Identity
 from app.bodies import read_optional_body
 from app.errors import matches
@@ -25,7 +36,6 @@ from billing.operations.requests import await_operation, record_operation
 from billing.operations.store import OperationView
 from billing.services import Services
 from billing.subscriptions.queries import read_subscription
-from billing.wakeups import POLLING
 
 log = structlog.get_logger(__name__)
 
@@ -37,16 +47,7 @@ def operation_routes(services: Services, *, identity: Identity, limits: Limits) 
     """POST cancel, reactivate, switch; DELETE switch; POST portal-sessions; GET operations/{id}."""
     routes = Blueprint("operations", __name__)
 
-    def await_answer(operation_id: str, user_id: str, wait: Wait, *, enqueued: bool = True) -> OperationView:
-        with limits.waiters.place(user_id) as has_place:
-            return await_operation(
-                operation_id,
-                user_id=user_id,
-                seconds=wait.left if has_place else 0,
-                database=services.database,
-                wakeups=services.wakeups if enqueued else POLLING,
-                clock=services.clock,
-            )
+    await_answer = partial(await_view, await_operation, services=services, waiters=limits.waiters)
 
     def as_json(view: OperationView) -> dict[str, Any]:
         """The resource; what succeeded comes with the subscription as it is now."""
@@ -71,8 +72,8 @@ def operation_routes(services: Services, *, identity: Identity, limits: Limits) 
             redirect_origins=services.settings.redirect_origins,
         )
         view = await_answer(recorded.operation_id, user_id, wait, enqueued=recorded.enqueued)
-        late = view.status is OperationStatus.PENDING and wait.is_over
-        available = not late or workers_available(services, enqueued=recorded.enqueued)
+        is_pending = view.status is OperationStatus.PENDING
+        available = workers_available(services, wait, is_pending=is_pending, enqueued=recorded.enqueued)
         answer = _answer(view, as_json(view), waited=wait.seconds > 0, available=available)
         OPERATIONS.labels(f"{kind.value}_{view.status.value}").inc()
         log.info("operation.answered", operation_id=view.id, kind=kind.value, status=view.status.value)
