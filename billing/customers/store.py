@@ -48,8 +48,12 @@ def find_user(connection: sa.Connection, customer_id: str) -> str | None:
 
 def is_erased(connection: sa.Connection, customer_id: str) -> bool:
     """Whether the user whose Stripe customer this is was erased."""
-    gone = sa.exists().where(customers.c.customer_id == customer_id, customers.c.erased_at.is_not(None))
-    return bool(connection.scalar(sa.select(gone)))
+    return bool(connection.scalar(sa.select(has_erased(customer_id))))
+
+
+def has_erased(customer_id: str) -> sa.ColumnElement[bool]:
+    """The same in SQL."""
+    return sa.exists().where(customers.c.customer_id == customer_id, customers.c.erased_at.is_not(None))
 
 
 def note_request(connection: sa.Connection, user_id: str, *, now: datetime) -> None:

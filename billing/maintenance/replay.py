@@ -7,7 +7,7 @@ not wait behind a long queue (LED-19)  5 stop between two batches on request, an
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -88,21 +88,21 @@ def replay_many(
     Raises ReplayRunning, NoWorker, StaleWrite (another replay took its place) and LedgerUnavailable.
     """
     replay_id = _begin(chosen, found, reason=reason, database=database, clock=clock)
-    after, replayed, ended, waiting = 0, 0, ReplayState.STOPPED, [0]
+    waiting: Sequence[int] = [0]
+    after, replayed, ended = 0, 0, ReplayState.STOPPED
     try:
         while waiting and not stop():
             now = clock.now()
             with database.write() as connection:
-                rows = replay_store.set_back(
+                waiting = replay_store.set_back(
                     connection, replay_id, chosen, after=after, up_to=found.newest_id, limit=BATCH, now=now
                 )
-                if not replay_store.go_on(connection, replay_id, replayed=len(rows), now=now):
+                if not replay_store.go_on(connection, replay_id, replayed=len(waiting), now=now):
                     raise StaleWrite("Another replay took the place of this one. See `onelane events replays`.")
-            if rows:
+            if waiting:
                 queue.send(WorkEvents())
-            waiting = [row.id for row in rows]
-            after, replayed = max(waiting, default=after), replayed + len(rows)
-            progress(len(rows))
+            after, replayed = max(waiting, default=after), replayed + len(waiting)
+            progress(len(waiting))
             _until_taken(waiting, replay_id, database=database, clock=clock, stop=stop, sleep=sleep)
         ended = ReplayState.STOPPED if waiting else ReplayState.FINISHED
     finally:
@@ -125,7 +125,7 @@ def _begin(chosen: EventFilter, found: Count, *, reason: str, database: Database
 
 
 def _until_taken(
-    ids: list[int],
+    ids: Sequence[int],
     replay_id: int,
     *,
     database: Database,

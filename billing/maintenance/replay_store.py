@@ -51,14 +51,6 @@ class Count:
         return sum(self.by_status.values())
 
 
-@dataclass(frozen=True, slots=True)
-class SetBack:
-    """An event that is pending again."""
-
-    id: int
-    customer_id: str | None
-
-
 def count(connection: sa.Connection, chosen: EventFilter, *, now: datetime) -> Count:
     """Count the events that could be replayed now."""
     where = _matching(chosen, now)
@@ -102,10 +94,10 @@ def read_running(connection: sa.Connection) -> sa.RowMapping | None:
 
 def set_back(
     connection: sa.Connection, replay_id: int, chosen: EventFilter, *, after: int, up_to: int, limit: int, now: datetime
-) -> Sequence[SetBack]:
-    """Set the next matching events back to pending, oldest first, as if never tried; return them."""
+) -> Sequence[int]:
+    """Set the next matching events back to pending, oldest first, as if never tried; their ids."""
     held = (
-        sa.select(events.c.id, events.c.customer_id, events.c.status, events.c.error)
+        sa.select(events.c.id, events.c.status, events.c.error)
         .where(*_matching(chosen, now), events.c.id > after, events.c.id <= up_to)
         .order_by(events.c.id)
         .limit(limit)
@@ -129,7 +121,7 @@ def set_back(
         for row in rows
     ]
     connection.execute(sa.insert(replayed_events), was)
-    return [SetBack(row.id, row.customer_id) for row in rows]
+    return [row.id for row in rows]
 
 
 def go_on(connection: sa.Connection, replay_id: int, *, replayed: int, now: datetime) -> bool:

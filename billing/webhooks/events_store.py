@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from billing import lease
-from billing.models import EventStatus, customers, events, replayed_events
+from billing.customers.store import has_erased
+from billing.models import EventStatus, events, replayed_events
 from billing.webhooks.envelope import NewEvent
 
 Recorded = tuple[int, EventStatus]
@@ -115,8 +116,7 @@ def note_customer(connection: sa.Connection, event_row_id: int, *, token: str, c
     It takes its place among the customer's events, so that one fetch is for all of them. Of somebody who was erased the
     payload goes now: while nobody knew whose it is, it was kept.
     """
-    erased = sa.exists().where(customers.c.customer_id == customer_id, customers.c.erased_at.is_not(None))
-    payload = sa.case((erased, sa.null()), else_=events.c.payload)
+    payload = sa.case((has_erased(customer_id), sa.null()), else_=events.c.payload)
     _mine(connection, token, [event_row_id], customer_id=customer_id, payload=payload, **lease.FREE)
 
 
