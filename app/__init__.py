@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from app.limits import Semaphore
+    from billing.process.settings import Settings
     from billing.services import Services
-    from billing.settings import Settings
 
 
 def create_app(

@@ -16,9 +16,9 @@ from app.bodies import Body, Reader, read_body
 from app.errors import PROBLEMS, problem
 from app.limits import Semaphore
 from app.schemas import ServerBody
+from billing.coordination.wakeups import POLLING
 from billing.errors import InvalidRequest
 from billing.services import Services
-from billing.wakeups import POLLING
 
 Named = TypeVar("Named", bound=ServerBody)
 View = TypeVar("View")

@@ -19,7 +19,7 @@ from jwt.exceptions import PyJWKClientConnectionError
 from app.bodies import storable
 from app.errors import Forbidden, IdentityUnavailable
 from billing.errors import InvalidRequest, Unauthorized
-from billing.settings import Settings
+from billing.process.settings import Settings
 
 log = structlog.get_logger(__name__)
 

@@ -17,9 +17,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from app.webhooks import Deliveries
+from billing.database.migrations.upgrade import is_current
 from billing.errors import LedgerUnavailable
 from billing.maintenance import runs
-from billing.migrations.upgrade import is_current
 from billing.services import Services
 from billing.subscriptions import projection_store
 from billing.webhooks import events_store

@@ -25,7 +25,7 @@ from limits.strategies import MovingWindowRateLimiter
 
 from app.auth import Caller, Identity
 from app.errors import RateLimited
-from billing.settings import Settings
+from billing.process.settings import Settings
 
 log = structlog.get_logger(__name__)
 EXTENSION = "onelane.refusals"  # where `app/server.py` finds them

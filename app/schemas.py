@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from app.auth import MAX_USER_ID, is_user_id
 from billing.checkout.requests import LONGEST_KEY, LONGEST_VALUE
 from billing.ids import CUSTOMER
-from billing.product_tag import RESERVED_NAMES
+from billing.rules.product_tag import RESERVED_NAMES
 
 
 def _printable(value: str) -> str:

@@ -18,10 +18,10 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from billing.logs import configure_logging
-from billing.process import plain_exits
-from billing.run_with_parent import run_with_parent
-from billing.settings import Settings, load_settings
+from billing.process.exits import plain_exits
+from billing.process.logs import configure_logging
+from billing.process.run_with_parent import run_with_parent
+from billing.process.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from app.asgi import Web

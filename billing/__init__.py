@@ -6,11 +6,11 @@ webhooks        a delivery is verified and committed before the 2xx; a worker wo
 subscriptions   fetch a customer from Stripe, write the projection and its changes in one commit; decide access
 duplicates      more than one live subscription of a customer: the incident, the policy, the remedy
 notifications   send each change to the application, in order
-customers       the one Stripe customer of each user, and the user's lane
+customers       the one Stripe customer of each user, and the user's lane of each product
 maintenance     find what was lost: the sweep, reconciling, replays, pruning
 operators       what an operator runs: doctor, report, lookup, tail, erase
 
-Below them: stripe_gateway alone calls Stripe; queue, wakeups, locks and redis_client need Redis. One rule each:
-backoff, lease, idempotency, product_tag. The ground: settings, catalog, models, migrations, database, clock, ids,
-errors, logs, jobs, process. services builds all of it, once per process.
+Below them: stripe_gateway alone calls Stripe; coordination is what processes say to each other (jobs, queue, wakeups,
+locks). One rule each, in rules: backoff, lease, idempotency, product_tag. The ground: catalog, models, database with
+its migrations, process (settings, logs, exits), clock, ids, errors. services builds all of it, once per process.
 """

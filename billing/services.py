@@ -8,18 +8,18 @@ from functools import cached_property
 
 from billing.catalog import Catalog, load_catalog
 from billing.clock import Clock, SystemClock
+from billing.coordination.locks import Locks, RedisLocks
+from billing.coordination.queue import CeleryQueue, Queue, create_producer
+from billing.coordination.redis_client import connect_redis
+from billing.coordination.wakeups import POLL_SECONDS, RedisWakeups, Wakeups
 from billing.database import Database
+from billing.database.migrations.upgrade import is_current
 from billing.errors import ConfigurationError
-from billing.locks import Locks, RedisLocks
-from billing.migrations.upgrade import is_current
 from billing.notifications.handlers import HandlerNotifier
 from billing.notifications.senders import HttpNotifier, LogNotifier, Notifier
 from billing.operators.installation import bind
-from billing.queue import CeleryQueue, Queue, create_producer
-from billing.redis_client import connect_redis
-from billing.settings import Settings
+from billing.process.settings import Settings
 from billing.stripe_gateway import GatewayClient, StripeGateway
-from billing.wakeups import POLL_SECONDS, RedisWakeups, Wakeups
 
 
 @dataclass(frozen=True)

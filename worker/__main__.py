@@ -17,12 +17,12 @@ import structlog
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.signals import setup_logging
 
+from billing.coordination.jobs import QUEUES
 from billing.errors import TransientError
-from billing.jobs import QUEUES
-from billing.logs import configure_logging
-from billing.process import plain_exits
+from billing.process.exits import plain_exits
+from billing.process.logs import configure_logging
+from billing.process.settings import Settings, load_settings
 from billing.services import Services, bound_stripe, build_services
-from billing.settings import Settings, load_settings
 from worker.app import create_celery
 from worker.consumer import consume
 from worker.schedule import run_beat

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from billing.queue import create_producer
+from billing.coordination.queue import create_producer
+from billing.process.settings import Settings
 from billing.services import Services
-from billing.settings import Settings
 from worker.schedule import SCHEDULE
 from worker.tasks import register
 

@@ -14,7 +14,7 @@ from celery import Celery, bootsteps
 from celery.worker.consumer import Consumer
 from redis.exceptions import RedisError
 
-from billing.jobs import JOB_KINDS
+from billing.coordination.jobs import JOB_KINDS
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from celery import Celery
 from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
 
-from billing.jobs import Notify, Prune, Reconcile, Sweep
+from billing.coordination.jobs import Notify, Prune, Reconcile, Sweep
 
 log = structlog.get_logger(__name__)
 

@@ -18,9 +18,9 @@ import structlog
 from celery import Task
 from prometheus_client import Counter
 
-from billing.backoff import Backoff
+from billing.coordination.jobs import Job, WorkLane, WorkOperations
 from billing.errors import PermanentError, TransientError
-from billing.jobs import Job, WorkLane, WorkOperations
+from billing.rules.backoff import Backoff
 from billing.services import Services
 
 log = structlog.get_logger(__name__)

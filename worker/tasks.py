@@ -13,9 +13,7 @@ from celery import Celery
 from billing.checkout.context import Context
 from billing.checkout.work import work_lane
 from billing.clock import time_is_up
-from billing.duplicates.remedy import remedy_duplicates
-from billing.errors import StripeMisconfigured
-from billing.jobs import (
+from billing.coordination.jobs import (
     Job,
     Notify,
     Prune,
@@ -26,6 +24,8 @@ from billing.jobs import (
     WorkLane,
     WorkOperations,
 )
+from billing.duplicates.remedy import remedy_duplicates
+from billing.errors import StripeMisconfigured
 from billing.maintenance.prune import prune
 from billing.maintenance.reconcile import begin_with_everybody, reconcile
 from billing.maintenance.sweep import sweep

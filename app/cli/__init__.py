@@ -11,7 +11,7 @@ from importlib.metadata import version
 import click
 import structlog
 
-from billing.process import plain_exits
+from billing.process.exits import plain_exits
 
 # Lazily, by name: `onelane web` need not wait for what `onelane doctor` imports.
 COMMANDS = {

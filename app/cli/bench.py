@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from billing.process import UNAVAILABLE
+from billing.process.exits import UNAVAILABLE
 
 ROOT = Path(__file__).parents[2]
 

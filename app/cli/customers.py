@@ -19,12 +19,12 @@ from billing.clock import SystemClock
 from billing.customers.customers import CUSTOMER_ID, claim_customer
 from billing.database import Database
 from billing.errors import PermanentError
-from billing.logs import configure_logging
 from billing.operators import lookup
 from billing.operators.erase import Found, count_holdings, erase_user
 from billing.operators.erasure_store import Holdings
+from billing.process.logs import configure_logging
+from billing.process.settings import load_settings
 from billing.services import bound_stripe, build_services
-from billing.settings import load_settings
 
 log = structlog.get_logger(__name__)
 COLUMNS = ("user_id", "customer_id")

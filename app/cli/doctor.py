@@ -8,9 +8,9 @@ import click
 
 from app.cli.tables import show_rows
 from billing.operators.doctor import Prices, Verdict, examine
-from billing.process import CONFIGURATION, UNAVAILABLE
+from billing.process.exits import CONFIGURATION, UNAVAILABLE
+from billing.process.settings import load_settings
 from billing.services import build_services
-from billing.settings import load_settings
 
 COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.UNAVAILABLE: "red", Verdict.WRONG: "red"}
 

@@ -7,6 +7,7 @@ import click
 
 from app.cli.options import Moment, as_json, bulk_write, confirm, limit, progress_bar, require_reason, stop_by_signal
 from app.cli.tables import show_line, show_one, show_rows
+from billing.coordination.queue import InlineQueue, Queue
 from billing.database import Database
 from billing.errors import NotFound
 from billing.maintenance.replay import count_events, replay_few, replay_many
@@ -14,9 +15,8 @@ from billing.maintenance.replay_store import REPLAYABLE, Count, EventFilter
 from billing.models import EventStatus
 from billing.operators import lookup
 from billing.operators.tail import follow_events
-from billing.queue import InlineQueue, Queue
+from billing.process.settings import load_settings
 from billing.services import Services, build_services
-from billing.settings import load_settings
 
 STOPPED = 1
 

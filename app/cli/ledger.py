@@ -5,10 +5,10 @@ import click
 from app.cli.options import as_json, limit
 from app.cli.tables import show_one, show_rows
 from billing.database import Database
-from billing.migrations.upgrade import upgrade
+from billing.database.migrations.upgrade import upgrade
 from billing.models import CheckoutStatus
 from billing.operators import lookup
-from billing.settings import load_settings
+from billing.process.settings import load_settings
 
 
 @click.group()

@@ -5,8 +5,8 @@ import json
 import click
 
 from app import create_app
+from billing.process.settings import load_settings
 from billing.services import build_services
-from billing.settings import load_settings
 
 
 @click.command()

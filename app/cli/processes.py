@@ -6,7 +6,7 @@ import tempfile
 
 import click
 
-from billing.process import plain_exits
+from billing.process.exits import plain_exits
 
 
 @click.command()
@@ -28,7 +28,7 @@ def web(workers: int, threads: int) -> None:
 
     from app.dev.ports import require_free
     from app.server import serve
-    from billing.settings import load_settings
+    from billing.process.settings import load_settings
 
     settings = load_settings(stripe_api_key=None)
     # What makes no sense is said once, and not by every process; by one that ends, so that this one stays small.
@@ -42,8 +42,8 @@ def web(workers: int, threads: int) -> None:
 
 
 def _check() -> None:
+    from billing.process.settings import load_settings
     from billing.services import build_services
-    from billing.settings import load_settings
 
     with plain_exits():
         build_services(load_settings(stripe_api_key=None))  # opens nothing

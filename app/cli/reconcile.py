@@ -16,11 +16,11 @@ import structlog
 from app.cli.options import Moment, as_json, bulk_write, stop_by_signal
 from billing.clock import iso
 from billing.errors import StripeUnclear, TransientError
-from billing.logs import configure_logging
 from billing.maintenance.reconcile import reconcile
 from billing.maintenance.runs import Run
+from billing.process.logs import configure_logging
+from billing.process.settings import load_settings
 from billing.services import Services, bound_stripe, build_services
-from billing.settings import load_settings
 from billing.stripe_gateway import StripeGateway
 
 log = structlog.get_logger(__name__)

@@ -8,8 +8,8 @@ import click
 from app.cli.options import as_json, limit
 from app.cli.tables import show_one, show_rows
 from billing.operators.report import list_lanes, summarize
+from billing.process.settings import load_settings
 from billing.services import build_services
-from billing.settings import load_settings
 
 
 @click.command()

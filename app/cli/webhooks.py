@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import click
 
 from billing.errors import ConfigurationError
+from billing.process.settings import load_settings
 from billing.services import build_services
-from billing.settings import load_settings
 from billing.stripe_gateway import API_VERSION, GatewayClient
 from billing.webhooks.endpoint import Action, Setup, set_up_endpoint
 

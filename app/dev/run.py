@@ -23,11 +23,11 @@ from app.dev.settings import DevSettings, decide, remove_state, sandbox_seed, wr
 from app.dev.supervisor import Interrupted, Supervisor
 from billing.catalog import load_catalog
 from billing.database import Database
+from billing.database.migrations.upgrade import upgrade
 from billing.errors import ConfigurationError
-from billing.migrations.upgrade import upgrade
 from billing.operators.doctor import require_given
+from billing.process.settings import DEV_STATE, Settings, load_settings
 from billing.services import build_services
-from billing.settings import DEV_STATE, Settings, load_settings
 
 FOLDER = Path("var")
 

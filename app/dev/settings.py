@@ -16,7 +16,7 @@ from typing import Any
 from app.dev.ports import free_port
 from billing.catalog import Catalog
 from billing.errors import ConfigurationError
-from billing.settings import DEV_STATE, Settings
+from billing.process.settings import DEV_STATE, Settings
 
 VALKEY_PORT = 16379  # not the usual one, which may be taken by a Redis
 SANDBOX_PORT = 12111

@@ -13,8 +13,8 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from app.dev.tokens import sign_token
 from billing.catalog import Plan
 from billing.errors import ConfigurationError
+from billing.process.settings import Settings
 from billing.services import Services
-from billing.settings import Settings
 
 COOKIE = "onelane_demo_user"
 _DEMO_USER = re.compile(r"demo-[0-9a-f]{8}")

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from billing.errors import ConfigurationError, TransientError
-from billing.process import CONFIGURATION
-from billing.run_with_parent import launched
+from billing.process.exits import CONFIGURATION
+from billing.process.run_with_parent import launched
 
 READY_SECONDS = 60  # a slow laptop with a cold disk; usually 3
 QUICK_SECONDS = 5  # a program that dies sooner after its start has a fault of its own

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import jwt
 
 from billing.errors import ConfigurationError
-from billing.settings import Settings
+from billing.process.settings import Settings
 
 LIFETIME = timedelta(hours=1)
 

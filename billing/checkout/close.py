@@ -10,8 +10,8 @@ from billing.checkout.context import Context
 from billing.checkout.steps import close_session, create
 from billing.checkout.verify import Verdict, verify
 from billing.checkout.work import MOST_ROUNDS
+from billing.coordination.locks import lock_name
 from billing.errors import TransientError
-from billing.locks import lock_name
 from billing.models import LaneState
 
 

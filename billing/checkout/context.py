@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from billing.catalog import Catalog
 from billing.clock import Clock
+from billing.coordination.jobs import WorkLane, WorkOperations
+from billing.coordination.locks import Locks, retry_seconds
+from billing.coordination.queue import Queue
+from billing.coordination.wakeups import Wakeups
 from billing.database import Database
-from billing.jobs import WorkLane, WorkOperations
-from billing.locks import Locks, retry_seconds
-from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
-from billing.wakeups import Wakeups
 
 LONGEST_DELAY_SECONDS = 10.0  # a longer wait stands in SQL, and the sweep ends it (every 30 s)
 

@@ -9,9 +9,9 @@ import structlog
 from billing.catalog import Catalog
 from billing.checkout import lane_store
 from billing.checkout.verify import verify
-from billing.customers.lanes import find_lane_of_customer
+from billing.coordination.locks import Locks, lock_name
+from billing.customers.store import find_lane_of_customer
 from billing.database import Database
-from billing.locks import Locks, lock_name
 from billing.stripe_gateway import StripeGateway
 
 log = structlog.get_logger(__name__)

@@ -12,21 +12,21 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from billing import idempotency
 from billing.catalog import Catalog
 from billing.checkout.checkout_store import CheckoutView, read_view
 from billing.checkout.rules import fingerprint
 from billing.clock import SYSTEM_CLOCK, Clock
+from billing.coordination.jobs import WorkLane
+from billing.coordination.queue import Queue
+from billing.coordination.wakeups import Wakeups, wait_while
 from billing.customers import store as customers_store
-from billing.customers.lanes import find_lane, next_number, open_lane
+from billing.customers.store import find_lane, next_number, open_lane
 from billing.database import Database, run_in_transaction
 from billing.errors import InvalidRequest, NotFound
 from billing.ids import new_id
-from billing.jobs import WorkLane
 from billing.models import CheckoutStatus, checkouts
-from billing.product_tag import RESERVED_NAMES
-from billing.queue import Queue
-from billing.wakeups import Wakeups, wait_while
+from billing.rules import idempotency
+from billing.rules.product_tag import RESERVED_NAMES
 
 # Stripe's own limits are 50 keys of 40 characters with values of 500; 20 leaves room for ours.
 MOST_METADATA, LONGEST_KEY, LONGEST_VALUE = 20, 40, 500

@@ -14,13 +14,22 @@ import structlog
 from billing.checkout import checkout_store, lane_store
 from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
-from billing.checkout.parameters import session_parameters
-from billing.checkout.rules import LOOK_BACK, SESSION_LIFETIME, Attempt, Checkout, Lane, is_stale, key_is_dead
+from billing.checkout.rules import (
+    LOOK_BACK,
+    SESSION_LIFETIME,
+    Attempt,
+    Checkout,
+    Lane,
+    is_stale,
+    key_is_dead,
+    session_parameters,
+)
 from billing.checkout.verify import Blocker, Ended, Verdict, expire, never_paid, verify
-from billing.customers.customers import ensure_customer, release_deleted
+from billing.customers.customers import ensure_customer
 from billing.errors import StripeMisconfigured, StripeRefused, StripeSavedFailure
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState
-from billing.product_tag import nonce_of
+from billing.rules.product_tag import nonce_of
+from billing.subscriptions.release import release_deleted
 
 log = structlog.get_logger(__name__)
 

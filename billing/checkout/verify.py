@@ -13,7 +13,7 @@ from typing import Any
 from billing.catalog import Catalog
 from billing.checkout.rules import LOOK_BACK, orphaned_sessions
 from billing.errors import StripeMissing, StripeRefused, StripeUnclear
-from billing.product_tag import is_tagged
+from billing.rules.product_tag import is_tagged
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.projection import belongs, has_begun, is_live
 

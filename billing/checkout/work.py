@@ -9,16 +9,16 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from billing.backoff import is_failure
 from billing.checkout import checkout_store, lane_store
 from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
 from billing.checkout.rules import BACKOFF, Checkout, Lane
 from billing.checkout.steps import answer, begin, close_session, create
+from billing.coordination.jobs import WorkLane
+from billing.coordination.locks import lock_name
 from billing.errors import LedgerUnavailable, StripeMisconfigured, StripeRefused, TransientError
-from billing.jobs import WorkLane
-from billing.locks import lock_name
 from billing.models import CheckoutStatus, LaneState
+from billing.rules.backoff import is_failure
 
 log = structlog.get_logger(__name__)
 

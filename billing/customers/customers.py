@@ -1,16 +1,12 @@
 """One Stripe customer per user, however many first checkouts come at once (CHK-8).
 
 The row with its own idempotency key is committed before POST /v1/customers, so every worker sends the same key and
-parameters. `claim_customer` notes an existing customer (import, PUT). `release_deleted` removes one that Stripe has
-deleted (CHK-17).
+parameters. `claim_customer` notes an existing customer (import, PUT).
 """
 
 import re
 from datetime import timedelta
 
-import structlog
-
-from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.customers import store as customers_store
 from billing.customers.store import CustomerRow
@@ -18,17 +14,13 @@ from billing.database import Database
 from billing.errors import (
     CustomerTaken,
     InvalidRequest,
-    StripeMissing,
     StripeRefused,
     StripeSavedFailure,
     StripeUnclear,
     UserErased,
 )
-from billing.product_tag import nonce_of
+from billing.rules.product_tag import nonce_of
 from billing.stripe_gateway import StripeGateway
-from billing.subscriptions.sync import sync_customer
-
-log = structlog.get_logger(__name__)
 
 CUSTOMER_ID = re.compile(r"cus_[A-Za-z0-9_]{1,250}")
 # Stripe keeps keys for at least 24 h; an older one may create a second customer. It is 4 h less for clocks: the first
@@ -75,29 +67,6 @@ def claim_customer(user_id: str, customer_id: str, *, database: Database, clock:
     raise CustomerTaken(
         "This user already has a Stripe customer (or one is being created), or this customer is another user's."
     )
-
-
-def release_deleted(
-    user_id: str, customer_id: str, *, database: Database, stripe: StripeGateway, clock: Clock, catalog: Catalog
-) -> bool:
-    """Release a customer that Stripe has deleted from its user; whether it is not theirs any more (CHK-17).
-
-    Deletion is final and cancels every subscription. The last sync here sends these changes to the application while
-    the ledger still knows the user. A customer that Stripe never had is an import's mistake, behind which a live
-    subscription may exist: that is left to a person. Raises the gateway's errors.
-    """
-    try:
-        deleted = stripe.get_customer(customer_id).get("deleted") is True
-    except StripeMissing:
-        deleted = False
-    if not deleted:
-        return False
-    sync_customer(customer_id, database=database, stripe=stripe, clock=clock, catalog=catalog)
-    with database.write() as connection:
-        if customers_store.release(connection, user_id, customer_id):
-            log.warning("customer.released", customer_id=customer_id, reason="deleted at Stripe")
-        row = customers_store.read_customer(connection, user_id)
-    return row is not None and row.customer_id != customer_id
 
 
 def adopt_made(row: CustomerRow, *, database: Database, stripe: StripeGateway, clock: Clock) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from billing.catalog import Catalog
-from billing.product_tag import is_tagged
+from billing.rules.product_tag import is_tagged
 from billing.subscriptions.projection import belongs, is_live
 
 # Only in favour of one of these is another canceled: not of one that may never be paid or is about to end.

@@ -17,7 +17,7 @@ from billing.duplicates import store as duplicates_store
 from billing.duplicates.store import Incident, Remedy
 from billing.errors import PermanentError, StripeRefused, StripeSavedFailure, TransientError
 from billing.models import RemedyState
-from billing.product_tag import tag
+from billing.rules.product_tag import tag
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
 

@@ -14,10 +14,12 @@ from typing import Any
 
 import structlog
 
-from billing.backoff import is_failure
 from billing.catalog import Catalog
 from billing.clock import Clock
-from billing.customers.lanes import find_lane_of_customer
+from billing.coordination.jobs import RemedyDuplicates
+from billing.coordination.locks import Lease, Locks, lock_name, retry_seconds
+from billing.coordination.queue import Queue
+from billing.customers.store import find_lane_of_customer
 from billing.database import Database
 from billing.duplicates import store as duplicates_store
 from billing.duplicates.policy import decide
@@ -30,10 +32,8 @@ from billing.errors import (
     StripeRefused,
     TransientError,
 )
-from billing.jobs import RemedyDuplicates
-from billing.locks import Lease, Locks, lock_name, retry_seconds
 from billing.models import RemedyState
-from billing.queue import Queue
+from billing.rules.backoff import is_failure
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
 from billing.subscriptions.projection import is_live

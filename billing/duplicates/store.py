@@ -11,9 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.backoff import Backoff
 from billing.database import insert_new
 from billing.models import RemedyState, incidents, remedies
+from billing.rules.backoff import Backoff
 from billing.subscriptions.projection_store import DUPLICATE, update_open
 
 BACKOFF = Backoff(timedelta(seconds=5), timedelta(hours=1))

@@ -20,17 +20,17 @@ import sqlalchemy as sa
 import structlog
 from prometheus_client import Counter
 
-from billing.backoff import Backoff, is_failure
 from billing.catalog import Catalog
 from billing.clock import Clock, iso
+from billing.coordination.locks import Locks
+from billing.coordination.queue import Queue
 from billing.database import Database
 from billing.errors import LedgerUnavailable, OnelaneError
-from billing.locks import Locks
 from billing.maintenance import reconcile_store, runs
 from billing.maintenance.reconcile_steps import COUNTS, LEFT_OFF, STEPS, Context, compared_to, save
 from billing.maintenance.runs import RECONCILE_ROW, Run
 from billing.models import RunPhase
-from billing.queue import Queue
+from billing.rules.backoff import Backoff, is_failure
 from billing.stripe_gateway import StripeGateway
 from billing.stripe_gateway.pace import Pace
 

@@ -18,16 +18,16 @@ from billing.catalog import Catalog
 from billing.checkout.orphaned_sessions import expire_orphaned_sessions
 from billing.checkout.rules import LOOK_BACK
 from billing.clock import Clock
+from billing.coordination.jobs import RemedyDuplicates, WorkEvents
+from billing.coordination.locks import Locks
+from billing.coordination.queue import Queue
 from billing.database import Database
 from billing.errors import InvalidEvent, StaleWrite, StripeRefused
 from billing.ids import CUSTOMER, id_like
-from billing.jobs import RemedyDuplicates, WorkEvents
-from billing.locks import Locks
 from billing.maintenance import reconcile_store, runs
 from billing.maintenance.runs import Run
 from billing.models import EventStatus, RunPhase
-from billing.product_tag import is_tagged, nonce_of
-from billing.queue import Queue
+from billing.rules.product_tag import is_tagged, nonce_of
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.projection import Change, belongs, changed_fields
 from billing.subscriptions.sync import compare_customer, sync_customer

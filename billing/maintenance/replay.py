@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import structlog
 
 from billing.clock import Clock
+from billing.coordination.jobs import WorkEvents
+from billing.coordination.queue import Queue
 from billing.database import Database
 from billing.errors import NoWorker, ReplayRunning, StaleWrite
-from billing.jobs import WorkEvents
 from billing.maintenance import replay_store
 from billing.maintenance.replay_store import Count, EventFilter
 from billing.models import ReplayState
-from billing.queue import Queue
 
 log = structlog.get_logger(__name__)
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing import lease
 from billing.clock import iso
 from billing.database import insert_new_id
 from billing.models import EventStatus, ReplayState, events, replayed_events, replays
+from billing.rules import lease
 from billing.webhooks.claim import untried
 
 REPLAYABLE = (EventStatus.DONE, EventStatus.IGNORED, EventStatus.DEAD, EventStatus.PENDING)  # never `rejected`

@@ -12,9 +12,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing import lease
 from billing.database import insert_new
 from billing.models import RunPhase, maintenance_runs
+from billing.rules import lease
 
 RECONCILE_ROW, PRUNE_ROW = 1, 2
 

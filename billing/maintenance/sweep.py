@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 
 import structlog
 
-from billing import idempotency
 from billing.checkout import lane_store
 from billing.clock import Clock
+from billing.coordination.jobs import RemedyDuplicates, WorkEvents, WorkLane, WorkOperations
+from billing.coordination.queue import Queue
 from billing.database import Database
 from billing.duplicates import store as duplicates_store
-from billing.jobs import RemedyDuplicates, WorkEvents, WorkLane, WorkOperations
 from billing.models import checkouts, operations
 from billing.operations import store as operations_store
-from billing.queue import Queue
+from billing.rules import idempotency
 from billing.webhooks import claim
 
 log = structlog.get_logger(__name__)

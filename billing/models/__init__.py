@@ -1,7 +1,7 @@
 """The ledger's tables and their states; other packages import them from here.
 
-A new table must be added here, too: migrations see only these. `tests/billing/test_migrations.py` compares the migrated
-schema with these tables.
+A new table must be added here, too: migrations see only these. `tests/billing/database/test_migrations.py` compares
+the migrated schema with these tables.
 """
 
 from billing.models.columns import Json, UtcTime, metadata

@@ -11,9 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing import lease
-from billing.backoff import Backoff
 from billing.models import outbox
+from billing.rules import lease
+from billing.rules.backoff import Backoff
 
 BACKOFF = Backoff(timedelta(seconds=5), timedelta(hours=1))
 

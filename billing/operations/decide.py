@@ -12,7 +12,7 @@ from typing import Any
 
 from billing.catalog import Catalog, Plan
 from billing.clock import iso
-from billing.product_tag import tag
+from billing.rules.product_tag import tag
 from billing.subscriptions.projection import Subscription, is_live, project
 
 Json = Mapping[str, Any]

@@ -7,23 +7,23 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from billing import idempotency
 from billing.catalog import Catalog
 from billing.checkout.requests import redirect_error
 from billing.checkout.rules import fingerprint
 from billing.clock import Clock
+from billing.coordination.jobs import WorkOperations
+from billing.coordination.queue import Queue
+from billing.coordination.wakeups import Wakeups, wait_while
 from billing.customers import store as customers_store
-from billing.customers.lanes import next_number, open_lane
+from billing.customers.store import next_number, open_lane
 from billing.database import Database
 from billing.errors import InvalidRequest, NoSubscription, NotFound
 from billing.ids import new_id
-from billing.jobs import WorkOperations
 from billing.models import OperationStatus, operations
 from billing.operations import store as operations_store
 from billing.operations.decide import Kind
 from billing.operations.store import OperationView
-from billing.queue import Queue
-from billing.wakeups import Wakeups, wait_while
+from billing.rules import idempotency
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 import structlog
 
 from billing.checkout.context import Context
+from billing.coordination.jobs import RemedyDuplicates
 from billing.errors import StripeRefused, StripeSavedFailure
-from billing.jobs import RemedyDuplicates
 from billing.models import OperationStatus
 from billing.operations import store as operations_store
 from billing.operations.decide import NO_SUBSCRIPTION, RUNNING, Call, Done, Kind, Refusal, Write, decide

@@ -11,9 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.backoff import Backoff
 from billing.models import OperationStatus, customers, lanes, operations
 from billing.operations.decide import Kind
+from billing.rules.backoff import Backoff
 
 URL_LIFETIME = timedelta(minutes=5)  # of a portal session's address in its row: a buyer follows it at once, or never
 BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(minutes=10))

@@ -12,8 +12,9 @@ from datetime import timedelta
 
 import structlog
 
-from billing.backoff import is_failure
 from billing.checkout.context import Context
+from billing.coordination.jobs import WorkOperations
+from billing.coordination.locks import lock_name
 from billing.errors import (
     LedgerUnavailable,
     OnelaneError,
@@ -21,13 +22,12 @@ from billing.errors import (
     StripeRefused,
     TransientError,
 )
-from billing.jobs import WorkOperations
-from billing.locks import lock_name
 from billing.models import OperationStatus
 from billing.operations import store as operations_store
 from billing.operations.decide import Kind, Write
 from billing.operations.steps import change, end, plan_next, send_planned
 from billing.operations.store import BACKOFF, Operation
+from billing.rules.backoff import is_failure
 
 log = structlog.get_logger(__name__)
 

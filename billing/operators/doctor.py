@@ -15,12 +15,12 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import AuthenticationError, RedisError
 
 from billing.catalog import Catalog, load_catalog
+from billing.coordination.queue import create_producer
 from billing.database import Database
+from billing.database.migrations.upgrade import is_current
 from billing.errors import ConfigurationError, OnelaneError, StripeMissing, TransientError
-from billing.migrations.upgrade import is_current
 from billing.operators import lookup
-from billing.queue import create_producer
-from billing.settings import Settings
+from billing.process.settings import Settings
 
 BROKER_SECONDS = 3
 

@@ -18,19 +18,18 @@ from billing.checkout.close import close_lane, verify_closed
 from billing.checkout.context import Context
 from billing.checkout.verify import Blocker
 from billing.clock import Clock
+from billing.coordination.locks import Locks
+from billing.coordination.queue import Queue
+from billing.coordination.wakeups import Wakeups
 from billing.customers.customers import adopt_made
-from billing.customers.lanes import open_lane
-from billing.customers.store import open_customer, read_customer
+from billing.customers.store import open_customer, open_lane, read_customer
 from billing.database import Database
 from billing.errors import NotErasable, StripeMissing, StripeRefused
-from billing.locks import Locks
 from billing.operators import erasure_store
 from billing.operators.erasure_store import Holdings
-from billing.queue import Queue
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
 from billing.subscriptions.projection import belongs, is_live
-from billing.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
 

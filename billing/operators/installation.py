@@ -14,7 +14,7 @@ from billing.database import Database, insert_new
 from billing.errors import ConfigurationError
 from billing.ids import ACCOUNT, id_like
 from billing.models import installation
-from billing.settings import Settings
+from billing.process.settings import Settings
 from billing.stripe_gateway import StripeGateway
 
 ONLY_ROW = 1

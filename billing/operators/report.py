@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.clock import Clock
+from billing.coordination.locks import lane_of, lock_name
 from billing.database import Database
-from billing.locks import lane_of, lock_name
 from billing.models import (
     CheckoutStatus,
     EventStatus,

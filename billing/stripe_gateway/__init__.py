@@ -1,11 +1,10 @@
 """The gateway: the only place that talks to Stripe and imports its SDK.
 
-port       what flows may ask of Stripe: StripeGateway
-client     each of these as a request: GatewayClient
-requests   one request and its answer, pages, parallel reads, Stripe's own time
-errors     errors of the SDK as errors of ours
-transport  HTTP: answers bounded in size and time, no redirects
-pace       the budget of requests a second, buyers first
+port     what flows may ask of Stripe: StripeGateway
+client   each of these as a request: GatewayClient
+requests one request and its answer, pages, parallel reads, Stripe's own time; HTTP with bounds and without redirects
+errors   errors of the SDK as errors of ours
+pace     the budget of requests a second, buyers first
 """
 
 from billing.stripe_gateway.client import GatewayClient

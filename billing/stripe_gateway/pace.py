@@ -10,7 +10,10 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import stripe
 
 from billing.errors import StripeBusy
 
@@ -115,3 +118,29 @@ class Pace:
         """Note a 429. Half to all of a second by chance, so that processes do not come back as one."""
         with self._changed:
             self._turns.refused(self._clock(), pause=random.uniform(0.5, 1.0))  # noqa: S311  # jitter
+
+
+class PacedClient(stripe.HTTPClient):
+    """A transport at the pace of the process: every attempt waits for its turn, the SDK's retries too."""
+
+    name = "paced"
+
+    def __init__(self, inner: stripe.HTTPClient, pace: Pace, *, buyer: bool) -> None:
+        super().__init__()
+        self.inner, self.pace = inner, pace
+        self._buyer = buyer
+
+    def request(  # type: ignore[override]  # bytes where its base says str, as in the SDK's own clients
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Send one request in its turn. A 429 slows the whole process, unless it is about one busy object."""
+        self.pace.wait(buyer=self._buyer)
+        answer: tuple[Any, int, Mapping[str, str]] = self.inner.request(method, url, headers, post_data)
+        body, status, answered = answer
+        if status == 429 and b'"lock_timeout"' not in body:
+            self.pace.refused()
+        return body, status, answered
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.inner.close()  # type: ignore[no-untyped-call]

@@ -1,31 +1,39 @@
 """One request to Stripe and its answer, by Stripe's own SDK, over any base address.
 
 Answers are plain dicts, since an SDK object costs 25 times a plain parse. Errors are ours. Reads are tried twice;
-writes once, because the protocols decide what to repeat.
+writes once, because the protocols decide what to repeat. `BoundedClient` is the HTTP below it: the SDK's own bounds
+neither the size of an answer nor the time to read it, and STRIPE_API_BASE may name a server that is not Stripe.
 """
 
 import contextvars
 import copy
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Self
+from urllib.parse import unquote
 
 import stripe
 import structlog
+import urllib3
 from prometheus_client import Counter
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import HTTPError, SSLError
 
 from billing.clock import Clock
 from billing.errors import StripeUnclear
 from billing.stripe_gateway.errors import translate
-from billing.stripe_gateway.pace import Pace
+from billing.stripe_gateway.pace import Pace, PacedClient
 from billing.stripe_gateway.port import Json, Page
-from billing.stripe_gateway.transport import BoundedClient, PacedClient
 
 # The version that the code was written for; the account's default may change.
 API_VERSION = "2026-10-28.endive"
 PAGE = 100  # Stripe's largest
+MOST_BYTES = 8 * 1024 * 1024  # unpacked: a page of 100 large sessions has 1 MB
+PIECE_BYTES = 64 * 1024
 log = structlog.get_logger(__name__)
 REQUESTS = Counter("onelane_stripe_requests_total", "Requests to Stripe.", ["route", "status"])
 
@@ -131,3 +139,66 @@ class StripeRequests:
                 self._ahead = parsedate_to_datetime(date).timestamp() - self._clock.now().timestamp()
             except ValueError:
                 return  # not a date
+
+
+class BoundedClient(stripe.HTTPClient):
+    """The SDK's transport over urllib3: no redirects, an answer within MOST_BYTES and the timeout.
+
+    It does without `requests`, which takes as long as the rest of a call together, reads the environment's proxies
+    at each call, and lets a .netrc replace our key.
+    """
+
+    name = "urllib3"
+
+    def __init__(self, timeout_seconds: float, *, address: str) -> None:
+        super().__init__()
+        self._pool = _pools(address)(
+            maxsize=64,
+            timeout=timeout_seconds,
+            retries=False,  # the SDK decides what is sent again; redirects are not followed either
+            ca_certs=stripe.ca_bundle_path,
+        )
+        self._longest = timeout_seconds
+
+    def request(  # type: ignore[override]  # bytes where its base says str, as in the SDK's own clients
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Send one request and read its whole answer. Raises APIConnectionError."""
+        body = bytearray()
+        deadline = time.monotonic() + self._longest
+        try:
+            answer = self._pool.request(
+                method.upper(), url, headers=headers, body=post_data, preload_content=False, redirect=False
+            )
+        except SSLError as error:
+            raise _failed(f"Stripe's certificate is not valid: {type(error).__name__}.", retry=False) from None
+        except (HTTPError, OSError) as error:
+            raise _failed(f"No connection: {type(error).__name__}.", retry=True) from None
+        try:
+            while piece := answer.read1(PIECE_BYTES, decode_content=True):  # unpacked piece by piece
+                body += piece
+                if len(body) > MOST_BYTES or time.monotonic() > deadline:
+                    raise _failed("The answer is too large or too slow.", retry=False)
+        except (HTTPError, OSError) as error:
+            raise _failed(f"The answer broke off: {type(error).__name__}.", retry=True) from None
+        finally:
+            answer.close()  # one that was read to its end is back in the pool by now; one that broke off must not be
+        return bytes(body), answer.status, answer.headers
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+
+def _pools(address: str) -> Callable[..., urllib3.PoolManager]:
+    """Give the pool: straight to Stripe, or through the proxy that HTTPS_PROXY and NO_PROXY name for it."""
+    proxy = select_proxy(address, get_environ_proxies(address))
+    if not proxy:
+        return urllib3.PoolManager
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    login = urllib3.util.make_headers(proxy_basic_auth=unquote(urllib3.util.parse_url(proxy).auth or "") or None)
+    return partial(urllib3.ProxyManager, proxy, proxy_headers=login)
+
+
+def _failed(message: str, *, retry: bool) -> stripe.APIConnectionError:
+    return stripe.APIConnectionError(message, should_retry=retry)  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from typing import Any
 
 from billing.catalog import Catalog, Plan
 from billing.clock import add_months
-from billing.product_tag import is_tagged
+from billing.rules.product_tag import is_tagged
 
 # A subscription in one of these is over. In any other status, also in one that Stripe adds, it counts as live.
 ENDED = frozenset({"canceled", "incomplete_expired"})

@@ -16,9 +16,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing import lease
-from billing.backoff import Backoff
 from billing.models import EventStatus, events, projections
+from billing.rules import lease
+from billing.rules.backoff import Backoff
 from billing.webhooks.event_types import AWAITED
 
 # 1,000: far more than one customer ever makes in a burst; databases limit the parameters of a statement.

@@ -15,9 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from billing import lease
 from billing.customers.store import has_erased
 from billing.models import EventStatus, events, replayed_events
+from billing.rules import lease
 from billing.webhooks.envelope import NewEvent
 
 Recorded = tuple[int, EventStatus]

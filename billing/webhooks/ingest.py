@@ -17,11 +17,11 @@ import structlog
 from prometheus_client import Counter
 
 from billing.clock import Clock
+from billing.coordination.jobs import WorkEvents
+from billing.coordination.queue import Queue
 from billing.database import Database
 from billing.errors import InvalidRequest, PayloadTooLarge
-from billing.jobs import WorkEvents
 from billing.models import EventStatus
-from billing.queue import Queue
 from billing.webhooks.envelope import NewEvent, read_event
 from billing.webhooks.group_commit import Committed, GroupCommit, Row
 from billing.webhooks.signature import require_fresh, verify

@@ -18,16 +18,16 @@ from typing import Any, cast
 import sqlalchemy as sa
 import structlog
 
-from billing.backoff import is_failure
 from billing.catalog import Catalog
 from billing.clock import Clock
+from billing.coordination.jobs import Reconcile, RemedyDuplicates, WorkEvents
+from billing.coordination.queue import Queue
 from billing.database import Database, run_in_transaction
 from billing.errors import LedgerUnavailable, OnelaneError, PermanentError, StripeMisconfigured
 from billing.ids import SESSION, SUBSCRIPTION, id_like
-from billing.jobs import Reconcile, RemedyDuplicates, WorkEvents
-from billing.lease import RENEW_SECONDS
 from billing.models import EventStatus
-from billing.queue import Queue
+from billing.rules.backoff import is_failure
+from billing.rules.lease import RENEW_SECONDS
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.sync import sync_customer
 from billing.webhooks import events_store

@@ -10,8 +10,8 @@ from flask import Flask
 from app import create_app
 from app.limits import Semaphore
 from billing.database import Database
+from billing.process.settings import Settings, load_settings
 from billing.services import Services
-from billing.settings import Settings, load_settings
 from tests.support.builders import SECRET
 from tests.support.checkout_world import World
 from tests.support.databases import sqlite_in

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import func, select
 
 from app.answers import idempotency_key, preferred_wait
+from billing.coordination.jobs import Job
+from billing.coordination.queue import InlineQueue
 from billing.errors import InvalidRequest
-from billing.jobs import Job
 from billing.models import checkouts
-from billing.queue import InlineQueue
 from tests.app.conftest import MakeApp
 from tests.support.checkout_world import World
 from tests.support.web import API_KEYS, Web, token

@@ -92,7 +92,7 @@ def test_figures_are_given_while_the_ledger_is_down(make_app: MakeApp) -> None:
 PROCESS = """
 from app import create_app
 from billing.services import build_services
-from billing.settings import load_settings
+from billing.process.settings import load_settings
 settings = load_settings()
 client = create_app(settings, build_services(settings), limits_storage="memory://").test_client()
 client.post("/webhooks/stripe", data=b"{}")

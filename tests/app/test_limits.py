@@ -17,7 +17,7 @@ from app import limits
 from app.errors import RateLimited
 from app.limits import RateLimit, Refusals, Semaphore, counted_as
 from billing.clock import SystemClock
-from billing.wakeups import LocalWakeups
+from billing.coordination.wakeups import LocalWakeups
 from tests.app.conftest import MakeApp
 from tests.support.builders import build_event, deliver
 from tests.support.callers import Request, asgi

@@ -6,7 +6,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from billing.clock import SystemClock
-from billing.queue import InlineQueue
+from billing.coordination.queue import InlineQueue
 from tests.app.conftest import AtOnce, MakeApp
 from tests.support.checkout_world import World
 from tests.support.web import API_KEYS, ORIGIN, Web

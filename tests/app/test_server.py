@@ -18,9 +18,9 @@ import pytest
 
 from app.dev.ports import free_port
 from billing.database import Database
-from billing.logs import LINE_BYTES
-from billing.migrations.upgrade import upgrade
-from billing.run_with_parent import launched
+from billing.database.migrations.upgrade import upgrade
+from billing.process.logs import LINE_BYTES
+from billing.process.run_with_parent import launched
 from tests.support.builders import SECRET, build_event, deliver
 from tests.support.running_dev import ROOT, descendants, environment, wait_until
 from tests.support.web import JWT_SECRET, token

@@ -2,7 +2,7 @@
 
 import pytest
 
-from billing.customers.lanes import open_lane
+from billing.customers.store import open_lane
 from billing.models import projections, subscriptions
 from billing.operators import erasure_store
 from tests.support.builders import NOON

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from app import webhooks
+from billing.coordination.jobs import WorkEvents
 from billing.errors import LedgerUnavailable
-from billing.jobs import WorkEvents
 from billing.models import events
 from billing.webhooks.group_commit import GroupCommit
 from tests.app.conftest import MakeApp

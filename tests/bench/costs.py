@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from billing.settings import Settings
+from billing.process.settings import Settings
 from tests.bench.storm import Answer, Client, Json, Stripe, buy, buy_as_usual, buyers
 from tests.support.running_dev import Dev
 

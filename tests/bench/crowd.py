@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from billing.run_with_parent import run_with_parent
+from billing.process.run_with_parent import run_with_parent
 
 Json = dict[str, Any]
 LONGEST_SECONDS = 60

@@ -21,13 +21,13 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from app.dev.ports import free_port
+from billing.coordination.jobs import WorkEvents
+from billing.coordination.queue import CeleryQueue, create_producer
+from billing.coordination.redis_client import connect_redis
 from billing.database import Database
-from billing.jobs import WorkEvents
 from billing.models import events, projections
-from billing.queue import CeleryQueue, create_producer
-from billing.redis_client import connect_redis
-from billing.run_with_parent import launched
-from billing.settings import Settings
+from billing.process.run_with_parent import launched
+from billing.process.settings import Settings
 from tests.bench.one_by_one import HandleEvent
 from tests.bench.storm import KEY, Stripe
 from tests.support.databases import running_postgres, sqlite_in

@@ -13,11 +13,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.catalog import Catalog
-from billing.jobs import RowJob
-from billing.logs import configure_logging
+from billing.coordination.jobs import RowJob
 from billing.models import EventStatus, events
+from billing.process.logs import configure_logging
+from billing.process.settings import load_settings
 from billing.services import Services, build_services
-from billing.settings import load_settings
 from billing.subscriptions import projection_store
 from billing.subscriptions.projection import project
 from worker.app import create_celery

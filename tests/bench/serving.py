@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from app.dev.ports import free_port
 from billing.database import Database
 from billing.models import events
-from billing.run_with_parent import launched
+from billing.process.run_with_parent import launched
 from tests.bench.load import SECRET
 from tests.support.databases import Postgres, running_postgres, sqlite_in
 from tests.support.running_dev import ROOT, descendants, environment, wait_until
@@ -117,7 +117,7 @@ def serve(application: str, port: int) -> None:
     """Become the server: that of `onelane web`, over this application."""
     from app.server import load_web
     from app.server import serve as serve_until_stopped
-    from billing.settings import load_settings
+    from billing.process.settings import load_settings
 
     load = load_web if application == APPLICATIONS[SQLITE] else partial(_load_other, application)
     serve_until_stopped(load_settings(port=port, stripe_api_key=None), workers=1, threads=THREADS, load=load)

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import jwt
 
 from app.dev.ports import free_port
-from billing.run_with_parent import launched
+from billing.process.run_with_parent import launched
 from tests.support.running_dev import ROOT, Dev, environment, wait_until
 
 T = TypeVar("T")

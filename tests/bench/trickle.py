@@ -16,13 +16,13 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from billing.clock import SystemClock
+from billing.coordination.jobs import Job
+from billing.coordination.queue import CeleryQueue, Queue, create_producer
+from billing.coordination.redis_client import connect_redis
 from billing.database import Database
-from billing.jobs import Job
 from billing.models import events
-from billing.queue import CeleryQueue, Queue, create_producer
-from billing.redis_client import connect_redis
-from billing.run_with_parent import launched
-from billing.settings import Settings
+from billing.process.run_with_parent import launched
+from billing.process.settings import Settings
 from tests.bench.drain import AWAY_SECONDS, BURST, WORKERS, running_sandbox
 from tests.bench.one_by_one import HandleEvent
 from tests.bench.storm import KEY, Stripe

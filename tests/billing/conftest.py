@@ -10,10 +10,10 @@ import pytest
 import redis
 import sqlalchemy as sa
 
+from billing.coordination.queue import InlineQueue
+from billing.coordination.redis_client import connect_redis
 from billing.database import Database
 from billing.models import events
-from billing.queue import InlineQueue
-from billing.redis_client import connect_redis
 from billing.webhooks.process import Context, work_events
 from tests.support.builders import CATALOG, SECRET, MovableClock, deliver
 from tests.support.fakes import FakeStripe

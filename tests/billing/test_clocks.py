@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.queue import InlineQueue
 from billing.database import Database
 from billing.maintenance import reconcile, replay_store, runs
 from billing.maintenance.replay_store import EventFilter
@@ -30,7 +31,6 @@ from billing.models import (
 )
 from billing.notifications.deliver import notify
 from billing.notifications.senders import LogNotifier
-from billing.queue import InlineQueue
 from billing.subscriptions.projection_store import DUPLICATE
 from tests.support.builders import NOON, MovableClock
 

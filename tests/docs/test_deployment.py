@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from app.cli import COMMANDS, main
 from app.dev.settings import sandbox_seed
 from billing.catalog import load_catalog
-from billing.settings import Settings
+from billing.process.settings import Settings
 from tests.house.test_house import committed_files
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ def test_secrets_come_from_outside_and_missing_ones_say_so() -> None:
 
 
 def test_queues_of_the_workers_are_all_queues_and_each_once() -> None:
-    from billing.jobs import QUEUES
+    from billing.coordination.jobs import QUEUES
 
     consumed = [
         queue

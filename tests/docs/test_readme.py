@@ -11,7 +11,7 @@ import pytest
 
 from app.cli import COMMANDS
 from app.dev.ports import free_port
-from billing.settings import Settings
+from billing.process.settings import Settings
 from tests.support.running_dev import ROOT, Dev, environment
 
 README = (ROOT / "README.md").read_text("utf-8")

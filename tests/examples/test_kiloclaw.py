@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from app import create_app
 from billing.catalog import Catalog, parse_catalog
 from billing.clock import add_months, iso
-from billing.jobs import WorkEvents, WorkLane, WorkOperations
+from billing.coordination.jobs import WorkEvents, WorkLane, WorkOperations
 from billing.services import Services
 from billing.webhooks.events_store import count_pending
 from tests.app.conftest import build_settings

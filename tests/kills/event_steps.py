@@ -13,9 +13,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-import billing.queue
-from billing import lease
+import billing.coordination.queue
 from billing.clock import SystemClock
+from billing.rules import lease
 from billing.subscriptions import projection_store, sync
 from billing.webhooks import group_commit, ingest, process
 from billing.webhooks.claim import Batch
@@ -103,9 +103,9 @@ def move_times(number: int) -> None:
     if seconds := os.environ.get("KILLS_LEASE_SECONDS"):
         lease.LEASE = timedelta(seconds=float(seconds))
     if seconds := os.environ.get("KILLS_VISIBILITY_SECONDS"):
-        options = billing.queue._transport_options
+        options = billing.coordination.queue._transport_options
         short = {"visibility_timeout": float(seconds), "unacked_restore_interval": 1}
-        billing.queue._transport_options = lambda url: {**options(url), **short}
+        billing.coordination.queue._transport_options = lambda url: {**options(url), **short}
     shifts = [float(hours) * 3600 for hours in os.environ.get("KILLS_CLOCKS_HOURS", "0").split(",")]
     shift, now = timedelta(seconds=shifts[number % len(shifts)]), SystemClock.now
 

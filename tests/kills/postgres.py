@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.database import Database
-from billing.migrations.upgrade import upgrade
+from billing.database.migrations.upgrade import upgrade
 from tests.support.databases import postgres_server
 from tests.support.valkey import wait_until
 

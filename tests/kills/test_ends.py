@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from billing.run_with_parent import launched
+from billing.process.run_with_parent import launched
 from tests.support.running_dev import ROOT, descendants, environment, running, wait_until
 
 COMMANDS = {"bench": (["tests.bench"], 2), "soak": (["tests.kills.soak", "5", "20"], 8)}

@@ -14,10 +14,10 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from billing.jobs import WorkEvents
+from billing.coordination.jobs import WorkEvents
+from billing.coordination.queue import create_producer
 from billing.models import events
-from billing.queue import create_producer
-from billing.settings import Settings
+from billing.process.settings import Settings
 from tests.kills.asking import stopped, thaw
 from tests.kills.postgres import KillablePostgres
 from tests.kills.steps import FULL

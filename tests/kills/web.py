@@ -6,7 +6,7 @@ The process that answers is what dies. Granian's own starts another one in its p
 
 from app.asgi import Web
 from app.server import load_web, serve
-from billing.settings import load_settings
+from billing.process.settings import load_settings
 
 THREADS = 160  # as many as `onelane web` has
 

@@ -19,10 +19,10 @@ import worker.__main__
 import worker.tasks
 from billing.checkout import checkout_store, lane_store, steps, work
 from billing.checkout.context import Context
+from billing.coordination.wakeups import RedisWakeups
 from billing.models import LaneState
-from billing.run_with_parent import run_with_parent
+from billing.process.run_with_parent import run_with_parent
 from billing.stripe_gateway import GatewayClient
-from billing.wakeups import RedisWakeups
 from tests.kills.arming import FOLDER, Now, always, around, committing, never, trip
 from tests.kills.event_steps import arm_processing, move_times
 

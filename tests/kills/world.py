@@ -18,13 +18,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.dev.ports import free_port
+from billing.coordination.jobs import Sweep
+from billing.coordination.queue import create_producer
 from billing.database import Database
 from billing.errors import LedgerUnavailable
-from billing.jobs import Sweep
 from billing.models import attempts, checkouts, customers, lanes
-from billing.queue import create_producer
-from billing.run_with_parent import launched
-from billing.settings import Settings
+from billing.process.run_with_parent import launched
+from billing.process.settings import Settings
 from tests.bench.storm import Stripe
 from tests.kills.asking import SERVER_KEY, Answer, answers, ask
 from tests.kills.proxy import Proxy

@@ -15,9 +15,9 @@ import onelane
 from app.cli import COMMANDS
 from app.dev.ports import free_port
 from billing.database import Database
-from billing.migrations.upgrade import upgrade
+from billing.database.migrations.upgrade import upgrade
 from billing.notifications import handlers
-from billing.run_with_parent import launched
+from billing.process.run_with_parent import launched
 from onelane.__main__ import HERE, PACKAGES, WITHOUT_THE_WEB, own_first
 from tests.support.running_dev import ROOT, environment, wait_until
 

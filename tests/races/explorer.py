@@ -16,7 +16,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from billing.database import Database
-from billing.migrations import upgrade
+from billing.database.migrations import upgrade
 from billing.models import metadata
 from tests.races.lane import Lane
 from tests.races.ports import SteppedDatabase

@@ -16,12 +16,11 @@ import sqlalchemy as sa
 
 from billing.checkout import checkout_store, lane_store, steps, verify, work
 from billing.checkout.context import Context
-from billing.checkout.parameters import session_parameters
-from billing.checkout.rules import LOOK_BACK, Attempt
+from billing.checkout.rules import LOOK_BACK, Attempt, session_parameters
 from billing.customers.customers import ensure_customer
 from billing.errors import OnelaneError
 from billing.models import CheckoutStatus, LaneState, lanes
-from billing.product_tag import is_tagged
+from billing.rules.product_tag import is_tagged
 from billing.stripe_gateway import GatewayClient
 from tests.races.mutant import Mutant
 from tests.races.scene import Scene

@@ -13,10 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from billing.coordination.jobs import Job
+from billing.coordination.locks import Lease
 from billing.database import Database
 from billing.errors import StripeUnclear
-from billing.jobs import Job
-from billing.locks import Lease
 from tests.races.schedule import AGAIN, Actor, Schedule
 from tests.support.builders import MovableClock
 from tests.support.checkout_world import PatientQueue

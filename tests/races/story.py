@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
+from billing.coordination.jobs import Job, WorkLane, WorkOperations
 from billing.database import Database
 from billing.errors import IdempotencyMismatch
-from billing.jobs import Job, WorkLane, WorkOperations
 from billing.maintenance.sweep import sweep
 from billing.models import checkouts, customers, events, metadata, operations, subscriptions
 from billing.operations.decide import RUNNING

@@ -8,10 +8,10 @@ import sqlite3
 from typing import Any
 
 from billing.checkout.orphaned_sessions import expire_orphaned_sessions
+from billing.coordination.jobs import RemedyDuplicates, WorkEvents
 from billing.customers.customers import claim_customer
 from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import InvalidSignature, StripeUnclear
-from billing.jobs import RemedyDuplicates, WorkEvents
 from billing.models import CheckoutStatus
 from tests.races.ports import CHANGES, SteppedClock, SteppedDatabase, SteppedLocks, SteppedQueue, SteppedStripe
 from tests.races.scene import Broken, Scene

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from billing.locks import Lease
+from billing.coordination.locks import Lease
 
 
 class NoLocks:

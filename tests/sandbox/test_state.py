@@ -13,7 +13,7 @@ import pytest
 import requests
 import stripe
 
-from billing.run_with_parent import launched
+from billing.process.run_with_parent import launched
 from sandbox import Sandbox
 
 

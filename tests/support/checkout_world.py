@@ -13,13 +13,13 @@ from billing.checkout.checkout_store import CheckoutView
 from billing.checkout.context import Context
 from billing.checkout.requests import CheckoutRequest, Recorded, read_checkout, record_checkout
 from billing.checkout.work import work_lane
+from billing.coordination.jobs import Job, WorkOperations
+from billing.coordination.locks import LocalLocks, Locks
+from billing.coordination.queue import InlineQueue
+from billing.coordination.wakeups import LocalWakeups
 from billing.database import Database
-from billing.jobs import Job, WorkOperations
-from billing.locks import LocalLocks, Locks
 from billing.operations.work import work_operations
-from billing.queue import InlineQueue
 from billing.stripe_gateway import StripeGateway
-from billing.wakeups import LocalWakeups
 from sandbox.core import Sandbox
 from tests.support.builders import CATALOG, MovableClock
 from tests.support.in_process import gateway

@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 
 from billing.database import Database
-from billing.migrations.upgrade import upgrade
+from billing.database.migrations.upgrade import upgrade
 from billing.models import metadata
 
 EMPTY = "; ".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))

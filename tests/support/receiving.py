@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from billing.clock import Clock
+from billing.coordination.queue import Queue
 from billing.database import Database
-from billing.queue import Queue
 from billing.webhooks.group_commit import commit
 from billing.webhooks.ingest import after_commit, prepare
 

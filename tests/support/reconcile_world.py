@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.jobs import Job, WorkEvents
+from billing.coordination.jobs import Job, WorkEvents
 from billing.maintenance import runs
 from billing.maintenance.reconcile import reconcile
 from billing.maintenance.runs import Run

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from billing.run_with_parent import launched
+from billing.process.run_with_parent import launched
 
 ROOT = Path(__file__).parents[2]
 # What the machine's own environment may say must not reach the tests' processes.

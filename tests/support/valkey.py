@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.dev.embedded import prepare_valkey, valkey_answers
 from app.dev.ports import free_port
-from billing.run_with_parent import launched
+from billing.process.run_with_parent import launched
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:

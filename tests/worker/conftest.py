@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from billing.queue import CeleryQueue, create_producer
-from billing.run_with_parent import launched
-from billing.settings import Settings
+from billing.coordination.queue import CeleryQueue, create_producer
+from billing.process.run_with_parent import launched
+from billing.process.settings import Settings
 from tests.support.valkey import Valkey, running_valkey, wait_until
 
 ROOT = Path(__file__).parents[2]

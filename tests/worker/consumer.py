@@ -8,11 +8,11 @@ import time
 import warnings
 from pathlib import Path
 
+from billing.coordination.jobs import RemedyDuplicates, RowJob, WorkLane
 from billing.errors import PermanentError, TransientError
-from billing.jobs import RemedyDuplicates, RowJob, WorkLane
-from billing.logs import configure_logging
+from billing.process.logs import configure_logging
+from billing.process.settings import load_settings
 from billing.services import Services, build_services
-from billing.settings import load_settings
 from worker.app import create_celery
 from worker.consumer import consume
 from worker.task_base import JobTask

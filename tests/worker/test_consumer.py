@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from billing.jobs import RemedyDuplicates, WorkLane
-from billing.queue import CeleryQueue
+from billing.coordination.jobs import RemedyDuplicates, WorkLane
+from billing.coordination.queue import CeleryQueue
 from tests.worker.conftest import Valkey, Worker, wait_until
 
 Start = Callable[..., Worker]

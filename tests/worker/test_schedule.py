@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import redis
 
-from billing.jobs import Sweep
-from billing.run_with_parent import launched
+from billing.coordination.jobs import Sweep
+from billing.process.run_with_parent import launched
 from tests.worker.conftest import ROOT, Valkey, wait_until
 from worker.schedule import LOOK_SECONDS, SCHEDULE
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from billing.database import Database
-from billing.migrations.upgrade import upgrade
-from billing.run_with_parent import launched
+from billing.database.migrations.upgrade import upgrade
+from billing.process.run_with_parent import launched
 from tests.worker.conftest import ROOT, Valkey, wait_until
 
 

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 
+from billing.coordination.jobs import JOB_KINDS, Job, RowJob, Sweep, WorkLane
 from billing.errors import PermanentError, StripeUnclear, TransientError
-from billing.jobs import JOB_KINDS, Job, RowJob, Sweep, WorkLane
 from billing.services import Services
 from worker.task_base import MOST_TRIES, REMEMBERED, JobTask, Tries
 

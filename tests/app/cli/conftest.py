@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from billing.database import Database
-from billing.migrations.upgrade import upgrade
+from billing.database.migrations.upgrade import upgrade
 from tests.support.running_dev import ROOT
 
 

@@ -11,7 +11,7 @@ from app.dev.ports import free_port
 from billing.database import Database
 from billing.operators import doctor
 from billing.operators.lookup import customer_problem
-from billing.settings import load_settings
+from billing.process.settings import load_settings
 from tests.support.running_dev import onelane
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from app.dev.ports import free_port
 from billing.database import Database
-from billing.migrations.upgrade import upgrade
+from billing.database.migrations.upgrade import upgrade
 from billing.models import events
 from tests.support.running_dev import ROOT, environment, onelane, wait_until
 

@@ -9,7 +9,7 @@ from flask import Request
 from werkzeug.test import EnvironBuilder
 
 from app.auth import Identity
-from billing.settings import Settings
+from billing.process.settings import Settings
 from tests.support.running_dev import onelane
 from tests.support.web import JWT_SECRET
 

@@ -18,8 +18,8 @@ import pytest
 from app.dev.embedded import prepare_valkey, valkey_answers
 from app.dev.ports import free_port
 from billing.database import Database
-from billing.migrations.upgrade import upgrade
-from billing.run_with_parent import launched
+from billing.database.migrations.upgrade import upgrade
+from billing.process.run_with_parent import launched
 from tests.support.running_dev import ROOT, command_line, descendants, environment, running, wait_until
 
 PRINTED_KEY = """

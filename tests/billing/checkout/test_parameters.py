@@ -10,7 +10,7 @@ from billing.checkout.requests import redirect_error
 from billing.database import Database
 from billing.errors import ConfigurationError
 from billing.models import CheckoutStatus
-from billing.settings import load_settings
+from billing.process.settings import load_settings
 from tests.support.builders import CATALOG
 from tests.support.checkout_world import World
 

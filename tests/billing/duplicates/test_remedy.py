@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.jobs import RemedyDuplicates
 from billing.database import Database
 from billing.duplicates.remedy import remedy_duplicates
-from billing.jobs import RemedyDuplicates
 from billing.maintenance.sweep import sweep
 from billing.models import customers, incidents, remedies
 from billing.operators.lookup import list_incidents

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.jobs import WorkEvents
 from billing.errors import StaleWrite, StripeRefused, StripeUnclear
-from billing.jobs import WorkEvents
 from billing.maintenance import reconcile_steps, runs
 from billing.maintenance.reconcile import begin_with_everybody, is_due
 from billing.maintenance.reconcile_steps import COUNTS

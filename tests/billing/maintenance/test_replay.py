@@ -6,14 +6,14 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.jobs import WorkEvents
 from billing.errors import NoWorker, ReplayRunning, StaleWrite, StripeRefused
-from billing.jobs import WorkEvents
-from billing.lease import LEASE
 from billing.maintenance import replay_store
 from billing.maintenance.replay import BATCH, count_events, replay_few, replay_many
 from billing.maintenance.replay_store import EventFilter
 from billing.models import EventStatus, events, replayed_events, replays
 from billing.operators import lookup
+from billing.rules.lease import LEASE
 from billing.webhooks import events_store
 from billing.webhooks.claim import claim
 from tests.support.builders import NOON, build_event, build_subscription

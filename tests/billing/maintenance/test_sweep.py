@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.jobs import WorkEvents, WorkLane
+from billing.coordination.queue import InlineQueue
 from billing.errors import StripeUnclear
-from billing.jobs import WorkEvents, WorkLane
-from billing.lease import LEASE
 from billing.maintenance.sweep import SweepReport, sweep
 from billing.models import checkouts, customers, events, lanes
-from billing.queue import InlineQueue
+from billing.rules.lease import LEASE
 from billing.webhooks.claim import claim
 from tests.support.builders import NOON, build_event, build_subscription
 

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from standardwebhooks import Webhook
 
 from billing.errors import ConfigurationError
-from billing.lease import LEASE
 from billing.models import outbox
 from billing.notifications import store as outbox_store
 from billing.notifications.deliver import GIVE_UP, NotifyReport, notify
 from billing.notifications.senders import HttpNotifier, LogNotifier, NotDelivered
+from billing.rules.lease import LEASE
 from billing.subscriptions import projection_store
 from tests.support.builders import NOON, MovableClock
 from tests.support.crashing import Crash

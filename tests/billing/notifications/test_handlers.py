@@ -15,7 +15,7 @@ from billing.notifications import handlers
 from billing.notifications.deliver import NotifyReport, notify
 from billing.notifications.handlers import HandlerNotifier, on
 from billing.notifications.senders import NotDelivered
-from billing.settings import load_settings
+from billing.process.settings import load_settings
 from billing.subscriptions import projection_store
 from tests.support.builders import NOON
 

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from billing.clock import iso
+from billing.coordination.jobs import WorkOperations
 from billing.database import Database
 from billing.errors import IdempotencyMismatch, InvalidRequest, NoSubscription, NotFound
-from billing.jobs import WorkOperations
 from billing.maintenance.sweep import sweep
 from billing.models import OperationStatus, customers, operations
 from billing.operations.decide import Kind

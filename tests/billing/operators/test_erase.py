@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.wakeups import LocalWakeups
 from billing.customers import store as customers_store
 from billing.customers.customers import claim_customer
 from billing.errors import NotErasable, UserErased
@@ -19,7 +20,6 @@ from billing.operators.erase import count_holdings, erase_user
 from billing.operators.erasure_store import Holdings
 from billing.operators.lookup import customer_problem
 from billing.subscriptions import product_trial
-from billing.wakeups import LocalWakeups
 from tests.races.unlocked import NoLocks
 from tests.support.builders import build_event
 from tests.support.checkout_world import ORIGIN

@@ -6,7 +6,7 @@ import pytest
 
 from billing.errors import ConfigurationError
 from billing.operators.installation import bind, read
-from billing.settings import Settings
+from billing.process.settings import Settings
 from tests.support.builders import NOON
 
 

@@ -13,12 +13,12 @@ import pytest
 import sqlalchemy as sa
 
 from app.dev.ports import free_port
+from billing.coordination.locks import RedisLocks
+from billing.coordination.redis_client import connect_redis
 from billing.database import Database
-from billing.locks import RedisLocks
 from billing.models import checkouts, customers, events, incidents, lanes, outbox
 from billing.operators.report import list_lanes, summarize
 from billing.operators.tail import follow_events
-from billing.redis_client import connect_redis
 from tests.support.builders import NOON, MovableClock
 from tests.support.databases import sqlite_in
 from tests.support.running_dev import ROOT, environment, onelane, wait_until

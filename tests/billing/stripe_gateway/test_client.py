@@ -17,10 +17,10 @@ import stripe
 
 from billing.clock import SYSTEM_CLOCK
 from billing.errors import OnelaneError, StripeMisconfigured, StripeRefused, StripeSavedFailure, StripeUnclear
+from billing.process.settings import load_settings
 from billing.services import build_services
-from billing.settings import load_settings
 from billing.stripe_gateway import GatewayClient
-from billing.stripe_gateway.transport import MOST_BYTES
+from billing.stripe_gateway.requests import MOST_BYTES
 from sandbox.core import Sandbox
 from sandbox.server import running
 

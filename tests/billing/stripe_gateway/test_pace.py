@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from billing.clock import SYSTEM_CLOCK
+from billing.coordination.queue import InlineQueue
 from billing.errors import StripeBusy, StripeUnclear
 from billing.models import events
-from billing.queue import InlineQueue
 from billing.stripe_gateway import pace as stripe_pace
 from billing.stripe_gateway.pace import BLAME_SECONDS, Pace, Turns
 from billing.webhooks import events_store

@@ -18,7 +18,7 @@ from billing.operators.doctor import Verdict, examine
 from billing.operators.erase import count_holdings, erase_user
 from billing.operators.installation import bind
 from billing.operators.lookup import list_incidents
-from billing.settings import load_settings
+from billing.process.settings import load_settings
 from billing.stripe_gateway import API_VERSION, GatewayClient
 from billing.subscriptions.queries import read_subscription
 from billing.subscriptions.sync import sync_customer

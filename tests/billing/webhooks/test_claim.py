@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.jobs import WorkEvents
 from billing.errors import StripeRefused, StripeUnclear
-from billing.jobs import WorkEvents
-from billing.lease import LEASE
 from billing.maintenance.sweep import sweep
 from billing.models import events
+from billing.rules.lease import LEASE
 from billing.webhooks import claim as claims
 from billing.webhooks import events_store
 from billing.webhooks.claim import REST, claim

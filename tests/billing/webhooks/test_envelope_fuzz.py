@@ -10,10 +10,10 @@ from typing import Any
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from billing.coordination.queue import InlineQueue
 from billing.database import Database
 from billing.errors import InvalidEvent
 from billing.models import EventStatus
-from billing.queue import InlineQueue
 from billing.webhooks.envelope import read_data, read_event
 from tests.support.builders import NOON, SECRET, MovableClock, build_event, deliver
 from tests.support.receiving import receive

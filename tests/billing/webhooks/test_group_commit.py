@@ -9,8 +9,8 @@ from multiprocessing import get_context
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.jobs import WorkEvents
 from billing.errors import Busy, LedgerUnavailable
-from billing.jobs import WorkEvents
 from billing.models import events
 from billing.webhooks import events_store
 from billing.webhooks.envelope import read_event

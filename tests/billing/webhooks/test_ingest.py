@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
+from billing.coordination.jobs import WorkEvents
 from billing.errors import InvalidEvent, InvalidSignature, LedgerUnavailable, PayloadTooLarge
-from billing.jobs import WorkEvents
 from billing.models import customers, events, installation
 from billing.webhooks.envelope import read_event
 from billing.webhooks.ingest import Ingest, prepare

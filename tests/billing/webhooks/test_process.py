@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.jobs import WorkEvents
 from billing.errors import (
     LedgerUnavailable,
     StripeBusy,
@@ -13,9 +14,8 @@ from billing.errors import (
     StripeRefused,
     StripeUnclear,
 )
-from billing.jobs import WorkEvents
-from billing.lease import LEASE
 from billing.models import attempts, customers, events, incidents, lanes, outbox, projections
+from billing.rules.lease import LEASE
 from billing.subscriptions import projection_store
 from billing.subscriptions.sync import sync_customer
 from billing.webhooks import events_store

@@ -8,8 +8,8 @@ import random
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.queue import InlineQueue
 from billing.models import attempts, checkouts, events, outbox
-from billing.queue import InlineQueue
 from billing.subscriptions.queries import read_subscription
 from tests.support.builders import SECRET, deliver
 from tests.support.checkout_world import World

@@ -6,8 +6,8 @@ Stripe here is the sandbox behind the real gateway and SDK; where it cannot be b
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.jobs import Reconcile
 from billing.errors import InvalidEvent, StripeUnclear
-from billing.jobs import Reconcile
 from billing.maintenance import runs
 from billing.maintenance.reconcile import is_due
 from billing.models import RunPhase, events, installation, maintenance_runs

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.jobs import Job
 from billing.database import Database
-from billing.jobs import Job
 from billing.models import events, subscriptions
 from tests.support.builders import SECRET, MovableClock, deliver
 from tests.support.checkout_world import World

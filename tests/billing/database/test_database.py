@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from billing import database as module
 from billing.database import Database
+from billing.database import engine as module
 from billing.errors import LedgerUnavailable
 from billing.models import lanes
 from tests.support.databases import sqlite_in

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from billing import idempotency
 from billing.customers import store as customers_store
-from billing.customers.lanes import next_number, open_lane
+from billing.customers.store import next_number, open_lane
 from billing.database import Database
 from billing.errors import IdempotencyMismatch, LedgerUnavailable
 from billing.models import checkouts, metadata, operations
+from billing.rules import idempotency
 from tests.support.builders import NOON
 
 ASKED: dict[str, dict[str, Any]] = {

@@ -12,8 +12,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing import logs
-from billing.logs import (
+from billing.process import logs
+from billing.process.logs import (
     HIDDEN,
     LINE_BYTES,
     console_line,
@@ -22,7 +22,7 @@ from billing.logs import (
     log_handler,
     redact_text,
 )
-from billing.settings import Settings
+from billing.process.settings import Settings
 
 # Put together here, so that no scanner takes them for real ones.
 SECRETS = {

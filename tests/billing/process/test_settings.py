@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from billing.errors import ConfigurationError
-from billing.settings import Settings, load_settings
+from billing.process.settings import Settings, load_settings
 
 LONG = "a" * 32
 

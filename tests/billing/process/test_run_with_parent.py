@@ -9,7 +9,7 @@ from tests.support.running_dev import ROOT, descendants, running, wait_until
 
 PARENT = """
 import os, sys, time
-from billing import run_with_parent
+from billing.process import run_with_parent
 
 parent = os.getpid()
 os.fork() or sys.exit(run_with_parent.main(parent, ["sleep", "60"], sys.argv[1]))

@@ -1,4 +1,4 @@
-"""The database: one engine, transactions that are short, and errors in our own words.
+"""One engine, transactions that are short, and errors in our own words.
 
 `read()` and `write()` are the only ways in. A write transaction takes SQLite's lock at once (BEGIN
 IMMEDIATE), so that it waits in line instead of failing half-way; PostgreSQL runs READ COMMITTED.
@@ -9,15 +9,13 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -132,37 +130,6 @@ def _own_errors() -> Iterator[None]:
         if error.connection_invalidated:
             raise LedgerUnavailable("The ledger's database closed the connection. Try again.") from error
         raise
-
-
-def insert_new(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> bool:
-    """Insert a row unless a unique column says that it is there; whether it was inserted."""
-    return insert_new_id(connection, table, values) is not None
-
-
-def insert_new_id(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> Any:
-    """The same; the first column of its primary key, None where the row was there."""
-    return connection.execute(_insert_new(table, connection.dialect.name), values).scalar_one_or_none()
-
-
-def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert the rows, which have the same columns, and overwrite those whose primary key is there already."""
-    if not rows:
-        return
-    insert = _dialects[connection.dialect.name].insert(table)
-    keys = [column.name for column in table.primary_key]
-    others = {name: insert.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=others), rows)
-
-
-_dialects: Mapping[str, Any] = {"postgresql": postgresql, "sqlite": sqlite}
-
-
-@cache  # to build a statement takes longer than to run it
-def _insert_new(table: sa.Table, dialect: str) -> sa.Executable:
-    once: sa.Executable = (
-        _dialects[dialect].insert(table).on_conflict_do_nothing().returning(next(iter(table.primary_key)))
-    )
-    return once
 
 
 def _with_driver(url: str) -> sa.URL:

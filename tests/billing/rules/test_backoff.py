@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from billing.backoff import BUSY_SECONDS, Backoff, is_failure
 from billing.errors import StripeBusy, StripeUnclear, TransientError
+from billing.rules.backoff import BUSY_SECONDS, Backoff, is_failure
 from tests.support.builders import NOON
 
 BACKOFF = Backoff(timedelta(seconds=1), timedelta(seconds=60))

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from billing.jobs import WorkEvents, WorkLane
-from billing.queue import CeleryQueue, create_producer
-from billing.redis_client import connect_redis
-from billing.settings import Settings
+from billing.coordination.jobs import WorkEvents, WorkLane
+from billing.coordination.queue import CeleryQueue, create_producer
+from billing.coordination.redis_client import connect_redis
+from billing.process.settings import Settings
 from tests.support.valkey import Valkey
 
 LIST = "onelane:webhooks"
@@ -36,7 +36,7 @@ def test_wake_ups_for_later_are_one_for_each_moment_and_keep_none_for_now_back(
     queue: CeleryQueue, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """LED-23, WHK-76: the mark is gone when it is due, whoever takes the message or loses it."""
-    monkeypatch.setattr("billing.queue.time.time", lambda: 1000.0)
+    monkeypatch.setattr("billing.coordination.queue.time.time", lambda: 1000.0)
     for delay in (0.91, 0.93, 0.98):
         queue.send(WorkEvents(), delay_seconds=delay)
     assert client.llen(LIST) == 1

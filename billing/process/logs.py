@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from billing.settings import Settings
+from billing.process.settings import Settings
 
 LINE_BYTES = 2048  # what every log collector takes whole
 TRACEBACK_LINES = 24  # the end of a traceback says what happened

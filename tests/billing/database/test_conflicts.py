@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 
-from billing import database as module
 from billing.database import Database, run_in_transaction
+from billing.database import engine as module
 from billing.errors import LedgerConflict, LedgerUnavailable
 from billing.models import events
 from billing.webhooks import events_store

@@ -4,7 +4,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from billing.database import Database
-from billing.migrations import upgrade
+from billing.database.migrations import upgrade
 from billing.models import metadata
 
 

@@ -18,9 +18,9 @@ from kombu.transport import TRANSPORT_ALIASES
 from prometheus_client import Counter
 from redis.exceptions import RedisError
 
+from billing.coordination.jobs import JOB_KINDS, QUEUES, Job, RowJob
 from billing.errors import ConfigurationError
-from billing.jobs import JOB_KINDS, QUEUES, Job, RowJob
-from billing.settings import Settings
+from billing.process.settings import Settings
 
 log = structlog.get_logger(__name__)
 

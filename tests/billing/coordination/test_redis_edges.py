@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from billing.jobs import WorkEvents, WorkLane
-from billing.locks import RedisLocks
-from billing.queue import CeleryQueue, create_producer
-from billing.redis_client import connect_redis
-from billing.settings import Settings
-from billing.wakeups import POLL_SECONDS, UNAVAILABLE_SECONDS, RedisWakeups, wait_while
+from billing.coordination.jobs import WorkEvents, WorkLane
+from billing.coordination.locks import RedisLocks
+from billing.coordination.queue import CeleryQueue, create_producer
+from billing.coordination.redis_client import connect_redis
+from billing.coordination.wakeups import POLL_SECONDS, UNAVAILABLE_SECONDS, RedisWakeups, wait_while
+from billing.process.settings import Settings
 from tests.support.valkey import Valkey, wait_until
 
 FOR_EVER = 600  # longer than a test may take

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `billing.migrations.upgrade` hands in."""
+"""Alembic's entry: runs the migrations on the connection that `billing.database.migrations.upgrade` hands in."""
 
 from alembic import context
 
