@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from app.auth import Identity
 from app.limits import Limits
-from app.schemas import Plans, PublicPlan
+from app.openapi.answers import Plans, PublicPlan
 from billing.catalog import Catalog, Plan
 from billing.clock import iso
 from billing.services import Services

@@ -1,6 +1,7 @@
 """Routes for a checkout: ask for one, and read it."""
 
 from app import schemas
+from app.openapi import answers
 from app.openapi.entry import ANSWER, BUYER, LANE, SERVER, Operation
 
 CHECKOUTS: tuple[Operation, ...] = (
@@ -17,9 +18,9 @@ CHECKOUTS: tuple[Operation, ...] = (
         bodies=(schemas.CheckoutBody, schemas.ServerCheckoutBody),
         parameters=("IdempotencyKey", "Prefer"),
         answers={
-            200: ("Only for a repeated Idempotency-Key: that checkout is over by now", schemas.Checkout),
-            201: ("The payment page is open: send the buyer to `url`", schemas.Checkout),
-            202: ("Not ready yet: ask at `Location`", schemas.Checkout),
+            200: ("Only for a repeated Idempotency-Key: that checkout is over by now", answers.Checkout),
+            201: ("The payment page is open: send the buyer to `url`", answers.Checkout),
+            202: ("Not ready yet: ask at `Location`", answers.Checkout),
         },
         headers={
             200: ("IdempotentReplayed", "PreferenceApplied"),
@@ -40,7 +41,7 @@ CHECKOUTS: tuple[Operation, ...] = (
         "Checkouts",
         who=(BUYER, SERVER),
         parameters=("CheckoutId", "UserIdQuery", "Prefer"),
-        answers={200: ("The checkout in any status", schemas.Checkout)},
+        answers={200: ("The checkout in any status", answers.Checkout)},
         headers={200: ("RetryAfter", "PreferenceApplied")},
         problems=ANSWER,
     ),

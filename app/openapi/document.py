@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 from app import schemas
 from app.auth import MAX_USER_ID
 from app.errors import PROBLEMS
-from app.openapi import BUYER, OPERATIONS, SERVER, STRIPE, TAGS, Operation
+from app.openapi import BUYER, OPERATIONS, SERVER, STRIPE, TAGS, Operation, answers
 
 Schema = dict[str, Any]
 
@@ -104,7 +104,7 @@ def _failures(codes: tuple[str, ...]) -> dict[int, Schema]:
             "description": " · ".join(f"`{code}`: {PROBLEMS[code].title}" for code in same),
             "headers": {_HTTP_NAMES[name]: {"$ref": f"#/components/headers/{name}"} for name in names},
             "content": {
-                "application/problem+json": {"schema": {"allOf": [_ref(schemas.ProblemDetails), exact]}},
+                "application/problem+json": {"schema": {"allOf": [_ref(answers.ProblemDetails), exact]}},
             },
         }
     return responses
@@ -113,7 +113,7 @@ def _failures(codes: tuple[str, ...]) -> dict[int, Schema]:
 def _schemas() -> Schema:
     used = {model for operation in OPERATIONS for model in operation.bodies}
     used |= {model for operation in OPERATIONS for _, model in operation.answers.values() if not isinstance(model, str)}
-    models = sorted(used | {schemas.ProblemDetails}, key=lambda model: model.__name__)
+    models = sorted(used | {answers.ProblemDetails}, key=lambda model: model.__name__)
     _, top = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",

@@ -1,6 +1,7 @@
 """Routes for the application's servers, for Stripe, and for operators."""
 
 from app import schemas
+from app.openapi import answers
 from app.openapi.entry import AUTH, BODY, EVERY, SERVER, STRIPE, Operation
 
 SERVICE: tuple[Operation, ...] = (
@@ -14,7 +15,7 @@ SERVICE: tuple[Operation, ...] = (
         who=(SERVER,),
         bodies=(schemas.CustomerBody,),
         parameters=("UserIdPath",),
-        answers={200: ("The customer is this user's", schemas.Customer)},
+        answers={200: ("The customer is this user's", answers.Customer)},
         problems=(
             *BODY,
             *AUTH,
@@ -36,7 +37,7 @@ SERVICE: tuple[Operation, ...] = (
         "Webhooks",
         who=(STRIPE,),
         bodies=(),
-        answers={200: ("Committed", schemas.Delivery)},
+        answers={200: ("Committed", answers.Delivery)},
         problems=("bad_request", "invalid_signature", "invalid_event", "body_timeout", "payload_too_large", *EVERY),
     ),
     Operation(
@@ -46,7 +47,7 @@ SERVICE: tuple[Operation, ...] = (
         "Alive",
         "Whether the process answers. Nothing else is checked.",
         "Operations",
-        answers={200: ("Alive", schemas.Alive)},
+        answers={200: ("Alive", answers.Alive)},
         problems=("internal",),
     ),
     Operation(
@@ -56,7 +57,7 @@ SERVICE: tuple[Operation, ...] = (
         "Ready",
         "Whether the database, its migrations and the broker are ready, and deliveries find room.",
         "Operations",
-        answers={200: ("Ready", schemas.Readiness), 503: ("Not ready", schemas.Readiness)},
+        answers={200: ("Ready", answers.Readiness), 503: ("Not ready", answers.Readiness)},
         problems=("internal",),
     ),
     Operation(

@@ -3,6 +3,7 @@
 from pydantic import BaseModel
 
 from app import schemas
+from app.openapi import answers
 from app.openapi.entry import ANSWER, AUTH, BUYER, EVERY, LANE, SERVER, Operation
 
 
@@ -31,7 +32,7 @@ def _change(
         bodies=bodies,
         body_required=bool(bodies) and schemas.NoBody not in bodies,
         parameters=(*parameters, "IdempotencyKey", "Prefer"),
-        answers={200: ("Done", schemas.Operation), 202: ("Not done yet: ask at `Location`", schemas.Operation)},
+        answers={200: ("Done", answers.Operation), 202: ("Not done yet: ask at `Location`", answers.Operation)},
         headers={
             200: answered,
             202: ("Location", "RetryAfter", *answered),
@@ -55,7 +56,7 @@ SUBSCRIPTION: tuple[Operation, ...] = (
         "Subscription",
         who=(BUYER, SERVER),
         parameters=("UserIdQuery",),
-        answers={200: ("Access, and the subscription if there is one", schemas.SubscriptionAnswer)},
+        answers={200: ("Access, and the subscription if there is one", answers.SubscriptionAnswer)},
         problems=(*AUTH, *EVERY, "invalid_request", "rate_limited"),
     ),
     _change(
@@ -112,7 +113,7 @@ SUBSCRIPTION: tuple[Operation, ...] = (
         "Subscription",
         who=(BUYER, SERVER),
         parameters=("OperationId", "UserIdQuery", "Prefer"),
-        answers={200: ("The operation, whatever became of it", schemas.Operation)},
+        answers={200: ("The operation, whatever became of it", answers.Operation)},
         headers={200: ("RetryAfter", "PreferenceApplied")},
         problems=ANSWER,
     ),
@@ -123,7 +124,7 @@ SUBSCRIPTION: tuple[Operation, ...] = (
         "List the plans",
         "The catalog's public part. No login needed.",
         "Subscription",
-        answers={200: ("The plans", schemas.Plans)},
+        answers={200: ("The plans", answers.Plans)},
         problems=("internal",),
     ),
 )

@@ -11,19 +11,10 @@ from typing import Any
 
 import structlog
 
-from billing.checkout import checkout_store, lane_store
+from billing.checkout import checkout_store, lane_store, rules
 from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
-from billing.checkout.rules import (
-    LOOK_BACK,
-    SESSION_LIFETIME,
-    Attempt,
-    Checkout,
-    Lane,
-    is_stale,
-    key_is_dead,
-    session_parameters,
-)
+from billing.checkout.rules import LOOK_BACK, SESSION_LIFETIME, Attempt, Checkout, Lane, is_stale, key_is_dead
 from billing.checkout.verify import Blocker, Ended, Verdict, expire, never_paid, verify
 from billing.customers.customers import ensure_customer
 from billing.errors import StripeMisconfigured, StripeRefused, StripeSavedFailure
@@ -67,7 +58,7 @@ def _attempt(snapshot: Snapshot, checkout: Checkout, customer_id: str, verdict: 
     """What step 5 sends, whole: a worker that takes over sends the same."""
     now, nonce = ctx.clock.now(), str(uuid.uuid4())
     expires_at = (ctx.stripe.now() + SESSION_LIFETIME).replace(microsecond=0)  # Stripe's clock judges it
-    parameters = session_parameters(
+    parameters = rules.session_parameters(
         checkout,
         catalog=ctx.catalog,
         user_id=snapshot.lane.user_id,

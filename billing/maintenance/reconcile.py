@@ -12,7 +12,7 @@ too: done twice, it changes nothing.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,7 +27,8 @@ from billing.coordination.queue import Queue
 from billing.database import Database
 from billing.errors import LedgerUnavailable, OnelaneError
 from billing.maintenance import reconcile_store, runs
-from billing.maintenance.reconcile_steps import COUNTS, LEFT_OFF, STEPS, Context, compared_to, save
+from billing.maintenance.reconcile_customers import LEFT_OFF, compare_some, compared_to, list_objects
+from billing.maintenance.reconcile_steps import COUNTS, Context, expire_strays, read_page, save
 from billing.maintenance.runs import RECONCILE_ROW, Run
 from billing.models import RunPhase
 from billing.rules.backoff import Backoff, is_failure
@@ -46,6 +47,12 @@ TOO_OLD = READABLE + timedelta(hours=12)  # an interrupted run this old may have
 # and at most an hour: reading takes at most a tenth of the time.
 INTERVAL, LONGEST_INTERVAL, SHARE = timedelta(minutes=3), timedelta(hours=1), 10
 BACKOFF = Backoff(timedelta(seconds=5), timedelta(minutes=5))
+STEPS: Mapping[RunPhase, Callable[[Run, Context], Run]] = {
+    RunPhase.STRAYS: expire_strays,
+    RunPhase.EVENTS: read_page,
+    RunPhase.OBJECTS: list_objects,
+    RunPhase.CUSTOMERS: compare_some,
+}
 
 
 def is_due(row: Run, now: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""The steps of a reconciling run, one function for each phase; `reconcile` calls them.
+"""The first two steps of a reconciling run: open sessions and events. `reconcile_customers` has the others.
 
 Each reads Stripe with no transaction open, then commits its findings together with the run's progress. After a kill the
 next run continues from the row, and a step that runs twice changes nothing.
@@ -18,7 +18,7 @@ from billing.catalog import Catalog
 from billing.checkout.orphaned_sessions import expire_orphaned_sessions
 from billing.checkout.rules import LOOK_BACK
 from billing.clock import Clock
-from billing.coordination.jobs import RemedyDuplicates, WorkEvents
+from billing.coordination.jobs import WorkEvents
 from billing.coordination.locks import Locks
 from billing.coordination.queue import Queue
 from billing.database import Database
@@ -29,8 +29,6 @@ from billing.maintenance.runs import Run
 from billing.models import EventStatus, RunPhase
 from billing.rules.product_tag import is_tagged, nonce_of
 from billing.stripe_gateway import StripeGateway
-from billing.subscriptions.projection import Change, belongs, changed_fields
-from billing.subscriptions.sync import compare_customer, sync_customer
 from billing.webhooks import events_store
 from billing.webhooks.envelope import NewEvent, read_event
 from billing.webhooks.event_types import action_for
@@ -39,11 +37,6 @@ log = structlog.get_logger(__name__)
 
 # 60 s: a younger event may still be delivered; Stripe's first attempt follows within seconds.
 GRACE = timedelta(seconds=60)
-COMPARE_AFTER = timedelta(days=1)
-COMPARED_TOGETHER = 10  # between two places that are saved: what a killed run compares again
-MOST_COMPARED = 200  # in a run that is not thorough; the next run continues with the others
-MOST_DETAILS = 100  # customers whose differences the report keeps; the log has all
-LEFT_OFF = "left_off_at"  # in the report: the customer after whom the comparing of a run begins
 COUNTS = ("pages", "events", "found", "unreadable", "strays", "listed", "compared", "drifted", "failed")
 
 
@@ -70,19 +63,21 @@ def save(row: Run, ctx: Context, **values: Any) -> Run:
 
 
 def saved(connection: sa.Connection, row: Run, ctx: Context, **values: Any) -> Run:
+    """The same, within a transaction."""
     if not runs.save(connection, row, now=ctx.clock.now(), **values):
         raise StaleWrite("Another worker has taken over the reconciling.")
     return dataclasses.replace(row, **values)
 
 
-def _counted(row: Run, **more: int) -> dict[str, Any]:
+def counted(row: Run, **more: int) -> dict[str, Any]:
+    """The report, with so many more of each."""
     return {**row.report, **{name: row.report.get(name, 0) + number for name, number in more.items()}}
 
 
 # --- 1 strays
 
 
-def _expire_orphaned_sessions(row: Run, ctx: Context) -> Run:
+def expire_strays(row: Run, ctx: Context) -> Run:
     """Expire the open sessions that no live attempt owns, by the checkout protocol's own step."""
     ctx.pace()
     listed = ctx.stripe.list_open_sessions(created_since=ctx.stripe.now() - LOOK_BACK)
@@ -109,14 +104,14 @@ def _expire_orphaned_sessions(row: Run, ctx: Context) -> Run:
             failed += 1
             log.warning("strays.refused", customer_id=customer_id, reason=refused.sentence)
         row = save(row, ctx)
-    report = _counted(row, strays=len(orphaned), failed=failed)
+    report = counted(row, strays=len(orphaned), failed=failed)
     return save(row, ctx, phase=RunPhase.EVENTS, cursor=None, report=report)
 
 
 # --- 2 events
 
 
-def _read_page(row: Run, ctx: Context) -> Run:
+def read_page(row: Run, ctx: Context) -> Run:
     """Read one page, and record what the ledger lacks in one transaction with the page's cursor."""
     assert row.since is not None, "a run has a beginning"
     ctx.pace()
@@ -137,7 +132,7 @@ def _read_page(row: Run, ctx: Context) -> Run:
     with ctx.database.read() as connection:
         lacking = reconcile_store.unknown_of(connection, ids)
     fresh = [new for event in events if event.get("id") in lacking and (new := _readable(event, ctx.clock.now()))]
-    report = _counted(row, pages=1, events=len(events), found=len(fresh), unreadable=len(lacking) - len(fresh))
+    report = counted(row, pages=1, events=len(events), found=len(fresh), unreadable=len(lacking) - len(fresh))
     if ctx.dry:
         return dataclasses.replace(row, until=until, report=report, **place)
     with ctx.database.write() as connection:
@@ -164,96 +159,3 @@ def _wake(kept: Sequence[tuple[int, EventStatus]], fresh: Sequence[NewEvent], ct
         ctx.queue.send(WorkEvents())
     if kept:
         log.warning("events.found", events=len(kept), types=sorted({new.type for new in fresh}))
-
-
-# --- 3 objects
-
-
-def _list_objects(row: Run, ctx: Context) -> Run:
-    """Read one page of the account's subscriptions, and compare the unknown customers among ours."""
-    ctx.pace()
-    page = ctx.stripe.page_subscriptions(after=row.cursor)
-    ours = [subscription for subscription in page.items if belongs(subscription, ctx.catalog)]
-    owners = {id_ for subscription in ours if (id_ := id_like(CUSTOMER, subscription.get("customer")))}
-    with ctx.database.read() as connection:
-        unknown = reconcile_store.unknown_customers(connection, owners)
-    row = _compare(unknown, row, ctx)
-    place = {"cursor": page.items[-1]["id"]} if page.has_more else {"cursor": None, "phase": RunPhase.CUSTOMERS}
-    return save(row, ctx, report=_counted(row, listed=len(page.items)), **place)
-
-
-# --- 4 customers
-
-
-def _compare_some(row: Run, ctx: Context) -> Run:
-    """Compare the customers who were not fetched for a day: their events may never have been made.
-
-    By id, from where the last run left off to the end, then from the beginning. So every customer is reached, however
-    often a run begins anew and whichever customers Stripe refuses (WHK-96).
-    """
-    assert row.started_at is not None, "a run has a beginning"
-    before = row.started_at if row.thorough else row.started_at - COMPARE_AFTER
-    after = compared_to(row)
-    with ctx.database.read() as connection:
-        chosen = reconcile_store.to_compare(connection, after=after or "", before=before, limit=COMPARED_TOGETHER)
-    row = _compare(chosen, row, ctx)
-    if len(chosen) == COMPARED_TOGETHER:
-        if row.thorough or row.report["compared"] < MOST_COMPARED:
-            return save(row, ctx, cursor=chosen[-1], report=row.report)
-        after = chosen[-1]
-    elif row.report.get(LEFT_OFF):
-        return save(row, ctx, cursor=None, report={**row.report, LEFT_OFF: None})
-    else:
-        after = None
-    ended = {"phase": RunPhase.IDLE, "cursor": None, "finished_at": ctx.clock.now()}
-    return save(row, ctx, report={**row.report, LEFT_OFF: after}, **ended)
-
-
-def compared_to(row: Run) -> str | None:
-    """The last customer that this run has compared; before its first, the last of a run that did not end."""
-    place = row.cursor if row.phase is RunPhase.CUSTOMERS else None
-    return place or row.report.get(LEFT_OFF)
-
-
-def _compare(customer_ids: Sequence[str], row: Run, ctx: Context) -> Run:
-    """Sync the customers, which compares and corrects; the report names the fields that differed, without values."""
-    drift, failed = list(row.report["drift"]), 0
-    drifted = 0
-    for customer_id in customer_ids:
-        row = save(row, ctx)
-        ctx.pace()
-        try:
-            changes = _differences(customer_id, ctx)
-        except StaleWrite:
-            continue  # other workers keep syncing this customer
-        except StripeRefused as refused:
-            failed += 1
-            log.warning("customer.not_compared", customer_id=customer_id, reason=refused.sentence)
-            continue
-        if changes:
-            drifted += 1
-            fields = sorted({field for change in changes for field in changed_fields(change)})
-            log.warning("customer.drifted", customer_id=customer_id, fields=fields)
-            drift += [{"customer_id": customer_id, "fields": fields}] if len(drift) < MOST_DETAILS else []
-    counted = _counted(row, compared=len(customer_ids), drifted=drifted, failed=failed)
-    return dataclasses.replace(row, report={**counted, "drift": drift})
-
-
-def _differences(customer_id: str, ctx: Context) -> Sequence[Change]:
-    ports: dict[str, Any] = {"database": ctx.database, "stripe": ctx.stripe, "clock": ctx.clock, "catalog": ctx.catalog}
-    if ctx.dry:
-        return compare_customer(customer_id, **ports)
-    return sync_customer(
-        customer_id,
-        with_payment_status=ctx.catalog.access.depends_on_payment,
-        on_duplicates=lambda incident_id: ctx.queue.send(RemedyDuplicates(incident_id)),
-        **ports,
-    )
-
-
-STEPS: Mapping[RunPhase, Callable[[Run, Context], Run]] = {
-    RunPhase.STRAYS: _expire_orphaned_sessions,
-    RunPhase.EVENTS: _read_page,
-    RunPhase.OBJECTS: _list_objects,
-    RunPhase.CUSTOMERS: _compare_some,
-}

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from billing.coordination.jobs import WorkEvents
 from billing.errors import StaleWrite, StripeRefused, StripeUnclear
-from billing.maintenance import reconcile_steps, runs
+from billing.maintenance import reconcile_customers, runs
 from billing.maintenance.reconcile import begin_with_everybody, is_due
 from billing.maintenance.reconcile_steps import COUNTS
 from billing.maintenance.runs import Run
@@ -258,7 +258,7 @@ def test_one_customer_whom_stripe_refuses_does_not_keep_the_others_from_being_co
 @pytest.fixture
 def seven(shop, monkeypatch):
     """Customers, fetched long ago, of whom two are compared at once; says who was fetched again."""
-    monkeypatch.setattr(reconcile_steps, "COMPARED_TOGETHER", 2)
+    monkeypatch.setattr(reconcile_customers, "COMPARED_TOGETHER", 2)
     for number in range(7):
         shop.subscribe(f"user_{number}")
     shop.deliver(shop.made())
@@ -288,7 +288,7 @@ def test_alerts_again_and_again_do_not_send_comparing_back_to_the_first_customer
 
 def test_customers_whom_stripe_refuses_each_time_do_not_take_the_turns_of_the_others(shop, seven, monkeypatch):
     """WHK-96, LED-11: as many of them as a run compares."""
-    monkeypatch.setattr(reconcile_steps, "MOST_COMPARED", 2)
+    monkeypatch.setattr(reconcile_customers, "MOST_COMPARED", 2)
     real, refused = shop.stripe.list_subscriptions, [row.customer_id for row in shop.rows(projections)][:2]
 
     def refuse(customer_id):

@@ -1,0 +1,174 @@
+"""Answers as pydantic models: the document is made from them, and tests hold every answer against the document."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Time = Annotated[str, Field(description="ISO 8601 in UTC", examples=["2026-03-01T12:00:00Z"])]
+
+
+class Answer(BaseModel):
+    """An answer: fields may be added to it later, clients ignore what they do not know."""
+
+
+class CheckoutError(Answer):
+    """Why a checkout was refused or failed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str = Field(examples=["already_subscribed"])
+    detail: str
+
+
+class Checkout(Answer):
+    """A buyer's request for a payment page, and what became of it."""
+
+    id: str = Field(pattern="^chk_[a-z0-9]+$", examples=["chk_5f1d7a84db5e4fd09a3b4f8be0a4a3c2"])
+    status: Literal["pending", "open", "completed", "expired", "superseded", "refused", "failed"]
+    plan: str
+    url: str | None = Field(description="The payment page, while `status` is `open`. A secret: it alone allows paying")
+    session_id: str | None
+    expires_at: Time | None
+    reused: bool = Field(description="Whether an earlier checkout of the same user already opened this session")
+    error: CheckoutError | None
+
+
+class Access(Answer):
+    """Whether the user may use the product, and why."""
+
+    granted: bool
+    reason: str
+    until: Time | None
+
+
+class Subscription(Answer):
+    """The user's subscription as Stripe last said."""
+
+    model_config = ConfigDict(extra="allow")
+
+    plan: str | None
+    status: str
+    cancel_at_period_end: bool
+    current_period_end: Time | None
+    commitment_ends_at: Time | None = Field(description="Until when the buyer is bound, on a plan with a commitment")
+    disputed: bool = Field(description="Whether the payment for the current period is disputed")
+    refunded: bool = Field(description="Whether the payment for the current period was paid back, wholly")
+    scheduled_plan: str | None
+
+
+class ProductTrial(Answer):
+    """Access without a subscription and a card, once for each user, where the catalog gives it."""
+
+    started_at: Time
+    ends_at: Time
+
+
+class SubscriptionAnswer(Answer):
+    """Access, decided; the subscription it was decided from; and the user's trial, over or not."""
+
+    access: Access
+    subscription: Subscription | None
+    product_trial: ProductTrial | None
+
+
+class OperationError(Answer):
+    """Why an operation was refused or failed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str = Field(examples=["already_canceling"])
+    detail: str
+
+
+class Operation(Answer):
+    """A change of a subscription that a user asked for, or a visit to the portal, and what became of it."""
+
+    id: str = Field(pattern="^op_[a-z0-9]+$", examples=["op_5f1d7a84db5e4fd09a3b4f8be0a4a3c2"])
+    kind: Literal["cancel", "reactivate", "switch", "undo_switch", "portal"]
+    status: Literal["pending", "succeeded", "refused", "failed"]
+    plan: str | None = Field(description="The plan of a switch")
+    url: str | None = Field(
+        description="The portal's address, for five minutes. A secret: the address alone allows changes"
+    )
+    error: OperationError | None
+    created_at: Time
+    finished_at: Time | None
+    access: Access | None = Field(description="Access as it is now, once the operation has succeeded")
+    subscription: Subscription | None = Field(description="The subscription as it is now, once it has succeeded")
+
+
+class PublicPlan(Answer):
+    """What a buyer may know of a plan. Amounts in the currency's smallest unit."""
+
+    plan: str = Field(examples=["standard"])
+    name: str
+    description: str
+    interval: Literal["day", "week", "month", "year"]
+    interval_count: int
+    amount: int | None
+    currency: str | None
+    min_quantity: int
+    max_quantity: int
+    coupon_text: str | None
+    allow_promotion_codes: bool
+    trial_end: Time | None
+    billing_starts_at: Time | None
+
+
+class Plans(Answer):
+    """The catalog's public part."""
+
+    product: str
+    name: str
+    plans: list[PublicPlan]
+
+
+class Customer(Answer):
+    """A user and the Stripe customer that is theirs."""
+
+    user_id: str
+    customer_id: str
+
+
+class Delivery(Answer):
+    """What became of a delivered event. Either way it is in the ledger."""
+
+    status: Literal["recorded", "duplicate"]
+
+
+class Alive(Answer):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class Readiness(Answer):
+    """Each part that the web depends on: `ok`, or what is wrong with it."""
+
+    status: Literal["ready", "not ready"]
+    checks: dict[str, str]
+
+
+class FieldProblem(Answer):
+    """One thing that is wrong with the request."""
+
+    pointer: str = Field(description="JSON pointer (RFC 6901) into the body", examples=["/plan"])
+    detail: str
+
+
+class ProblemDetails(Answer):
+    """An error (RFC 9457). `code` is stable; programs decide by it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    retryable: bool = Field(description="Whether the same request may succeed later, nothing else changed")
+    errors: list[FieldProblem] | None = None
+    subscription_status: str | None = Field(
+        None, description="Stripe's status of the subscription that blocks a checkout"
+    )
