@@ -58,7 +58,7 @@ def claim_customer(user_id: str, customer_id: str, *, database: Database, clock:
     with database.write() as connection:
         customers_store.open_customer(connection, user_id=user_id, email=None, now=clock.now())
         row = customers_store.read_customer(connection, user_id)
-        if row is not None and row.erased_at is not None:
+        if row is not None and row.is_erased:
             raise UserErased
         if customers_store.claim(connection, user_id=user_id, customer_id=customer_id):
             return

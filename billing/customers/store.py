@@ -15,6 +15,8 @@ from billing.database import insert_new
 from billing.errors import UserErased
 from billing.models import customers, lanes
 
+IS_ERASED = customers.c.erased_at.is_not(None)  # the user of this row
+
 
 @dataclass(frozen=True, slots=True)
 class CustomerRow:
@@ -26,6 +28,11 @@ class CustomerRow:
     parameters: dict[str, Any]
     requested_at: datetime | None
     erased_at: datetime | None
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether the user was erased."""
+        return self.erased_at is not None
 
 
 def open_customer(connection: sa.Connection, *, user_id: str, email: str | None, now: datetime) -> None:
@@ -55,9 +62,9 @@ def is_erased(connection: sa.Connection, customer_id: str) -> bool:
     return bool(connection.scalar(sa.select(has_erased(customer_id))))
 
 
-def has_erased(customer_id: str) -> sa.ColumnElement[bool]:
+def has_erased(customer_id: str | sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     """The same in SQL."""
-    return sa.exists().where(customers.c.customer_id == customer_id, customers.c.erased_at.is_not(None))
+    return sa.exists().where(customers.c.customer_id == customer_id, IS_ERASED)
 
 
 def note_request(connection: sa.Connection, user_id: str, *, now: datetime) -> None:
@@ -97,7 +104,7 @@ def release(connection: sa.Connection, user_id: str, customer_id: str) -> bool:
     if row is None:
         return False
     theirs = sa.update(customers).where(
-        customers.c.user_id == user_id, customers.c.customer_id == customer_id, customers.c.erased_at.is_(None)
+        customers.c.user_id == user_id, customers.c.customer_id == customer_id, sa.not_(IS_ERASED)
     )
     return connection.execute(theirs.values(customer_id=None, **_new_key(row))).rowcount == 1
 

@@ -101,7 +101,7 @@ def customer_problem(user_id: str, customer_id: str, *, database: Database) -> s
     with database.read() as connection:
         customer = read_customer(connection, user_id)
         owner = find_user(connection, customer_id)
-    if customer is not None and customer.erased_at is not None:
+    if customer is not None and customer.is_erased:
         return "this user was erased"
     if customer is not None and customer.customer_id not in (None, customer_id):
         return "this user already has another Stripe customer"

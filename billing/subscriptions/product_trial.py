@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from billing.customers.store import IS_ERASED
 from billing.database import insert_new
 from billing.models import AttemptOutcome, attempts, customers, lanes, product_trials, projections, subscriptions
 
@@ -50,7 +51,7 @@ def may_begin(connection: sa.Connection, user_id: str, product: str) -> bool:
         ~sa.exists().where(projections.c.customer_id == customers.c.customer_id),
     )
     tried = sa.exists().where(product_trials.c.user_id == user_id, product_trials.c.product == product)
-    erased = sa.exists().where(*ours, customers.c.erased_at.is_not(None))
+    erased = sa.exists().where(*ours, IS_ERASED)
     excluded = sa.or_(tried, sa.exists().where(begun), paid, unknown, erased)
     return not connection.scalar(sa.select(excluded))
 

@@ -31,8 +31,7 @@ def read_subscription(user_id: str, *, database: Database, catalog: Catalog, clo
         is_candidate = days > 0 and not any(has_begun(row.status) for row in ours)
         is_new = is_candidate and product_trial.may_begin(connection, user_id, product)
         # Read after it: a trial that another request has just begun has to be found.
-        is_erased = customer is not None and customer.erased_at is not None
-        trial = None if is_erased else product_trial.read(connection, user_id, product)
+        trial = None if customer and customer.is_erased else product_trial.read(connection, user_id, product)
     if is_new:
         with database.write() as connection:
             trial = product_trial.begin(connection, user_id, product, days=days, now=now)

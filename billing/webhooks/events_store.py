@@ -33,9 +33,7 @@ _SELECTED = {
     WHEN EXISTS (SELECT 1 FROM installation WHERE installation.livemode <> new.livemode)
       OR new.account <> '' AND NOT EXISTS (SELECT 1 FROM installation WHERE stripe_account = new.account)
     THEN '{EventStatus.REJECTED}' ELSE new.status END""",  # noqa: S608  # made of our own names, here and below
-    "payload": """CASE
-    WHEN EXISTS (SELECT 1 FROM customers WHERE customers.customer_id = new.customer_id AND erased_at IS NOT NULL)
-    THEN NULL ELSE new.payload END""",
+    "payload": f"CASE WHEN {has_erased(sa.literal_column('new.customer_id'))} THEN NULL ELSE new.payload END",
 }
 _RECORD = f"""INSERT INTO events ({", ".join(COLUMNS)})
 WITH new ({", ".join(COLUMNS)}) AS ({{rows}})
