@@ -16,6 +16,7 @@ from billing.database import Database
 from billing.models import events
 from billing.webhooks.process import Context, work_events
 from tests.support.builders import CATALOG, SECRET, MovableClock, deliver
+from tests.support.checkout_world import World
 from tests.support.fakes import FakeStripe
 from tests.support.receiving import receive
 from tests.support.valkey import Valkey, running_valkey
@@ -31,6 +32,12 @@ def clock() -> MovableClock:
 def queue() -> InlineQueue:
     """Keeps what was sent."""
     return InlineQueue()
+
+
+@pytest.fixture
+def world(database: Database) -> World:
+    """An empty ledger, an empty Stripe."""
+    return World(database)
 
 
 @pytest.fixture

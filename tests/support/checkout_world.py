@@ -18,6 +18,9 @@ from billing.coordination.locks import LocalLocks, Locks
 from billing.coordination.queue import InlineQueue
 from billing.coordination.wakeups import LocalWakeups
 from billing.database import Database
+from billing.operations.decide import Kind
+from billing.operations.requests import Recorded as RecordedOperation
+from billing.operations.requests import record_operation
 from billing.operations.work import work_operations
 from billing.stripe_gateway import StripeGateway
 from sandbox.core import Sandbox
@@ -25,6 +28,15 @@ from tests.support.builders import CATALOG, MovableClock
 from tests.support.in_process import gateway
 
 ORIGIN = "https://app.example"
+# A fault of the sandbox and its fields: answers to a creation that do not say whether anything was made.
+UNCLEAR: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("drop_before", {}),
+    ("drop_after", {}),
+    ("truncated", {}),
+    ("html", {"status": 502}),
+    ("status", {"status": 409}),
+    ("status", {"status": 429}),
+)
 
 
 def clock_at_present() -> MovableClock:
@@ -72,17 +84,16 @@ class World:
     def record(self, plan: str = "standard", *, user: str = "user_1", key: str | None = None, **body: Any) -> Recorded:
         """The same, with whether it was a replay."""
         addresses = {"success_url": f"{ORIGIN}/ok", "cancel_url": f"{ORIGIN}/no"}
-        return record_checkout(
-            CheckoutRequest(plan=plan, **addresses | body),
-            user_id=user,
-            email=None,
-            idempotency_key=key,
-            database=self.database,
-            queue=self.queue,
-            clock=self.clock,
-            catalog=self.catalog,
-            redirect_origins=[ORIGIN],
-        )
+        request = CheckoutRequest(plan=plan, **addresses | body)
+        return record_checkout(request, email=None, **self._asked_by(user, key))
+
+    def change(self, kind: Kind, user: str = "user_1", *, key: str | None = None, **request: Any) -> RecordedOperation:
+        """A buyer asks for an operation."""
+        return record_operation(kind, request, **self._asked_by(user, key))
+
+    def _asked_by(self, user: str, key: str | None) -> dict[str, Any]:
+        places = {"database": self.database, "queue": self.queue, "clock": self.clock, "catalog": self.catalog}
+        return {"user_id": user, "idempotency_key": key, "redirect_origins": [ORIGIN], **places}
 
     def work(self) -> None:
         """Work whatever waits, as the workers would, until nothing is due any more; what has to wait is waited for."""
@@ -104,17 +115,12 @@ class World:
 
     def context(self, **instead: Any) -> Context:
         """What a pass over a lane is handed."""
-        collaborators: dict[str, Any] = {
-            "database": self.database,
-            "stripe": self.stripe,
-            "locks": self.locks,
-            "queue": self.queue,
-            "wakeups": self.wakeups,
-            "clock": self.clock,
-            "catalog": self.catalog,
-            "reuse_seconds": self.reuse_seconds,
-        }
-        return Context(**collaborators | instead)
+        return Context(**{**self.collaborators(), "reuse_seconds": self.reuse_seconds, **instead})
+
+    def collaborators(self) -> dict[str, Any]:
+        """What flows are handed, by name."""
+        names = ("database", "stripe", "locks", "queue", "wakeups", "clock", "catalog")
+        return {name: getattr(self, name) for name in names}
 
     def view(self, checkout_id: str, *, user: str = "user_1") -> CheckoutView:
         """The checkout as its buyer sees it."""
@@ -125,6 +131,16 @@ class World:
         checkout_id = self.ask(plan, **body)
         self.work()
         return self.view(checkout_id, user=body.get("user", "user_1"))
+
+    def legacy(self, customer_id: str) -> dict[str, Any]:
+        """What an earlier system would have created: tagged, without a nonce."""
+        return {
+            "mode": "subscription",
+            "customer": customer_id,
+            "line_items": [{"price": self.catalog.plans["standard"].price, "quantity": 1}],
+            "success_url": "https://old.example",
+            "metadata": {"type": "kiloclaw"},
+        }
 
     # --- what Stripe knows
 

@@ -107,3 +107,16 @@ class Shop(World):
 def every(number: int) -> Callable[[list[Json]], list[Json]]:
     """All of them but each so manieth."""
     return lambda made: [one for place, one in enumerate(made) if place % number != number - 1]
+
+
+def tagged_subscription(shop: Shop, customer: str) -> str:
+    """Made elsewhere, for a customer of whom we never heard."""
+    shop.sandbox.seed([{"object": "customer", "id": customer, "email": "x@example.com"}])
+    price = shop.catalog.plans["standard"].price
+    made = shop.sandbox.request(
+        "POST",
+        "/v1/subscriptions",
+        {"customer": customer, "items": [{"price": price}], "metadata": {"type": shop.catalog.product}},
+    )
+    assert made.status == 200, made.body
+    return str(made.body["id"])

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 import pytest
 
 from billing.checkout.lane_store import lanes_to_wake
-from billing.database import Database
 from billing.models import CheckoutStatus
 from tests.support.builders import MovableClock
 from tests.support.checkout_world import World
@@ -23,12 +22,6 @@ class Skewed:
     def now(self) -> datetime:
         """The wrong time."""
         return self._right.now() + self._by
-
-
-@pytest.fixture
-def world(database: Database) -> World:
-    """An empty ledger, an empty Stripe."""
-    return World(database)
 
 
 def work(world: World, hours: float) -> None:

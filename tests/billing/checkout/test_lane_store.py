@@ -8,16 +8,9 @@ import structlog
 
 from billing.checkout import checkout_store, lane_store
 from billing.checkout.lane_store import Snapshot
-from billing.database import Database
 from billing.models import CheckoutStatus, LaneState, lanes
 from tests.races.unlocked import NoLocks
 from tests.support.checkout_world import World
-
-
-@pytest.fixture
-def world(database: Database) -> World:
-    """An empty ledger, an empty Stripe."""
-    return World(database)
 
 
 def snapshot(world: World) -> Snapshot:

@@ -7,18 +7,11 @@ import pytest
 
 from billing.catalog import Catalog, parse_catalog
 from billing.checkout.requests import redirect_error
-from billing.database import Database
 from billing.errors import ConfigurationError
 from billing.models import CheckoutStatus
 from billing.process.settings import load_settings
 from tests.support.builders import CATALOG
 from tests.support.checkout_world import World
-
-
-@pytest.fixture
-def world(database: Database) -> World:
-    """An empty ledger, an empty Stripe."""
-    return World(database)
 
 
 def with_plan(world: World, **fields: Any) -> Catalog:

@@ -7,17 +7,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from billing.database import Database
 from billing.errors import StripeMissing
 from billing.models import CheckoutStatus, lanes
 from tests.support.checkout_world import World
 from tests.support.databases import sqlite_in
-
-
-@pytest.fixture
-def world(database: Database) -> World:
-    """An empty ledger, an empty Stripe."""
-    return World(database)
 
 
 def next_attempt_at(world: World) -> Any:

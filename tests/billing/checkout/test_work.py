@@ -7,18 +7,11 @@ from datetime import timedelta
 import pytest
 
 from billing.customers.customers import claim_customer
-from billing.database import Database
 from billing.errors import CustomerTaken, IdempotencyMismatch, InvalidRequest, NotFound
 from billing.models import AttemptOutcome, CheckoutStatus
 from billing.subscriptions.projection_store import note_session
 from tests.races.unlocked import NoLocks
 from tests.support.checkout_world import World
-
-
-@pytest.fixture
-def world(database: Database) -> World:
-    """An empty ledger, an empty Stripe."""
-    return World(database)
 
 
 def test_buyer_gets_the_url_of_a_session_that_is_open(world: World) -> None:

@@ -8,18 +8,11 @@ import sqlalchemy as sa
 
 from billing.customers import store as customers_store
 from billing.customers.customers import claim_customer, ensure_customer
-from billing.database import Database
 from billing.models import CheckoutStatus, customers, outbox
 from tests.races.unlocked import NoLocks
-from tests.support.checkout_world import World
+from tests.support.checkout_world import UNCLEAR, World
 
 CUSTOMERS = "^/v1/customers$"
-
-
-@pytest.fixture
-def world(database: Database) -> World:
-    """An empty ledger, an empty Stripe."""
-    return World(database)
 
 
 def row(world: World, user: str = "user_1") -> Any:
@@ -47,16 +40,7 @@ def living(world: World) -> list[str]:
 
 @pytest.mark.parametrize(
     ("kind", "fields"),
-    [
-        ("drop_before", {}),
-        ("drop_after", {}),
-        ("truncated", {}),
-        ("html", {"status": 502}),
-        ("status", {"status": 409}),
-        ("status", {"status": 429}),
-        ("save_500_with_effect", {}),
-        ("save_500_without_effect", {}),
-    ],
+    [*UNCLEAR, ("save_500_with_effect", {}), ("save_500_without_effect", {})],
 )
 def test_concurrent_first_checkouts_with_unclear_answers_make_one_customer(
     world: World, kind: str, fields: dict[str, Any]

@@ -7,16 +7,15 @@ import pytest
 import sqlalchemy as sa
 
 from billing.coordination.jobs import WorkEvents
-from billing.errors import StaleWrite, StripeRefused, StripeUnclear
-from billing.maintenance import reconcile_customers, runs
-from billing.maintenance.reconcile import begin_with_everybody, is_due
+from billing.errors import StaleWrite, StripeUnclear
+from billing.maintenance import runs
+from billing.maintenance.reconcile import is_due
 from billing.maintenance.reconcile_steps import COUNTS
 from billing.maintenance.runs import Run
 from billing.models import (
     RunPhase,
     customers,
     events,
-    installation,
     lanes,
     outbox,
     projections,
@@ -25,14 +24,7 @@ from billing.models import (
 from billing.webhooks.event_types import action_for
 from tests.support.builders import NOON
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
-from tests.support.reconcile_world import Shop, every
-
-
-@pytest.fixture
-def shop(database):
-    """A shop on a ledger of its own."""
-    return Shop(database)
-
+from tests.support.reconcile_world import every, tagged_subscription
 
 # --- what was never delivered
 
@@ -157,153 +149,13 @@ def test_events_older_than_stripe_keeps_them_are_made_up_for_by_the_objects(shop
     assert shop.reconcile().report["gap"] is False
 
 
-def tagged_subscription(shop, customer):
-    """Made elsewhere, for a customer of whom we never heard."""
-    shop.sandbox.seed([{"object": "customer", "id": customer, "email": "x@example.com"}])
-    price = shop.catalog.plans["standard"].price
-    made = shop.sandbox.request(
-        "POST",
-        "/v1/subscriptions",
-        {"customer": customer, "items": [{"price": price}], "metadata": {"type": shop.catalog.product}},
-    )
-    assert made.status == 200, made.body
-    return made.body["id"]
-
-
 def test_ledger_that_is_new_has_missed_nothing(shop):
     """WHK-45: no alert at the first start."""
     row = shop.reconcile()
     assert (row.report["gap"], row.report["compared"]) == (False, 0)
 
 
-@pytest.mark.parametrize("past_thirty_days", [False, True])
-def test_customer_of_whom_we_never_heard_is_found_where_everybody_is_compared(shop, past_thirty_days):
-    """WHK-73, WHK-45: their first event was never made; also where a run past the thirty days is begun anew."""
-    shop.reconcile()
-    if past_thirty_days:
-        shop.clock.advance(days=40)
-        row = shop.reconcile(stop=lambda: shop.run_row().phase is RunPhase.OBJECTS)
-        assert (row.phase, row.report["gap"]) == (RunPhase.OBJECTS, True)
-    made = tagged_subscription(shop, "cus_of_nobody")
-    for event in shop.made():
-        shop.sandbox.store.remove("event", event["id"])
-    with shop.database.write() as connection:
-        begin_with_everybody(connection, clock=shop.clock)
-    row = shop.reconcile()
-    assert (row.unfinished, row.report["gap"], row.report["listed"]) == (False, False, 1)
-    assert made in shop.projection()
-
-
-def test_narrower_run_over_one_of_everybody_is_one_of_everybody(shop):
-    """WHK-73: an operator's, with a time of its own; the one after it is like any other."""
-    with shop.database.write() as connection:
-        begin_with_everybody(connection, clock=shop.clock)
-    row = shop.reconcile(since=shop.clock.now())
-    assert (row.thorough, row.unfinished) == (True, False)
-    assert shop.reconcile().thorough is False
-
-
 # --- comparing
-
-
-def test_customer_who_was_not_looked_at_for_a_day_is_compared(shop):
-    """WHK-46: no event was ever made; the field is named, its value is not."""
-    customer = shop.subscribe("user_1")
-    shop.deliver(shop.made())
-    shop.work_events()
-    shop.reconcile()
-    with shop.database.write() as connection:
-        connection.execute(sa.update(subscriptions).values(status="canceled", quantity=7))
-    assert shop.reconcile().report["drifted"] == 0, "looked at a moment ago"
-    shop.clock.advance(days=1)
-    row = shop.reconcile()
-    assert row.report["drift"] == [{"customer_id": customer, "fields": ["quantity", "status"]}]
-    assert shop.projection() == shop.truth()
-    assert [change.kind for change in shop.rows(outbox)] == ["subscription.activated"] * 2
-
-
-def test_customer_who_came_by_an_import_is_looked_at_in_the_next_run(shop):
-    """WHK-46: subscribed before this ledger began."""
-    made = tagged_subscription(shop, "cus_imported")
-    shop.clock.advance(days=2)
-    with shop.database.write() as connection:
-        values = {"user_id": "u", "customer_id": "cus_imported", "idempotency_key": "k", "parameters": {}}
-        connection.execute(sa.insert(customers).values({**values, "created_at": shop.clock.now()}))
-        connection.execute(sa.update(installation).values(bound_at=shop.clock.now()))
-    row = shop.reconcile()
-    assert row.report["drift"] == [{"customer_id": "cus_imported", "fields": ["missing"]}]
-    assert made in shop.projection()
-
-
-def test_customer_whose_event_waits_is_left_to_it(shop):
-    """WHK-46: what a worker is about to do is no drift."""
-    shop.subscribe("user_1")
-    shop.deliver(shop.made())
-    row = shop.reconcile(thorough=True)
-    assert (row.report["compared"], row.report["drifted"]) == (0, 0)
-
-
-def test_one_customer_whom_stripe_refuses_does_not_keep_the_others_from_being_compared(shop):
-    """WHK-46, LED-11."""
-    for number in range(3):
-        shop.subscribe(f"user_{number}")
-    shop.deliver(shop.made())
-    shop.work_events()
-    shop.clock.advance(seconds=1)
-    shop.sandbox.faults.add("status", path="/v1/subscriptions", skip=1, status=400, code="parameter_invalid")
-    row = shop.reconcile(thorough=True)
-    assert (row.report["compared"], row.report["failed"], row.unfinished) == (3, 1, False)
-
-
-@pytest.fixture
-def seven(shop, monkeypatch):
-    """Customers, fetched long ago, of whom two are compared at once; says who was fetched again."""
-    monkeypatch.setattr(reconcile_customers, "COMPARED_TOGETHER", 2)
-    for number in range(7):
-        shop.subscribe(f"user_{number}")
-    shop.deliver(shop.made())
-    shop.work_events()
-    long_ago = shop.clock.now() - timedelta(days=2)
-    with shop.database.write() as connection:
-        connection.execute(sa.update(projections).values(synced_at=long_ago))
-    return lambda: [row.synced_at > long_ago for row in shop.rows(projections)]
-
-
-def test_alerts_again_and_again_do_not_send_comparing_back_to_the_first_customer(shop, seven):
-    """WHK-96, WHK-73: each of them begins the run anew, before it has come to its end."""
-    for round_ in range(1, 4):
-        with shop.database.write() as connection:
-            begin_with_everybody(connection, clock=shop.clock)
-        shop.reconcile(stop=lambda: shop.run_row().report["compared"] == 2)
-        assert sum(seven()) == 2 * round_
-    seen = shop.clock.now()
-    shop.clock.advance(seconds=1)
-    with shop.database.write() as connection:
-        begin_with_everybody(connection, clock=shop.clock)
-    row = shop.reconcile()
-    assert (row.unfinished, row.report["compared"]) == (False, 7), "those who were compared for another alert, too"
-    assert all(row.synced_at > seen for row in shop.rows(projections))
-    assert shop.reconcile(thorough=True).report["compared"] == 7
-
-
-def test_customers_whom_stripe_refuses_each_time_do_not_take_the_turns_of_the_others(shop, seven, monkeypatch):
-    """WHK-96, LED-11: as many of them as a run compares."""
-    monkeypatch.setattr(reconcile_customers, "MOST_COMPARED", 2)
-    real, refused = shop.stripe.list_subscriptions, [row.customer_id for row in shop.rows(projections)][:2]
-
-    def refuse(customer_id):
-        if customer_id in refused:
-            raise StripeRefused("no", status=400, stripe_code="parameter_invalid", param="customer")
-        return real(customer_id)
-
-    shop.stripe.list_subscriptions = refuse
-    for _ in range(5):
-        shop.reconcile()
-    assert seven() == [False] * 2 + [True] * 5
-    shop.stripe.list_subscriptions = real
-    for _ in range(2):
-        shop.reconcile()
-    assert all(seven())
 
 
 def test_dry_run_says_what_a_run_would_do_and_writes_nothing(shop):
@@ -328,106 +180,6 @@ def test_dry_run_says_what_a_run_would_do_and_writes_nothing(shop):
 
 
 # --- strays
-
-
-def lose_lane(shop, **values):
-    """The ledger comes back from a backup: the lane does not know of its last attempt."""
-    with shop.database.write() as connection:
-        connection.execute(sa.update(lanes).values(state="closed", nonce=None, session_id=None, **values))
-
-
-def test_open_session_that_no_live_attempt_owns_is_expired(shop):
-    """WHK-48, LAN-5, faults row 26."""
-    checkout = shop.served("standard")
-    lose_lane(shop)
-    row = shop.reconcile()
-    assert row.report["strays"] == 1
-    assert [(one["id"], one["status"]) for one in shop.sessions()] == [(checkout.session_id, "expired")]
-
-
-def test_session_that_a_lane_owns_stays_open(shop):
-    """WHK-48: also one that a worker is just closing."""
-    checkout = shop.served("standard")
-    assert shop.reconcile().report["strays"] == 0
-    with shop.database.write() as connection:
-        connection.execute(sa.update(lanes).values(state="closing"))
-    assert shop.reconcile().report["strays"] == 0
-    assert [one["id"] for one in shop.sessions("open")] == [checkout.session_id]
-
-
-def test_session_opened_while_we_listed_is_no_stray(shop):
-    """WHK-48, LAN-5: the lane is read after the list."""
-    shop.served("standard")
-    lose_lane(shop)
-    real = shop.stripe.list_sessions
-    [session] = shop.sessions("open")
-
-    def adopt(customer_id, **options):
-        listed = real(customer_id, **options)
-        with shop.database.write() as connection:
-            nonce = session["metadata"]["nonce"]
-            connection.execute(sa.update(lanes).values(state="open", nonce=nonce, session_id=session["id"]))
-        return listed
-
-    shop.stripe.list_sessions = adopt
-    shop.reconcile()
-    assert [one["id"] for one in shop.sessions("open")] == [session["id"]]
-
-
-def test_stray_of_a_customer_whom_a_restored_ledger_lost_is_expired(shop):
-    """WHK-48, faults row 26: only what carries a nonce of ours; an earlier system's sessions are left alone."""
-    shop.served("standard")
-    [ours] = shop.sessions("open")
-    address = {"success_url": "https://app.example/ok", "mode": "subscription", "customer": "cus_elsewhere"}
-    shop.sandbox.seed([{"object": "customer", "id": "cus_elsewhere", "email": "x@example.com"}])
-    price = shop.catalog.plans["standard"].price
-    theirs = shop.sandbox.request(
-        "POST",
-        "/v1/checkout/sessions",
-        {**address, "line_items": [{"price": price, "quantity": 1}], "metadata": {"type": shop.catalog.product}},
-    ).body["id"]
-    with shop.database.write() as connection:
-        for statement in (
-            "DELETE FROM checkouts",
-            "DELETE FROM attempts",
-            "DELETE FROM lanes",
-            "DELETE FROM customers",
-        ):
-            connection.execute(sa.text(statement))
-    shop.reconcile()
-    statuses = {one["id"]: one["status"] for one in shop.sessions()}
-    assert statuses == {ours["id"]: "expired", theirs: "open"}
-
-
-def test_stray_that_was_paid_meanwhile_is_not_taken_for_gone(shop):
-    """WHK-48, LAN-8: its subscription reaches the projection by its events."""
-    checkout = shop.served("standard")
-    lose_lane(shop)
-    real = shop.stripe.expire_session
-
-    def pay_first(session_id):
-        shop.sandbox.pay(session_id)
-        return real(session_id)
-
-    shop.stripe.expire_session = pay_first
-    shop.reconcile()
-    assert [(one["id"], one["status"]) for one in shop.sessions()] == [(checkout.session_id, "complete")]
-    shop.stripe.expire_session = real
-    shop.reconcile()
-    shop.work_events()
-    assert shop.projection() == shop.truth() != {}
-
-
-def test_lane_that_a_worker_holds_is_left_to_the_next_run(shop):
-    """WHK-48: the customer lock is the checkout's."""
-    shop.served("standard")
-    lose_lane(shop)
-    with shop.locks.hold("lane:1") as lease:
-        assert lease is not None
-        shop.reconcile()
-    assert len(shop.sessions("open")) == 1
-    shop.reconcile()
-    assert shop.sessions("open") == []
 
 
 # --- one at a time, and killed

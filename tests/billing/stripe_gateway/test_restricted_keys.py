@@ -13,7 +13,7 @@ from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import StripeMisconfigured
 from billing.models import CheckoutStatus, OperationStatus, customers, events
 from billing.operations.decide import Kind
-from billing.operations.requests import read_operation, record_operation
+from billing.operations.requests import read_operation
 from billing.operators.doctor import Verdict, examine
 from billing.operators.erase import count_holdings, erase_user
 from billing.operators.installation import bind
@@ -71,10 +71,9 @@ class RestrictedShop(Shop):
             raise Refused(view.error)
         return view
 
-    def change(self, kind: Kind, **request: Any) -> None:
+    def changed(self, kind: Kind, **request: Any) -> None:
         """An operation that succeeds."""
-        more = {"catalog": self.catalog, "redirect_origins": [ORIGIN], **self.places()}
-        made = record_operation(kind, request, user_id="user_1", idempotency_key=None, **more)
+        made = self.change(kind, **request)
         self.work()
         rest = {"database": self.database, "clock": self.clock}
         view = read_operation(made.operation_id, user_id="user_1", **rest)
@@ -110,11 +109,11 @@ def _work(shop: RestrictedShop) -> None:
     seen = read_subscription("user_1", database=shop.database, catalog=shop.catalog, clock=shop.clock)
     assert seen["access"]["granted"] is True
 
-    shop.change(Kind.CANCEL)
-    shop.change(Kind.REACTIVATE)
-    shop.change(Kind.SWITCH, plan="commit")
-    shop.change(Kind.UNDO_SWITCH)
-    shop.change(Kind.PORTAL, return_url=f"{ORIGIN}/account")
+    shop.changed(Kind.CANCEL)
+    shop.changed(Kind.REACTIVATE)
+    shop.changed(Kind.SWITCH, plan="commit")
+    shop.changed(Kind.UNDO_SWITCH)
+    shop.changed(Kind.PORTAL, return_url=f"{ORIGIN}/account")
     shop.told()
     shop.reconcile(thorough=True)
     assert shop.projection() == shop.truth()

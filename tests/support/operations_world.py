@@ -1,0 +1,87 @@
+"""A world in which buyers have a subscription and change it."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing.coordination.jobs import WorkOperations
+from billing.maintenance.sweep import sweep
+from billing.models import operations
+from billing.operations.decide import Kind
+from billing.operations.requests import read_operation
+from billing.operations.store import OperationView
+from billing.subscriptions.queries import read_subscription
+from tests.support.checkout_world import ORIGIN, World
+
+RETURN = {"return_url": f"{ORIGIN}/account"}
+
+
+class Shop(World):
+    """A world in which buyers have a subscription and change it."""
+
+    def subscriber(self, user: str = "user_1", plan: str = "standard") -> str:
+        """A user who bought a plan an hour ago; the id of the subscription."""
+        view = self.served(plan, user=user)
+        paid = self.sandbox.pay(str(view.session_id))
+        self.clock.advance(hours=1)
+        return str(paid["subscription"])
+
+    def another(self, subscription: str) -> str:
+        """A second subscription of the same customer, made elsewhere; its id."""
+        made = {"customer": self.at_stripe(subscription)["customer"], "metadata": {"type": self.catalog.product}}
+        made |= {"items": [{"price": self.catalog.plans["standard"].price}]}
+        another = str(self.sandbox.request("POST", "/v1/subscriptions", made).body["id"])
+        self.clock.advance(minutes=1)
+        return another
+
+    def done(self, kind: Kind, user: str = "user_1", **request: Any) -> OperationView:
+        """Record and work it: what became of it."""
+        recorded = self.change(kind, user, **request)
+        self.work()
+        return self.look(recorded.operation_id, user)
+
+    def work(self) -> None:
+        """Work what waits; what was put off stays put off, since time stands still."""
+        for _ in range(20):
+            if self.queue.sent:
+                job = self.queue.sent.pop(0)
+                work = self.work_operations if isinstance(job, WorkOperations) else self.work_lane
+                work(job.row_id)
+        self.queue.sent.clear()
+
+    def look(self, operation_id: str, user: str = "user_1") -> OperationView:
+        """The operation as its buyer sees it."""
+        return read_operation(operation_id, user_id=user, database=self.database, clock=self.clock)
+
+    def lane_of(self, user: str) -> int:
+        """The lane of a user."""
+        with self.database.read() as connection:
+            theirs = sa.select(operations.c.lane_id).where(operations.c.user_id == user)
+            return int(connection.execute(theirs).scalars().first() or 0)
+
+    def seen(self, user: str = "user_1") -> dict[str, Any]:
+        """What the user reads about their subscription."""
+        read = read_subscription(user, database=self.database, catalog=self.catalog, clock=self.clock)
+        return read["subscription"] or {}
+
+    def at_stripe(self, subscription_id: str) -> dict[str, Any]:
+        """The subscription as Stripe has it."""
+        return self.sandbox.request("GET", f"/v1/subscriptions/{subscription_id}").body
+
+    def writes(self) -> list[str]:
+        """What was changed at Stripe beyond checkouts, in order."""
+        made = [one["path"] for one in self.requests("POST") if one["status"] == 200 and not one["replayed"]]
+        words = ("schedules", "/v1/subscriptions/", "portal")
+        return [path.removeprefix("/v1/") for path in made if any(word in path for word in words)]
+
+    def sweep(self, **later: float) -> None:
+        """Time passes, messages were lost, the sweep wakes what waits."""
+        self.clock.advance(**later)
+        self.queue.sent.clear()
+        sweep(database=self.database, queue=self.queue, clock=self.clock)
+        self.work()
+
+    def renew(self, subscription_id: str) -> None:
+        """Go to just after the end of the current period, and tell the ledger."""
+        item = self.at_stripe(subscription_id)["items"]["data"][0]
+        self.clock.advance(seconds=item["current_period_end"] - self.clock.now().timestamp() + 60)
