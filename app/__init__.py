@@ -22,8 +22,8 @@ def create_app(
     waiters: "Semaphore | None" = None,
 ) -> "Flask":
     """Build the web application. `limits_storage` counts the rates elsewhere than in REDIS_URL."""
-    # Here, since every command and the parent of the web's processes import this package: without these it has a third
-    # of their memory, and `onelane --version` takes a third of the time.
+    # Here, since every command and the parent of the web's processes import this package. Without these imports it has
+    # a third of the memory, and `onelane --version` takes a third of the time.
     from flask import Flask
 
     from app.auth import Identity

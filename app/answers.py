@@ -1,7 +1,7 @@
 """Answers that may take a moment: a request is counted and recorded, waits a bounded time, and is answered.
 
-Checkouts and operations share all of it: the counted body, `Prefer: wait`, Idempotency-Key, the 202 with its Location
-and Retry-After, and the refusal of what a worker refused. No answer here may be stored (API-23, API-41).
+Checkouts and operations share all of it. That is the counted body, `Prefer: wait`, Idempotency-Key, the 202 with its
+Location and Retry-After, and a worker's refusal. No answer here may be stored (API-23, API-41).
 """
 
 import re

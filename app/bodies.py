@@ -1,7 +1,7 @@
 """Bodies in: a bounded number of bytes, strict JSON, a checked model; or an error that says where it is wrong.
 
-Nothing a client sends can raise anything else here: depth, number size, text and doubled fields are
-all judged before a model sees the value (API-5, API-6).
+Nothing a client sends can raise anything else here. Depth, the size of numbers, text and doubled fields are judged
+before a model sees the value (API-5, API-6).
 """
 
 import json

@@ -101,8 +101,8 @@ class LedgerGauges(Collector):
 
 
 class FolderCollector(MultiProcessCollector):
-    """Everything counted below the folder. Files are named by process id alone, and two containers have the same
-    ones: so each container of workers has a folder of its own in the web's (see docker-compose.yml)."""
+    """Everything counted below the folder. Files are named by process id alone, and two containers have the same ones.
+    So each container of workers has a folder of its own in the web's (see docker-compose.yml)."""
 
     def collect(self) -> Iterator[Metric]:
         """Add up the files of all processes."""

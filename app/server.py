@@ -101,8 +101,8 @@ def raise_file_limit() -> int:
 def _loaded(load: "Callable[[int], Web]", threads: int, parent: int) -> "Web":
     """In granian's worker process (a fork or a new interpreter)."""
     run_with_parent(parent)
-    # Until the server listens for them itself, a fork has its parent's handlers, which would hear a stop for nobody:
-    # the process was then killed after STOP_SECONDS. Nothing is in hand yet, so it may end at once.
+    # Until the server listens for them itself, a fork has its parent's handlers. They would hear a stop for nobody, and
+    # the process would be killed after STOP_SECONDS. Nothing is in hand yet, so it may end at once.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     return load(threads)

@@ -88,8 +88,8 @@ class GuardedConsumer(Consumer):
     def _loud(self, settle: Callable[..., None]) -> Callable[..., None]:
         """Acknowledge or reject; where that fails, let the loop connect anew (OPS-25).
 
-        kombu only logs it, and counts the message as in hand for ever: with as many of them as there are threads,
-        nothing is read any more, and so nobody notices the lost connection. The broker gives the message back.
+        kombu only logs it, and counts the message as in hand for ever. With as many of them as there are threads,
+        nothing is read any more. So nobody notices the lost connection. The broker gives the message back.
         """
 
         def settle_or_reconnect(_logger: object, errors: tuple[type[Exception], ...], **how: Any) -> None:

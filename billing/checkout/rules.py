@@ -21,8 +21,8 @@ Json = Mapping[str, Any]
 
 # Older sessions cannot be open: Stripe ends them after 24 h at the latest. One hour for clocks and rounding.
 LOOK_BACK = timedelta(hours=25)
-# Absolute, and under Stripe's 24 h by an hour: an attempt sent late by a frozen worker is refused by
-# Stripe ("expires_at too soon") before its idempotency key can have been pruned (LAN-6).
+# Absolute, and under Stripe's 24 h by an hour. So Stripe refuses what a frozen worker sends late ("expires_at too
+# soon") before its idempotency key can have been pruned (LAN-6).
 SESSION_LIFETIME = timedelta(hours=23)
 # A buyer needs a few minutes to pay: a session with less to live is not given out again.
 LEAST_LIFE = timedelta(minutes=5)

@@ -1,8 +1,8 @@
 """The queue, from the sending side: jobs go out as Celery messages, by kind and with a row id at most.
 
-A message is a wake-up. The ledger row was committed before it is sent, so one that cannot be sent is
-logged and left to the sweep. At most one message for each row, and one for each kind without rows, waits
-at a time: a storm of requests on one lane is one wake-up, not a thousand.
+A message is a wake-up. The ledger row was committed before it is sent, so one that cannot be sent is logged and left to
+the sweep. At most one message for each row waits at a time, and one for each kind without rows. A storm of requests on
+one lane is one wake-up, not a thousand.
 """
 
 import time
@@ -128,8 +128,8 @@ class CeleryQueue:
 def _mark(job: Job, delay_seconds: float = 0) -> tuple[str, int]:
     """The key that says that such a message waits, and its milliseconds.
 
-    A job without a row may be sent for several moments: one message for each tenth of a second, whose mark ends when
-    it is due and keeps no other one back.
+    A job without a row may be sent for several moments. There is one message for each tenth of a second; its mark ends
+    when it is due and keeps no other one back.
     """
     name, delay = ":".join(map(str, (f"{KEY_PREFIX}once", job.kind, *astuple(job)))), int(delay_seconds * 1000)
     if delay and not isinstance(job, RowJob):

@@ -1,7 +1,7 @@
 """The sweep: everything that waits and that no message may be on its way for goes back on the queue.
 
-It runs every 30 s, and any number of sweeps at once are harmless: a sweep changes nothing but the age of client
-keys, a job says only "look at this row", and whoever looks claims the row by compare-and-set (LED-8).
+It runs every 30 s, and any number of sweeps at once are harmless. A sweep changes nothing but the age of client keys. A
+job says only "look at this row", and whoever looks claims the row by compare-and-set (LED-8).
 """
 
 from dataclasses import asdict, dataclass

@@ -1,8 +1,7 @@
 """Logs: every line of ours and of the libraries, one event a line, on stdout (OPS-2, OPS-3, OPS-4).
 
-JSON in production; with ONELANE_LOG=console (`onelane dev` sets it) a compact line for people. Whatever
-a line carries, secrets and personal data are cut out of it, it stays within 2 KB, and nothing in it can
-begin another line or paint the terminal.
+JSON in production; with ONELANE_LOG=console (`onelane dev` sets it) a compact line for people. Secrets and personal
+data are cut out of every line. It stays within 2 KB, and nothing in it can begin another line or paint the terminal.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 The wait doubles with each failure in a row, up to a longest one. Half of it is by chance, so that a thousand rows do
 not come back as one. A row keeps the time of its next attempt. A time later than now and the longest wait was written
-by a machine whose clock is ahead: it counts as due, and delays nothing (OPS-71).
+by a clock that is ahead. It counts as due, and delays nothing (OPS-71).
 """
 
 import random

@@ -1,8 +1,8 @@
 """A lease: a row is one worker's until a time that is near, and the worker renews it whenever it gets on.
 
 A worker that dies, freezes or hangs stops renewing, and another one takes the row. A change by the holder is one UPDATE
-that expects its token, so a worker that lost its lease changes nothing. A lease that ends later than any clock of ours
-could have set was written by a machine whose clock is ahead: it is not waited for (OPS-71).
+that expects its token, so a worker that lost its lease changes nothing. A lease that ends later than any right clock
+could have set was written by a clock that is ahead. It is not waited for (OPS-71).
 """
 
 from datetime import datetime, timedelta

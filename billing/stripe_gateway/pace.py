@@ -1,9 +1,9 @@
 """The pace of requests to Stripe from this process: a budget, buyers first, and slower while Stripe asks for that.
 
-Two lines wait for the same budget. A buyer's call goes before any other, except that every fifth turn is the others'
-while they wait: a flood of checkouts must not keep paid customers from their access. When Stripe answers 429, the
-process halves its rate at most once a second and pauses for a random moment, then comes back by a twentieth of its
-budget each second: processes that know nothing of each other settle below Stripe's limit together.
+Two lines wait for the same budget. A buyer's call goes before any other, but every fifth turn is the others' while they
+wait. A flood of checkouts must not keep paid customers from their access. When Stripe answers 429, the process halves
+its rate, at most once a second, and pauses for a random moment. Then it comes back by a twentieth of its budget each
+second. So processes that know nothing of each other settle below Stripe's limit together.
 """
 
 import random

@@ -1,7 +1,7 @@
 """One request to Stripe and its answer, by Stripe's own SDK, over any base address.
 
 Answers are plain dicts, since an SDK object costs 25 times a plain parse. Errors are ours. Reads are tried twice;
-writes once, because the protocols decide what to repeat. `BoundedClient` is the HTTP below it: the SDK's own bounds
+writes once, because the protocols decide what to repeat. `BoundedClient` is the HTTP below it. The SDK's own bounds
 neither the size of an answer nor the time to read it, and STRIPE_API_BASE may name a server that is not Stripe.
 """
 
@@ -144,8 +144,8 @@ class StripeRequests:
 class BoundedClient(stripe.HTTPClient):
     """The SDK's transport over urllib3: no redirects, an answer within MOST_BYTES and the timeout.
 
-    It does without `requests`, which takes as long as the rest of a call together, reads the environment's proxies
-    at each call, and lets a .netrc replace our key.
+    It does without `requests`. That takes as long as the rest of a call together, reads the environment's proxies at
+    each call, and lets a .netrc replace our key.
     """
 
     name = "urllib3"

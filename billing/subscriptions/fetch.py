@@ -1,8 +1,8 @@
 """Fetch everything that Stripe has of one customer, with calls in parallel and no transaction open.
 
-Stripe's lists promise no read-after-write. A subscription that the list lacks is fetched by its id: one that an
-event named, that a paid session made, or that was live at the last fetch. Without that, a customer who has just paid
-would have no access until the next sync (SUB-22).
+Stripe's lists promise no read-after-write. A subscription that the list lacks is fetched by its id, if an event named
+it, a paid session made it, or it was live at the last fetch. Without that, a customer who has just paid would have no
+access until the next sync (SUB-22).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,9 +1,9 @@
 """Whether the payment of the current period is disputed or refunded, as Stripe answers when asked.
 
-It takes four requests for each subscription, so it is fetched in three cases only: after an event about it, while the
-row says disputed or refunded, and by reconciling where access depends on it.
-Only the latest invoice counts: an older payment says nothing about the period in use. At a renewal Stripe names a new
-invoice that is not paid yet, a draft for an hour. Until it is paid, the row stays as it was (SUB-61).
+It takes four requests for each subscription. So it is fetched only after an event about it, while the row says disputed
+or refunded, and by reconciling where access depends on it. Only the latest invoice counts: an older payment says
+nothing about the period in use. At a renewal Stripe names a new invoice that is not paid yet, a draft for an hour.
+Until it is paid, the row stays as it was (SUB-61).
 """
 
 from collections.abc import Iterable, Mapping

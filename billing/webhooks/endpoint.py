@@ -1,7 +1,7 @@
 """The webhook endpoint at Stripe: made or brought up to date, so that it sends exactly the types that we follow.
 
-Running it again changes nothing. The signing secret is told by Stripe once, in the answer that creates the endpoint;
-so a creation whose answer was lost is sent again with its key, instead of being looked for.
+Running it again changes nothing. Stripe tells the signing secret once, in the answer that creates the endpoint. So a
+creation whose answer was lost is sent again with its key; it is not looked for.
 """
 
 import uuid

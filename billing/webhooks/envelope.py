@@ -1,8 +1,8 @@
 """The envelope of an event: what every event has, and hints about whose it is. Pure.
 
-Strict about the envelope and nothing more: a signed event that we refuse is lost, so nothing inside its data is
-a reason to refuse, as long as it is JSON. The payload is kept as the bytes that came; of the data only ids that
-look like Stripe's ever become columns, because a NUL or half a character there would fail the INSERT.
+Strict about the envelope and nothing more. A signed event that we refuse is lost, so nothing inside its data is a
+reason to refuse, as long as it is JSON. The payload is kept as the bytes that came. Of the data only ids that look like
+Stripe's become columns: a NUL or half a character there would fail the INSERT.
 """
 
 import json

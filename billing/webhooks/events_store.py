@@ -51,8 +51,8 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _ROW = f"({', '.join('?' * len(COLUMNS))})"
 _RECORD_ROWS = {size: _RECORD.format(rows=f"VALUES {', '.join([_ROW] * size)}") for size in _SIZES}
 _NO_ROW = (None,) * len(COLUMNS)
-# What came of it, in one row: its driver lets go of the interpreter for every row that it steps to, and to have it
-# back takes a while in a busy process. The ids of one INSERT follow each other, since nobody else writes meanwhile.
+# What came of it, in one row. Its driver lets go of the interpreter for every row that it steps to, and to have it back
+# takes a while in a busy process. The ids of one INSERT follow each other, since nobody else writes meanwhile.
 _INSERTED = f"SELECT json_group_array(json_array({_RETURNED})) FROM events WHERE id > ? AND id <= ?"  # noqa: S608
 
 

@@ -1,9 +1,9 @@
 """Whose an event is, where its own words do not say: a dispute names a charge, a thin notification names an object.
 
-What is named is asked of Stripe, by ids that were checked before they become part of an address: the event by its id,
-the object, and where that is a dispute its charge. What does not exist is an answer (WHK-72). A notification that
-events were never made is nobody's unless it says for which object: then everybody has to be looked at (WHK-73). An
-object that Stripe has, but of no customer, is a guest's: nobody has to be looked at.
+What is named is fetched from Stripe: the event, its object, and a dispute's charge. The ids are checked before they
+become part of an address. What does not exist is an answer (WHK-72). A notification that events were never made is
+nobody's unless it says for which object: then everybody has to be looked at (WHK-73). An object that Stripe has, but of
+no customer, is a guest's: nobody has to be looked at.
 """
 
 import re
