@@ -77,7 +77,6 @@ def record_checkout(
     check_request(request, catalog=catalog, redirect_origins=redirect_origins)
     body = asdict(request)
     price_id = catalog.plans[request.plan].price
-    now = clock.now()
     checkout_id = new_id("chk")
     values: dict[str, Any] = {
         "id": checkout_id,
@@ -89,16 +88,17 @@ def record_checkout(
         "body_hash": fingerprint(body),
         "status": CheckoutStatus.PENDING,
         "idempotency_key": idempotency_key,
-        "arrived_at": now,
     }
 
     def record(connection: sa.Connection) -> tuple[int, str | None]:
         lane_id = find_lane(connection, user_id=user_id, product=catalog.product)
         if lane_id is None:
-            customers_store.open_customer(connection, user_id=user_id, email=email, now=now)
+            customers_store.open_customer(connection, user_id=user_id, email=email, now=clock.now())
             lane_id = open_lane(connection, user_id=user_id, product=catalog.product)
-        # Numbering locks the lane row: what follows sees every earlier checkout of this user.
+        # Numbering locks the lane row: what follows sees every earlier checkout of this user, and their times are in
+        # the order of their numbers. Taken before, a hundred at once would all have arrived before the first is here.
         values.update(lane_id=lane_id, number=next_number(connection, lane_id))
+        values["arrived_at"] = clock.now()
         earlier = idempotency.find_earlier(connection, checkouts, values)
         if earlier is None:
             idempotency.insert(connection, checkouts, values)

@@ -1,5 +1,7 @@
 """What a pass over a lane may cost, and that none goes on without end."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,26 @@ def test_crowd_that_keeps_arriving_is_looked_at_once_when_it_has_arrived(world: 
     world.work()
     assert len(world.requests()) == alone
     assert len({world.view(id_, user="crowd").url for id_ in ids}) == 1
+
+
+def test_checkout_arrives_when_it_is_numbered_and_not_when_it_gets_in_line(world: World) -> None:
+    """LAN-25: a hundred that came together and are recorded one by one are still arriving, whoever looks meanwhile."""
+    world.served()
+    write = world.database.write
+
+    @contextmanager
+    def write_after_waiting() -> Iterator[sa.Connection]:
+        world.clock.advance(seconds=0.2)
+        with write() as connection:
+            yield connection
+
+    world.database.write = write_after_waiting  # type: ignore[method-assign]
+    ids = [world.ask() for _ in range(3)]
+    world.database.write = write  # type: ignore[method-assign]
+    world.work_lane()
+    assert {world.view(id_).status for id_ in ids} == {CheckoutStatus.PENDING}, "the last one came just now"
+    world.work()
+    assert {world.view(id_).status for id_ in ids} == {CheckoutStatus.OPEN}
 
 
 def test_crowd_that_never_ends_is_looked_at_every_second(world: World) -> None:
