@@ -16,9 +16,10 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import structlog
+from prometheus_client import Counter
 
 from app.bodies import MAX_BODY_BYTES
-from app.errors import BodyCutOff, BodyTimeout, BodyTooLarge, refusal
+from app.errors import BodyCutOff, BodyTimeout, BodyTooLarge, RateLimited, refusal
 from app.limits import Refusals
 from app.request_hooks import ANSWER_HEADERS, log_answer, request_id_for
 from app.webhooks import PATH, SIGNATURE, Deliveries
@@ -31,6 +32,7 @@ WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Headers = Mapping[str, str]
 Fields = list[tuple[bytes, bytes]]
 Answer = tuple[int, Fields, bytes]
+REFUSED_AGAIN = Counter("onelane_refused_again_total", "Requests beyond a rate, refused without a log line.")
 
 # An honest body comes with its headers; 5 s is for the slowest line that still has a buyer at its end.
 BODY_SECONDS = 5.0
@@ -168,7 +170,10 @@ class Web:
 def _refused(error: Exception, request_id: str, method: str, route: str, started: float) -> Answer:
     structlog.contextvars.bind_contextvars(request_id=request_id)
     rendered = refusal(error, request_id=request_id)
-    log_answer(method, route, rendered.status, started=started)
+    if isinstance(error, RateLimited):  # again: a log line takes three times as long as the rest
+        REFUSED_AGAIN.inc()
+    else:
+        log_answer(method, route, rendered.status, started=started)
     return rendered.status, _encoded({**rendered.headers, **ANSWER_HEADERS, "Request-Id": request_id}), rendered.body
 
 

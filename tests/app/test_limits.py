@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from app import limits
+from app.asgi import REFUSED_AGAIN
 from app.errors import RateLimited
 from app.limits import RateLimit, Refusals, Semaphore, counted_as
 from billing.clock import SystemClock
@@ -101,9 +103,12 @@ def test_buyer_who_was_just_refused_is_refused_again_without_a_thread(
 
     assert [ask(ann).status, ask(ann).status, called] == [202, 429, ["/v1/checkouts"]]
 
-    again = ask(ann)
+    before = REFUSED_AGAIN.collect()[0].samples[0].value
+    with capture_logs() as logs:
+        again = ask(ann)
 
     assert (again.status, called, again.asked) == (429, [], 0)
+    assert (logs, REFUSED_AGAIN.collect()[0].samples[0].value) == ([], before + 1)
     assert json.loads(again.body)["code"] == "rate_limited"
     assert 0 < int(again.headers["retry-after"]) <= 60
     assert again.headers["ratelimit-policy"] == '"checkouts";q=1;w=60'
