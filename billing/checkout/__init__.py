@@ -6,6 +6,6 @@ steps      steps 3 to 11 of the protocol, one small function each
 verify     what Stripe has that could bill twice; orphaned sessions are expired on the way
 checkout_store   the rows of checkouts: answered by a worker, read as their buyers may see them
 lane_store       the rows of lanes and attempts
-rules, context            what is stale, equal or orphaned, and what a session is created with; the collaborators
+rules, context                what is stale, equal or orphaned, and what a session is created with; the collaborators
 close, orphaned_sessions      a lane closed for good; sessions that no attempt owns, between checkouts
 """

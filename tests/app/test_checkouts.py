@@ -2,7 +2,6 @@
 
 import threading
 import time
-from typing import Any
 
 import pytest
 from sqlalchemy import func, select
@@ -276,7 +275,7 @@ def test_buyer_cannot_name_a_user(web: Web, world: World) -> None:
     """API-14"""
     assert web.checkout(user_id="user_2").status_code == 422
     assert web.get("/v1/subscription?user_id=user_2").status_code == 422
-    assert _rows(world) == 0
+    assert world.rows(checkouts) == []
 
 
 @pytest.mark.parametrize(
@@ -346,87 +345,3 @@ def test_checkouts_are_counted_by_their_outcome(served: Web) -> None:
 
     assert 'onelane_checkouts_total{outcome="open"}' in figures
     assert 'onelane_checkout_seconds_bucket{le="0.1"}' in figures
-
-
-# --- what is wrong with a request, and where
-
-ADDRESSES = [
-    "https://app.example.evil.com/ok",
-    "https://app.example@evil.com/ok",
-    "https://evil.com\\@app.example/ok",
-    "//app.example/ok",
-    "javascript:alert(1)",
-    "http://app.example/ok",
-    "https://app.example:8443/ok",
-    "https://app。example/ok",
-    "https://\u0430pp.example/ok",
-    "https://app.example\n/ok",
-    " https://app.example/ok",
-    "https://app.example/" + "x" * 2000,
-    "/ok",
-    "app.example",
-]
-
-WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
-    ({"plan": "free"}, "/plan"),
-    ({"plan": "price_kiloclaw_standard"}, "/plan"),
-    ({"plan": ""}, "/plan"),
-    ({"plan": None}, "/plan"),
-    ({"plan": ["standard"]}, "/plan"),
-    ({"plan": "standard\0"}, "/plan"),
-    ({"plan": "standard' OR 1=1 --"}, "/plan"),
-    ({"quantity": 0}, "/quantity"),
-    ({"quantity": -1}, "/quantity"),
-    ({"quantity": 10**9}, "/quantity"),
-    ({"quantity": 2}, "/quantity"),
-    ({"quantity": "1"}, "/quantity"),
-    ({"quantity": 1.0}, "/quantity"),
-    ({"quantity": True}, "/quantity"),
-    ({"quantity": None}, "/quantity"),
-    ({"price": "price_1"}, "/price"),
-    ({"currency": "usd"}, "/currency"),
-    ({"coupon": "free"}, "/coupon"),
-    ({"trial_days": 30}, "/trial_days"),
-    ({"a/b~c": 1}, "/a~1b~0c"),
-    ({"client_reference_id": "x" * 201}, "/client_reference_id"),
-    ({"client_reference_id": "\ud800"}, "/client_reference_id"),
-    ({"client_reference_id": 7}, "/client_reference_id"),
-    ({"metadata": {"type": "other"}}, "/metadata/type"),
-    ({"metadata": {"nonce": "x"}}, "/metadata/nonce"),
-    ({"metadata": {"onelane_x": "x"}}, "/metadata/onelane_x"),
-    ({"metadata": {"n": 1}}, "/metadata/n"),
-    ({"metadata": {"n": None}}, "/metadata/n"),
-    ({"metadata": {"n": "\0"}}, "/metadata/n"),
-    ({"metadata": {str(n): "x" for n in range(21)}}, "/metadata"),
-    ({"metadata": {"n": "x" * 501}}, "/metadata/n"),
-    ({"metadata": []}, "/metadata"),
-    *(({"success_url": address}, "/success_url") for address in ADDRESSES),
-    *(({"cancel_url": address}, "/cancel_url") for address in ADDRESSES),
-]
-
-
-def test_wrong_field_is_pointed_at_and_nothing_is_recorded(web: Web, world: World, subtests: pytest.Subtests) -> None:
-    """API-3, API-4, API-6; faults rows 62 and 63"""
-    for fields, pointer in WRONG_FIELDS:
-        with subtests.test(str(fields)[:60]):
-            answer = web.checkout(**fields)
-            body = answer.get_json(force=True)
-            assert (answer.status_code, body["code"]) == (422, "invalid_request")
-            assert pointer in [error["pointer"] for error in body["errors"]]
-    assert _rows(world) == 0
-    assert world.queue.sent == []
-
-
-def test_naughty_text_is_kept_as_it_came(served: Web, world: World) -> None:
-    """API-3; faults row 69"""
-    naughty = "Robert'); DROP TABLE checkouts;-- \u202e\U0001d4e4 \"\\ ${7*7} <script> %s\n\t"
-
-    answer = served.checkout(metadata={"note": naughty}, client_reference_id=naughty)
-
-    assert answer.status_code == 201
-    assert world.sessions("open")[0]["metadata"]["note"] == naughty
-
-
-def _rows(world: World) -> int:
-    with world.database.read() as connection:
-        return connection.scalar(select(func.count()).select_from(checkouts)) or 0

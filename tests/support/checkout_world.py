@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import sqlalchemy as sa
+
 from app.dev.settings import sandbox_seed
 from billing.catalog import Catalog
 from billing.checkout.checkout_store import CheckoutView
@@ -141,6 +143,13 @@ class World:
             "success_url": "https://old.example",
             "metadata": {"type": "kiloclaw"},
         }
+
+    # --- what is then
+
+    def rows(self, table: sa.Table) -> list[Any]:
+        """Every row of a table."""
+        with self.database.read() as connection:
+            return list(connection.execute(sa.select(table).order_by(*table.primary_key)).all())
 
     # --- what Stripe knows
 

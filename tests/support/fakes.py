@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from billing.errors import StripeMissing
+from billing.errors import StripeMissing, StripeRefused
 
 Json = dict[str, Any]
+REFUSED = StripeRefused("no", status=400, stripe_code="parameter_invalid", param="customer")
 
 
 class FakeStripe:
@@ -96,3 +97,14 @@ class FakeStripe:
         if answer is None:
             raise StripeMissing("No such thing.", status=404, stripe_code="resource_missing", param="id")
         return answer
+
+
+def failing(error: Exception | None, *, times: int = 10**6) -> Callable[[str], None]:
+    """Let calls to Stripe end like this."""
+    left = iter(range(times))
+
+    def fail(_name: str) -> None:
+        if error and next(left, None) is not None:
+            raise error
+
+    return fail

@@ -8,6 +8,8 @@ from billing.database import Database
 from billing.webhooks.group_commit import commit
 from billing.webhooks.ingest import after_commit, prepare
 
+MAX_BYTES = 256 * 1024  # of a delivery, in tests of the limit
+
 
 def receive(
     body: bytes,

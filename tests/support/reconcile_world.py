@@ -72,11 +72,6 @@ class Shop(World):
         with self.database.read() as connection:
             return runs.read(connection, row_id)
 
-    def rows(self, table: sa.Table) -> list[Any]:
-        """Every row of a table."""
-        with self.database.read() as connection:
-            return list(connection.execute(sa.select(table).order_by(*table.primary_key)).all())
-
     def found(self) -> set[str]:
         """The ids of the events that reconciling recorded."""
         return {row.event_id for row in self.rows(events) if row.source == "reconciled"}

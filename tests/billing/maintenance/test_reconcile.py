@@ -179,9 +179,6 @@ def test_dry_run_says_what_a_run_would_do_and_writes_nothing(shop):
     assert [done.report[what] for what in same] == [tried.report[what] for what in same]
 
 
-# --- strays
-
-
 # --- one at a time, and killed
 
 

@@ -6,8 +6,6 @@ from billing.models import (
     lanes,
 )
 
-# --- what was never delivered
-
 
 def lose_lane(shop, **values):
     """The ledger comes back from a backup: the lane does not know of its last attempt."""

@@ -12,8 +12,6 @@ from tests.races.unlocked import NoLocks
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
 from tests.support.operations_world import RETURN, Shop
 
-# --- what each of them does
-
 
 def _plain(shop: Shop, user: str) -> None:
     shop.subscriber(user)

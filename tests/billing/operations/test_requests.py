@@ -9,8 +9,6 @@ from billing.operations.decide import Kind
 from tests.support.checkout_world import ORIGIN
 from tests.support.operations_world import RETURN, Shop
 
-# --- what each of them does
-
 
 def test_portal_address_is_for_its_buyer_and_for_minutes(shop: Shop) -> None:
     """SUB-38: it is forgotten by the ledger, too."""

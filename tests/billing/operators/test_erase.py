@@ -150,9 +150,6 @@ def test_page_that_was_paid_in_the_last_moment_keeps_its_user(shop):
     assert shop.served("commit").error["code"] == "already_subscribed"
 
 
-# --- interrupted
-
-
 # --- who comes afterwards, or meanwhile
 
 

@@ -17,8 +17,6 @@ from tests.races.unlocked import NoLocks
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
 from tests.support.erase_world import CANARY, Hooked
 
-# --- what goes
-
 
 def test_run_that_is_killed_anywhere_is_finished_by_the_next(shop, monkeypatch):
     """SUB-54: at each call to Stripe and each commit, with small batches."""
