@@ -4,14 +4,14 @@ An answer is JSON text, so nobody can change the state through one.
 """
 
 import json
+import re
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from . import forms
-from .calls import Call
-from .errors import ApiError, Json, invalid_key
+from . import forms, known
+from .calls import API_VERSION, Call, Found
+from .errors import ApiError, Json, invalid_key, unsupported
 from .events import visible
 from .expand import expand
 from .faults import Fault
@@ -38,27 +38,17 @@ class Answer:
         return self.headers.get("Idempotent-Replayed") == "true"
 
 
-def run(
-    call: Call,
-    table: forms.Table,
-    handler: Callable[[Call, Json], Json],
-    path_id: str | None,
-    params: Json,
-    fault: str | None,
-) -> tuple[int, str]:
+def run(call: Call, found: Found, params: Json, fault: str | None) -> tuple[int, str]:
     """Checks, executes, renders. Once the parameters are right, whatever happens is a result that can be saved."""
-    given = {name: value for name, value in params.items() if name != "expand"}
-    checked = forms.check({name: check for name, check in table.items() if name != "expand"}, given)
-    paths = PAGING["expand"](params["expand"], "expand") if "expand" in params else []
-    if path_id is not None:
-        checked["id"] = path_id
+    checked, paths = checked_parameters(found, params)
     failed = ApiError(500, _SAVED_500, type="api_error").body(call.request_id or "")
     if fault == "save_500_without_effect":
         return 500, json.dumps(failed)
     try:
-        answer = handler(call, checked)
-        shown = expand(call, answer, paths) if paths else answer
-        text = json.dumps(_shown(shown), separators=(",", ":"))
+        with call.store.undone_by_refusal():
+            answer = found.handler(call, checked)
+            shown = expand(call, answer, paths) if paths else answer
+            text = json.dumps(_shown(shown), separators=(",", ":"))
     except ApiError:
         raise
     except Exception:  # noqa: BLE001  a mistake of the sandbox's own is a 500 to the client, as at Stripe
@@ -67,6 +57,28 @@ def run(
             ApiError(500, "The sandbox made a mistake.", type="api_error").body(call.request_id or "")
         )
     return (500, json.dumps(failed)) if fault == "save_500_with_effect" else (200, text)
+
+
+def checked_parameters(found: Found, params: Json) -> tuple[Json, list[str]]:
+    """The parameters, typed, and what is to be expanded.
+
+    A parameter is acted on, shown back, or refused here: 501 where Stripe has it, 400 where nobody has.
+    """
+    given = {name: value for name, value in params.items() if name != "expand"}
+    table = {name: check for name, check in found.table.items() if name != "expand"}
+    try:
+        checked = forms.check(table, given)
+        paths = PAGING["expand"](params["expand"], "expand") if "expand" in params else []
+    except forms.UnknownParameters as unknown:
+        known_ones = [name for name in unknown.names if known.is_parameter(found.address, name)]
+        if known_ones == unknown.names:
+            raise unsupported(f"the parameter {known_ones[0]}", known_ones[0]) from None
+        raise forms.UnknownParameters([name for name in unknown.names if name not in known_ones]) from None
+    except forms.UnknownWord as unknown:
+        if known.is_word(found.address, unknown.param or "", unknown.word):
+            raise unsupported(f"{unknown.param}={unknown.word}", unknown.param) from None
+        raise
+    return {**checked, **found.ids}, paths
 
 
 def _shown(answer: Json) -> Json:
@@ -88,6 +100,15 @@ def mode_of(api_key: str | None) -> bool:
     if kind not in ("sk", "rk") or mode not in ("test", "live") or not name:
         raise invalid_key(f"Invalid API Key provided: {api_key[:3]}{'*' * 8}")
     return mode == "live"
+
+
+def check_version(version: str | None) -> None:
+    """Refuses a `Stripe-Version` that is not ours: its answers would have another shape."""
+    if version in (None, API_VERSION):
+        return
+    if re.fullmatch(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(\.[a-z]+)?", version or ""):
+        raise unsupported(f"the API version {version}; it answers as {API_VERSION}")
+    raise ApiError(400, f"Invalid Stripe API version: {str(version)[:40]}")
 
 
 def instead(fault: Fault, request_id: str) -> Answer | None:

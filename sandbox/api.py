@@ -15,7 +15,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 from . import idempotency, permissions, routes, webhooks
-from .answers import Answer, instead, mode_of, run
+from .answers import Answer, check_version, instead, mode_of, run
 from .calls import API_VERSION, Call
 from .clock import Clock
 from .cycle import tick
@@ -54,7 +54,7 @@ class Api:
         idempotency.forget_running(self.store)
         if (offset := self.store.get("setting", "clock")) is not None:
             self.clock.offset = offset["offset"]
-        self.deliveries = Deliveries(self.store, self.lock)
+        self.deliveries = Deliveries(self.store, self.lock, self.clock.now)
         self._configure()
 
     def _configure(self) -> None:
@@ -70,6 +70,7 @@ class Api:
         idempotency_key: str | None = None,
         api_key: str | None = "sk_test_sandbox",
         base_url: str | None = None,
+        version: str | None = None,
     ) -> Answer:
         """What Stripe would answer. `params` are nested dicts and lists; numbers may be numbers or text."""
         started = time.perf_counter()
@@ -81,7 +82,9 @@ class Api:
         if fault and kind == "delay_before":
             self._sleep(fault.seconds)
         spoiled = instead(fault, request_id) if fault else None
-        answer = spoiled or self._answer(method, path, params, idempotency_key, api_key, request_id, base_url, fault)
+        answer = spoiled or self._answer(
+            method, path, params, idempotency_key, api_key, request_id, base_url, fault, version
+        )
         if fault and kind == "delay_after":
             self._sleep(fault.seconds)
         if kind == "drop_after":
@@ -117,6 +120,7 @@ class Api:
         request_id: str,
         base_url: str | None,
         fault: Fault | None,
+        version: str | None,
     ) -> Answer:
         kind = fault.kind if fault else None
         slot: str | None = None
@@ -124,10 +128,11 @@ class Api:
         try:
             with self.lock:
                 livemode = mode_of(api_key)
+                check_version(version)
                 now = self._tick()
                 headers["Date"] = formatdate(now, usegmt=True)
                 permissions.check(self.store, api_key, method, path, self.account)
-                table, handler, path_id = routes.find(method, path)
+                found = routes.find(method, path)
                 if method == "POST" and key:
                     headers["Idempotency-Key"] = key
                     idempotency.check_key(key)
@@ -145,7 +150,7 @@ class Api:
                 call = self._call(self._tick(), livemode, request_id, key, base_url)
                 if fault and kind == "stale_list":
                     call.blind_seconds = fault.seconds
-                status, text = run(call, table, handler, path_id, params, kind)
+                status, text = run(call, found, params, kind)
                 if slot is not None:
                     idempotency.save(self.store, slot, status, text)
                 self.store.commit()

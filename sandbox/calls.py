@@ -46,6 +46,16 @@ Handler = Callable[[Call, Json], Json]
 Route = tuple[str, str, Table, Handler]
 
 
+@dataclass(frozen=True)
+class Found:
+    """A route, and the ids in the path that was asked for. `address` is as in `known`: `GET /v1/customers/{id}`."""
+
+    address: str
+    table: Table
+    handler: Handler
+    ids: dict[str, str] = field(default_factory=dict)
+
+
 def not_found(method: str, path: str) -> ApiError:
     return ApiError(
         404,

@@ -2,17 +2,13 @@
 
 from fractions import Fraction
 
-from . import coupons
+from . import discounts, forms, tax_rates
+from .amounts import Amounts, Line, Off, exclusive, of_price, worked_out
 from .calls import Call
 from .errors import Json, bad_parameter
+from .period_lines import product_of
 from .periods import first_share
-
-
-def trial_end(call: Call, data: Json) -> int | None:
-    if data.get("trial_end"):
-        return int(data["trial_end"])
-    days = data.get("trial_period_days")
-    return call.now + days * 86400 if days else None
+from .subscription_parameters import trial_end
 
 
 def due_share(call: Call, price: Json, data: Json) -> Fraction:
@@ -22,36 +18,63 @@ def due_share(call: Call, price: Json, data: Json) -> Fraction:
     return first_share(
         call.now,
         price["recurring"],
-        trial_end=trial_end(call, data),
+        trial_end=trial_end(call, data, "subscription_data[{}]"),
         anchor=data.get("billing_cycle_anchor"),
         prorated=data.get("proration_behavior") != "none",
     )
 
 
-def only_coupon(call: Call, discounts: list[Json]) -> Json | None:
-    if len(discounts) > 1:
+def discounts_of(call: Call, sent: list[Json], currency: str) -> list[Json]:
+    """[{coupon}] of a session: at most one."""
+    if len(sent) > 1:
         raise bad_parameter("You may only apply one discount to a Checkout Session.", "discounts")
-    for each in discounts:
-        if each.get("coupon"):
-            return coupons.redeemable(call, each["coupon"], "discounts[0][coupon]")
-    return None
+    return discounts.wanted(call, sent, "discounts", currency)
 
 
-def line(call: Call, wanted: Json, coupon: Json | None) -> Json:
+def lines(call: Call, wanted: list[Json], coupon: Json | None, data: Json) -> tuple[list[Json], list[Json]]:
+    """The session's line items, and what of each is due today: {subtotal, off, tax}."""
+    rates = tax_rates.wanted(call, data.get("default_tax_rates"), "subscription_data[default_tax_rates]")
+    offs = [Off("of_the_session", coupon)] if coupon else []
+    whole, today = (
+        worked_out([_priced(call, each, share, rates) for each in wanted], offs)
+        for share in (Fraction(1), due_share(call, wanted[0]["price"], data))
+    )
+    now = due_share(call, wanted[0]["price"], data)
+    due = [_sums(of_price(each["price"], each["quantity"], now), one)
+           for each, one in zip(wanted, today, strict=True)]  # fmt: skip
+    shown = [
+        _line(call, each, _sums(of_price(each["price"], each["quantity"]), one))
+        for each, one in zip(wanted, whole, strict=True)
+    ]
+    return shown, due
+
+
+def _priced(call: Call, wanted: Json, share: Fraction, rates: list[Json]) -> Line:
     price, quantity = wanted["price"], wanted["quantity"]
-    subtotal, off = coupons.priced(price, quantity, coupon)
-    product = call.store.get("product", price["product"]) or {"name": "A product"}
+    amount = of_price(price, quantity, share)
+    return Line(None, price, quantity, amount, 0, 0, "", (), tuple(wanted["tax_rates"] or rates))
+
+
+def _sums(subtotal: int, amounts: Amounts) -> Json:
+    off = sum(amounts.off.values())
+    tax = sum(one.amount for one in amounts.taxes)
+    return {"subtotal": subtotal, "off": off, "tax": tax, "total": subtotal - off + exclusive(amounts.taxes)}
+
+
+def _line(call: Call, wanted: Json, sums: Json) -> Json:
+    price = wanted["price"]
     return {
         "id": call.store.new_id("li_1"),
         "object": "item",
         "adjustable_quantity": None,
-        "amount_discount": off,
-        "amount_subtotal": subtotal,
-        "amount_tax": 0,
-        "amount_total": subtotal - off,
+        "amount_discount": sums["off"],
+        "amount_subtotal": sums["subtotal"],
+        "amount_tax": sums["tax"],
+        "amount_total": sums["total"],
         "currency": price["currency"],
-        "description": product["name"],
-        "metadata": {},
+        "description": product_of(call, price),
+        "metadata": forms.merge_metadata({}, wanted["metadata"]),
         "price": price,
-        "quantity": quantity,
+        "quantity": wanted["quantity"],
+        "_tax_rates": wanted["tax_rates"],
     }

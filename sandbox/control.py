@@ -8,7 +8,8 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from . import thin, webhooks
+from . import control_people, thin, webhooks
+from .control_people import body_of, table_of
 from .core import Sandbox
 from .errors import ApiError, Json
 from .events import visible
@@ -37,14 +38,14 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
 
     @pages.post("/seed")
     def seed() -> Response:
-        body = _body()
+        body = body_of()
         objects = body if isinstance(body, list) else body.get("objects", [])
         return jsonify(seeded=sandbox.seed(objects))
 
     @pages.post("/restricted_keys")
     def restrict() -> tuple[Response, int]:
         """`key` (rk_test_…) has these `permissions` and no others."""
-        body = _table()
+        body = table_of()
         key, names = body.get("key"), body.get("permissions")
         if not isinstance(key, str) or not isinstance(names, list) or not all(isinstance(one, str) for one in names):
             raise ApiError(400, "key and permissions (a list) are required.")
@@ -60,6 +61,7 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
     _requests(pages, sandbox)
     _deliveries(pages, sandbox)
     _buyers(pages, sandbox)
+    control_people.add(pages, sandbox)
     return pages
 
 
@@ -71,7 +73,7 @@ def _faults_and_clock(pages: Blueprint, sandbox: Sandbox) -> None:
 
     @pages.post("/faults")
     def add_fault() -> tuple[Response, int]:
-        fields = dict(_table())
+        fields = dict(table_of())
         kind = str(fields.pop("kind", ""))
         with sandbox.lock:
             fault = sandbox.faults.add(kind, **fields)
@@ -89,7 +91,7 @@ def _faults_and_clock(pages: Blueprint, sandbox: Sandbox) -> None:
 
     @pages.post("/clock")
     def move_clock() -> Response:
-        body = _table()
+        body = table_of()
         if "now" in body:
             sandbox.set_clock(_number(body["now"], "now"))
         else:
@@ -126,7 +128,7 @@ def _deliveries(pages: Blueprint, sandbox: Sandbox) -> None:
     @pages.post("/deliveries")
     def change_deliveries() -> Response:
         """`event` (or `events`) is delivered again; everything else is a setting."""
-        body = dict(_table())
+        body = dict(table_of())
         events = [*body.pop("events", []), *([body.pop("event")] if "event" in body else [])]
         count = 0
         with sandbox.lock:
@@ -144,7 +146,7 @@ def _deliveries(pages: Blueprint, sandbox: Sandbox) -> None:
     def configure_endpoint() -> tuple[Response, int]:
         """`url` with `secret` or `secrets`: both old and new sign while a secret is rolled. `thin`: it is sent thin
         notifications."""
-        body = _table()
+        body = table_of()
         secrets = body.get("secrets") or [body.get("secret")]
         if not isinstance(body.get("url"), str) or not all(isinstance(one, str) and one for one in secrets):
             raise ApiError(400, "url and secret (or secrets) are required.")
@@ -156,7 +158,7 @@ def _deliveries(pages: Blueprint, sandbox: Sandbox) -> None:
     @pages.post("/thin_events")
     def announce() -> tuple[Response, int]:
         """A thin event that exists in v2 only: `type`, and if wanted `data` and `related_object` ({id, type, url})."""
-        body = _table()
+        body = table_of()
         if not isinstance(body.get("type"), str):
             raise ApiError(400, "type is required.")
         with sandbox.calling() as call:
@@ -167,8 +169,10 @@ def _deliveries(pages: Blueprint, sandbox: Sandbox) -> None:
 def _buyers(pages: Blueprint, sandbox: Sandbox) -> None:
     @pages.post("/checkout_sessions/<id>/pay")
     def pay(id: str) -> Response:
-        body = _table()
-        return jsonify(sandbox.pay(id, delayed=bool(body.get("delayed")), wait=float(body.get("wait_seconds", 0))))
+        body = table_of()
+        card = str(body.get("card", "pm_card_visa"))
+        wait = float(body.get("wait_seconds", 0))
+        return jsonify(sandbox.pay(id, delayed=bool(body.get("delayed")), card=card, wait=wait))
 
     @pages.post("/checkout_sessions/<id>/decline")
     def decline(id: str) -> Response:
@@ -180,39 +184,25 @@ def _buyers(pages: Blueprint, sandbox: Sandbox) -> None:
 
     @pages.post("/checkout_sessions/<id>/authenticate")
     def authenticate(id: str) -> Response:
-        return jsonify(sandbox.authenticate(id, succeeds=_table().get("succeeds", True) is not False))
+        return jsonify(sandbox.authenticate(id, succeeds=table_of().get("succeeds", True) is not False))
 
     @pages.post("/checkout_sessions/<id>/settle")
     def settle(id: str) -> Response:
-        return jsonify(sandbox.settle(id, succeeds=_table().get("succeeds", True) is not False))
+        return jsonify(sandbox.settle(id, succeeds=table_of().get("succeeds", True) is not False))
 
     @pages.post("/subscriptions/<id>/status")
     def status(id: str) -> Response:
-        return jsonify(sandbox.force_status(id, str(_table().get("status"))))
+        return jsonify(sandbox.force_status(id, str(table_of().get("status"))))
 
     @pages.post("/charges/<id>/dispute")
     def dispute(id: str) -> Response:
-        return jsonify(sandbox.dispute(id, str(_table().get("status", "needs_response"))))
+        return jsonify(sandbox.dispute(id, str(table_of().get("status", "needs_response"))))
 
 
 def _matching(log: Any, method: str | None, path: str | None) -> Iterator[Json]:
     for one in log:
         if method in (None, one["method"]) and (path is None or one["path"].startswith(path)):
             yield one
-
-
-def _body() -> Any:
-    body = request.get_json(force=True, silent=True)
-    if body is None and request.get_data():
-        raise ApiError(400, "The body is no JSON.")
-    return {} if body is None else body
-
-
-def _table() -> Json:
-    body = _body()
-    if not isinstance(body, dict):
-        raise ApiError(400, "The body must be a JSON object.")
-    return body
 
 
 def _number(value: Any, name: str) -> float:

@@ -8,10 +8,24 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import disputes, lifecycle, paying, permissions, seeds, subscription_objects
+from . import (
+    customers,
+    disputes,
+    lifecycle,
+    paying,
+    payment_links,
+    payment_methods,
+    permissions,
+    refunds,
+    seeds,
+    settings,
+    subscription_objects,
+)
+from .answers import checked_parameters
 from .api import Api
 from .errors import ApiError, Json
 from .events import visible
+from .routes import find
 
 
 class Sandbox(Api):
@@ -24,14 +38,17 @@ class Sandbox(Api):
         with self.calling():
             return self.store.get("checkout_session", id)
 
-    def pay(self, session_id: str, *, delayed: bool = False, wait: float = 0.0) -> Json:
-        """The buyer pays. `wait`: so long for the first answer to checkout.session.completed, as Checkout does."""
-        done = self._at(session_id, paying.pay, delayed=delayed)
-        if wait:
+    def pay(self, session_id: str, *, delayed: bool = False, card: str = "pm_card_visa", wait: float = 0.0) -> Json:
+        """The buyer pays with a test card of `cards`, which may be declined or ask for authentication.
+
+        `wait`: so long for the first answer to checkout.session.completed, as Checkout does.
+        """
+        done = self._at(session_id, paying.pay, delayed=delayed, card=card)
+        if wait and done["status"] == "complete":
             self._wait_for_completion(session_id, wait)
         return visible(done)
 
-    def _at(self, session_id: str, act: Callable[..., Json], **how: bool) -> Json:
+    def _at(self, session_id: str, act: Callable[..., Json], **how: Any) -> Json:
         session = self._session(session_id)
         with self.calling(livemode=session["livemode"]) as call:
             return act(call, self._session(session_id), **how)
@@ -72,6 +89,46 @@ class Sandbox(Api):
             call.livemode = bool((self.store.get("subscription", subscription_id) or {}).get("livemode"))
             return visible(lifecycle.force_status(call, call.named("subscription", subscription_id), status))
 
+    def change_subscription(self, subscription_id: str, changes: Json) -> Json:
+        """A person at the Dashboard or the buyer in the portal changes it, by what the API's POST takes."""
+        found = find("POST", f"/v1/subscriptions/{subscription_id}")
+        with self.calling() as call:
+            call.livemode = bool((self.store.get("subscription", subscription_id) or {}).get("livemode"))
+            checked, _ = checked_parameters(found, changes)
+            with self.store.undone_by_refusal():
+                return visible(found.handler(call, checked))
+
+    def give_card(self, customer_id: str, card: str = "pm_card_visa") -> Json:
+        """The customer's default card from now on: a test card of `cards`."""
+        with self.calling() as call:
+            call.livemode = bool((self.store.get("customer", customer_id) or {}).get("livemode"))
+            return visible(customers.give_card(call, call.named("customer", customer_id), card))
+
+    def card_answers(self, payment_method_id: str, code: str | None) -> Json:
+        """What the bank says from now on: a decline code, or None for the card's own answer."""
+        with self.calling() as call:
+            call.livemode = bool((self.store.get("payment_method", payment_method_id) or {}).get("livemode"))
+            return visible(payment_methods.answering(call, call.named("payment_method", payment_method_id), code))
+
+    def refund_becomes(self, refund_id: str, status: str) -> Json:
+        """A refund arrives, fails or is canceled, sooner than time would do it."""
+        if status not in refunds.STATUSES:
+            raise ApiError(400, f"status must be one of {', '.join(refunds.STATUSES)}", param="status")
+        with self.calling() as call:
+            return visible(refunds.became(call, call.named("refund", refund_id), status))
+
+    def visit_link(self, link_id: str, *, base_url: str | None = None) -> Json:
+        """Somebody opens a Payment Link: the checkout session that it makes."""
+        with self.calling(base_url=base_url) as call:
+            link = self.store.get("payment_link", link_id)
+            call.livemode = bool((link or {}).get("livemode"))
+            return visible(payment_links.visit(call, call.named("payment_link", link_id)))
+
+    def settings(self, **values: str) -> Json:
+        """The account's Dashboard settings (see `settings`), changed where named."""
+        with self.calling():
+            return settings.change(self.store, values)
+
     def dispute(self, charge_id: str, status: str = "needs_response") -> Json:
         """The buyer disputes a charge, or the dispute goes on."""
         with self.calling() as call:
@@ -100,6 +157,7 @@ class Sandbox(Api):
             move()
             self.store.put("setting", {"id": "clock", "offset": self.clock.offset})
         self.tick()
+        self.deliveries.nudge()
 
     def tick(self) -> None:
         """Lets time do its work: nothing else does while no request comes."""

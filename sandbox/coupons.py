@@ -1,6 +1,4 @@
-"""Coupons, and what they take off."""
-
-from fractions import Fraction
+"""Coupons: what they take off and how often, and whether one may still be used."""
 
 from . import forms
 from .calls import Call, Route
@@ -18,7 +16,7 @@ def coupon_fields(call: Call, params: Json) -> Json:
         "object": "coupon",
         "amount_off": params.get("amount_off"),
         "created": call.now,
-        "currency": params.get("currency"),
+        "currency": (params.get("currency") or "").lower() or None,
         "duration": params.get("duration") or "once",
         "duration_in_months": params.get("duration_in_months"),
         "livemode": call.livemode,
@@ -39,8 +37,14 @@ def create_coupon(call: Call, params: Json) -> Json:
         )
     if params.get("amount_off") is not None and not params.get("currency"):
         raise bad_parameter("You must pass currency when passing amount_off", "currency")
+    if params.get("percent_off") is not None and not 0 < params["percent_off"] <= 100:
+        raise bad_parameter("Invalid percent_off: must be greater than 0 and at most 100.", "percent_off")
     if params.get("duration") == "repeating" and not params.get("duration_in_months"):
         raise bad_parameter("You must pass duration_in_months when duration is repeating", "duration_in_months")
+    if params.get("duration_in_months") and params.get("duration") != "repeating":
+        raise bad_parameter("You can only pass duration_in_months when duration is repeating", "duration_in_months")
+    if params.get("redeem_by") is not None and params["redeem_by"] <= call.now:
+        raise bad_parameter("`redeem_by` must be in the future.", "redeem_by")
     check_id(call, "coupon", params)
     one = call.store.put("coupon", coupon_fields(call, params))
     emit(call, "coupon.created", one)
@@ -54,26 +58,19 @@ def delete_coupon(call: Call, params: Json) -> Json:
     return {"id": one["id"], "object": "coupon", "deleted": True}
 
 
-def redeemable(call: Call, id: str, param: str) -> Json:
-    """The coupon, if it may still be used."""
+def redeemable(call: Call, id: str, param: str, currency: str) -> Json:
+    """The coupon, if it may still be used, and in this currency."""
     one = call.named("coupon", id, param=param)
     over = one["redeem_by"] is not None and call.now > one["redeem_by"]
     used_up = one["max_redemptions"] is not None and one["times_redeemed"] >= one["max_redemptions"]
     if over or used_up or not one["valid"]:
         raise refused(f"Coupon {id} is expired.", code="coupon_expired", param=param)
+    if one["amount_off"] is not None and one["currency"] != currency:
+        raise refused(
+            f"The coupon {id} has an `amount_off` in {one['currency']}; it cannot be used with {currency}.",
+            param=param,
+        )
     return one
-
-
-def priced(price: Json, quantity: int, coupon: Json | None, share: Fraction = Fraction(1)) -> tuple[int, int]:
-    """The amount of a line for a share of its period, and what the coupon takes off it."""
-    amount = int(price["unit_amount"] * quantity * share + Fraction(1, 2))
-    return amount, amount_off(coupon, amount) if coupon else 0
-
-
-def amount_off(coupon: Json, amount: int) -> int:
-    if coupon["percent_off"] is not None:
-        return min(amount, int(amount * coupon["percent_off"] / 100 + 0.5))
-    return min(amount, coupon["amount_off"] or 0)
 
 
 _COUPON_NAMES: forms.Table = {"name": forms.text(40), "metadata": forms.metadata, "expand": _EXPAND}

@@ -2,46 +2,46 @@
 
 from typing import Any
 
-from . import forms, lifecycle
+from . import balances, forms, lifecycle, payment_methods
 from .calls import Call, Route
-from .errors import Json, missing_object
+from .errors import Json
 from .events import emit
 from .lists import PAGING, page
 
 _ADDRESS = forms.table({name: forms.text() for name in ("city", "country", "line1", "line2", "postal_code", "state")})
 
 _FIELDS: forms.Table = {
-    **forms.unsupported("cash_balance", "tax_id_data", "test_clock"),
     "address": _ADDRESS,
     "balance": forms.integer(),
+    "business_name": forms.text(150),
     "description": forms.text(),
     "email": forms.text(512),
     "expand": forms.items(forms.identifier, 20),
-    "invoice_prefix": forms.text(12),
-    "invoice_settings": forms.anything,
+    "individual_name": forms.text(150),
+    "invoice_prefix": forms.text(12, pattern="[A-Z0-9]{3,12}"),
+    "invoice_settings": forms.table({"default_payment_method": forms.text(), "footer": forms.text()}),
     "metadata": forms.metadata,
     "name": forms.text(256),
     "next_invoice_sequence": forms.integer(1),
-    "payment_method": forms.absent("payment methods are made by paying"),
     "phone": forms.text(20),
     "preferred_locales": forms.items(forms.identifier),
-    "shipping": forms.anything,
-    "source": forms.absent("payment methods are made by paying"),
-    "tax": forms.anything,
+    "shipping": forms.table({"address": _ADDRESS, "name": forms.text(), "phone": forms.text()}),
     "tax_exempt": forms.one_of("none", "exempt", "reverse"),
-    "business_name": forms.text(150),
-    "individual_name": forms.text(150),
 }
+_NEW: forms.Table = {**_FIELDS, "payment_method": forms.identifier}
 _KEPT = (
     "address",
     "business_name",
     "description",
     "email",
     "individual_name",
+    "invoice_prefix",
     "name",
+    "next_invoice_sequence",
     "phone",
     "preferred_locales",
     "shipping",
+    "tax_exempt",
 )
 
 
@@ -53,11 +53,24 @@ def made(call: Call, **fields: Any) -> Json:
     """A new customer and its event, from a request or from a Checkout that had none."""
     one = blank(call)
     one["metadata"] = forms.merge_metadata({}, fields.get("metadata"))
-    names = (*_KEPT, "balance", "invoice_prefix", "next_invoice_sequence", "tax_exempt")
-    one.update({name: fields[name] for name in names if fields.get(name) is not None})
+    one.update({name: fields[name] for name in _KEPT if fields.get(name) is not None})
+    one["balance"] = fields.get("balance") or 0
     call.store.put("customer", one)
+    card = payment_methods.attached(call, one, fields["payment_method"]) if fields.get("payment_method") else None
+    if settings := fields.get("invoice_settings"):
+        if card and settings.get("default_payment_method") in (fields["payment_method"], card["id"]):
+            settings = {**settings, "default_payment_method": card["id"]}
+        one = call.store.change("customer", one["id"], invoice_settings=_settings(call, one, settings))
     emit(call, "customer.created", one)
     return one
+
+
+def _settings(call: Call, old: Json, sent: Json) -> Json:
+    """The invoice settings after a change."""
+    if sent.get("default_payment_method"):
+        id = sent["default_payment_method"]
+        payment_methods.of_customer(call, old, id, "invoice_settings[default_payment_method]")
+    return {**old["invoice_settings"], **sent}
 
 
 def blank(call: Call) -> Json:
@@ -99,15 +112,24 @@ def retrieve(call: Call, params: Json) -> Json:
 
 
 def update(call: Call, params: Json) -> Json:
-    old = alive(call, params["id"], param="id")
-    fields: Json = {
-        name: params[name]
-        for name in (*_KEPT, "balance", "tax_exempt", "invoice_prefix", "next_invoice_sequence")
-        if name in params
-    }
+    old = balances.alive(call, params["id"], param="id")
+    fields: Json = {name: params[name] for name in _KEPT if name in params}
+    if params.get("invoice_settings"):
+        fields["invoice_settings"] = _settings(call, old, params["invoice_settings"])
     if "metadata" in params:
         fields["metadata"] = forms.merge_metadata(old["metadata"], params["metadata"])
-    return changed(call, old, **fields)
+    one = changed(call, old, **fields)
+    if params.get("balance") not in (None, old["balance"]):
+        change = params["balance"] - old["balance"]
+        balances.moved(call, one, change, one["currency"] or "usd", "adjustment")
+    return call.named("customer", one["id"])
+
+
+def give_card(call: Call, old: Json, token: str) -> Json:
+    """A test card, attached and the customer's default."""
+    card = payment_methods.attached(call, old, token)
+    changed(call, old, invoice_settings={**old["invoice_settings"], "default_payment_method": card["id"]})
+    return card
 
 
 def changed(call: Call, old: Json, **fields: Any) -> Json:
@@ -117,7 +139,7 @@ def changed(call: Call, old: Json, **fields: Any) -> Json:
 
 
 def delete(call: Call, params: Json) -> Json:
-    old = alive(call, params["id"], param="id")
+    old = balances.alive(call, params["id"], param="id")
     lifecycle.cancel_all_of(call, old["id"])
     call.store.change("customer", old["id"], deleted=True)
     emit(call, "customer.deleted", old)
@@ -129,20 +151,12 @@ def list_customers(call: Call, params: Json) -> Json:
     return page(call, "customer", params, "/v1/customers", keep=lambda one: email is None or one["email"] == email)
 
 
-def alive(call: Call, id: str, *, param: str = "customer") -> Json:
-    """The customer, unless it never was or is deleted."""
-    one = call.named("customer", id, param=param)
-    if one.get("deleted"):
-        raise missing_object("customer", id, param=param, status=404 if param == "id" else 400)
-    return one
-
-
 def _tombstone(one: Json) -> Json:
     return {"id": one["id"], "object": "customer", "deleted": True}
 
 
 ROUTES: list[Route] = [
-    ("POST", "/v1/customers", _FIELDS, create),
+    ("POST", "/v1/customers", _NEW, create),
     ("GET", "/v1/customers", {**PAGING, "created": forms.created, "email": forms.text(512)}, list_customers),
     ("GET", "/v1/customers/{id}", {}, retrieve),
     ("POST", "/v1/customers/{id}", _FIELDS, update),

@@ -1,4 +1,4 @@
-"""What passing time does: sessions expire, subscriptions renew or end, keys are forgotten.
+"""What passing time does: sessions expire, subscriptions renew or end, invoices are tried again, refunds arrive.
 
 Nothing runs by itself. `tick` is called before each request and now and then by the server; it takes what is due by
 the sandbox's clock, one object after the other, each at the moment that it was due.
@@ -6,7 +6,17 @@ the sandbox's clock, one object after the other, each at the moment that it was 
 
 from collections.abc import Callable
 
-from . import checkout_sessions, idempotency, lifecycle, schedules, subscription_objects
+from . import (
+    checkout_sessions,
+    idempotency,
+    invoices,
+    lifecycle,
+    payment_methods,
+    refunds,
+    schedule_course,
+    settings,
+    subscription_objects,
+)
 from .calls import Call
 from .errors import Json
 from .events import emit
@@ -23,14 +33,7 @@ def tick(store: Store, now: float, call_at: Callable[[float, bool], Call]) -> in
         if found is None:
             return done
         at, kind, one = found
-        call = call_at(at, bool(one.get("livemode")))
-        match kind:
-            case "checkout_session":
-                checkout_sessions.expired(call, one)
-            case "idempotency_key":
-                idempotency.forget(store, one["id"])
-            case "subscription":
-                _subscription(call, one)
+        _WORK[kind](call_at(at, bool(one.get("livemode"))), one)
     return _MOST
 
 
@@ -38,25 +41,66 @@ def _subscription(call: Call, one: Json) -> None:
     if one["status"] == "incomplete":
         lifecycle.abandon(call, one)
         return
-    if one["cancel_at"] is not None and one["cancel_at"] <= call.now:
+    paused = one["pause_collection"]
+    if paused and paused["resumes_at"] and paused["resumes_at"] <= call.now:
+        before, one = one, subscription_objects.save(call, one, pause_collection=None)
+        emit(call, "customer.subscription.updated", one, previous=before)
+    if one["schedule"]:
+        one = schedule_course.advance(call, one)
+    if one["status"] not in subscription_objects.ENDED and one["cancel_at"] and one["cancel_at"] <= call.now:
         lifecycle.end(call, one)
         return
-    if one["schedule"]:
-        one = schedules.enter_next_phase(call, one)
-    if one["status"] not in subscription_objects.ENDED:
+    if one["status"] not in subscription_objects.ENDED and one["_due"] is not None and one["_due"] <= call.now:
         _renew(call, one)
 
 
 def _renew(call: Call, old: Json) -> None:
-    """The next period. A subscription in arrears is tried and declined again; a paused collection bills nothing."""
-    one = lifecycle.next_period(call, old)
+    """The next period. The card decides whether it is paid; a trial's end without one is the trial settings' matter."""
+    card = payment_methods.paying_for(call, call.named("customer", old["customer"]), old)
+    if old["status"] == "trialing" and card is None:
+        behavior = old["trial_settings"]["end_behavior"]["missing_payment_method"]
+        if behavior == "cancel":
+            lifecycle.end(call, old)
+            return
+        if behavior == "pause":
+            lifecycle.mark(call, old, "paused", before=old)
+            return
+    one, renewed = lifecycle.next_period(call, old)
     billed = None
-    if old["pause_collection"] is None and old["status"] != "unpaid":
-        card = call.find("payment_method", one["default_payment_method"])
-        failing = old["status"] == "past_due"
-        one, billed = lifecycle.charge_period(
-            call, one, reason="subscription_cycle", method=card, outcome="failed" if failing else "paid"
-        )
+    if old["status"] != "unpaid":
+        one, billed = lifecycle.charge_period(call, one, reason="subscription_cycle", method=card, items=renewed)
+        one = lifecycle.settle(call, one, billed)
     emit(call, "customer.subscription.updated", one, previous=old)
     if billed is not None:
         announce(call, billed)
+
+
+def _invoice(call: Call, opened: Json) -> None:
+    """The next attempt to have an open invoice paid; after the last one the account's setting says what happens."""
+    id = (opened["parent"] or {}).get("subscription_details", {}).get("subscription")
+    subscription = call.find("subscription", id)
+    card = payment_methods.paying_for(call, call.named("customer", opened["customer"]), subscription)
+    billed = invoices.collect(call, opened, card) if card else invoices.attempted_without_card(call, opened)
+    announce(call, billed)
+    if subscription is None or subscription["status"] in subscription_objects.ENDED:
+        return
+    after = lifecycle.settle(call, subscription, billed)
+    if billed.last["status"] == "open" and billed.last["next_payment_attempt"] is None:
+        match settings.after_retries(call.store):
+            case "cancel":
+                lifecycle.end(call, after, reason="payment_failed")
+                return
+            case "unpaid":
+                after = subscription_objects.save(call, after, status="unpaid")
+    if after["status"] != subscription["status"]:
+        emit(call, "customer.subscription.updated", after, previous=subscription)
+
+
+_WORK: dict[str, Callable[[Call, Json], object]] = {
+    "checkout_session": checkout_sessions.expired,
+    "idempotency_key": lambda call, one: idempotency.forget(call.store, one["id"]),
+    "invoice": _invoice,
+    "refund": refunds.arrived,
+    "subscription": _subscription,
+    "subscription_schedule": schedule_course.begin,
+}

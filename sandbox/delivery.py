@@ -1,7 +1,7 @@
 """Webhook delivery: signed like Stripe, at least once, from a few threads, again and again until an answer is 2xx.
 
-What is still to be sent is in the store, so a restart goes on with it. Retries wait in real seconds, not in those of
-the sandbox's clock. The signature carries the real time, because the receiver compares it with its own.
+What is still to be sent is in the store, so a restart goes on with it. Retries wait by the sandbox's clock: who moves
+it a day ahead has them sent. The signature carries the real time, because the receiver compares it with its own.
 """
 
 import heapq
@@ -9,6 +9,7 @@ import json
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 
 from . import thin
@@ -52,9 +53,10 @@ class Settings:
 
 
 class Deliveries:
-    def __init__(self, store: Store, lock: threading.RLock) -> None:
+    def __init__(self, store: Store, lock: threading.RLock, now: Callable[[], float]) -> None:
         self.settings = Settings()
         self._store = store
+        self._now = now
         self._changed = threading.Condition(lock)
         self._waiting: list[tuple[float, int, str]] = []
         self._number = 0
@@ -83,7 +85,7 @@ class Deliveries:
                     "status": "lost" if lost else "pending",
                     "attempts": 0,
                     "tries": [],
-                    "next_at": time.time() + self._jitter(),
+                    "next_at": self._now() + self._jitter(),
                 },
             )
             if not lost:
@@ -102,7 +104,7 @@ class Deliveries:
             if self._store.get(_KIND, id) is None:
                 self.enqueue(event)
                 return len(listening(self._store, event))
-            self._store.change(_KIND, id, status="pending", next_at=time.time())
+            self._store.change(_KIND, id, status="pending", next_at=self._now())
             self._schedule(id)
             count += 1
         return count
@@ -115,7 +117,7 @@ class Deliveries:
                 self._schedule(one["id"])
 
     def nudge(self) -> None:
-        """Settings changed: the waiting threads read them again."""
+        """Settings or the clock changed: the waiting threads look again."""
         with self._changed:
             self._changed.notify_all()
 
@@ -168,12 +170,12 @@ class Deliveries:
             self._record(id, status, error, time.monotonic() - started)
 
     def _is_due(self) -> bool:
-        return bool(self._waiting) and self._waiting[0][0] <= time.time()
+        return bool(self._waiting) and self._waiting[0][0] <= self._now()
 
     def _seconds_to_next(self) -> float | None:
         if self.settings.paused or not self._waiting:
             return None
-        return max(0.0, self._waiting[0][0] - time.time())
+        return max(0.0, self._waiting[0][0] - self._now())
 
     def _prepare(self, id: str) -> tuple[str, bytes, list[str], int] | None:
         one = self._store.get(_KIND, id)
@@ -216,7 +218,7 @@ class Deliveries:
             elif attempts > len(BACKOFF_SECONDS):
                 changes["status"] = "failed"
             else:
-                changes["next_at"] = time.time() + BACKOFF_SECONDS[attempts - 1]
+                changes["next_at"] = self._now() + BACKOFF_SECONDS[attempts - 1]
             self._store.change(_KIND, id, **changes)
             if not answered and attempts <= len(BACKOFF_SECONDS):
                 self._schedule(id)

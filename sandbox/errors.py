@@ -1,7 +1,8 @@
 """What the sandbox says no with: one exception, shaped like Stripe's error object.
 
 `saved` tells the idempotency layer that execution had begun, so that the same key will replay the refusal.
-Refusals of malformed parameters are not saved, as at Stripe.
+Refusals of malformed parameters are not saved, as at Stripe. A refused request changes nothing, unless it
+`keeps_changes`: a declined card is a refusal with an attempt on record.
 """
 
 from typing import Any
@@ -21,6 +22,8 @@ class ApiError(Exception):
         code: str | None = None,
         param: str | None = None,
         saved: bool = False,
+        keeps_changes: bool = False,
+        **more: Any,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -29,6 +32,8 @@ class ApiError(Exception):
         self.code = code
         self.param = param
         self.saved = saved
+        self.keeps_changes = keeps_changes
+        self.more = more
 
     def body(self, request_id: str) -> Json:
         error: Json = {"type": self.type, "message": self.message}
@@ -37,6 +42,7 @@ class ApiError(Exception):
             error["doc_url"] = f"https://docs.stripe.com/error-codes/{self.code.replace('_', '-')}"
         if self.param is not None:
             error["param"] = self.param
+        error.update(self.more)
         error["request_log_url"] = f"https://dashboard.stripe.com/test/logs/{request_id}"
         return {"error": error}
 
@@ -52,6 +58,11 @@ def missing_parameter(param: str) -> ApiError:
 
 def bad_parameter(message: str, param: str, *, code: str | None = None) -> ApiError:
     return ApiError(400, message, code=code, param=param)
+
+
+def unsupported(what: str, param: str | None = None) -> ApiError:
+    """Stripe has it, the sandbox does not. Stripe never answers 501, so nobody takes it for an answer of Stripe's."""
+    return ApiError(501, f"The sandbox does not support {what}.", code="sandbox_unsupported", param=param)
 
 
 def refused(message: str, *, code: str | None = None, param: str | None = None) -> ApiError:

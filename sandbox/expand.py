@@ -68,7 +68,7 @@ def _included(call: Call, node: Json, name: str) -> Json | None:
     match node.get("object"), name:
         case "checkout.session", "line_items":
             lines = (call.store.get("checkout_session", node["id"]) or {}).get("_lines", [])
-            return whole(lines, f"/v1/checkout/sessions/{node['id']}/line_items")
+            return whole([visible(one) for one in lines], f"/v1/checkout/sessions/{node['id']}/line_items")
         case "invoice", "payments":
             return whole(payments_of(call, node["id"]), "/v1/invoice_payments")
         case "charge", "refunds":

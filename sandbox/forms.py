@@ -1,4 +1,4 @@
-"""What arrives: form-encoded text with brackets, `a[b][0][c]=d`. What leaves: typed, checked, nested values.
+"""What arrives: nested text, as `decoding` reads it. What leaves: typed, checked values.
 
 A resource describes its parameters as a table of checks (`{"limit": integer(1, 100)}`); `check` refuses what the
 table does not name with Stripe's `parameter_unknown`. Numbers and booleans that are typed already pass as they
@@ -6,60 +6,40 @@ are, so the same tables serve callers in the same process.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
 
 from .errors import ApiError, Json, bad_parameter, missing_parameter
 
 Check = Callable[[Any, str], Any]
 Table = Mapping[str, Check]
 
-_PARTS = re.compile(r"\[([^\[\]]*)\]")
-_INDEX = re.compile(r"[0-9]{1,9}")
+INDEX = re.compile(r"[0-9]{1,9}")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
-_MAX_DEPTH = 10  # Stripe's own parameters nest to about six
 
 
-def decode(text: str) -> Json:
-    """Form or query text into nested dicts; lists stay dicts of digits until a check asks for a list."""
-    try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=2000)
-    except ValueError:
-        raise ApiError(400, "Too many parameters in the request.") from None
-    root: Json = {}
-    for name, value in pairs:
-        _place(root, name, value)
-    return root
+class UnknownParameters(ApiError):
+    """`names` are in no table of the sandbox's; whether Stripe has them is not for the form to say."""
+
+    def __init__(self, names: list[str]) -> None:
+        message = f"Received unknown parameter{'s' if len(names) > 1 else ''}: {', '.join(names)}"
+        super().__init__(400, message, param=names[0], code="parameter_unknown")
+        self.names = names
 
 
-def _place(root: Json, name: str, value: str) -> None:
-    head, bracket, _ = name.partition("[")
-    keys = [head, *(_PARTS.findall(name[len(head) :]) if bracket else [])]
-    if not head or len(keys) > _MAX_DEPTH:
-        raise ApiError(400, f"Invalid parameter name: {name[:80]}")
-    node = root
-    for key in keys[:-1]:
-        key = key if key or node is root else str(len(node))
-        child = node.setdefault(key, {})
-        if not isinstance(child, dict):
-            raise ApiError(400, f"Invalid parameter: {name[:80]}")
-        node = child
-    last = keys[-1] if keys[-1] else str(len(node))
-    node[last] = value
+class UnknownWord(ApiError):
+    """A value that the sandbox does not have among those of a parameter."""
+
+    def __init__(self, param: str, word: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(400, f"Invalid {param}: must be one of {_listed(allowed)}", param=param)
+        self.word = word
 
 
 def check(table: Table, params: Mapping[str, Any], prefix: str = "") -> Json:
     """The typed parameters, or the first refusal. Parameters that were not sent are absent from the result."""
-    unknown = [name for name in params if name not in table]
-    if unknown:
-        names = ", ".join(_join(prefix, name) for name in unknown)
-        plural = "s" if len(unknown) > 1 else ""
-        raise bad_parameter(
-            f"Received unknown parameter{plural}: {names}",
-            _join(prefix, unknown[0]),
-            code="parameter_unknown",
-        )
+    if unknown := [_join(prefix, name) for name in params if name not in table]:
+        raise UnknownParameters(unknown)
     return {name: table[name](value, _join(prefix, name)) for name, value in params.items()}
 
 
@@ -149,7 +129,7 @@ def one_of(*allowed: str) -> Check:
         if value == "" or value is None:
             return None
         if value not in allowed:
-            raise bad_parameter(f"Invalid {param}: must be one of {_listed(allowed)}", param)
+            raise UnknownWord(param, str(value)[:80], allowed)
         return str(value)
 
     return run
@@ -160,30 +140,49 @@ def either(word: str, other: Check) -> Check:
     return lambda value, param: value if value == word else other(value, param)
 
 
-def table(checks: Table) -> Check:
-    def run(value: Any, param: str) -> Json | None:
+@dataclass(frozen=True)
+class table:
+    """Parameters inside a parameter."""
+
+    checks: Table
+
+    def __call__(self, value: Any, param: str) -> Json | None:
         if value == "" or value is None:
             return None
         if not isinstance(value, Mapping):
             raise bad_parameter("Invalid object", param)
-        return check(checks, value, param)
-
-    return run
+        return check(self.checks, value, param)
 
 
-def items(each: Check, most: int = 100) -> Check:
-    def run(value: Any, param: str) -> list[Any]:
+@dataclass(frozen=True)
+class items:
+    """A list, each of its elements under one check."""
+
+    each: Check
+    most: int = 100
+
+    def __call__(self, value: Any, param: str) -> list[Any]:
         if value == "" or value is None:
             return []
-        if isinstance(value, Mapping) and all(_INDEX.fullmatch(str(key)) for key in value):
+        if isinstance(value, Mapping) and all(INDEX.fullmatch(str(key)) for key in value):
             value = [value[key] for key in sorted(value, key=int)]
         if not isinstance(value, list | tuple):
             raise bad_parameter("Invalid array", param)
-        if len(value) > most:
-            raise bad_parameter(f"Array is limited to {most} elements.", param)
-        return [each(one, f"{param}[{index}]") for index, one in enumerate(value)]
+        if len(value) > self.most:
+            raise bad_parameter(f"Array is limited to {self.most} elements.", param)
+        return [self.each(one, f"{param}[{index}]") for index, one in enumerate(value)]
 
-    return run
+
+def leaves(checks: Table, prefix: str = "") -> Iterator[str]:
+    """Every parameter of a table as it is sent: `items[0][price]`."""
+    for name, each in checks.items():
+        param = _join(prefix, name)
+        if isinstance(each, items):
+            each, param = each.each, f"{param}[0]"
+        if isinstance(each, table):
+            yield from leaves(each.checks, param)
+        else:
+            yield param
 
 
 def metadata(value: Any, param: str) -> dict[str, str] | None:
@@ -215,26 +214,15 @@ def anything(value: Any, param: str) -> Any:
     return value
 
 
-def absent(reason: str) -> Check:
-    """A parameter that Stripe has and the sandbox honestly does not."""
-
-    def run(value: Any, param: str) -> Any:
-        raise bad_parameter(f"The sandbox does not support {param}: {reason}", param, code="sandbox_unsupported")
-
-    return run
-
-
-def unsupported(*names: str) -> dict[str, Check]:
-    """Parameters of Stripe's that the sandbox knows by name only, so that it does not call them unknown."""
-    return {name: absent("it is left out") for name in names}
-
-
 moment = integer(0, 253402300799)
 span: Check = table({"gt": moment, "gte": moment, "lt": moment, "lte": moment})
 
 
 def created(value: Any, param: str) -> Any:
-    return span(value, param) if isinstance(value, Mapping) else moment(value, param)
+    """A moment, or the bounds that were given: an empty one bounds nothing."""
+    if not isinstance(value, Mapping):
+        return moment(value, param)
+    return {name: bound for name, bound in (span(value, param) or {}).items() if bound is not None}
 
 
 def _show(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from . import control, forms, pages, portal_pages
+from . import control, decoding, pages, portal_pages
 from .answers import Answer
 from .core import Sandbox
 from .errors import ApiError
@@ -26,9 +26,9 @@ def create_app(sandbox: Sandbox) -> Flask:
     @app.route("/<any(v1, v2):version>/<path:rest>", methods=["GET", "POST", "DELETE", "PUT", "PATCH"])
     def api(version: str, rest: str) -> Response:
         try:
-            params = forms.decode(request.query_string.decode("utf-8", "replace"))
+            params = decoding.decode(request.query_string.decode("utf-8", "replace"))
             if request.method == "POST":
-                params = {**params, **forms.decode(request.get_data().decode("utf-8", "replace"))}
+                params = {**params, **decoding.decode(request.get_data().decode("utf-8", "replace"))}
         except ApiError as error:
             return Response(_json(app, error.body("req_unread")), error.status, mimetype="application/json")
         answer = sandbox.request(
@@ -38,6 +38,7 @@ def create_app(sandbox: Sandbox) -> Flask:
             idempotency_key=request.headers.get("Idempotency-Key") or None,
             api_key=_api_key(),
             base_url=request.host_url.rstrip("/"),
+            version=request.headers.get("Stripe-Version"),
         )
         return _response(answer)
 
@@ -67,8 +68,6 @@ def _response(answer: Answer) -> Response:
     response = Response(answer.data, answer.status)
     for name, value in answer.headers.items():
         response.headers[name] = value
-    if "Stripe-Version" in request.headers:
-        response.headers["Stripe-Version"] = request.headers["Stripe-Version"]
     return response
 
 

@@ -1,54 +1,83 @@
-"""A subscription's life, by any cause: billed, renewed, forced into a status, ended."""
+"""A subscription's life, by any cause: billed, renewed, paid late or never, forced into a status, ended."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from . import coupons
+from . import balances, discounts, invoice_items, payment_methods
 from .calls import Call
 from .errors import Json
 from .events import emit
-from .invoice_objects import Line
 from .invoices import Billed, bill, collect, void
 from .paid_events import announce
-from .periods import next_end
+from .period_lines import WHOLE, of_period
+from .periods import following, next_end
 from .subscription_objects import ENDED, save
-
-WHOLE = Fraction(1)
 
 
 def charge_period(
-    call: Call, subscription: Json, *, reason: str, method: Json | None, outcome: str = "paid", share: Fraction = WHOLE
+    call: Call,
+    subscription: Json,
+    *,
+    reason: str,
+    method: Json | None,
+    items: Sequence[Json] | None = None,
+    outcome: str = "try",
+    share: Fraction = WHOLE,
 ) -> tuple[Json, Billed]:
-    """Bills the current period; a coupon that applies once is spent by it. `share`: how much of it is due."""
-    discount = next((call.store.get("discount", id) for id in subscription["discounts"]), None)
-    coupon = call.store.get("coupon", discount["source"]["coupon"]) if discount else None
-    lines = []
-    for item in subscription["items"]["data"]:
-        price, quantity = item["price"], item["quantity"]
-        amount, off = coupons.priced(price, quantity, coupon, share)
-        product = call.store.get("product", price["product"]) or {"name": "Subscription"}
-        words = f"{product['name']}: nothing due yet" if share == 0 else f"{quantity} x {product['name']}"
-        start, end = item["current_period_start"], item["current_period_end"]
-        lines.append(Line(item["id"], price, quantity, amount, start, end, words, off))
-    customer = call.named("customer", subscription["customer"])
+    """Bills the current period of `items` (all of them unless told), and what waits for the next invoice.
+
+    A coupon that applies once is spent by it. `share`: how much of the period is due.
+    """
+    billed_items = subscription["items"]["data"] if items is None else items
+    return charge_lines(
+        call,
+        subscription,
+        of_period(call, subscription, billed_items, share),
+        reason=reason,
+        method=method,
+        outcome=outcome,
+        spends=share > 0,
+    )
+
+
+def charge_lines(
+    call: Call,
+    subscription: Json,
+    lines: Sequence[Any],
+    *,
+    reason: str,
+    method: Json | None,
+    outcome: str = "try",
+    spends: bool = True,
+) -> tuple[Json, Billed]:
+    """An invoice of these lines, the latest one of the subscription from now on."""
+    customer = balances.bound(
+        call, call.named("customer", subscription["customer"]), subscription["currency"], "customer"
+    )
+    waiting = invoice_items.waiting(call, customer["id"], subscription["id"]) if reason != "subscription_create" else []
     billed = bill(
         call,
         customer,
         subscription,
-        lines,
+        [*lines, *invoice_items.lines(call, waiting)],
         reason=reason,
         method=method,
-        discount=discount["id"] if discount else None,
+        offs=discounts.offs(call, subscription["discounts"]),
         outcome=outcome,
     )
-    spent = coupon is not None and coupon["duration"] == "once" and share > 0
-    subscription = call.store.change(
+    invoice_items.billed(call, waiting, billed.last["id"])
+    now = call.named("subscription", subscription["id"])
+    data = [
+        {**item, "discounts": discounts.left(call, item["discounts"], billed=spends)} for item in now["items"]["data"]
+    ]
+    return call.store.change(
         "subscription",
-        subscription["id"],
+        now["id"],
         latest_invoice=billed.last["id"],
-        discounts=[] if spent else subscription["discounts"],
-    )
-    return subscription, billed
+        discounts=discounts.left(call, now["discounts"], billed=spends),
+        items={**now["items"], "data": data},
+    ), billed
 
 
 def end(call: Call, old: Json, *, status: str = "canceled", **details: Any) -> Json:
@@ -61,8 +90,9 @@ def end(call: Call, old: Json, *, status: str = "canceled", **details: Any) -> J
         cancellation_details={**old["cancellation_details"], **details},
         ended_at=call.now,
     )
-    if one["schedule"]:
-        schedule = call.store.change("subscription_schedule", one["schedule"], status="canceled", canceled_at=call.now)
+    schedule = call.find("subscription_schedule", one["schedule"])
+    if schedule is not None and schedule["status"] == "active":
+        schedule = call.store.change("subscription_schedule", schedule["id"], status="canceled", canceled_at=call.now)
         emit(call, "subscription_schedule.canceled", schedule)
     emit(call, "customer.subscription.deleted" if status == "canceled" else "customer.subscription.updated", one,
          previous=None if status == "canceled" else old)  # fmt: skip
@@ -80,29 +110,50 @@ def abandon(call: Call, old: Json) -> Json:
     return end(call, old, status="incomplete_expired")
 
 
-def next_period(call: Call, old: Json) -> Json:
-    """The period after the current one. A trial that is over becomes active, and its end the anchor."""
-    start = max(item["current_period_end"] for item in old["items"]["data"])
-    anchor = old["billing_cycle_anchor"]
+def next_period(call: Call, old: Json) -> tuple[Json, list[Json]]:
+    """The next period of the items whose period is over, and these items. A trial that is over becomes active."""
+    over = {item["id"] for item in old["items"]["data"] if item["current_period_end"] <= call.now}
+    data = [_next(old, item) if item["id"] in over else item for item in old["items"]["data"]]
     status = "active" if old["status"] == "trialing" else old["status"]
-    return save(call, old, **period(old, start, anchor), status=status)
+    one = save(call, old, items={**old["items"], "data": data}, status=status)
+    return one, [item for item in data if item["id"] in over]
+
+
+def _next(subscription: Json, item: Json) -> Json:
+    start = item["current_period_end"]
+    end = following(subscription["billing_cycle_anchor"], start, item["price"]["recurring"])
+    return {**item, "current_period_start": start, "current_period_end": end}
+
+
+def settle(call: Call, subscription: Json, billed: Billed) -> Json:
+    """The status after an attempt to collect: active where the latest invoice is paid, past due where it failed."""
+    if billed.last["id"] != subscription["latest_invoice"] or subscription["status"] in ENDED:
+        return subscription
+    if billed.last["status"] == "paid" and subscription["status"] in ("past_due", "unpaid", "incomplete"):
+        return save(call, subscription, status="active")
+    failed = billed.last["status"] == "open" and billed.last["attempted"]
+    if failed and subscription["status"] in ("active", "trialing"):
+        return save(call, subscription, status="past_due")
+    return subscription
 
 
 def force_status(call: Call, old: Json, status: str) -> Json:
-    """Any status, from outside, with what would have led to it: a failed renewal, a late payment, an end."""
+    """Any status, from outside, with what would have led to it: a card that is declined from now on, a late payment."""
     if status == old["status"]:
         return old
     if status in ENDED:
         return end(call, old, status=status, reason="payment_failed")
-    card = call.find("payment_method", old["default_payment_method"])
+    card = payment_methods.paying_for(call, call.named("customer", old["customer"]), old)
     invoice = call.find("invoice", old["latest_invoice"])
     is_open = invoice is not None and invoice["status"] == "open"
     billed = None
     one = old
+    if card and status in ("past_due", "unpaid", "active"):
+        card = payment_methods.answering(call, card, "generic_decline" if status != "active" else None)
     if status in ("past_due", "unpaid") and card and not is_open:
-        one, billed = charge_period(call, old, reason="subscription_cycle", method=card, outcome="failed")
+        one, billed = charge_period(call, old, reason="subscription_cycle", method=card)
     elif status == "active" and card and invoice and is_open:
-        billed = collect(call, invoice, card, succeeds=True)
+        billed = collect(call, invoice, card)
     if billed is not None:
         announce(call, billed)
     return mark(call, one, status, before=old)
@@ -127,6 +178,7 @@ def cancel_all_of(call: Call, customer: str) -> None:
 
 
 def period(old: Json, start: int, anchor: int, *, end: int | None = None) -> Json:
+    """All items on one period from `start`, and the anchor."""
     data = [
         {
             **item,

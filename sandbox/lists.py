@@ -42,8 +42,8 @@ def page(
         for one in call.store.newest_first(kind, customer=customer, after=after, before=before)
         if one.get("livemode", call.livemode) == call.livemode
         and not one.get("deleted")
-        and (not call.blind_seconds or call.time - one["created"] >= call.blind_seconds)
-        and (span is None or within(one["created"], span))
+        and (not call.blind_seconds or call.time - one.get("created", 0) >= call.blind_seconds)
+        and (span is None or within(one["created" if "created" in one else "date"], span))
         and keep(one)
     )
     taken = list(islice(found, limit + 1))
@@ -51,6 +51,21 @@ def page(
     if before:
         data.reverse()
     return {"object": "list", "url": url, "has_more": len(taken) > limit, "data": data}
+
+
+def part(data: list[Json], params: Json, url: str) -> Json:
+    """One page of a list inside an object, from its first element on."""
+    ids = [one["id"] for one in data]
+    after, before = params.get("starting_after"), params.get("ending_before")
+    for param, cursor in (("starting_after", after), ("ending_before", before)):
+        if cursor and cursor not in ids:
+            raise missing_object("line item", cursor, param=param, status=400)
+    limit = params.get("limit") or 10
+    if before:
+        rest = data[: ids.index(before)]
+        return {"object": "list", "url": url, "has_more": len(rest) > limit, "data": rest[-limit:]}
+    rest = data[ids.index(after) + 1 :] if after else data
+    return {"object": "list", "url": url, "has_more": len(rest) > limit, "data": rest[:limit]}
 
 
 def same(found: object, wanted: object) -> bool:

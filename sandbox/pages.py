@@ -10,9 +10,9 @@ from urllib.parse import quote
 from flask import Blueprint, Response, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
+from .cards import DECLINED
 from .core import Sandbox
 from .errors import ApiError, Json
-from .payment_objects import DECLINED
 
 _WAIT_SECONDS = 10.0  # so long Checkout waits for the answer to checkout.session.completed
 _SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
@@ -28,6 +28,14 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
     @pages.get("/pay/<id>")
     def show(id: str) -> Response:
         return _show(sandbox, id)
+
+    @pages.get("/link/<id>")
+    def link(id: str) -> BaseResponse:
+        try:
+            session = sandbox.visit_link(id, base_url=request.host_url.rstrip("/"))
+        except ApiError:
+            return _page("message.html", 404, title="No such payment link", words="It is no longer active.")
+        return redirect(session["url"], 303)
 
     @pages.post("/pay/<id>/pay")
     def pay(id: str) -> BaseResponse:

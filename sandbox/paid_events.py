@@ -5,6 +5,8 @@ from .errors import Json
 from .events import emit
 from .invoices import Billed
 
+_CLOSED = {"void": "invoice.voided", "uncollectible": "invoice.marked_uncollectible"}
+
 
 def announce(call: Call, billed: Billed, *, charged: bool = False) -> None:
     """All events of an invoice; `charged` when the caller already announced the charge, as Checkout does first."""
@@ -18,13 +20,16 @@ def announce(call: Call, billed: Billed, *, charged: bool = False) -> None:
         emit(call, "payment_intent.payment_failed", billed.intent)
     if billed.draft["status"] == "draft":
         emit(call, "invoice.created", billed.draft)
-        emit(call, "invoice.finalized", billed.open)
+        if billed.open["status"] != "draft":
+            emit(call, "invoice.finalized", billed.open)
     if billed.last["status"] == "paid":
         emit(call, "invoice.paid", billed.last)
         emit(call, "invoice.payment_succeeded", billed.last)
         if billed.payment is not None:
             emit(call, "invoice_payment.paid", billed.payment)
-    elif billed.charge is not None:
+    elif billed.last["status"] in _CLOSED:
+        emit(call, _CLOSED[billed.last["status"]], billed.last)
+    elif billed.last["attempt_count"] > billed.open["attempt_count"]:
         emit(call, "invoice.payment_failed", billed.last)
     elif billed.intent is not None and billed.intent["status"] == "requires_action":
         emit(call, "invoice.payment_action_required", billed.last)

@@ -7,44 +7,67 @@ which Stripe was seen to send it: the charge and the session first, the subscrip
 
 from fractions import Fraction
 
-from . import checkout_lines, checkout_sessions, customers, lifecycle, payment_objects, subscription_objects
+from . import cards, checkout_lines, checkout_sessions, customers, lifecycle, payment_objects, subscription_objects
 from .calls import Call
+from .checkout_objects import details_of
 from .errors import Json, refused
 from .events import emit
 from .invoices import Billed, authentication_failed, collect
 from .paid_events import announce, announce_charge
+from .subscription_parameters import kept, trial_end
+
+# What a buyer types on the page, where the session may save it at the customer.
+_ADDRESS = {
+    "city": "San Francisco",
+    "country": "US",
+    "line1": None,
+    "line2": None,
+    "postal_code": "94107",
+    "state": "CA",
+}
 
 
-def pay(call: Call, session: Json, *, delayed: bool = False) -> Json:
-    """The session, complete. `delayed`: the money comes later, `payment_status` is unpaid until `settle_late`."""
+def pay(call: Call, session: Json, *, delayed: bool = False, card: str = "pm_card_visa") -> Json:
+    """The session, complete, or still open where the card is declined or its bank asks.
+
+    `delayed`: the money comes later, `payment_status` is unpaid until `settle_late`. A trial for which the session
+    asks for a card only if it is needed begins without one.
+    """
     _still_open(session)
+    kind, due = cards.named(card, "card"), bool(session["amount_total"])
+    if (kind.declines and due) or not kind.attaches:
+        return decline(call, session, card=card)
+    if kind.asks and due:
+        return challenge(call, session, card=card)
     customer = _payer(call, session)
-    method = payment_objects.new_card(call, customer)
+    needed = due or session["payment_method_collection"] == "always"
+    method = payment_objects.new_card(call, customer, card=card) if needed else None
     if session["mode"] == "payment":
         return _pay_once(call, session, customer, method)
-    if waiting := _waiting(call, session):  # begun with a card that asked for authentication: there is never a second
+    if method and (waiting := _waiting(call, session)):  # begun with a card that asked: there is never a second
         return _settle(call, session, waiting, method)
-    subscription, billed = _subscribe(call, session, customer, method, "processing" if delayed else "paid")
+    subscription, billed = _subscribe(call, session, customer, method, "processing" if delayed else "try")
     done = _complete(call, session, customer, subscription, billed)
     if billed.charge is not None:
         announce_charge(call, billed.charge)
-    emit(call, "payment_method.attached", method)
+    if method is not None:
+        emit(call, "payment_method.attached", method)
     emit(call, "checkout.session.completed", done)
-    _note_currency(call, session, customer)
+    _noted(call, session, customer)
     emit(call, "customer.subscription.created", subscription)
     announce(call, billed, charged=True)
     return done
 
 
-def challenge(call: Call, session: Json) -> Json:
+def challenge(call: Call, session: Json, *, card: str = "pm_card_authenticationRequiredOnSetup") -> Json:
     """The buyer's bank asks who they are: until they answer, the session is open and its subscription `incomplete`."""
     _still_open(session)
-    if session["mode"] != "subscription" or _share(call, session) == 0:
+    if session["mode"] != "subscription" or not session["amount_total"]:
         raise refused("The sandbox asks for authentication only where a subscription is paid at once.")
     if _waiting(call, session):
         return session
     customer = _payer(call, session)
-    method = payment_objects.new_card(call, customer, last4="3155")
+    method = payment_objects.new_card(call, customer, card=card)
     subscription, billed = _subscribe(call, session, customer, method, "requires_action", status="incomplete")
     emit(call, "payment_method.attached", method)
     emit(call, "customer.subscription.created", subscription)
@@ -84,23 +107,23 @@ def _waiting(call: Call, session: Json) -> Json | None:
 
 
 def _subscribe(
-    call: Call, session: Json, customer: Json, method: Json, outcome: str, *, status: str | None = None
+    call: Call, session: Json, customer: Json, method: Json | None, outcome: str, *, status: str | None = None
 ) -> tuple[Json, Billed]:
     data = session["_subscription_data"]
     coupon = call.find("coupon", session["discounts"][0]["coupon"]) if session["discounts"] else None
     subscription = subscription_objects.new(
         call,
         customer,
-        [{"price": line["price"], "quantity": line["quantity"]} for line in session["_lines"]],
-        metadata=data.get("metadata"),
-        description=data.get("description"),
-        trial_end=checkout_lines.trial_end(call, data),
+        [{"price": line["price"], "quantity": line["quantity"], "tax_rates": line["_tax_rates"]}
+         for line in session["_lines"]],
+        trial_end=trial_end(call, data),
         anchor=data.get("billing_cycle_anchor"),
-        coupon=coupon,
-        method=method,
+        found=[{"coupon": coupon}] if coupon else [],
+        default_payment_method=method["id"] if method else None,
         status=status,
-        automatic_tax=session["automatic_tax"]["enabled"],
-    )
+    )  # fmt: skip
+    given = {**data, "automatic_tax": {"enabled": session["automatic_tax"]["enabled"]}}
+    subscription = subscription_objects.save(call, subscription, **kept(call, given, subscription))
     share = _share(call, session)
     return lifecycle.charge_period(
         call, subscription, reason="subscription_create", method=method, outcome=outcome, share=share
@@ -109,14 +132,14 @@ def _subscribe(
 
 def _settle(call: Call, session: Json, waiting: Json, method: Json) -> Json:
     """The first payment comes after all: the subscription that waited for it is active, the session complete."""
-    billed = collect(call, call.named("invoice", waiting["latest_invoice"]), method, succeeds=True)
+    billed = collect(call, call.named("invoice", waiting["latest_invoice"]), method)
     subscription = subscription_objects.save(call, waiting, status="active", default_payment_method=method["id"])
     customer = call.named("customer", subscription["customer"])
     done = _complete(call, session, customer, subscription, billed)
     assert billed.charge is not None
     announce_charge(call, billed.charge)
     emit(call, "checkout.session.completed", done)
-    _note_currency(call, session, customer)
+    _noted(call, session, customer)
     emit(call, "customer.subscription.updated", subscription, previous=waiting)
     announce(call, billed, charged=True)
     return done
@@ -130,23 +153,34 @@ def _complete(call: Call, session: Json, customer: Json, subscription: Json, bil
         amount_subtotal=billed.last["subtotal"],  # a prorated amount is that of the moment of paying
         amount_total=billed.last["total"],
         customer=customer["id"],
-        customer_details=checkout_sessions.details_of(customer),
+        customer_details=details_of(customer),
         invoice=billed.last["id"],
         payment_status="no_payment_required" if _share(call, session) == 0 else paid,
         subscription=subscription["id"],
     )
 
 
-def _note_currency(call: Call, session: Json, customer: Json) -> None:
+def _noted(call: Call, session: Json, customer: Json) -> None:
+    """What paying leaves at the customer: the currency, and the address where the session may save it."""
     now = call.store.get("customer", customer["id"]) or customer
-    customers.changed(call, {**now, "currency": customer["currency"]}, currency=session["currency"])
+    fields: Json = {"currency": session["currency"]}
+    update = session["_customer_update"]
+    if "auto" in (update.get("address"), update.get("shipping")):
+        fields["address"] = _ADDRESS
+    if update.get("name") == "auto":
+        fields["name"] = "Sandbox Buyer"
+    customers.changed(call, {**now, "currency": customer["currency"]}, **fields)
 
 
-def _pay_once(call: Call, session: Json, customer: Json, method: Json) -> Json:
+def _pay_once(call: Call, session: Json, customer: Json, method: Json | None) -> Json:
     intent = made = None
-    if session["amount_total"]:
+    if method is not None and session["amount_total"]:
         waiting = payment_objects.new_intent(
-            call, amount=session["amount_total"], currency=session["currency"], customer=customer["id"]
+            call,
+            amount=session["amount_total"],
+            currency=session["currency"],
+            customer=customer["id"],
+            **session["_intent_data"],
         )
         made, intent = payment_objects.charge(call, waiting, method)
         announce_charge(call, made)
@@ -156,15 +190,15 @@ def _pay_once(call: Call, session: Json, customer: Json, method: Json) -> Json:
         call,
         session,
         customer=customer["id"],
-        customer_details=checkout_sessions.details_of(customer),
+        customer_details=details_of(customer),
         payment_intent=intent["id"] if intent else None,
-        payment_status="paid",
+        payment_status="paid" if intent else "no_payment_required",
     )
     emit(call, "checkout.session.completed", done)
     return done
 
 
-def decline(call: Call, session: Json) -> Json:
+def decline(call: Call, session: Json, *, card: str = "pm_card_chargeDeclined") -> Json:
     """The card is refused: the session stays open, the attempt is announced."""
     _still_open(session)
     customer = call.find("customer", session["customer"])
@@ -181,8 +215,8 @@ def decline(call: Call, session: Json) -> Json:
             call, amount=session["amount_total"], currency=session["currency"], customer=card_holder["id"]
         )
         emit(call, "payment_intent.created", intent)
-    method = payment_objects.new_card(call, card_holder, last4="0002", attached=False)
-    made, intent = payment_objects.charge(call, intent, method, succeeds=False)
+    method = payment_objects.new_card(call, card_holder, card=card, attached=False)
+    made, intent = payment_objects.charge(call, intent, method)
     emit(call, "charge.failed", made)
     emit(call, "payment_intent.payment_failed", intent)
     return call.store.change("checkout_session", session["id"], _intent=intent["id"])
@@ -194,7 +228,7 @@ def settle_late(call: Call, session: Json, *, succeeds: bool) -> Json:
         raise refused("Only a complete session whose payment is still on its way can be settled.")
     subscription = call.named("subscription", session["subscription"])
     card = call.named("payment_method", subscription["default_payment_method"])
-    billed = collect(call, call.named("invoice", session["invoice"]), card, succeeds=succeeds)
+    billed = collect(call, call.named("invoice", session["invoice"]), card, fails=not succeeds)
     announce(call, billed)
     if succeeds:
         done = call.store.change("checkout_session", session["id"], payment_status="paid")

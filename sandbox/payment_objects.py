@@ -1,9 +1,9 @@
-"""Money that moves, or does not: payment methods, payment intents and charges. Every card is a test Visa."""
+"""Money that moves, or does not: payment methods, payment intents and charges. `cards` says which card does what."""
 
+from . import cards
 from .calls import Call
 from .errors import Json
 
-DECLINED = "Your card was declined."
 UNAUTHENTICATED = (
     "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new PaymentMethod"
     " to attempt to fulfill this PaymentIntent again."
@@ -13,7 +13,7 @@ _NO_ADDRESS = {
 }  # fmt: skip
 
 
-def new_card(call: Call, customer: Json, *, last4: str = "4242", attached: bool = True) -> Json:
+def new_card(call: Call, customer: Json, *, card: str = "pm_card_visa", attached: bool = True) -> Json:
     """A card, attached to the customer unless it was declined. The caller announces it."""
     return call.store.put(
         "payment_method",
@@ -32,7 +32,7 @@ def new_card(call: Call, customer: Json, *, last4: str = "4242", attached: bool 
                 "fingerprint": "SandboxFingerprint",
                 "funding": "credit",
                 "generated_from": None,
-                "last4": last4,
+                "last4": cards.named(card).last4,
                 "networks": {"available": ["visa"], "preferred": None},
                 "regulated_status": "unregulated",
                 "three_d_secure_usage": {"supported": True},
@@ -124,8 +124,13 @@ def new_intent(
     )
 
 
-def charge(call: Call, intent: Json, method: Json, *, succeeds: bool = True) -> tuple[Json, Json]:
-    """Tries the card once: (charge, intent), stored. The caller announces both, in its own order."""
+def charge(call: Call, intent: Json, method: Json, *, fails: bool = False) -> tuple[Json, Json]:
+    """Tries the card once: (charge, intent), stored. The caller announces both, in its own order.
+
+    The card decides, unless the caller knows that it `fails`.
+    """
+    code = cards.decline_code(method) or ("generic_decline" if fails else None)
+    succeeds = code is None
     id = call.store.new_id("ch_3")
     made = call.store.put(
         "charge",
@@ -149,7 +154,7 @@ def charge(call: Call, intent: Json, method: Json, *, succeeds: bool = True) -> 
             "disputed": False,
             "failure_balance_transaction": None,
             "failure_code": None if succeeds else "card_declined",
-            "failure_message": None if succeeds else DECLINED,
+            "failure_message": cards.message(code) if code else None,
             "fraud_details": {},
             "livemode": call.livemode,
             "metadata": intent["metadata"],
@@ -159,7 +164,7 @@ def charge(call: Call, intent: Json, method: Json, *, succeeds: bool = True) -> 
                 "network_advice_code": None,
                 "network_decline_code": None if succeeds else "01",
                 "network_status": "approved_by_network" if succeeds else "declined_by_network",
-                "reason": None if succeeds else "generic_decline",
+                "reason": code,
                 "risk_level": "normal",
                 "risk_score": 12,
                 "seller_message": "Payment complete."
@@ -189,7 +194,7 @@ def charge(call: Call, intent: Json, method: Json, *, succeeds: bool = True) -> 
             "transfer_group": None,
         },
     )
-    if succeeds:
+    if code is None:
         intent = call.store.change(
             "payment_intent",
             intent["id"],
@@ -206,9 +211,9 @@ def charge(call: Call, intent: Json, method: Json, *, succeeds: bool = True) -> 
             "advice_code": "try_again_later",
             "charge": id,
             "code": "card_declined",
-            "decline_code": "generic_decline",
+            "decline_code": code,
             "doc_url": "https://docs.stripe.com/error-codes/card-declined",
-            "message": DECLINED,
+            "message": cards.message(code),
             "network_decline_code": "01",
             "payment_method": method,
             "type": "card_error",

@@ -1,4 +1,4 @@
-"""The API of payment methods, payment intents and charges: they are read only. `payment_objects` makes them."""
+"""The API of payment intents and charges: they are read only. `payment_objects` makes them."""
 
 from typing import Any
 
@@ -34,11 +34,4 @@ ROUTES: list[Route] = [
         list_of("charge", "/v1/charges", "payment_intent"),
     ),
     ("GET", "/v1/charges/{id}", {}, retrieve("charge")),
-    (
-        "GET",
-        "/v1/payment_methods",
-        {**_OF_CUSTOMER, "type": forms.text()},
-        list_of("payment_method", "/v1/payment_methods", "type"),
-    ),
-    ("GET", "/v1/payment_methods/{id}", {}, retrieve("payment_method")),
 ]

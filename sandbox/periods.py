@@ -36,6 +36,12 @@ def next_end(anchor: int, start: int, recurring: Json) -> int:
     return end
 
 
+def following(anchor: int, start: int, recurring: Json) -> int:
+    """The end of the period from `start`, on the anchor's days where `start` is one of its steps, else on its own."""
+    is_step = start == anchor or next_end(anchor, start - 1, recurring) == start
+    return next_end(anchor if is_step else start, start, recurring)
+
+
 def first_share(now: int, recurring: Json, *, trial_end: int | None, anchor: int | None, prorated: bool) -> Fraction:
     """How much of the first period is due today: nothing in a trial, a part of it before a later billing anchor."""
     if trial_end is not None and trial_end > now:

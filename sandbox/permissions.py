@@ -23,8 +23,10 @@ _RESOURCES = {
     "/v1/disputes": "dispute",
     "/v1/events": "event",
     "/v1/invoice_payments": "invoice",
+    "/v1/invoiceitems": "invoice",
     "/v1/invoices": "invoice",
     "/v1/payment_intents": "payment_intent",
+    "/v1/payment_links": "payment_links",
     "/v1/payment_methods": "payment_method",
     "/v1/prices": "plan",
     "/v1/products": "product",
@@ -32,6 +34,7 @@ _RESOURCES = {
     "/v1/subscription_items": "subscription",
     "/v1/subscription_schedules": "subscription_schedule",
     "/v1/subscriptions": "subscription",
+    "/v1/tax_rates": "tax_rate",
     "/v1/webhook_endpoints": "webhook",
     "/v2/core/events": "event",
 }

@@ -6,13 +6,20 @@ from urllib.parse import quote
 from flask import Blueprint, Response, abort, redirect, render_template
 from werkzeug.wrappers import Response as BaseResponse
 
-from . import subscriptions
+from . import subscription_changes
 from .calls import Call
 from .core import Sandbox
 from .errors import Json
 from .subscription_objects import ENDED
 
 _OPEN_SECONDS = 86400
+# In flexible billing mode the portal sets a date, the latest end of all items, and leaves `cancel_at_period_end` false.
+_CHANGES: dict[tuple[str, str], Json] = {
+    ("cancel", "flexible"): {"cancel_at": "max_period_end"},
+    ("cancel", "classic"): {"cancel_at_period_end": True},
+    ("resume", "flexible"): {"cancel_at": None},
+    ("resume", "classic"): {"cancel_at_period_end": False},
+}
 
 
 def blueprint(sandbox: Sandbox) -> Blueprint:
@@ -41,7 +48,7 @@ def blueprint(sandbox: Sandbox) -> Blueprint:
                 abort(404)
             if one["schedule"]:
                 abort(409)  # Stripe's page offers no change either while a schedule governs it
-            subscriptions.update(call, {"id": subscription, "cancel_at_period_end": action == "cancel"})
+            subscription_changes.update(call, {"id": subscription, **_CHANGES[action, one["billing_mode"]["type"]]})
         return redirect(f"/portal/{quote(secret)}", 303)
 
     return pages
@@ -64,6 +71,6 @@ def _shown(call: Call, one: Json) -> Json:
         "id": one["id"],
         "name": product["name"],
         "status": one["status"].replace("_", " "),
-        "leaving": one["cancel_at_period_end"],
+        "leaving": one["cancel_at"] is not None,
         "end": end.strftime("%-d %B %Y"),
     }

@@ -8,6 +8,7 @@ from .lists import PAGING, page
 from .resources import retrieve, same, update
 
 _EXPAND = forms.items(forms.identifier, 20)
+_OF_PRODUCT = ("active", "metadata", "name", "statement_descriptor", "tax_code", "unit_label")
 _INTERVALS = forms.one_of("day", "week", "month", "year")
 
 
@@ -32,9 +33,9 @@ def price_fields(call: Call, params: Json) -> Json:
         else {
             "interval": recurring.get("interval") or "month",
             "interval_count": recurring.get("interval_count") or 1,
-            "meter": None,
-            "trial_period_days": recurring.get("trial_period_days"),
-            "usage_type": "licensed",
+            "meter": recurring.get("meter"),
+            "trial_period_days": None,
+            "usage_type": recurring.get("usage_type") or "licensed",
         },
         "tax_behavior": params.get("tax_behavior") or "unspecified",
         "tiers_mode": None,
@@ -47,7 +48,7 @@ def price_fields(call: Call, params: Json) -> Json:
 
 def create_price(call: Call, params: Json) -> Json:
     forms.require(params, "currency")
-    if "unit_amount" not in params:
+    if params.get("unit_amount") is None:
         raise bad_parameter(
             "Prices require an `unit_amount` parameter to be set.", "unit_amount", code="parameter_missing"
         )
@@ -55,6 +56,8 @@ def create_price(call: Call, params: Json) -> Json:
         raise bad_parameter(
             "Missing required param: recurring[interval].", "recurring[interval]", code="parameter_missing"
         )
+    if (recurring := params.get("recurring") or {}).get("usage_type") == "metered" and not recurring.get("meter"):
+        raise bad_parameter("Metered prices must be backed by a meter.", "recurring[meter]", code="parameter_missing")
     if params.get("product_data"):
         product = products.create_product(call, params["product_data"])["id"]
     elif params.get("product"):
@@ -95,13 +98,13 @@ def plan_of(price: Json) -> Json:
         "interval_count": recurring.get("interval_count"),
         "livemode": price["livemode"],
         "metadata": price["metadata"],
-        "meter": None,
+        "meter": recurring.get("meter"),
         "nickname": price["nickname"],
         "product": price["product"],
         "tiers_mode": None,
         "transform_usage": None,
         "trial_period_days": None,
-        "usage_type": "licensed",
+        "usage_type": recurring.get("usage_type"),
     }
 
 
@@ -118,25 +121,18 @@ ROUTES: list[Route] = [
             "metadata": forms.metadata,
             "nickname": forms.text(),
             "product": forms.identifier,
-            "product_data": forms.table({**products.PARAMETERS, "id": forms.identifier}),
+            "product_data": forms.table(
+                {name: products.PARAMETERS[name] for name in _OF_PRODUCT} | {"id": forms.identifier}
+            ),
             "recurring": forms.table(
                 {
                     "interval": _INTERVALS,
                     "interval_count": forms.integer(1, 1095),
-                    "trial_period_days": forms.integer(0, 730),
-                    "usage_type": forms.one_of("licensed"),
+                    "meter": forms.identifier,
+                    "usage_type": forms.one_of("licensed", "metered"),
                 }
             ),
             "tax_behavior": forms.one_of("exclusive", "inclusive", "unspecified"),
-            **forms.unsupported(
-                "currency_options",
-                "custom_unit_amount",
-                "tiers",
-                "tiers_mode",
-                "transfer_lookup_key",
-                "transform_quantity",
-                "unit_amount_decimal",
-            ),
             "unit_amount": forms.integer(0, 99_999_999),
         },
         create_price,

@@ -46,11 +46,10 @@ def update_product(call: Call, params: Json) -> Json:
 
 PARAMETERS: forms.Table = {
     "active": forms.boolean,
-    "default_price": forms.text(),
     "description": forms.text(),
     "expand": forms.items(forms.identifier, 20),
     "images": forms.items(forms.identifier, 8),
-    "marketing_features": forms.anything,
+    "marketing_features": forms.items(forms.table({"name": forms.identifier}), 15),
     "metadata": forms.metadata,
     "name": forms.identifier,
     "statement_descriptor": forms.text(22),
@@ -74,5 +73,5 @@ ROUTES: list[Route] = [
         ),
     ),
     ("GET", "/v1/products/{id}", {}, retrieve("product")),
-    ("POST", "/v1/products/{id}", PARAMETERS, update_product),
+    ("POST", "/v1/products/{id}", {**PARAMETERS, "default_price": forms.text()}, update_product),
 ]

@@ -1,17 +1,17 @@
-"""Subscription schedules: made from a subscription, given phases, released.
+"""Subscription schedules: made from a subscription or for a customer, given phases, released, canceled, over.
 
-A schedule made here always governs a subscription that exists. Its phases follow one another without a gap; the
-next one begins at the end of the period in which the current one ends (`enter_next_phase`, which `cycle.py` calls
-before it renews).
+Its phases follow one another without a gap. `schedule_course` has what becomes of it.
 """
 
-from . import forms, lifecycle, prices, subscription_objects
+from . import balances, forms, lifecycle, schedule_entry, subscription_objects
 from .calls import Call, Route
 from .errors import Json, bad_parameter, refused
 from .events import emit
 from .lists import PAGING, page
-from .schedule_phases import PHASE, new_phases, phase
-from .subscription_items import wanted_items
+from .schedule_course import attach, begin, dates, governed, let_go
+from .schedule_objects import new_schedule
+from .schedule_phases import KEPT, PHASE, new_phases, of_subscription
+from .subscription_parameters import BILLING_MODE
 
 _RUNNING = ("not_started", "active")
 
@@ -20,9 +20,23 @@ _RUNNING = ("not_started", "active")
 
 
 def create(call: Call, params: Json) -> Json:
-    """A schedule with one phase: the subscription as it is, until its period ends."""
-    if not params.get("from_subscription"):
-        raise bad_parameter("The sandbox makes schedules from subscriptions only.", "from_subscription")
+    """From a subscription as it is, or with phases for a customer: then it makes the subscription when it begins."""
+    if params.get("from_subscription"):
+        return _from_subscription(call, params)
+    forms.require(params, "customer", "phases")
+    customer = balances.alive(call, params["customer"])
+    sent = params.get("start_date")
+    start = call.now if sent in (None, "now") else int(sent)
+    if start < call.now:
+        raise bad_parameter("Invalid start_date: the sandbox does not backdate.", "start_date")
+    phases = new_phases(call, params["phases"], start=start, current=None)
+    one = new_schedule(call, customer["id"], phases, params)
+    call.store.put("subscription_schedule", {**one, "_due": float(start)})
+    emit(call, "subscription_schedule.created", one)
+    return begin(call, one) if start <= call.now else one
+
+
+def _from_subscription(call: Call, params: Json) -> Json:
     if others := sorted(set(params) - {"from_subscription"}):
         raise bad_parameter(f"You cannot set `{others[0]}` if `from_subscription` is set.", others[0])
     old = call.named("subscription", params["from_subscription"], param="from_subscription")
@@ -33,52 +47,14 @@ def create(call: Call, params: Json) -> Json:
             f"You cannot migrate a subscription that is already attached to a schedule: {old['schedule']}.",
             param="from_subscription",
         )
-    first = old["items"]["data"][0]
-    start, end = first["current_period_start"], first["current_period_end"]
-    one = {
-        "id": call.store.new_id("sub_sched_1"),
-        "object": "subscription_schedule",
-        "application": None,
-        "billing_mode": old["billing_mode"],
-        "canceled_at": None,
-        "completed_at": None,
-        "created": call.now,
-        "current_phase": {"start_date": start, "end_date": end},
-        "customer": old["customer"],
-        "customer_account": None,
-        "default_settings": {
-            "application_fee_percent": None,
-            "automatic_tax": old["automatic_tax"],
-            "billing_cycle_anchor": "automatic",
-            "billing_thresholds": None,
-            "collection_method": "charge_automatically",
-            "default_payment_method": old["default_payment_method"],
-            "description": None,
-            "invoice_settings": {"account_tax_ids": None, "days_until_due": None, "issuer": {"type": "self"}},
-            "on_behalf_of": None,
-            "transfer_data": None,
-        },
-        "end_behavior": "cancel" if old["cancel_at_period_end"] else "release",
-        "livemode": call.livemode,
-        "metadata": {},
-        "phases": [
-            phase(
-                [{"price": item["price"]["id"], "quantity": item["quantity"]} for item in old["items"]["data"]],
-                start,
-                end,
-                discounts=[{"coupon": None, "discount": id_, "promotion_code": None} for id_ in old["discounts"]],
-                trial_end=old["trial_end"] if old["status"] == "trialing" else None,
-            )
-        ],
-        "released_at": None,
-        "released_subscription": None,
-        "status": "active",
-        "subscription": old["id"],
-        "test_clock": None,
-    }
+    phase = of_subscription(old)
+    given = {"end_behavior": "cancel" if old["cancel_at"] else "release", "billing_mode": old["billing_mode"]}
+    one = new_schedule(call, old["customer"], [phase], given)
+    one |= {"status": "active", "subscription": old["id"], "current_phase": dates(phase)}
+    one["default_settings"] |= {name: old[name] for name in ("automatic_tax", *KEPT)}
     call.store.put("subscription_schedule", one)
     emit(call, "subscription_schedule.created", one)
-    _attach(call, old, one["id"])
+    attach(call, old, one)
     return one
 
 
@@ -87,55 +63,59 @@ def update(call: Call, params: Json) -> Json:
     fields: Json = {name: params[name] for name in ("end_behavior",) if params.get(name)}
     if "metadata" in params:
         fields["metadata"] = forms.merge_metadata(old["metadata"], params["metadata"])
+    if params.get("default_settings"):
+        fields["default_settings"] = {**old["default_settings"], **params["default_settings"]}
     if "phases" in params:
-        fields["phases"] = new_phases(call, old, params["phases"])
+        start = (old["current_phase"] or old["phases"][0])["start_date"]
+        fields["phases"] = new_phases(call, params["phases"], start=start, current=old["current_phase"])
+        if old["current_phase"]:
+            fields["current_phase"] = dates(fields["phases"][0])
     one = call.store.change("subscription_schedule", old["id"], **fields)
     if any(old[name] != value for name, value in fields.items()):
         emit(call, "subscription_schedule.updated", one, previous=old)
+    subscription = call.find("subscription", one["subscription"])
+    if subscription is not None:
+        _apply(call, subscription, one, old, params)
     return one
 
 
+def _apply(call: Call, subscription: Json, one: Json, old: Json, params: Json) -> None:
+    """What the current phase now says holds for the subscription at once; a changed end is where it ends."""
+    after = subscription
+    before, now = (_said(_current(each)) for each in (old, one))
+    if before != now:
+        phase = {**_current(one), "proration_behavior": params.get("proration_behavior") or "create_prorations"}
+        after = schedule_entry.enter(call, after, phase, one["default_settings"])
+    after = subscription_objects.save(call, after, **governed(one))
+    if any(after[name] != subscription.get(name) for name in after if not name.startswith("_")):
+        emit(call, "customer.subscription.updated", after, previous=subscription)
+
+
+def _said(phase: Json) -> Json:
+    return {name: value for name, value in phase.items() if name not in ("end_date", "proration_behavior")}
+
+
 def release(call: Call, params: Json) -> Json:
-    return _release(call, _running(call, params["id"], "release"))
+    return let_go(call, _running(call, params["id"], "release"), keep=bool(params.get("preserve_cancel_date")))
 
 
-# What time does ---------------------------------------------------------------------------------------------------
-
-
-def enter_next_phase(call: Call, subscription: Json) -> Json:
-    """The subscription as its schedule wants it from now on; the end of the last phase lets go of it."""
-    one = call.find("subscription_schedule", subscription["schedule"])
-    if one is None or one["status"] != "active" or one["current_phase"]["end_date"] > call.now:
-        return subscription
-    coming = [each for each in one["phases"] if each["start_date"] >= one["current_phase"]["end_date"]]
-    if not coming:
-        if one["end_behavior"] == "cancel":
-            return lifecycle.end(call, subscription)
-        _release(call, one)
-        return call.named("subscription", subscription["id"])
-    next_one = coming[0]
-    wanted = wanted_items(call, next_one["items"], "items")
-    data = [
-        {**item, "price": each["price"], "plan": prices.plan_of(each["price"]), "quantity": each["quantity"]}
-        for item, each in zip(subscription["items"]["data"], wanted, strict=False)
-    ]
-    rhythms = [item["price"]["recurring"] for item in (data[0], subscription["items"]["data"][0])]
-    anchor = subscription["billing_cycle_anchor"] if rhythms[0] == rhythms[1] else call.now
-    changed = subscription_objects.save(
-        call,
-        subscription,
-        items={**subscription["items"], "data": data},
-        billing_cycle_anchor=anchor,
-        discounts=[each["discount"] for each in next_one["discounts"] if each["discount"]],
-        metadata=forms.merge_metadata(subscription["metadata"], next_one["metadata"]),
-    )
-    now = {"start_date": next_one["start_date"], "end_date": next_one["end_date"]}
-    after = call.store.change("subscription_schedule", one["id"], current_phase=now)
-    emit(call, "subscription_schedule.updated", after, previous=one)
-    return changed
+def cancel(call: Call, params: Json) -> Json:
+    old = _running(call, params["id"], "cancel")
+    subscription = call.find("subscription", old["subscription"])
+    if subscription is not None and subscription["status"] not in subscription_objects.ENDED:
+        lifecycle.end(call, subscription, reason="cancellation_requested")  # its schedule ends with it
+        return call.named("subscription_schedule", old["id"])
+    one = call.store.change("subscription_schedule", old["id"], status="canceled", canceled_at=call.now, _due=None)
+    emit(call, "subscription_schedule.canceled", one)
+    return one
 
 
 # Its parts --------------------------------------------------------------------------------------------------------
+
+
+def _current(schedule: Json) -> Json:
+    start = (schedule["current_phase"] or schedule["phases"][0])["start_date"]
+    return next(one for one in schedule["phases"] if one["start_date"] == start)
 
 
 def _running(call: Call, id: str, verb: str) -> Json:
@@ -148,32 +128,14 @@ def _running(call: Call, id: str, verb: str) -> Json:
     return one
 
 
-def _release(call: Call, old: Json) -> Json:
-    subscription = call.named("subscription", old["subscription"])
-    one = call.store.change(
-        "subscription_schedule",
-        old["id"],
-        status="released",
-        released_at=call.now,
-        released_subscription=old["subscription"],
-        subscription=None,
-        current_phase=None,
-    )
-    emit(call, "subscription_schedule.released", one)
-    _attach(call, subscription, None)
-    return one
-
-
-def _attach(call: Call, old: Json, schedule: str | None) -> None:
-    emit(call, "customer.subscription.updated", subscription_objects.save(call, old, schedule=schedule), previous=old)
-
-
+_SETTINGS = forms.table({name: PHASE[name] for name in (*KEPT, "automatic_tax", "billing_cycle_anchor")})
 _CHANGES: forms.Table = {
-    "default_settings": forms.anything,
+    "default_settings": _SETTINGS,
     "end_behavior": forms.one_of("release", "cancel"),
     "metadata": forms.metadata,
     "phases": forms.items(forms.table(PHASE), 10),
 }
+_ONE = "/v1/subscription_schedules/{id}"
 
 ROUTES: list[Route] = [
     (
@@ -181,36 +143,31 @@ ROUTES: list[Route] = [
         "/v1/subscription_schedules",
         {
             **_CHANGES,
-            "customer": forms.absent("only from a subscription"),
+            "phases": forms.items(
+                forms.table({name: each for name, each in PHASE.items() if name != "start_date"}), 10
+            ),
+            "billing_mode": BILLING_MODE,
+            "customer": forms.identifier,
             "from_subscription": forms.identifier,
-            "start_date": forms.moment,
+            "start_date": forms.either("now", forms.moment),
         },
         create,
     ),
     (
         "GET",
         "/v1/subscription_schedules",
-        {**PAGING, "created": forms.created, "customer": forms.text()},
+        {**PAGING, "created": forms.created, "customer": forms.text(), "scheduled": forms.boolean},
         lambda call, params: page(
-            call, "subscription_schedule", params, "/v1/subscription_schedules", customer=params.get("customer")
+            call,
+            "subscription_schedule",
+            params,
+            "/v1/subscription_schedules",
+            customer=params.get("customer"),
+            keep=lambda one: not params.get("scheduled") or one["status"] == "not_started",
         ),
     ),
-    (
-        "GET",
-        "/v1/subscription_schedules/{id}",
-        {},
-        lambda call, params: call.named("subscription_schedule", params["id"]),
-    ),
-    (
-        "POST",
-        "/v1/subscription_schedules/{id}",
-        {**_CHANGES, "proration_behavior": forms.one_of("create_prorations", "none", "always_invoice")},
-        update,
-    ),
-    (
-        "POST",
-        "/v1/subscription_schedules/{id}/release",
-        {"preserve_cancel_date": forms.boolean},
-        release,
-    ),
+    ("GET", _ONE, {}, lambda call, params: call.named("subscription_schedule", params["id"])),
+    ("POST", _ONE, {**_CHANGES, "proration_behavior": PHASE["proration_behavior"]}, update),
+    ("POST", f"{_ONE}/cancel", {}, cancel),
+    ("POST", f"{_ONE}/release", {"preserve_cancel_date": forms.boolean}, release),
 ]

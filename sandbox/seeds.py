@@ -1,19 +1,22 @@
 """Objects that exist from the start, with ids that others name: what `POST /_sandbox/seed` is given.
 
 A short description is enough (`{"object": "price", "id": "price_x", "unit_amount": 900, "recurring": {...}}`);
-the rest is filled in as if it had been created here. Planting the same again changes nothing.
+the rest is filled in as if it had been created here. A customer's `card` (`pm_card_visa`) is its default one. Planting
+the same again changes nothing.
 """
 
 from collections.abc import Callable, Iterable
 
-from . import coupons, customers, prices, products
+from . import coupons, customers, prices, products, tax_rates
 from .calls import Call
 from .errors import ApiError, Json
+from .payment_objects import new_card
 
 _MADE: dict[str, Callable[[Call, Json], Json]] = {
     "product": products.product_fields,
     "price": prices.price_fields,
     "coupon": coupons.coupon_fields,
+    "tax_rate": tax_rates.fields,
 }
 _OTHERS = {
     "charge": "charge",
@@ -38,7 +41,10 @@ def plant(call: Call, objects: Iterable[Json]) -> int:
 def _plant_one(call: Call, given: Json) -> None:
     name = given.get("object")
     if name == "customer":
-        _put(call, "customer", given, customers.blank(call))
+        card = given.get("card")
+        _put(call, "customer", {key: value for key, value in given.items() if key != "card"}, customers.blank(call))
+        if card and not call.named("customer", given["id"])["invoice_settings"]["default_payment_method"]:
+            _plant_card(call, given["id"], card)
     elif name in _MADE:
         if name == "price":
             given = _with_product(call, given)
@@ -48,6 +54,15 @@ def _plant_one(call: Call, given: Json) -> None:
     else:
         known = ", ".join(sorted([*_MADE, *_OTHERS, "customer"]))
         raise ApiError(400, f"Cannot seed {name!r}; known: {known}.", param="object")
+
+
+def _plant_card(call: Call, customer: str, token: str) -> None:
+    """The customer's default card, without an event."""
+    one = call.named("customer", customer)
+    card = new_card(call, one, card=token)
+    call.store.change(
+        "customer", customer, invoice_settings={**one["invoice_settings"], "default_payment_method": card["id"]}
+    )
 
 
 def _put(call: Call, kind: str, given: Json, made: Json) -> None:

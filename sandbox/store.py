@@ -10,8 +10,9 @@ import heapq
 import json
 import secrets
 import sqlite3
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class Store:
         self._order: dict[tuple[str, str | None], list[tuple[int, str]]] = {}
         self._due: list[tuple[float, str, str]] = []
         self._dirty: set[tuple[str, str]] = set()
+        self._undo: list[tuple[str, str, Json | None]] | None = None
         self._file: sqlite3.Connection | None = None
         if path is not None:
             self._open(Path(path))
@@ -91,6 +93,12 @@ class Store:
 
     def put(self, kind: str, one: Json) -> Json:
         id = one["id"]
+        old = self.get(kind, id)
+        if self._undo is not None:
+            self._undo.append((kind, id, old))
+        if old is not None and old.get("customer") != one.get("customer"):
+            self._unindex(kind, old, self._numbers[kind, id])
+            self._index(kind, one, self._numbers[kind, id])
         self._kinds.setdefault(kind, {})[id] = one
         if (kind, id) not in self._numbers:
             self._index(kind, one, self._next)
@@ -104,9 +112,33 @@ class Store:
         return self.put(kind, {**self._kinds[kind][id], **fields})
 
     def remove(self, kind: str, id: str) -> None:
-        self._kinds.get(kind, {}).pop(id, None)
+        gone = self._kinds.get(kind, {}).pop(id, None)
+        if gone is None:
+            return
+        if self._undo is not None:
+            self._undo.append((kind, id, gone))
+        self._unindex(kind, gone, self._numbers.pop((kind, id)))
         if self._file is not None:
             self._dirty.add((kind, id))
+
+    @contextmanager
+    def undone_by_refusal(self) -> Iterator[None]:
+        """What is written inside is taken back, ids included, where it ends in an error that does not keep it."""
+        counter, self._undo = self._counter, []
+        try:
+            yield
+        except Exception as error:
+            undo, self._undo = self._undo, None
+            if not getattr(error, "keeps_changes", False):
+                for kind, id, old in reversed(undo):
+                    if old is None:
+                        self.remove(kind, id)
+                    else:
+                        self.put(kind, old)
+                self._counter = counter
+            raise
+        finally:
+            self._undo = None
 
     def clear(self) -> None:
         for kind, found in self._kinds.items():
@@ -117,10 +149,15 @@ class Store:
     def _index(self, kind: str, one: Json, number: int) -> None:
         self._numbers[kind, one["id"]] = number
         self._next = max(self._next, number + 1)
-        self._order.setdefault((kind, None), []).append((number, one["id"]))
-        customer = one.get("customer")
-        if isinstance(customer, str):
-            self._order.setdefault((kind, customer), []).append((number, one["id"]))
+        for scope in {None, one.get("customer")}:
+            if scope is None or isinstance(scope, str):
+                insort(self._order.setdefault((kind, scope), []), (number, one["id"]))
+
+    def _unindex(self, kind: str, one: Json, number: int) -> None:
+        for scope in {None, one.get("customer")}:
+            order = self._order.get((kind, scope), [])
+            if (at := bisect_left(order, (number, one["id"]))) < len(order) and order[at] == (number, one["id"]):
+                del order[at]
 
     # Moments that can be returned to ------------------------------------------------------------------------------
 

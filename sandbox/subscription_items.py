@@ -1,30 +1,82 @@
-"""The items of a subscription: which prices, how many, over which period."""
+"""The items of a subscription: which prices, how many, over which period, with which discounts and tax rates."""
 
-from . import prices, subscription_objects
+from typing import Any
+
+from . import discounts, forms, prices, subscription_objects, tax_rates
 from .calls import Call
 from .errors import Json, bad_parameter, missing_object, refused
 from .lists import whole
 from .periods import next_end
 
 
-def wanted_items(call: Call, sent: list[Json], name: str) -> list[Json]:
-    """[{price, quantity}] with the price objects, each of them recurring and for sale."""
+def wanted_items(call: Call, sent: list[Json], name: str, *, recurring: bool = True) -> list[Json]:
+    """[{price, quantity, metadata, discounts, tax_rates}] with the objects, each price for sale, in one currency.
+
+    `quantity` is None for a metered price, and 1 where none was sent.
+    """
     wanted: list[Json] = []
     for index, each in enumerate(sent):
-        param = f"{name}[{index}][price]"
+        where = f"{name}[{index}]"
         if not each.get("price"):
-            raise bad_parameter(f"Missing required param: {param}.", param, code="parameter_missing")
-        price = call.named("price", each["price"], param=param)
-        if not price["active"]:
+            raise bad_parameter(f"Missing required param: {where}[price].", f"{where}[price]", code="parameter_missing")
+        price = _price(call, each["price"], f"{where}[price]", recurring)
+        if wanted and price["currency"] != wanted[0]["price"]["currency"]:
             raise refused(
-                f"The price specified is inactive. This field only accepts active prices: {price['id']}", param=param
+                f"The price specified only supports `{price['currency']}`. This doesn't match the expected currency:"
+                f" `{wanted[0]['price']['currency']}`.",
+                param=f"{where}[price]",
             )
-        quantity = each.get("quantity")
-        wanted.append({"price": price, "quantity": 1 if quantity is None else quantity})
-    if name == "items" and any(each["price"]["recurring"] is None for each in wanted):
-        raise refused("The price specified is set to `type=one_time` but this field only accepts prices with"
-                      " `type=recurring`.", param="items[0][price]")  # fmt: skip
+        wanted.append(
+            {
+                "price": price,
+                "quantity": _quantity(price, each, where, required=name == "line_items"),
+                "metadata": each.get("metadata"),
+                "discounts": discounts.wanted(call, each.get("discounts"), f"{where}[discounts]", price["currency"]),
+                "tax_rates": tax_rates.wanted(call, each.get("tax_rates"), f"{where}[tax_rates]"),
+            }
+        )
+    if name != "line_items":
+        _no_price_twice([each["price"]["id"] for each in wanted], name)
     return wanted
+
+
+def _price(call: Call, id: str, param: str, recurring: bool) -> Json:
+    price = call.named("price", id, param=param)
+    if not price["active"]:
+        raise refused(
+            f"The price specified is inactive. This field only accepts active prices: {price['id']}", param=param
+        )
+    if recurring and price["recurring"] is None:
+        raise refused(
+            "The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`.",
+            param=param,
+        )
+    return price
+
+
+def is_metered(price: Json) -> bool:
+    return bool((price["recurring"] or {}).get("usage_type") == "metered")
+
+
+def _quantity(price: Json, sent: Json, where: str, *, required: bool = False) -> int | None:
+    quantity = sent.get("quantity")
+    if not is_metered(price):
+        if quantity is None and required:
+            raise bad_parameter(
+                f"Quantity is required. Add `quantity` to `{where}`", f"{where}[quantity]", code="parameter_missing"
+            )
+        return 1 if quantity is None else int(quantity)
+    if quantity is not None:
+        raise refused(
+            f"Quantity should not be specified where usage_type is `metered`. Remove quantity from `{where}`",
+            param=f"{where}[quantity]",
+        )
+    return None
+
+
+def _no_price_twice(ids: list[str], name: str) -> None:
+    if twice := next((id for id in ids if ids.count(id) > 1), None):
+        raise refused(f"Cannot add multiple subscription items with the same plan: {twice}", param=name)
 
 
 def later_anchor(call: Call, params: Json, price: Json, param: str) -> int | None:
@@ -42,11 +94,10 @@ def later_anchor(call: Call, params: Json, price: Json, param: str) -> int | Non
     return int(anchor)
 
 
-def changed_items(call: Call, old: Json, sent: list[Json]) -> tuple[Json, bool]:
-    """The items after the change, and whether another interval starts a new period."""
+def changed_items(call: Call, old: Json, sent: list[Json]) -> tuple[Json, frozenset[str]]:
+    """The items after the change, and those of them that begin a period now: their interval is another one."""
     data = {item["id"]: item for item in old["items"]["data"]}
-    first = old["items"]["data"][0]
-    restarted = False
+    begun = set()
     for index, each in enumerate(sent):
         item = data.get(each.get("id", ""))
         if each.get("id") and item is None:
@@ -54,26 +105,61 @@ def changed_items(call: Call, old: Json, sent: list[Json]) -> tuple[Json, bool]:
         if each.get("deleted"):
             data.pop(each.get("id", ""), None)
             continue
-        sent_one = {"price": each.get("price") or (item or {}).get("price", {}).get("id")}
-        price = wanted_items(call, [sent_one], "items")[0]["price"]
-        start, end = first["current_period_start"], first["current_period_end"]
-        if _rhythm(price) != _rhythm(first["price"]) and old["status"] != "trialing":
-            start, end, restarted = call.now, next_end(call.now, call.now, price["recurring"]), True
-        quantity = each.get("quantity")
-        if item is None:
-            item = subscription_objects.item(call, old["id"], price, 1 if quantity is None else quantity, start, end)
-        data[item["id"]] = {
-            **item,
-            "price": price,
-            "plan": prices.plan_of(price),
-            "quantity": item["quantity"] if quantity is None else quantity,
-            "current_period_start": start,
-            "current_period_end": end,
-        }
+        after, begins = _changed(call, old, item, each, f"items[{index}]")
+        data[after["id"]] = after
+        if begins:
+            begun.add(after["id"])
     if not data:
         raise refused("A subscription must have at least one active plan.", param="items")
-    return whole(list(data.values()), old["items"]["url"]), restarted
+    _no_price_twice([item["price"]["id"] for item in data.values()], "items")
+    return whole(list(data.values()), old["items"]["url"]), frozenset(begun)
 
 
-def _rhythm(price: Json) -> tuple[str, int]:
+def _changed(call: Call, old: Json, item: Json | None, sent: Json, where: str) -> tuple[Json, bool]:
+    """One item, new or changed, and whether it begins a period now."""
+    price = _price(call, sent.get("price") or (item or {}).get("price", {}).get("id", ""), f"{where}[price]", True)
+    if price["currency"] != old["currency"]:
+        raise refused(
+            f"The price specified only supports `{price['currency']}`. This doesn't match the expected currency:"
+            f" `{old['currency']}`.",
+            param=f"{where}[price]",
+        )
+    found = {"discounts": discounts.wanted(call, sent.get("discounts"), f"{where}[discounts]", price["currency"]),
+             "tax_rates": tax_rates.wanted(call, sent.get("tax_rates"), f"{where}[tax_rates]")}  # fmt: skip
+    if item is None:
+        wanted = {**sent, **found, "price": price, "quantity": _quantity(price, sent, where)}
+        start, end, begins = _period_of_new(call, old, price)
+        return subscription_objects.item(call, old["id"], old["customer"], wanted, start, end), begins
+    fields: Json = {"price": price, "plan": prices.plan_of(price)}
+    sent_quantity = {} if is_metered(item["price"]) else {"quantity": item["quantity"]}
+    quantity = _quantity(price, {**({} if is_metered(price) else sent_quantity), **_given(sent, "quantity")}, where)
+    kept = {name: value for name, value in item.items() if name != "quantity"}
+    if quantity is not None:
+        fields["quantity"] = quantity
+    if "metadata" in sent:
+        fields["metadata"] = forms.merge_metadata(item["metadata"], sent["metadata"])
+    if "discounts" in sent:
+        fields["discounts"] = discounts.made(call, found["discounts"], old["customer"], old["id"], item["id"])
+    if "tax_rates" in sent:
+        fields["tax_rates"] = found["tax_rates"]
+    restarts = rhythm(price) != rhythm(item["price"]) and old["status"] != "trialing"
+    if restarts:
+        fields["current_period_start"] = call.now
+        fields["current_period_end"] = next_end(call.now, call.now, price["recurring"])
+    return {**kept, **fields}, restarts
+
+
+def _given(sent: Json, name: str) -> Json:
+    return {name: sent[name]} if sent.get(name) is not None else {}
+
+
+def _period_of_new(call: Call, old: Json, price: Json) -> tuple[int, int, bool]:
+    """A new item shares the period of those with its interval; one of another interval begins its own."""
+    for item in old["items"]["data"]:
+        if rhythm(item["price"]) == rhythm(price) or old["status"] == "trialing":
+            return item["current_period_start"], item["current_period_end"], False
+    return call.now, next_end(call.now, call.now, price["recurring"]), True
+
+
+def rhythm(price: Json) -> tuple[Any, Any]:
     return price["recurring"]["interval"], price["recurring"]["interval_count"]

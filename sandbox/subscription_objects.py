@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import forms, prices
+from . import discounts, forms, prices
 from .calls import Call
 from .errors import Json
 from .lists import whole
@@ -18,31 +18,47 @@ def new(
     customer: Json,
     wanted: list[Json],
     *,
-    metadata: Json | None = None,
-    description: str | None = None,
     trial_end: int | None = None,
     anchor: int | None = None,
-    coupon: Json | None = None,
-    method: Json | None = None,
-    status: str | None = None,
-    automatic_tax: bool = False,
+    found: list[Json] | None = None,
+    **fields: Any,
 ) -> Json:
-    """A subscription to `wanted` ([{price, quantity}]), without its invoice. The caller bills and announces it."""
+    """A subscription to `wanted` (see `subscription_items`), without its invoice. The caller bills and announces it.
+
+    `found` are the discounts of `discounts.wanted`; `fields` are kept as they are, None ones left as they begin.
+    """
     id = call.store.new_id("sub_1")
     trialing = trial_end is not None and trial_end > call.now
     anchor = (trial_end if trialing else anchor) or call.now
-    end = anchor if anchor > call.now else next_end(anchor, call.now, wanted[0]["price"]["recurring"])
     one: Json = {
+        **_blank(call, id, customer["id"], wanted[0]["price"]["currency"]),
+        "billing_cycle_anchor": anchor,
+        "items": whole(
+            [item(call, id, customer["id"], each, call.now, _first_end(call, each, anchor)) for each in wanted],
+            f"/v1/subscription_items?subscription={id}",
+        ),
+        "status": "trialing" if trialing else "active",
+        "trial_end": trial_end if trialing else None,
+        "trial_start": call.now if trialing else None,
+        **{name: value for name, value in fields.items() if value is not None},
+    }
+    one["discounts"] = discounts.made(call, found or [], customer["id"], id)
+    return call.store.put("subscription", {**one, "_due": _due(one)})
+
+
+def _first_end(call: Call, wanted: Json, anchor: int) -> int:
+    return anchor if anchor > call.now else next_end(anchor, call.now, wanted["price"]["recurring"])
+
+
+def _blank(call: Call, id: str, customer: str, currency: str) -> Json:
+    """As Stripe begins one of which nothing is said."""
+    return {
         "id": id,
         "object": "subscription",
         "application": None,
         "application_fee_percent": None,
-        "automatic_tax": {
-            "disabled_reason": None,
-            "enabled": automatic_tax,
-            "liability": {"type": "self"} if automatic_tax else None,
-        },
-        "billing_cycle_anchor": anchor,
+        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+        "billing_cycle_anchor": call.now,
         "billing_cycle_anchor_config": None,
         "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible"},
         "billing_schedules": [],
@@ -53,25 +69,22 @@ def new(
         "cancellation_details": {"comment": None, "feedback": None, "reason": None},
         "collection_method": "charge_automatically",
         "created": call.now,
-        "currency": wanted[0]["price"]["currency"],
-        "customer": customer["id"],
+        "currency": currency,
+        "customer": customer,
         "customer_account": None,
         "days_until_due": None,
-        "default_payment_method": method["id"] if method else None,
+        "default_payment_method": None,
         "default_source": None,
         "default_tax_rates": [],
-        "description": description,
+        "description": None,
         "discounts": [],
         "ended_at": None,
         "invoice_settings": {"account_tax_ids": None, "issuer": {"type": "self"}},
-        "items": whole(
-            [item(call, id, each["price"], each["quantity"], call.now, end) for each in wanted],
-            f"/v1/subscription_items?subscription={id}",
-        ),
+        "items": whole([], ""),
         "latest_invoice": None,
         "livemode": call.livemode,
         "managed_payments": {"enabled": False},
-        "metadata": forms.merge_metadata({}, metadata),
+        "metadata": {},
         "next_pending_invoice_item_invoice": None,
         "on_behalf_of": None,
         "pause_collection": None,
@@ -85,60 +98,39 @@ def new(
         "pending_update": None,
         "schedule": None,
         "start_date": call.now,
-        "status": status or ("trialing" if trialing else "active"),
+        "status": "active",
         "test_clock": None,
         "transfer_data": None,
-        "trial_end": trial_end if trialing else None,
+        "trial_end": None,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
-        "trial_start": call.now if trialing else None,
+        "trial_start": None,
     }
-    if coupon is not None:
-        one["discounts"] = [new_discount(call, coupon, customer["id"], id)["id"]]
-    return call.store.put("subscription", {**one, "_due": _due(one)})
 
 
-def item(call: Call, subscription: str, price: Json, quantity: int, start: int, end: int) -> Json:
+def item(call: Call, subscription: str, customer: str, wanted: Json, start: int, end: int) -> Json:
+    """One item. A metered price has no quantity, not even null."""
+    id = call.store.new_id("si_", 14)
     return {
-        "id": call.store.new_id("si_", 14),
+        "id": id,
         "object": "subscription_item",
         "billing_thresholds": None,
         "created": call.now,
         "current_period_end": end,
         "current_period_start": start,
-        "discounts": [],
-        "metadata": {},
-        "plan": prices.plan_of(price),
-        "price": price,
-        "quantity": quantity,
+        "discounts": discounts.made(call, wanted.get("discounts") or [], customer, subscription, id),
+        "metadata": forms.merge_metadata({}, wanted.get("metadata")),
+        "plan": prices.plan_of(wanted["price"]),
+        "price": wanted["price"],
+        **({} if wanted["quantity"] is None else {"quantity": wanted["quantity"]}),
         "subscription": subscription,
-        "tax_rates": [],
+        "tax_rates": wanted.get("tax_rates") or [],
     }
 
 
-def new_discount(call: Call, coupon: Json, customer: str, subscription: str) -> Json:
-    end = None
-    if coupon["duration"] == "repeating":
-        recurring = {"interval": "month", "interval_count": coupon["duration_in_months"]}
-        end = next_end(call.now, call.now, recurring)
-    call.store.change("coupon", coupon["id"], times_redeemed=coupon["times_redeemed"] + 1)
-    return call.store.put(
-        "discount",
-        {
-            "id": call.store.new_id("di_1"),
-            "object": "discount",
-            "checkout_session": None,
-            "customer": customer,
-            "customer_account": None,
-            "end": end,
-            "invoice": None,
-            "invoice_item": None,
-            "promotion_code": None,
-            "source": {"coupon": coupon["id"], "type": "coupon"},
-            "start": call.now,
-            "subscription": subscription,
-            "subscription_item": None,
-        },
-    )
+def started(call: Call, one: Json) -> Json:
+    """An item whose period begins now."""
+    end = next_end(call.now, call.now, one["price"]["recurring"])
+    return {**one, "current_period_start": call.now, "current_period_end": end}
 
 
 def _due(one: Json) -> float | None:
@@ -147,8 +139,9 @@ def _due(one: Json) -> float | None:
         return None
     if one["status"] == "incomplete":
         return float(one["created"] + _INCOMPLETE_LASTS)
-    ends = [item["current_period_end"] for item in one["items"]["data"]]
-    return float(min([*ends, *([one["cancel_at"]] if one["cancel_at"] else [])]))
+    moments = [item["current_period_end"] for item in one["items"]["data"]]
+    resumes_at = (one["pause_collection"] or {}).get("resumes_at")
+    return float(min([*moments, *(at for at in (one["cancel_at"], resumes_at, one.get("_phase_ends_at")) if at)]))
 
 
 def save(call: Call, old: Json, **fields: Any) -> Json:

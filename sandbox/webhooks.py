@@ -147,7 +147,7 @@ ROUTES: list[Route] = [
     (
         "POST",
         "/v1/webhook_endpoints",
-        {**_SHARED, "api_version": forms.one_of(API_VERSION), "connect": forms.absent("Connect")},
+        {**_SHARED, "api_version": forms.one_of(API_VERSION)},
         create,
     ),
     (

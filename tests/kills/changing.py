@@ -50,6 +50,7 @@ class Changing:
         """Mostly a cancellation, or that taken back; now and then another plan, an end, a new beginning."""
         live = self._ask("GET", "/v1/subscriptions", {"customer": customer_id})["data"]
         if not live:
+            self._sandbox.give_card(customer_id)
             self._ask("POST", "/v1/subscriptions", {"customer": customer_id, "items": [{"price": PRICES[0]}]})
             return
         one, chance = live[0], random.random()

@@ -104,6 +104,7 @@ class Changing(Surroundings):
             self.clock.advance(minutes=1)
             items = [{"price": self.catalog.plans["standard"].price}]
             made = {"customer": paid["customer"], "items": items, "metadata": {"type": self.catalog.product}}
+            self.sandbox.give_card(paid["customer"])
             assert self.sandbox.request("POST", "/v1/subscriptions", made).status == 200
         places: dict[str, Any] = {"database": self.database, "stripe": self.stripe, "clock": self.clock}
         sync_customer(paid["customer"], subscriptions=[paid["subscription"]], catalog=self.catalog, **places)

@@ -35,7 +35,7 @@ CATALOG: list[dict[str, Any]] = [
     {"object": "price", "id": "price_once", "product": "prod_claw", "unit_amount": 2500, "currency": "usd"},
     {"object": "coupon", "id": "half_once", "percent_off": 50, "duration": "once", "name": "First month offer"},
     {"object": "coupon", "id": "all_of_it", "percent_off": 100, "duration": "forever"},
-    {"object": "customer", "id": "cus_ann", "email": "ann@example.com"},
+    {"object": "customer", "id": "cus_ann", "email": "ann@example.com", "card": "pm_card_visa"},
     {"object": "customer", "id": "cus_bob", "email": "bob@example.com"},
 ]
 

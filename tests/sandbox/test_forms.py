@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox import Sandbox
+from sandbox.decoding import decode
 from sandbox.errors import ApiError
-from sandbox.forms import decode
 from sandbox.http import create_app
 from sandbox.routes import ROUTES
 from tests.sandbox.conftest import CATALOG

@@ -134,7 +134,8 @@ def test_the_portal_cancels_at_the_end_and_takes_it_back(url: str, sandbox: Sand
         shown = requests.post(f"{made['url']}/{subscription}/{action}", timeout=5)
         assert ("Keep it" in shown.text) is leaving
         found = sandbox.request("GET", f"/v1/subscriptions/{subscription}").body
-        assert found["cancel_at_period_end"] is leaving
+        assert (found["cancel_at"] is not None) is leaving
+        assert not found["cancel_at_period_end"]  # so the portal does it in flexible billing mode
     assert requests.get(f"{url}/portal/guess", timeout=5).status_code == 404
     sandbox.pay(open_session(customer="cus_bob")["id"])
     other = sandbox.request("GET", "/v1/subscriptions", {"customer": "cus_bob"}).body["data"][0]["id"]

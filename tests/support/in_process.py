@@ -13,7 +13,7 @@ import stripe
 from billing.clock import SYSTEM_CLOCK, Clock
 from billing.stripe_gateway import GatewayClient
 from sandbox.core import Sandbox
-from sandbox.forms import decode
+from sandbox.decoding import decode
 
 API_KEY = "sk_test_in_process"
 stripe.HTTPClient.INITIAL_DELAY = 0  # between two tries of the SDK: a test does not wait
@@ -39,6 +39,7 @@ class InProcess(stripe.HTTPClient):
             decode(post_data or parts.query),
             idempotency_key=headers.get("Idempotency-Key") if method == "post" else None,
             api_key=headers["Authorization"].removeprefix("Bearer "),
+            version=headers.get("Stripe-Version"),
         )
         if answer.dropped:
             raise stripe.APIConnectionError("the connection was cut", should_retry=True)

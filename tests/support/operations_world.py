@@ -30,6 +30,7 @@ class Shop(World):
         """A second subscription of the same customer, made elsewhere; its id."""
         made = {"customer": self.at_stripe(subscription)["customer"], "metadata": {"type": self.catalog.product}}
         made |= {"items": [{"price": self.catalog.plans["standard"].price}]}
+        self.sandbox.give_card(made["customer"])
         another = str(self.sandbox.request("POST", "/v1/subscriptions", made).body["id"])
         self.clock.advance(minutes=1)
         return another

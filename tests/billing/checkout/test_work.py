@@ -193,6 +193,7 @@ def test_subscription_to_another_product_does_not_refuse_a_checkout(world: World
     customer_id = world.objects("customer")[0]["id"]
     world.sandbox.seed([{"object": "price", "id": "price_other", "unit_amount": 5, "recurring": {"interval": "month"}}])
     items = [{"price": "price_other"}]
+    world.sandbox.give_card(customer_id)
     made = world.sandbox.request("POST", "/v1/subscriptions", {"customer": customer_id, "items": items})
     assert made.status == 200
     assert world.served("commit").status is CheckoutStatus.OPEN
@@ -203,6 +204,7 @@ def test_subscription_made_elsewhere_to_our_price_refuses_a_checkout(world: Worl
     world.served()
     customer_id = world.objects("customer")[0]["id"]
     items = [{"price": world.catalog.plans["standard"].price}]
+    world.sandbox.give_card(customer_id)
     world.sandbox.request("POST", "/v1/subscriptions", {"customer": customer_id, "items": items})
     view = world.served()
     assert view.status is CheckoutStatus.REFUSED

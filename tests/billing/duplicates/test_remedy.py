@@ -38,6 +38,7 @@ class Shop(World):
         """A second subscription to the same plan, by hand."""
         items = [{"price": self.catalog.plans["standard"].price, "quantity": 1}]
         asked = {"customer": customer, "items": items, "metadata": metadata, **instead}
+        self.sandbox.give_card(customer)
         answer = self.sandbox.request("POST", "/v1/subscriptions", asked)
         assert answer.status == 200, answer.body
         self.clock.advance(seconds=1)

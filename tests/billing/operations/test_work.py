@@ -205,6 +205,7 @@ def test_other_products_subscription_is_never_touched(shop: Shop) -> None:
             },
         ]
     )
+    shop.sandbox.give_card(customer["id"])
     shop.sandbox.request("POST", "/v1/subscriptions", {"customer": customer["id"], "items": [{"price": "price_x"}]})
     assert (shop.done(Kind.CANCEL).error or {})["code"] == "no_subscription"
     assert shop.writes() == []
@@ -280,6 +281,7 @@ def test_of_several_subscriptions_the_one_that_is_shown_is_changed(shop: Shop) -
     [customer] = shop.objects("customer")
     items = [{"price": shop.catalog.plans["standard"].price, "quantity": 1}]
     asked = {"customer": customer["id"], "items": items, "metadata": {"type": "kiloclaw"}}
+    shop.sandbox.give_card(customer["id"])
     shop.sandbox.request("POST", "/v1/subscriptions", asked)
     shop.done(Kind.CANCEL)
     assert shop.seen()["cancel_at_period_end"] is False

@@ -87,6 +87,7 @@ def test_nothing_that_comes_late_brings_it_back(shop):
 
     shop.reconcile(thorough=True)
     shop.work_events()
+    shop.sandbox.give_card(customer)
     shop.sandbox.request(
         "POST",
         "/v1/subscriptions",

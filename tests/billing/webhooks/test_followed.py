@@ -65,6 +65,7 @@ def subscribe(shop, **how):
     shop.served("standard")
     plan, [customer] = shop.catalog.plans["standard"], shop.objects("customer")
     given = {"customer": customer["id"], "items": [{"price": plan.price}], "metadata": {"type": shop.catalog.product}}
+    shop.sandbox.give_card(customer["id"])
     answer = shop.sandbox.request("POST", "/v1/subscriptions", given | how)
     assert answer.status == 200, answer.body
     tell(shop)

@@ -1,0 +1,48 @@
+"""What Stripe knows: its addresses, and the parameters of those that are served here.
+
+It is written from the official SDK by `python -m tests.support.stripe_knows`. A parameter that no table of the sandbox
+names is looked up here: Stripe's own is refused as `sandbox_unsupported`, any other as unknown.
+"""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .forms import INDEX
+
+FILE = Path(__file__).with_name("stripe_knows.json")
+
+
+@cache
+def _addresses() -> dict[str, dict[str, Any] | None]:
+    return dict(json.loads(FILE.read_text("utf-8"))) if FILE.exists() else {}
+
+
+@cache
+def _patterns() -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(one).replace(r"\{id\}", "[^/]+") for one in _addresses()) or "(?!)")
+
+
+def is_address(method: str, path: str) -> bool:
+    """Whether Stripe answers there."""
+    return _patterns().fullmatch(f"{method} {path}") is not None
+
+
+def is_parameter(address: str, param: str) -> bool:
+    """Whether Stripe takes `items[0][price]` at `POST /v1/subscriptions`."""
+    return _node(address, param) is not None
+
+
+def is_word(address: str, param: str, word: str) -> bool:
+    """Whether Stripe has this word among the values of a parameter."""
+    return word in (_node(address, param) or ())
+
+
+def _node(address: str, param: str) -> Any:
+    node: Any = _addresses().get(address)
+    for part in re.split(r"[\[\]]+", param.rstrip("]")):
+        if not INDEX.fullmatch(part):
+            node = node.get(part) if isinstance(node, dict) else None
+    return node

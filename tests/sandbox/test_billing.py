@@ -1,0 +1,397 @@
+"""What an invoice comes to and who pays it: coupons, tax, credit, cards, prorations, trials, paused collection."""
+
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from sandbox.amounts import taken_off
+
+MONTH = {"interval": "month"}
+DAY = 86400
+
+
+def price(sandbox: Sandbox, amount: int, **more: Any) -> str:
+    asked = {"currency": "usd", "unit_amount": amount, "recurring": MONTH, "product_data": {"name": "x"}, **more}
+    return str(done(sandbox, "/v1/prices", **asked)["id"])
+
+
+def done(sandbox: Sandbox, path: str, **params: Any) -> dict[str, Any]:
+    answer = sandbox.request("POST", path, params)
+    assert answer.status == 200, answer.body
+    return answer.body
+
+
+def get(sandbox: Sandbox, path: str) -> dict[str, Any]:
+    answer = sandbox.request("GET", path)
+    assert answer.status == 200, answer.body
+    return answer.body
+
+
+def subscribe(sandbox: Sandbox, *prices: str, **more: Any) -> dict[str, Any]:
+    items = [{"price": one} for one in prices or ("price_month",)]
+    return done(sandbox, "/v1/subscriptions", **{"customer": "cus_ann", "items": items, **more})
+
+
+def latest(sandbox: Sandbox, subscription: dict[str, Any]) -> dict[str, Any]:
+    now = get(sandbox, f"/v1/subscriptions/{subscription['id']}")
+    return get(sandbox, f"/v1/invoices/{now['latest_invoice']}")
+
+
+def types(sandbox: Sandbox) -> list[str]:
+    return [event["type"] for event in sandbox.store.newest_first("event")]
+
+
+@pytest.mark.parametrize(
+    ("off", "amounts", "shares"),
+    [
+        (300, [1000, 1000], [150, 150]),
+        (100, [1, 1, 1], [1, 1, 1]),
+        (100, [100, 100, 100], [33, 34, 33]),
+        (5000, [1000, 500], [1000, 500]),
+        (300, [1000, -200], [300, 0]),
+        (1, [0, 0], [0, 0]),
+    ],
+)
+def test_a_fixed_amount_is_spread_to_the_cent(off: int, amounts: list[int], shares: list[int]) -> None:
+    """SBX-71"""
+    assert taken_off({"percent_off": None, "amount_off": off}, amounts) == shares
+
+
+def test_a_fixed_amount_is_taken_off_the_invoice_once(sandbox: Sandbox, params: Any) -> None:
+    """SBX-71: 300 off two lines of 1,000 is 1,700, in Checkout and by the API"""
+    first, second = price(sandbox, 1000), price(sandbox, 1000)
+    coupon = done(sandbox, "/v1/coupons", amount_off=300, currency="usd", duration="forever")["id"]
+    made = subscribe(sandbox, first, second, discounts=[{"coupon": coupon}])
+    invoice = latest(sandbox, made)
+    assert (invoice["subtotal"], invoice["total"], invoice["amount_paid"]) == (2000, 1700, 1700)
+    assert [line["discount_amounts"][0]["amount"] for line in invoice["lines"]["data"]] == [150, 150]
+    lines = [{"price": one, "quantity": 1} for one in (first, second)]
+    session = done(sandbox, "/v1/checkout/sessions", **params(line_items=lines, discounts=[{"coupon": coupon}]))
+    assert (session["amount_total"], session["total_details"]["amount_discount"]) == (1700, 300)
+
+
+def test_a_repeating_coupon_ends_with_its_months(sandbox: Sandbox) -> None:
+    """SBX-71"""
+    coupon = done(sandbox, "/v1/coupons", percent_off=50, duration="repeating", duration_in_months=2)["id"]
+    made = subscribe(sandbox, discounts=[{"coupon": coupon}])
+    paid = [latest(sandbox, made)["total"]]
+    for _ in range(2):
+        sandbox.advance(31 * DAY)
+        paid.append(latest(sandbox, made)["total"])
+    assert paid == [450, 450, 900]
+    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["discounts"] == []
+
+
+def test_an_item_has_its_own_discounts_and_tax_rates(sandbox: Sandbox) -> None:
+    """SBX-79"""
+    rates = [
+        done(sandbox, "/v1/tax_rates", display_name="VAT", percentage=percentage, inclusive=inclusive)["id"]
+        for percentage, inclusive in ((20, False), (25, True))
+    ]
+    plan, addon = price(sandbox, 1000), price(sandbox, 500)
+    half = done(sandbox, "/v1/coupons", percent_off=50, duration="forever")["id"]
+    items = [
+        {"price": plan, "tax_rates": [rates[0]], "discounts": [{"coupon": half}], "metadata": {"seat": "a"}},
+        {"price": addon, "tax_rates": [rates[1]]},
+    ]
+    made = done(sandbox, "/v1/subscriptions", customer="cus_ann", items=items)
+    first, second = made["items"]["data"]
+    assert ([rate["id"] for rate in first["tax_rates"]], first["metadata"]) == ([rates[0]], {"seat": "a"})
+    invoice = latest(sandbox, made)
+    assert [tax["amount"] for tax in invoice["total_taxes"]] == [100, 100]  # 20% on 500; 25% within 500
+    assert (invoice["subtotal"], invoice["total"], invoice["total_excluding_tax"]) == (1500, 1100, 900)
+    removed = done(sandbox, f"/v1/subscriptions/{made['id']}", items=[{"id": first["id"], "discounts": ""}])
+    assert (removed["items"]["data"][0]["discounts"], second["discounts"]) == ([], [])
+
+
+def test_a_metered_item_has_no_quantity(sandbox: Sandbox) -> None:
+    """SBX-79"""
+    metered = price(sandbox, 5, recurring={**MONTH, "usage_type": "metered", "meter": "mtr_1"})
+    made = subscribe(sandbox, "price_month", metered)
+    assert "quantity" not in made["items"]["data"][1]
+    assert latest(sandbox, made)["total"] == 900
+    refused = sandbox.request(
+        "POST", "/v1/subscriptions", {"customer": "cus_ann", "items": [{"price": metered, "quantity": 1}]}
+    )
+    assert (refused.status, refused.body["error"]["param"]) == (400, "items[0][quantity]")
+
+
+def test_each_item_has_its_own_period(sandbox: Sandbox) -> None:
+    """SBX-79, SBX-32"""
+    made = subscribe(sandbox, "price_half_year", "price_month")
+    plan, addon = made["items"]["data"]
+    assert plan["current_period_end"] > addon["current_period_end"]
+    assert latest(sandbox, made)["total"] == 5700
+    sandbox.set_clock(addon["current_period_end"] + 1)
+    after = get(sandbox, f"/v1/subscriptions/{made['id']}")["items"]["data"]
+    assert after[0]["current_period_end"] == plan["current_period_end"]
+    assert after[1]["current_period_start"] == addon["current_period_end"]
+    assert latest(sandbox, made)["total"] == 900
+
+
+def test_the_end_of_a_period_is_the_earliest_or_the_latest_as_asked(sandbox: Sandbox) -> None:
+    """SBX-83"""
+    made = subscribe(sandbox, "price_half_year", "price_month")
+    path = f"/v1/subscriptions/{made['id']}"
+    first, last = sorted(item["current_period_end"] for item in made["items"]["data"])[::1]
+    assert done(sandbox, path, cancel_at="min_period_end")["cancel_at"] == first
+    assert done(sandbox, path, cancel_at="max_period_end")["cancel_at"] == last
+    at_end = done(sandbox, path, cancel_at_period_end=True)
+    assert (at_end["cancel_at"], at_end["cancel_at_period_end"]) == (first, True)
+    taken_back = done(sandbox, path, cancel_at="")
+    assert (taken_back["cancel_at"], taken_back["cancel_at_period_end"]) == (None, False)
+    classic = subscribe(sandbox, billing_mode={"type": "classic"})
+    refused = sandbox.request("POST", f"/v1/subscriptions/{classic['id']}", {"cancel_at": "min_period_end"})
+    assert refused.status == 400
+
+
+def test_credit_pays_before_the_card_does(sandbox: Sandbox) -> None:
+    """SBX-76"""
+    made = subscribe(sandbox)
+    given = done(sandbox, "/v1/customers/cus_ann/balance_transactions", amount=-1000, currency="usd")
+    assert (given["ending_balance"], given["type"]) == (-1000, "adjustment")
+    charges = len(sandbox.store.all("charge"))
+    sandbox.advance(31 * DAY)
+    invoice = latest(sandbox, made)
+    assert (invoice["status"], invoice["total"], invoice["amount_due"], invoice["amount_paid"]) == ("paid", 900, 0, 0)
+    assert (invoice["starting_balance"], invoice["ending_balance"]) == (-1000, -100)
+    assert len(sandbox.store.all("charge")) == charges
+    sandbox.advance(31 * DAY)
+    invoice = latest(sandbox, made)
+    assert (invoice["amount_due"], invoice["amount_paid"], invoice["ending_balance"]) == (800, 800, 0)
+    listed = get(sandbox, "/v1/customers/cus_ann/balance_transactions")["data"]
+    assert [(one["type"], one["amount"], one["ending_balance"]) for one in listed] == [
+        ("applied_to_invoice", 100, 0),
+        ("applied_to_invoice", 900, -100),
+        ("adjustment", -1000, -1000),
+    ]
+    assert listed[0]["invoice"] == invoice["id"]
+
+
+def test_a_voided_invoice_gives_its_credit_back(sandbox: Sandbox) -> None:
+    """SBX-76"""
+    done(sandbox, "/v1/customers/cus_ann", balance=-100)
+    made = subscribe(sandbox, payment_behavior="default_incomplete")
+    assert get(sandbox, "/v1/customers/cus_ann")["balance"] == 0
+    voided = done(sandbox, f"/v1/invoices/{made['latest_invoice']}/void")
+    assert (voided["status"], voided["status_transitions"]["voided_at"] is None) == ("void", False)
+    assert get(sandbox, "/v1/customers/cus_ann")["balance"] == -100
+
+
+def test_what_is_due_needs_a_card(sandbox: Sandbox) -> None:
+    """SBX-72"""
+    asked = {"customer": "cus_bob", "items": [{"price": "price_month"}]}
+    refused = sandbox.request("POST", "/v1/subscriptions", asked)
+    assert (refused.status, refused.body["error"]["code"]) == (400, "resource_missing")
+    assert sandbox.store.all("charge") == []
+    trial = done(sandbox, "/v1/subscriptions", **asked, trial_period_days=7)
+    assert trial["status"] == "trialing"
+    assert done(sandbox, "/v1/subscriptions", **asked, payment_behavior="default_incomplete")["status"] == "incomplete"
+    sent = done(sandbox, "/v1/subscriptions", **asked, collection_method="send_invoice", days_until_due=7)
+    invoice = latest(sandbox, sent)
+    assert (sent["status"], invoice["status"]) == ("active", "open")
+    card = done(sandbox, "/v1/payment_methods/pm_card_visa/attach", customer="cus_bob")
+    assert card["id"] != "pm_card_visa"
+    assert sandbox.request("POST", "/v1/subscriptions", asked).status == 400  # attached is not yet the default
+    paid = done(sandbox, "/v1/subscriptions", **asked, default_payment_method=card["id"])
+    assert (paid["status"], latest(sandbox, paid)["status"]) == ("active", "paid")
+
+
+@pytest.mark.parametrize(
+    ("behavior", "status", "kind"),
+    [
+        ("cancel", "canceled", "customer.subscription.deleted"),
+        ("pause", "paused", "customer.subscription.paused"),
+        ("create_invoice", "past_due", "invoice.payment_failed"),
+    ],
+)
+def test_a_trial_without_a_card_ends_as_it_was_told(sandbox: Sandbox, behavior: str, status: str, kind: str) -> None:
+    """SBX-75"""
+    made = done(
+        sandbox,
+        "/v1/subscriptions",
+        customer="cus_bob",
+        items=[{"price": "price_month"}],
+        trial_period_days=7,
+        trial_settings={"end_behavior": {"missing_payment_method": behavior}},
+    )
+    sandbox.advance(8 * DAY)
+    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == status
+    assert kind in types(sandbox)[:4]
+    assert sandbox.store.all("charge") == []
+
+
+def test_a_trial_by_checkout_asks_for_a_card_only_where_it_must(sandbox: Sandbox, params: Any) -> None:
+    """SBX-75, SBX-72"""
+    data = {"trial_period_days": 7, "trial_settings": {"end_behavior": {"missing_payment_method": "cancel"}}}
+    for collection, cards in (("if_required", 0), ("always", 1)):
+        asked = params(customer="cus_bob", subscription_data=data, payment_method_collection=collection)
+        session = sandbox.pay(done(sandbox, "/v1/checkout/sessions", **asked)["id"])
+        made = get(sandbox, f"/v1/subscriptions/{session['subscription']}")
+        assert made["trial_settings"] == data["trial_settings"]
+        assert (made["default_payment_method"] is not None) == bool(cards)
+    sandbox.advance(8 * DAY)
+    statuses = [one["status"] for one in sandbox.store.newest_first("subscription")]
+    assert statuses == ["active", "canceled"]
+
+
+def test_a_renewal_fails_by_the_card_and_is_tried_again(sandbox: Sandbox) -> None:
+    """SBX-73, SBX-74"""
+    made = subscribe(sandbox)
+    declining = sandbox.give_card("cus_ann", "pm_card_chargeCustomerFail")
+    end = made["items"]["data"][0]["current_period_end"]
+    sandbox.set_clock(end + 1)
+    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == "past_due"
+    invoice = latest(sandbox, made)
+    assert (invoice["status"], invoice["attempt_count"]) == ("open", 1)
+    assert invoice["next_payment_attempt"] == invoice["status_transitions"]["finalized_at"] + 3 * DAY
+    sandbox.advance(3 * DAY)
+    assert latest(sandbox, made)["attempt_count"] == 2
+    good = sandbox.give_card("cus_ann")
+    assert good["id"] != declining["id"]
+    sandbox.advance(5 * DAY)
+    invoice = latest(sandbox, made)
+    assert (invoice["status"], invoice["attempt_count"], invoice["next_payment_attempt"]) == ("paid", 3, None)
+    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == "active"
+
+
+@pytest.mark.parametrize(("setting", "status"), [("past_due",) * 2, ("unpaid",) * 2, ("cancel", "canceled")])
+def test_after_the_last_attempt_the_accounts_setting_decides(sandbox: Sandbox, setting: str, status: str) -> None:
+    """SBX-74"""
+    sandbox.settings(after_retries=setting)
+    made = subscribe(sandbox)
+    card = get(sandbox, "/v1/customers/cus_ann")["invoice_settings"]["default_payment_method"]
+    sandbox.card_answers(card, "insufficient_funds")
+    sandbox.set_clock(made["items"]["data"][0]["current_period_end"] + 1)
+    for days in (3, 5, 7):
+        sandbox.advance(days * DAY)
+    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == status
+    invoice = latest(sandbox, made)
+    assert (invoice["attempt_count"], invoice["next_payment_attempt"]) == (4, None)
+    failed = next(sandbox.store.newest_first("charge"))
+    assert failed["outcome"]["reason"] == "insufficient_funds"
+
+
+def test_a_declined_first_payment_is_incomplete_or_an_error(sandbox: Sandbox) -> None:
+    """SBX-72, SBX-67"""
+    sandbox.give_card("cus_bob", "pm_card_chargeCustomerFail")
+    asked = {"customer": "cus_bob", "items": [{"price": "price_month"}]}
+    made = done(sandbox, "/v1/subscriptions", **asked)
+    assert (made["status"], latest(sandbox, made)["status"]) == ("incomplete", "open")
+    subscriptions = len(sandbox.store.all("subscription"))
+    error = sandbox.request("POST", "/v1/subscriptions", {**asked, "payment_behavior": "error_if_incomplete"})
+    assert (error.status, error.body["error"]["code"]) == (402, "card_declined")
+    assert len(sandbox.store.all("subscription")) == subscriptions
+    path = f"/v1/invoices/{made['latest_invoice']}/pay"
+    assert sandbox.request("POST", path).status == 402
+    assert latest(sandbox, made)["attempt_count"] == 2  # the attempt stays on record
+    sandbox.give_card("cus_bob")
+    assert done(sandbox, path)["status"] == "paid"
+    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == "active"
+
+
+@pytest.mark.parametrize(
+    ("card", "status"),
+    [
+        ("pm_card_visa", "complete"),
+        ("pm_card_chargeDeclined", "open"),
+        ("pm_card_chargeCustomerFail", "open"),
+        ("pm_card_authenticationRequired", "open"),
+    ],
+)
+def test_the_card_on_the_payment_page_decides(sandbox: Sandbox, open_session: Any, card: str, status: str) -> None:
+    """SBX-73"""
+    session = sandbox.pay(open_session()["id"], card=card)
+    assert session["status"] == status
+    assert ("charge.failed" in types(sandbox)) == (card.startswith("pm_card_charge"))
+
+
+@pytest.mark.parametrize(
+    ("behavior", "status"), [("keep_as_draft", "draft"), ("mark_uncollectible", "uncollectible"), ("void", "void")]
+)
+def test_a_paused_collection_charges_nothing_until_it_resumes(sandbox: Sandbox, behavior: str, status: str) -> None:
+    """SBX-78"""
+    made = subscribe(sandbox)
+    resumes_at = made["items"]["data"][0]["current_period_end"] + 5 * DAY
+    path = f"/v1/subscriptions/{made['id']}"
+    paused = done(sandbox, path, pause_collection={"behavior": behavior, "resumes_at": resumes_at})
+    assert paused["pause_collection"] == {"behavior": behavior, "resumes_at": resumes_at}
+    sandbox.set_clock(made["items"]["data"][0]["current_period_end"] + 1)
+    now = get(sandbox, path)
+    assert (now["status"], latest(sandbox, made)["status"]) == ("active", status)
+    assert len(sandbox.store.all("charge")) == 1
+    sandbox.set_clock(resumes_at + 1)
+    assert get(sandbox, path)["pause_collection"] is None
+    sandbox.advance(31 * DAY)
+    assert latest(sandbox, made)["status"] == "paid"
+
+
+@pytest.mark.parametrize(
+    ("behavior", "now", "later"), [("none", 1, 900), ("create_prorations", 1, 1350), ("always_invoice", 2, 900)]
+)
+def test_a_change_in_the_middle_of_a_period_is_prorated_as_asked(
+    sandbox: Sandbox, behavior: str, now: int, later: int
+) -> None:
+    """SBX-77"""
+    made = subscribe(sandbox)
+    [item] = made["items"]["data"]
+    sandbox.set_clock((item["current_period_start"] + item["current_period_end"]) / 2)
+    changes = {"items": [{"id": item["id"], "quantity": 2}], "proration_behavior": behavior}
+    done(sandbox, f"/v1/subscriptions/{made['id']}", **changes)
+    assert len(sandbox.store.all("invoice")) == now
+    if behavior == "always_invoice":
+        invoice = latest(sandbox, made)
+        assert (invoice["billing_reason"], invoice["total"]) == ("subscription_update", 450)
+        assert [line["amount"] for line in invoice["lines"]["data"]] == [-450, 900]
+    sandbox.set_clock(item["current_period_end"] + 1)
+    assert latest(sandbox, made)["total"] == later + 900
+
+
+def test_an_invoice_can_be_made_by_hand_beside_the_periods_one(sandbox: Sandbox) -> None:
+    """SBX-77"""
+    made = subscribe(sandbox)
+    done(sandbox, "/v1/invoiceitems", customer="cus_ann", amount=250, currency="usd", subscription=made["id"])
+    asked = {"customer": "cus_ann", "subscription": made["id"], "pending_invoice_items_behavior": "include"}
+    draft = done(sandbox, "/v1/invoices", **asked)
+    assert (draft["status"], draft["billing_reason"], draft["total"]) == ("draft", "manual", 250)
+    opened = done(sandbox, f"/v1/invoices/{draft['id']}/finalize")
+    assert opened["status_transitions"]["finalized_at"] is not None
+    paid = done(sandbox, f"/v1/invoices/{draft['id']}/pay")
+    assert (paid["status"], paid["amount_paid"]) == ("paid", 250)
+    assert latest(sandbox, made)["id"] == draft["id"]
+    listed = sandbox.request("GET", "/v1/invoices", {"subscription": made["id"], "status": "paid"}).body["data"]
+    assert [one["total"] for one in listed] == [250, 900]
+
+
+@pytest.mark.parametrize(
+    ("card", "first", "later"),
+    [
+        ("pm_card_visa", "succeeded", "succeeded"),
+        ("pm_card_pendingRefund", "pending", "succeeded"),
+        ("pm_card_refundFail", "succeeded", "failed"),
+    ],
+)
+def test_the_card_decides_what_becomes_of_a_refund(sandbox: Sandbox, card: str, first: str, later: str) -> None:
+    """SBX-73"""
+    sandbox.give_card("cus_bob", card)
+    done(sandbox, "/v1/subscriptions", customer="cus_bob", items=[{"price": "price_month"}])
+    [charge] = sandbox.store.all("charge")
+    refund = done(sandbox, "/v1/refunds", charge=charge["id"])
+    assert refund["status"] == first
+    sandbox.advance(2 * DAY)
+    assert get(sandbox, f"/v1/refunds/{refund['id']}")["status"] == later
+    after = get(sandbox, f"/v1/charges/{charge['id']}")
+    assert (after["refunded"], after["amount_refunded"]) == ((False, 0) if later == "failed" else (True, 900))
+    assert ("refund.failed" in types(sandbox)) == (later == "failed")
+    assert ("refund.updated" in types(sandbox)) == (first != later)
+
+
+def test_a_refund_can_be_made_to_fail_or_arrive_at_once(sandbox: Sandbox) -> None:
+    """SBX-73"""
+    subscribe(sandbox)
+    [charge] = sandbox.store.all("charge")
+    refund = done(sandbox, "/v1/refunds", charge=charge["id"], amount=100)
+    failed = sandbox.refund_becomes(refund["id"], "failed")
+    assert (failed["status"], failed["failure_reason"]) == ("failed", "expired_or_canceled_card")
+    assert types(sandbox)[:3] == ["refund.failed", "charge.refund.updated", "refund.updated"]
