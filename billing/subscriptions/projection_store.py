@@ -17,12 +17,23 @@ from billing.subscriptions.projection import Subscription
 
 DUPLICATE = "duplicate_subscription"
 _COLUMNS = [subscriptions.c[name] for name in Subscription.__slots__]
+_OLDEST_FIRST = (subscriptions.c.created_at, subscriptions.c.subscription_id)
+_PROJECTION = (  # built once: that takes longer than to run it
+    sa.select(projections.c.generation, *_COLUMNS)
+    .outerjoin_from(projections, subscriptions)
+    .where(projections.c.customer_id == sa.bindparam("customer"))
+    .order_by(*_OLDEST_FIRST)
+)
 
 
-def read_generation(connection: sa.Connection, customer_id: str) -> int | None:
-    """The customer's generation, which each sync raises by one; None before the first."""
-    own = sa.select(projections.c.generation).where(projections.c.customer_id == customer_id)
-    return connection.scalar(own)
+def read_projection(connection: sa.Connection, customer_id: str) -> tuple[int | None, Sequence[Subscription]]:
+    """The customer's generation, which each sync raises by one, and the subscriptions as that sync wrote them.
+
+    None before the first sync. One statement, so both are of the same moment.
+    """
+    rows = connection.execute(_PROJECTION, {"customer": customer_id}).all()
+    generation: int | None = rows[0].generation if rows else None
+    return generation, [Subscription(*row[1:]) for row in rows if row.subscription_id is not None]
 
 
 def advance(
@@ -41,8 +52,7 @@ def advance(
 def read_subscriptions(connection: sa.Connection, customer_id: str) -> Sequence[Subscription]:
     """The customer's subscriptions as last fetched, oldest first."""
     rows = sa.select(*_COLUMNS).where(subscriptions.c.customer_id == customer_id)
-    ordered = rows.order_by(subscriptions.c.created_at, subscriptions.c.subscription_id)
-    return [Subscription(**row._mapping) for row in connection.execute(ordered)]
+    return [Subscription(*row) for row in connection.execute(rows.order_by(*_OLDEST_FIRST))]
 
 
 def replace_subscriptions(

@@ -1,7 +1,8 @@
 """Sync: bring one customer's projection to what Stripe says now.
 
-1 read the generation  2 fetch, with no transaction open  3 in one transaction: raise the generation if it is still
-what was read (else fetch again), write the rows, the outbox and the incident, and let the caller close its events.
+1 read the generation and what was written with it  2 fetch, with no transaction open  3 in one transaction: raise the
+generation if it is still what was read (else fetch again), write the rows, the outbox and the incident, and let the
+caller close its events.
 So an old fetch never overwrites a newer one (LED-5), and no event is closed without the rows that it asked for (LED-6).
 """
 
@@ -60,8 +61,7 @@ def sync_customer(
     """
     for _ in range(ROUNDS):
         with database.read() as connection:
-            generation = projection_store.read_generation(connection, customer_id)
-            before = projection_store.read_subscriptions(connection, customer_id)
+            generation, before = projection_store.read_projection(connection, customer_id)
         snapshot = fetch(
             customer_id,
             stripe=stripe,
@@ -70,9 +70,8 @@ def sync_customer(
             expected=[*subscriptions, *_live(before)],
         )
         payments = _payments(snapshot, before, asked=with_payment_status, catalog=catalog, stripe=stripe)
-        write = partial(
-            _write_all, customer_id, snapshot, payments, generation, catalog=catalog, now=clock.now(), then=then
-        )
+        read = (generation, before)
+        write = partial(_write_all, customer_id, snapshot, payments, read, catalog=catalog, now=clock.now(), then=then)
         written = run_in_transaction(database, write)
         if written is None:
             continue
@@ -112,17 +111,21 @@ def _write_all(
     customer_id: str,
     snapshot: Snapshot,
     payments: Mapping[str, PaymentStatus],
-    generation: int | None,
+    read: tuple[int | None, Sequence[Subscription]],
     connection: sa.Connection,
     *,
     catalog: Catalog,
     now: datetime,
     then: Callable[[sa.Connection], None] | None,
 ) -> tuple[Sequence[Change], int | None] | None:
-    """Step 3; None when another sync was written since the generation was read."""
+    """Step 3; None when another sync was written since the generation was read.
+
+    Otherwise the subscriptions are still as they were read with it: only a sync writes them, and it raises it first.
+    """
+    generation, before = read
     if not projection_store.advance(connection, customer_id, generation=generation, deleted=snapshot.deleted, now=now):
         return None
-    written = _write(connection, customer_id, snapshot, payments, catalog=catalog, now=now)
+    written = _write(connection, customer_id, snapshot, payments, before, catalog=catalog, now=now)
     if then is not None:
         then(connection)
     return written
@@ -133,12 +136,12 @@ def _write(
     customer_id: str,
     snapshot: Snapshot,
     payments: Mapping[str, PaymentStatus],
+    before: Sequence[Subscription],
     *,
     catalog: Catalog,
     now: datetime,
 ) -> tuple[Sequence[Change], int | None]:
     """Step 3, after the gate: rows, changes, sessions and the incident. The changes, and the incident's id."""
-    before = projection_store.read_subscriptions(connection, customer_id)
     after = _project(customer_id, snapshot, before, payments, catalog=catalog, now=now)
     projection_store.replace_subscriptions(connection, before, after)
     changes = differences(before, after)

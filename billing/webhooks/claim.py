@@ -67,9 +67,10 @@ def claim(connection: sa.Connection, *, now: datetime) -> Batch:
     """Take everything that is due of the next customer. In one transaction, which has done nothing before."""
     token = str(uuid.uuid4())
     # A row is only lost to a worker whose claim was committed since it was found, and then it is not found again.
-    while (found := _find(connection.dialect.name).run(connection, now).first()) is not None:
+    dialect = connection.dialect.name
+    while (found := _find(dialect).run(connection, now).first()) is not None:
         own = {"customer": found.customer_id} if found.customer_id else {"row": found.id}
-        taken = _take(*own).run(connection, now, token=token, **own).all()
+        taken = _take(*own, dialect).run(connection, now, token=token, **own).all()
         if taken:
             return Batch(token, [Claimed(**row._mapping) for row in taken], more=found.more)
     return Batch(token, due_at=_next_due(connection, now))
@@ -112,10 +113,14 @@ def _find(dialect: str) -> Prepared:
     """The oldest event that may be taken, whose it is, and whether another customer has one that may be taken."""
 
     def build(now: Any) -> sa.Executable:
-        one, other = (_takeable(events.alias(), now, dialect).subquery() for _ in range(2))
-        nobodys = sa.or_(one.c.customer_id.is_(None), other.c.customer_id.is_(None))
-        another = sa.or_(other.c.customer_id != one.c.customer_id, sa.and_(nobodys, one.c.id != other.c.id))
-        found = sa.select(one.c.id, one.c.customer_id, sa.exists().where(another).label("more")).limit(1)
+        one = _takeable(now, dialect).subquery()
+
+        def anothers(other: sa.FromClause) -> sa.ColumnElement[bool]:
+            nobodys = sa.or_(one.c.customer_id.is_(None), other.c.customer_id.is_(None))
+            return sa.or_(other.c.customer_id != one.c.customer_id, sa.and_(nobodys, one.c.id != other.c.id))
+
+        other = _takeable(now, dialect, only=anothers).correlate(one).subquery()
+        found = sa.select(one.c.id, one.c.customer_id, sa.exists(sa.select(other.c.id)).label("more")).limit(1)
         if dialect != "postgresql":  # SQLite lets one writer in at a time
             return found
         # Whoever takes from the same customer at this moment has the lock: neither would see what the other one takes.
@@ -125,20 +130,23 @@ def _find(dialect: str) -> Prepared:
     return Prepared(build)
 
 
-def _takeable(event: sa.FromClause, now: datetime, dialect: str) -> sa.Select[Any]:
-    """Due events, oldest first, of customers whom nobody holds and who need not rest.
+def _takeable(
+    now: datetime, dialect: str, *, only: Callable[[sa.FromClause], sa.ColumnElement[bool]] = lambda _event: sa.true()
+) -> sa.Select[Any]:
+    """Due events, oldest first, of customers whom nobody holds and who need not rest; `only` some of these.
 
     Each OFFSET 0 is a fence: what is asked of a customer is asked of the oldest first, and only until one may be taken;
     so is what the query around this one asks, an advisory lock. A CASE, since PostgreSQL makes a join of NOT EXISTS.
     """
+    event: sa.FromClause = events.alias()
     order: Any = event.c.next_attempt_at
     if dialect == "postgresql":  # without statistics it expects few due rows, and would read and sort all of them
         names = ("id", "customer_id", "status", "next_attempt_at", "claimed_until")
         pending = sa.select(*(event.c[name] for name in names)).where(event.c.status == EventStatus.PENDING)
         event, order = pending.order_by(order).offset(0).subquery(), None
-    taken = sa.or_(_is_held(event.c.customer_id, now), sa.exists().where(_rests(event, now)))
-    found = sa.select(event.c.id, event.c.customer_id).where(waits(event, now), sa.case((taken, False), else_=True))
-    return found.order_by(order).offset(0)
+    taken = sa.or_(_is_held(event.c.customer_id, now), _rests(event, now, dialect))
+    found = sa.select(event.c.id, event.c.customer_id).where(waits(event, now), only(event))
+    return found.where(sa.case((taken, False), else_=True)).order_by(order).offset(0)
 
 
 def _is_held(customer_id: Any, now: datetime) -> sa.ColumnElement[bool]:
@@ -148,48 +156,52 @@ def _is_held(customer_id: Any, now: datetime) -> sa.ColumnElement[bool]:
     return sa.exists().where(theirs, ~lease.is_free(held.c.claimed_until, now=now))
 
 
-def _rests(event: sa.FromClause, now: datetime) -> sa.ColumnElement[bool]:
-    """That this event's customer has just been fetched, and no buyer waits (WHK-75, WHK-76); for `projections`.
+def _rests(event: sa.FromClause, now: datetime, dialect: str) -> sa.ColumnElement[bool]:
+    """That this event's customer has just been fetched, and no buyer waits (WHK-75, WHK-76).
 
-    Not by a clock that is ahead, or stands still.
+    Not by a clock that is ahead, or stands still. First what few customers are: the rest is not asked of others.
+    Scalar subqueries, since PostgreSQL might read all projections for EXISTS.
     """
     waiting, fetched = events.alias(), projections.c.synced_at
-    theirs = (waiting.c.customer_id == event.c.customer_id, waits(waiting, now))
+
+    def was_fetched(since: Any) -> sa.ColumnElement[bool]:
+        credible = sa.and_(fetched > since, fetched < now + REST, fetched != now)
+        return sa.select(credible).where(projections.c.customer_id == event.c.customer_id).scalar_subquery()
 
     def one_waits(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-        return sa.exists(sa.select(waiting.c.id).where(*theirs, *conditions).correlate_except(waiting))
+        theirs = _waits_of(waiting, event.c.customer_id, now, dialect)
+        return sa.exists(sa.select(waiting.c.id).where(theirs, *conditions).correlate_except(waiting))
 
     came = waiting.c.received_at
     keep_coming = sa.and_(one_waits(came > now - QUIET), one_waits(came <= now - QUIET))
     return sa.and_(
-        projections.c.customer_id == event.c.customer_id,
-        sa.or_(fetched > now - REST, sa.and_(fetched > now - LONGEST_REST, keep_coming)),
-        fetched < now + REST,
-        fetched != now,
+        was_fetched(now - LONGEST_REST),
+        sa.or_(was_fetched(now - REST), keep_coming),
         ~one_waits(untried(waiting), waiting.c.type.in_(AWAITED)),
     )
 
 
 @cache
-def _take(whose: str) -> Prepared:
+def _take(whose: str, dialect: str) -> Prepared:
     """Compare-and-set on all of a customer's, or on a row that is nobody's still. A lapsed lease was a failure."""
 
     def build(now: Any) -> sa.Executable:
-        free = waits(events, now)
         if whose == "row":
             chosen = sa.and_(events.c.id == sa.bindparam("row"), events.c.customer_id.is_(None))
         else:
-            customer = sa.bindparam("customer", type_=events.c.customer_id.type)
-            own = sa.select(events.c.id).where(events.c.customer_id == customer, free, ~_is_held(customer, now))
-            chosen = events.c.id.in_(own.order_by(events.c.id).limit(CLAIM_LIMIT))
+            event, customer = events.alias(), sa.bindparam("customer", type_=events.c.customer_id.type)
+            own = sa.select(event.c.id).where(_waits_of(event, customer, now, dialect), ~_is_held(customer, now))
+            chosen = events.c.id.in_(own.order_by(event.c.id).limit(CLAIM_LIMIT))
         lapsed = sa.case((events.c.claim.is_(None), 0), else_=1)
         values = {
             "claim": sa.bindparam("token"),
             "claimed_until": lease.ends_at(now),
             "attempts": events.c.attempts + lapsed,
         }
-        # `free` twice: PostgreSQL looks again at a row that another worker has just changed, but not at the subquery.
-        update = sa.update(events).where(chosen, free).values(values)
+        # Asked twice: PostgreSQL looks again at a row that another worker has just changed, but not at the subquery.
+        # A CASE, so that it looks for the rows by their ids.
+        still = sa.case((waits(events, now), True), else_=False)
+        update = sa.update(events).where(chosen, still).values(values)
         return update.returning(*(events.c[name] for name in Claimed.__slots__))
 
     return Prepared(build)
@@ -229,8 +241,24 @@ def any_due(connection: sa.Connection, *, now: datetime) -> bool:
 
 def waits(event: sa.FromClause, now: datetime) -> sa.ColumnElement[bool]:
     """That the event is due, and nobody's."""
+    return sa.and_(event.c.status == EventStatus.PENDING, _is_free(event, now))
+
+
+def _waits_of(event: sa.FromClause, customer_id: Any, now: datetime, dialect: str) -> sa.ColumnElement[bool]:
+    """The same of this customer's events: said so that ix_events_customer_id_status answers it.
+
+    Where PostgreSQL expects few pending events, it would read all of them, once for each event that is looked at.
+    """
+    theirs = sa.and_(event.c.customer_id == customer_id, event.c.status == EventStatus.PENDING)
+    if dialect == "postgresql":  # in this order they are no other index's
+        place, own = sa.tuple_(event.c.customer_id, event.c.status), sa.tuple_(customer_id, EventStatus.PENDING)
+        theirs = sa.and_(event.c.customer_id == customer_id, place >= own, place <= own)
+    return sa.and_(theirs, _is_free(event, now))
+
+
+def _is_free(event: sa.FromClause, now: datetime) -> sa.ColumnElement[bool]:
     due = RETRIES.is_due(event.c.next_attempt_at, now=now)
-    return sa.and_(event.c.status == EventStatus.PENDING, due, lease.is_free(event.c.claimed_until, now=now))
+    return sa.and_(due, lease.is_free(event.c.claimed_until, now=now))
 
 
 def untried(event: sa.FromClause = events) -> sa.ColumnElement[bool]:

@@ -61,7 +61,7 @@ def delays(database, stripe, clock):
 
 
 @pytest.mark.parametrize("analysed", [False, True])
-def test_whether_a_customer_is_held_is_answered_by_the_index_of_claimed_events(database, clock, analysed):
+def test_what_a_claim_asks_of_a_customer_is_answered_by_that_customers_rows(database, clock, analysed):
     """LED-24: also in a ledger that nobody has analysed."""
     now, asked = clock.now(), []
     times = dict.fromkeys(("next_attempt_at", "created_at", "received_at"), now)
@@ -81,8 +81,14 @@ def test_whether_a_customer_is_held_is_answered_by_the_index_of_claimed_events(d
         find, values = asked[0]
         explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
         plan = connection.exec_driver_sql(f"{explain} {find}", values).all()
+        take, values = asked[1]
+        taking = connection.exec_driver_sql(f"{explain} {take}", values).all()
     # Twice: for the customer who is taken, and for whether there is another one.
     assert str(plan).count("ix_events_customer_id_claimed_until") == 2, plan
+    # Three questions each about what else waits for that customer; all that waits is read for none of them.
+    assert str(plan).count("ix_events_customer_id_status") == 6, plan
+    assert "ix_events_customer_id_status" in str(taking), taking
+    assert "ix_events_status_next_attempt_at" not in str(taking), taking
 
 
 def test_events_that_came_during_a_fetch_are_left_to_one_following_fetch(stripe, record, work, during, statuses):
@@ -177,7 +183,7 @@ def test_claim_that_lost_what_it_had_found_takes_the_next_customer(database, rec
             monkeypatch.undo()
             with database.write() as faster:
                 row = {"customer": "cus_1", "token": "faster"}
-                assert claims._take("customer").run(faster, now, **row).all()
+                assert claims._take("customer", "postgresql").run(faster, now, **row).all()
         return answer
 
     monkeypatch.setattr(claims.Prepared, "run", overtaken)

@@ -130,7 +130,7 @@ def test_worker_overtaken_every_time_gives_up_and_comes_back(stripe, record, wor
 
     def overtake(_name):
         with database.write() as connection:
-            generation = projection_store.read_generation(connection, "cus_1")
+            generation, _rows = projection_store.read_projection(connection, "cus_1")
             projection_store.advance(connection, "cus_1", generation=generation, deleted=None, now=NOON)
 
     stripe.before_arrival = overtake
