@@ -15,8 +15,8 @@ from .errors import ApiError, Json, invalid_key, unsupported
 from .events import visible
 from .expand import expand
 from .faults import Fault
-from .lists import PAGING
 
+_EXPAND = forms.items(forms.identifier, 20)  # a parameter of every address
 _SAVED_500 = "An unknown error occurred. (The sandbox was told to fail.)"
 
 
@@ -65,10 +65,9 @@ def checked_parameters(found: Found, params: Json) -> tuple[Json, list[str]]:
     A parameter is acted on, shown back, or refused here: 501 where Stripe has it, 400 where nobody has.
     """
     given = {name: value for name, value in params.items() if name != "expand"}
-    table = {name: check for name, check in found.table.items() if name != "expand"}
     try:
-        checked = forms.check(table, given)
-        paths = PAGING["expand"](params["expand"], "expand") if "expand" in params else []
+        checked = forms.check(found.table, given)
+        paths = _EXPAND(params["expand"], "expand") if "expand" in params else []
     except forms.UnknownParameters as unknown:
         known_ones = [name for name in unknown.names if known.is_parameter(found.address, name)]
         if known_ones == unknown.names:

@@ -117,7 +117,6 @@ def list_transactions(call: Call, params: Json) -> Json:
 
 _CHANGES: forms.Table = {
     "description": forms.text(350),
-    "expand": forms.items(forms.identifier, 20),
     "metadata": forms.metadata,
 }
 _ALL = "/v1/customers/{id}/balance_transactions"

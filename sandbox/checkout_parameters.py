@@ -92,7 +92,6 @@ PARAMETERS: forms.Table = {
     "customer_email": forms.text(800),
     "customer_update": forms.table({"address": _AUTO, "name": _AUTO, "shipping": _AUTO}),
     "discounts": forms.items(forms.table({"coupon": forms.identifier})),
-    "expand": forms.items(forms.identifier, 20),
     "expires_at": forms.integer(),
     "line_items": forms.items(
         forms.table(

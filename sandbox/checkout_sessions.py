@@ -136,7 +136,7 @@ ROUTES: list[Route] = [
         list_sessions,
     ),
     ("GET", _SESSION, {}, retrieve),
-    ("POST", _SESSION, {"expand": forms.items(forms.identifier, 20), "metadata": forms.metadata}, update),
-    ("POST", f"{_SESSION}/expire", {"expand": forms.items(forms.identifier, 20)}, expire),
+    ("POST", _SESSION, {"metadata": forms.metadata}, update),
+    ("POST", f"{_SESSION}/expire", {}, expire),
     ("GET", f"{_SESSION}/line_items", PAGING, line_items),
 ]

@@ -7,8 +7,6 @@ from .events import emit
 from .lists import PAGING, page
 from .resources import check_id, retrieve, update
 
-_EXPAND = forms.items(forms.identifier, 20)
-
 
 def coupon_fields(call: Call, params: Json) -> Json:
     return {
@@ -73,7 +71,7 @@ def redeemable(call: Call, id: str, param: str, currency: str) -> Json:
     return one
 
 
-_COUPON_NAMES: forms.Table = {"name": forms.text(40), "metadata": forms.metadata, "expand": _EXPAND}
+_COUPON_NAMES: forms.Table = {"name": forms.text(40), "metadata": forms.metadata}
 
 ROUTES: list[Route] = [
     (

@@ -16,7 +16,6 @@ _FIELDS: forms.Table = {
     "business_name": forms.text(150),
     "description": forms.text(),
     "email": forms.text(512),
-    "expand": forms.items(forms.identifier, 20),
     "individual_name": forms.text(150),
     "invoice_prefix": forms.text(12, pattern="[A-Z0-9]{3,12}"),
     "invoice_settings": forms.table({"default_payment_method": forms.text(), "footer": forms.text()}),

@@ -104,7 +104,9 @@ def integer(least: int | None = None, most: int | None = None) -> Check:
     return run
 
 
-def number(value: Any, param: str) -> float:
+def number(value: Any, param: str) -> float | None:
+    if value == "" or value is None:
+        return None
     try:
         found = float(value)
     except (TypeError, ValueError):

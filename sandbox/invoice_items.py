@@ -165,7 +165,6 @@ ROUTES: list[Route] = [
             "customer": forms.identifier,
             "description": forms.text(),
             "discounts": discounts.PARAMETER,
-            "expand": forms.items(forms.identifier, 20),
             "invoice": forms.text(),
             "metadata": forms.metadata,
             "period": forms.table({"end": forms.moment, "start": forms.moment}),

@@ -31,8 +31,9 @@ def is_address(method: str, path: str) -> bool:
 
 
 def is_parameter(address: str, param: str) -> bool:
-    """Whether Stripe takes `items[0][price]` at `POST /v1/subscriptions`."""
-    return _node(address, param) is not None
+    """Whether Stripe takes `items[0][price]` at `POST /v1/subscriptions`. A position in a list is no parameter."""
+    last = param.rstrip("]").rpartition("[")[2]
+    return not INDEX.fullmatch(last) and _node(address, param) is not None
 
 
 def is_word(address: str, param: str, word: str) -> bool:

@@ -12,7 +12,6 @@ PAGING: forms.Table = {
     "limit": forms.integer(1, 100),
     "starting_after": forms.identifier,
     "ending_before": forms.identifier,
-    "expand": forms.items(forms.identifier, 20),
 }
 
 

@@ -2,7 +2,7 @@
 
 from . import checkout_sessions, forms, subscription_parameters
 from .calls import Call, Route
-from .errors import Json, bad_parameter, refused
+from .errors import Json, bad_parameter, missing_parameter, refused
 from .events import emit
 from .lists import PAGING, page, part
 from .resources import retrieve, same
@@ -23,6 +23,8 @@ def create(call: Call, params: Json) -> Json:
     prices = [call.named("price", line["price"], param="line_items") for line in params["line_items"]]
     id = call.store.new_id("plink_1")
     after = params.get("after_completion") or {"type": "hosted_confirmation"}
+    if not after.get("type"):
+        raise missing_parameter("after_completion[type]")
     one = {
         "id": id,
         "object": "payment_link",
@@ -130,7 +132,6 @@ ROUTES: list[Route] = [
                 }
             ),
             "billing_address_collection": forms.one_of("auto", "required"),
-            "expand": forms.items(forms.identifier, 20),
             "inactive_message": forms.text(500),
             "line_items": forms.items(_LINE, 20),
             "metadata": forms.metadata,

@@ -115,7 +115,6 @@ ROUTES: list[Route] = [
         {
             "billing_details": _DETAILS,
             "card": forms.table({"token": forms.identifier}),
-            "expand": forms.items(forms.identifier, 20),
             "metadata": forms.metadata,
             "type": forms.one_of("card"),
         },

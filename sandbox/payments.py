@@ -26,7 +26,7 @@ _OF_CUSTOMER: forms.Table = {**PAGING, "created": forms.created, "customer": for
 
 ROUTES: list[Route] = [
     ("GET", "/v1/payment_intents", _OF_CUSTOMER, list_of("payment_intent", "/v1/payment_intents")),
-    ("GET", "/v1/payment_intents/{id}", {"client_secret": forms.text()}, retrieve("payment_intent")),
+    ("GET", "/v1/payment_intents/{id}", {}, retrieve("payment_intent")),
     (
         "GET",
         "/v1/charges",

@@ -38,7 +38,6 @@ ROUTES: list[Route] = [
         {
             "configuration": forms.text(),
             "customer": forms.identifier,
-            "expand": forms.items(forms.identifier, 20),
             "locale": forms.text(10),
             "return_url": forms.text(),
         },

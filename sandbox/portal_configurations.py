@@ -181,7 +181,6 @@ _CHANGES: forms.Table = {
         }
     ),
     "default_return_url": forms.text(),
-    "expand": forms.items(forms.identifier, 20),
     "features": forms.table(_FEATURE_CHANGES),
     "metadata": forms.metadata,
     "name": forms.text(60),

@@ -7,7 +7,6 @@ from .events import emit
 from .lists import PAGING, page
 from .resources import retrieve, same, update
 
-_EXPAND = forms.items(forms.identifier, 20)
 _OF_PRODUCT = ("active", "metadata", "name", "statement_descriptor", "tax_code", "unit_label")
 _INTERVALS = forms.one_of("day", "week", "month", "year")
 
@@ -58,6 +57,8 @@ def create_price(call: Call, params: Json) -> Json:
         )
     if (recurring := params.get("recurring") or {}).get("usage_type") == "metered" and not recurring.get("meter"):
         raise bad_parameter("Metered prices must be backed by a meter.", "recurring[meter]", code="parameter_missing")
+    if params.get("product_data") and params.get("product"):
+        raise bad_parameter("You may only specify one of these parameters: product, product_data.", "product")
     if params.get("product_data"):
         product = products.create_product(call, params["product_data"])["id"]
     elif params.get("product"):
@@ -116,7 +117,6 @@ ROUTES: list[Route] = [
             "active": forms.boolean,
             "billing_scheme": forms.one_of("per_unit"),
             "currency": forms.text(3, pattern="[A-Za-z]{3}"),
-            "expand": _EXPAND,
             "lookup_key": forms.text(200),
             "metadata": forms.metadata,
             "nickname": forms.text(),
@@ -157,7 +157,6 @@ ROUTES: list[Route] = [
         "/v1/prices/{id}",
         {
             "active": forms.boolean,
-            "expand": _EXPAND,
             "lookup_key": forms.text(200),
             "metadata": forms.metadata,
             "nickname": forms.text(),

@@ -47,7 +47,6 @@ def update_product(call: Call, params: Json) -> Json:
 PARAMETERS: forms.Table = {
     "active": forms.boolean,
     "description": forms.text(),
-    "expand": forms.items(forms.identifier, 20),
     "images": forms.items(forms.identifier, 8),
     "marketing_features": forms.items(forms.table({"name": forms.identifier}), 15),
     "metadata": forms.metadata,

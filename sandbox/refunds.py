@@ -124,7 +124,6 @@ ROUTES: list[Route] = [
         {
             "amount": forms.integer(1),
             "charge": forms.identifier,
-            "expand": forms.items(forms.identifier, 20),
             "metadata": forms.metadata,
             "payment_intent": forms.identifier,
             "reason": forms.one_of("duplicate", "fraudulent", "requested_by_customer"),

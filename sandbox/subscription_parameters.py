@@ -44,7 +44,6 @@ SHARED: forms.Table = {
     "default_tax_rates": tax_rates.PARAMETER,
     "description": forms.text(500),
     "discounts": discounts.PARAMETER,
-    "expand": forms.items(forms.identifier, 20),
     "invoice_settings": INVOICE_SETTINGS,
     "metadata": forms.metadata,
     "payment_settings": forms.table({"save_default_payment_method": forms.one_of("off", "on_subscription")}),

@@ -56,7 +56,6 @@ _CHANGES: forms.Table = {
     "country": forms.text(5),
     "description": forms.text(),
     "display_name": forms.identifier,
-    "expand": forms.items(forms.identifier, 20),
     "jurisdiction": forms.text(50),
     "metadata": forms.metadata,
     "state": forms.text(3),

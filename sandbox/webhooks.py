@@ -138,7 +138,6 @@ _TYPES = forms.items(forms.identifier, 500)
 _SHARED: forms.Table = {
     "description": forms.text(),
     "enabled_events": _TYPES,
-    "expand": forms.items(forms.identifier, 20),
     "metadata": forms.metadata,
     "url": _ADDRESS,
 }

@@ -1,4 +1,4 @@
-"""What an invoice comes to and who pays it: coupons, tax, credit, cards, prorations, trials, paused collection."""
+"""What an invoice comes to: coupons, tax, credit, periods, prorations, paused collection."""
 
 from typing import Any
 
@@ -6,40 +6,7 @@ import pytest
 
 from sandbox import Sandbox
 from sandbox.amounts import taken_off
-
-MONTH = {"interval": "month"}
-DAY = 86400
-
-
-def price(sandbox: Sandbox, amount: int, **more: Any) -> str:
-    asked = {"currency": "usd", "unit_amount": amount, "recurring": MONTH, "product_data": {"name": "x"}, **more}
-    return str(done(sandbox, "/v1/prices", **asked)["id"])
-
-
-def done(sandbox: Sandbox, path: str, **params: Any) -> dict[str, Any]:
-    answer = sandbox.request("POST", path, params)
-    assert answer.status == 200, answer.body
-    return answer.body
-
-
-def get(sandbox: Sandbox, path: str) -> dict[str, Any]:
-    answer = sandbox.request("GET", path)
-    assert answer.status == 200, answer.body
-    return answer.body
-
-
-def subscribe(sandbox: Sandbox, *prices: str, **more: Any) -> dict[str, Any]:
-    items = [{"price": one} for one in prices or ("price_month",)]
-    return done(sandbox, "/v1/subscriptions", **{"customer": "cus_ann", "items": items, **more})
-
-
-def latest(sandbox: Sandbox, subscription: dict[str, Any]) -> dict[str, Any]:
-    now = get(sandbox, f"/v1/subscriptions/{subscription['id']}")
-    return get(sandbox, f"/v1/invoices/{now['latest_invoice']}")
-
-
-def types(sandbox: Sandbox) -> list[str]:
-    return [event["type"] for event in sandbox.store.newest_first("event")]
+from tests.sandbox.buying import DAY, MONTH, done, get, latest, price, subscribe
 
 
 @pytest.mark.parametrize(
@@ -179,134 +146,6 @@ def test_a_voided_invoice_gives_its_credit_back(sandbox: Sandbox) -> None:
     assert get(sandbox, "/v1/customers/cus_ann")["balance"] == -100
 
 
-def test_what_is_due_needs_a_card(sandbox: Sandbox) -> None:
-    """SBX-72"""
-    asked = {"customer": "cus_bob", "items": [{"price": "price_month"}]}
-    refused = sandbox.request("POST", "/v1/subscriptions", asked)
-    assert (refused.status, refused.body["error"]["code"]) == (400, "resource_missing")
-    assert sandbox.store.all("charge") == []
-    trial = done(sandbox, "/v1/subscriptions", **asked, trial_period_days=7)
-    assert trial["status"] == "trialing"
-    assert done(sandbox, "/v1/subscriptions", **asked, payment_behavior="default_incomplete")["status"] == "incomplete"
-    sent = done(sandbox, "/v1/subscriptions", **asked, collection_method="send_invoice", days_until_due=7)
-    invoice = latest(sandbox, sent)
-    assert (sent["status"], invoice["status"]) == ("active", "open")
-    card = done(sandbox, "/v1/payment_methods/pm_card_visa/attach", customer="cus_bob")
-    assert card["id"] != "pm_card_visa"
-    assert sandbox.request("POST", "/v1/subscriptions", asked).status == 400  # attached is not yet the default
-    paid = done(sandbox, "/v1/subscriptions", **asked, default_payment_method=card["id"])
-    assert (paid["status"], latest(sandbox, paid)["status"]) == ("active", "paid")
-
-
-@pytest.mark.parametrize(
-    ("behavior", "status", "kind"),
-    [
-        ("cancel", "canceled", "customer.subscription.deleted"),
-        ("pause", "paused", "customer.subscription.paused"),
-        ("create_invoice", "past_due", "invoice.payment_failed"),
-    ],
-)
-def test_a_trial_without_a_card_ends_as_it_was_told(sandbox: Sandbox, behavior: str, status: str, kind: str) -> None:
-    """SBX-75"""
-    made = done(
-        sandbox,
-        "/v1/subscriptions",
-        customer="cus_bob",
-        items=[{"price": "price_month"}],
-        trial_period_days=7,
-        trial_settings={"end_behavior": {"missing_payment_method": behavior}},
-    )
-    sandbox.advance(8 * DAY)
-    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == status
-    assert kind in types(sandbox)[:4]
-    assert sandbox.store.all("charge") == []
-
-
-def test_a_trial_by_checkout_asks_for_a_card_only_where_it_must(sandbox: Sandbox, params: Any) -> None:
-    """SBX-75, SBX-72"""
-    data = {"trial_period_days": 7, "trial_settings": {"end_behavior": {"missing_payment_method": "cancel"}}}
-    for collection, cards in (("if_required", 0), ("always", 1)):
-        asked = params(customer="cus_bob", subscription_data=data, payment_method_collection=collection)
-        session = sandbox.pay(done(sandbox, "/v1/checkout/sessions", **asked)["id"])
-        made = get(sandbox, f"/v1/subscriptions/{session['subscription']}")
-        assert made["trial_settings"] == data["trial_settings"]
-        assert (made["default_payment_method"] is not None) == bool(cards)
-    sandbox.advance(8 * DAY)
-    statuses = [one["status"] for one in sandbox.store.newest_first("subscription")]
-    assert statuses == ["active", "canceled"]
-
-
-def test_a_renewal_fails_by_the_card_and_is_tried_again(sandbox: Sandbox) -> None:
-    """SBX-73, SBX-74"""
-    made = subscribe(sandbox)
-    declining = sandbox.give_card("cus_ann", "pm_card_chargeCustomerFail")
-    end = made["items"]["data"][0]["current_period_end"]
-    sandbox.set_clock(end + 1)
-    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == "past_due"
-    invoice = latest(sandbox, made)
-    assert (invoice["status"], invoice["attempt_count"]) == ("open", 1)
-    assert invoice["next_payment_attempt"] == invoice["status_transitions"]["finalized_at"] + 3 * DAY
-    sandbox.advance(3 * DAY)
-    assert latest(sandbox, made)["attempt_count"] == 2
-    good = sandbox.give_card("cus_ann")
-    assert good["id"] != declining["id"]
-    sandbox.advance(5 * DAY)
-    invoice = latest(sandbox, made)
-    assert (invoice["status"], invoice["attempt_count"], invoice["next_payment_attempt"]) == ("paid", 3, None)
-    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == "active"
-
-
-@pytest.mark.parametrize(("setting", "status"), [("past_due",) * 2, ("unpaid",) * 2, ("cancel", "canceled")])
-def test_after_the_last_attempt_the_accounts_setting_decides(sandbox: Sandbox, setting: str, status: str) -> None:
-    """SBX-74"""
-    sandbox.settings(after_retries=setting)
-    made = subscribe(sandbox)
-    card = get(sandbox, "/v1/customers/cus_ann")["invoice_settings"]["default_payment_method"]
-    sandbox.card_answers(card, "insufficient_funds")
-    sandbox.set_clock(made["items"]["data"][0]["current_period_end"] + 1)
-    for days in (3, 5, 7):
-        sandbox.advance(days * DAY)
-    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == status
-    invoice = latest(sandbox, made)
-    assert (invoice["attempt_count"], invoice["next_payment_attempt"]) == (4, None)
-    failed = next(sandbox.store.newest_first("charge"))
-    assert failed["outcome"]["reason"] == "insufficient_funds"
-
-
-def test_a_declined_first_payment_is_incomplete_or_an_error(sandbox: Sandbox) -> None:
-    """SBX-72, SBX-67"""
-    sandbox.give_card("cus_bob", "pm_card_chargeCustomerFail")
-    asked = {"customer": "cus_bob", "items": [{"price": "price_month"}]}
-    made = done(sandbox, "/v1/subscriptions", **asked)
-    assert (made["status"], latest(sandbox, made)["status"]) == ("incomplete", "open")
-    subscriptions = len(sandbox.store.all("subscription"))
-    error = sandbox.request("POST", "/v1/subscriptions", {**asked, "payment_behavior": "error_if_incomplete"})
-    assert (error.status, error.body["error"]["code"]) == (402, "card_declined")
-    assert len(sandbox.store.all("subscription")) == subscriptions
-    path = f"/v1/invoices/{made['latest_invoice']}/pay"
-    assert sandbox.request("POST", path).status == 402
-    assert latest(sandbox, made)["attempt_count"] == 2  # the attempt stays on record
-    sandbox.give_card("cus_bob")
-    assert done(sandbox, path)["status"] == "paid"
-    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == "active"
-
-
-@pytest.mark.parametrize(
-    ("card", "status"),
-    [
-        ("pm_card_visa", "complete"),
-        ("pm_card_chargeDeclined", "open"),
-        ("pm_card_chargeCustomerFail", "open"),
-        ("pm_card_authenticationRequired", "open"),
-    ],
-)
-def test_the_card_on_the_payment_page_decides(sandbox: Sandbox, open_session: Any, card: str, status: str) -> None:
-    """SBX-73"""
-    session = sandbox.pay(open_session()["id"], card=card)
-    assert session["status"] == status
-    assert ("charge.failed" in types(sandbox)) == (card.startswith("pm_card_charge"))
-
-
 @pytest.mark.parametrize(
     ("behavior", "status"), [("keep_as_draft", "draft"), ("mark_uncollectible", "uncollectible"), ("void", "void")]
 )
@@ -362,36 +201,3 @@ def test_an_invoice_can_be_made_by_hand_beside_the_periods_one(sandbox: Sandbox)
     assert latest(sandbox, made)["id"] == draft["id"]
     listed = sandbox.request("GET", "/v1/invoices", {"subscription": made["id"], "status": "paid"}).body["data"]
     assert [one["total"] for one in listed] == [250, 900]
-
-
-@pytest.mark.parametrize(
-    ("card", "first", "later"),
-    [
-        ("pm_card_visa", "succeeded", "succeeded"),
-        ("pm_card_pendingRefund", "pending", "succeeded"),
-        ("pm_card_refundFail", "succeeded", "failed"),
-    ],
-)
-def test_the_card_decides_what_becomes_of_a_refund(sandbox: Sandbox, card: str, first: str, later: str) -> None:
-    """SBX-73"""
-    sandbox.give_card("cus_bob", card)
-    done(sandbox, "/v1/subscriptions", customer="cus_bob", items=[{"price": "price_month"}])
-    [charge] = sandbox.store.all("charge")
-    refund = done(sandbox, "/v1/refunds", charge=charge["id"])
-    assert refund["status"] == first
-    sandbox.advance(2 * DAY)
-    assert get(sandbox, f"/v1/refunds/{refund['id']}")["status"] == later
-    after = get(sandbox, f"/v1/charges/{charge['id']}")
-    assert (after["refunded"], after["amount_refunded"]) == ((False, 0) if later == "failed" else (True, 900))
-    assert ("refund.failed" in types(sandbox)) == (later == "failed")
-    assert ("refund.updated" in types(sandbox)) == (first != later)
-
-
-def test_a_refund_can_be_made_to_fail_or_arrive_at_once(sandbox: Sandbox) -> None:
-    """SBX-73"""
-    subscribe(sandbox)
-    [charge] = sandbox.store.all("charge")
-    refund = done(sandbox, "/v1/refunds", charge=charge["id"], amount=100)
-    failed = sandbox.refund_becomes(refund["id"], "failed")
-    assert (failed["status"], failed["failure_reason"]) == ("failed", "expired_or_canceled_card")
-    assert types(sandbox)[:3] == ["refund.failed", "charge.refund.updated", "refund.updated"]
