@@ -102,9 +102,9 @@ def project(
     Stripe does not say since when it is past due: that is kept from the row `before`, or begins now. `payment` is None
     where it was not fetched: then the row's values are kept.
     """
-    items = _items(subscription)
-    item = next((item for item in items if catalog.plan_of_price(_price_id(item))), items[0] if items else {})
+    item = plan_item(subscription, catalog)
     plan = catalog.plan_of_price(_price_id(item))
+    ends_at = planned_end(subscription)
     status = str(subscription.get("status"))
     since = (before.past_due_since if before else None) or now
     return Subscription(
@@ -115,12 +115,13 @@ def project(
         price_id=_price_id(item),
         quantity=item.get("quantity"),
         status=status,
-        cancel_at_period_end=bool(subscription.get("cancel_at_period_end")),
+        cancel_at_period_end=bool(subscription.get("cancel_at_period_end"))
+        or (ends_at is not None and ends_at == item.get("current_period_end")),
         schedule_id=schedule_of(subscription),
         scheduled_plan=_next_plan(schedule, catalog, current=_price_id(item)),
         current_period_start=_time(item.get("current_period_start")),
         current_period_end=_time(item.get("current_period_end")),
-        cancel_at=_time(subscription.get("cancel_at")),
+        cancel_at=_time(ends_at),
         canceled_at=_time(subscription.get("canceled_at")),
         ended_at=_time(subscription.get("ended_at")),
         trial_end=_time(subscription.get("trial_end")),
@@ -130,6 +131,20 @@ def project(
         disputed=payment.disputed if payment else bool(before and before.disputed),
         refunded=payment.refunded if payment else bool(before and before.refunded),
     )
+
+
+def plan_item(subscription: Mapping[str, Any], catalog: Catalog) -> Mapping[str, Any]:
+    """The plan's own item: its price and its period are the subscription's for us (SUB-3). Empty where there is none."""
+    items = _items(subscription)
+    return next((item for item in items if catalog.plan_of_price(_price_id(item))), items[0] if items else {})
+
+
+def planned_end(subscription: Mapping[str, Any]) -> int | None:
+    """When it ends as planned, in epoch seconds. `cancel_at_period_end` means the end of its item that ends first."""
+    if (ends_at := subscription.get("cancel_at")) or not subscription.get("cancel_at_period_end"):
+        return ends_at if isinstance(ends_at, int) else None
+    ends = [item.get("current_period_end") for item in _items(subscription)]
+    return min((end for end in ends if isinstance(end, int)), default=None)
 
 
 def schedule_of(subscription: Mapping[str, Any]) -> str | None:

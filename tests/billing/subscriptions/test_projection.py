@@ -70,6 +70,28 @@ def test_the_item_that_the_catalog_sells_gives_plan_and_period():
     )
 
 
+@pytest.mark.parametrize(
+    ("planned", "ends_at", "at_period_end"),
+    [
+        ({}, None, False),
+        ({"cancel_at_period_end": True}, "addon", True),
+        ({"cancel_at_period_end": True, "cancel_at": "addon"}, "addon", True),
+        ({"cancel_at": "plan"}, "plan", True),
+        ({"cancel_at": "addon"}, "addon", False),
+        ({"cancel_at": "term"}, "term", False),
+    ],
+    ids=str,
+)
+def test_planned_end_is_shown_with_its_date_and_whether_it_is_the_plans_own(planned, ends_at, at_period_end):
+    """SUB-80: a plan of 30 days beside an add-on of ten."""
+    times = {"addon": NOON + timedelta(days=10), "plan": LATER, "term": NOON + timedelta(days=330)}
+    addon = {"price": {"id": "price_addon"}, "current_period_end": stamp(times["addon"])}
+    sold = {"price": {"id": "price_kiloclaw_commit"}, "current_period_end": stamp(times["plan"])}
+    told = {name: stamp(times[value]) if value in times else value for name, value in planned.items()}
+    row = row_of(build_subscription(items={"data": [addon, sold]}, **told))
+    assert (row.cancel_at, row.cancel_at_period_end) == (times.get(ends_at), at_period_end)
+
+
 def test_subscription_without_anything_is_still_a_row():
     """SUB-3: Stripe's answer is never a reason to fail."""
     row = row_of({"id": "sub_1", "status": "active"})

@@ -125,7 +125,7 @@ def test_user_reads_access_and_subscription(reading):
             "cancel_at_period_end": True,
             "current_period_start": "2026-06-01T12:00:00Z",
             "current_period_end": "2026-07-01T12:00:00Z",
-            "cancel_at": None,
+            "cancel_at": "2026-07-01T12:00:00Z",
             "canceled_at": "2026-06-01T12:00:00Z",
             "ended_at": None,
             "trial_end": None,
