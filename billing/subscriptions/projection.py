@@ -134,7 +134,7 @@ def project(
 
 
 def plan_item(subscription: Mapping[str, Any], catalog: Catalog) -> Mapping[str, Any]:
-    """The plan's own item: its price and its period are the subscription's for us (SUB-3). Empty where there is none."""
+    """The plan's own item: its price and its period are the subscription's for us (SUB-3). Empty without one."""
     items = _items(subscription)
     return next((item for item in items if catalog.plan_of_price(_price_id(item))), items[0] if items else {})
 
