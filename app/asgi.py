@@ -21,6 +21,7 @@ from prometheus_client import Counter
 from app.bodies import MAX_BODY_BYTES
 from app.errors import BodyCutOff, BodyTimeout, BodyTooLarge, RateLimited, refusal
 from app.limits import Refusals
+from app.loop_results import Results
 from app.request_hooks import ANSWER_HEADERS, log_answer, request_id_for
 from app.webhooks import PATH, SIGNATURE, Deliveries
 from billing.errors import Busy
@@ -60,6 +61,7 @@ class Web:
         self._refusals = refusals or Refusals()
         self._threads = ThreadPoolExecutor(threads, "web")
         self._bodies_bytes = 0
+        self._results = Results()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's start and end."""
@@ -76,14 +78,14 @@ class Web:
 
     async def _deliver(self, deliveries: Deliveries, headers: Headers, receive: Receive) -> Answer:
         started, request_id = time.monotonic(), request_id_for(headers.get("request-id", ""))
-        signature, body = headers.get(SIGNATURE.lower()), b""
+        body = b""
         try:
-            deliveries.expect(_length(headers), signature, request_id=request_id)
+            signature = deliveries.expect(_length(headers), headers.get(_SIGNATURE), request_id=request_id)
             body = await self._read(headers, receive, deliveries.max_bytes)
             submit = partial(deliveries.submit, body, signature, request_id=request_id)
             loop = asyncio.get_running_loop()
             future = submit() if len(body) <= LONG_BYTES else await loop.run_in_executor(self._threads, submit)
-            row = await asyncio.wrap_future(future)
+            row = await self._results.of(future)
         except Exception as error:  # noqa: BLE001 - every error has its answer
             if isinstance(error, Busy):
                 deliveries.note_busy()
@@ -245,4 +247,5 @@ def _encoded(headers: Headers) -> Fields:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
+_SIGNATURE = SIGNATURE.lower()
 _DELIVERED = _encoded({"Content-Type": "application/json", "Cache-Control": "no-store", **ANSWER_HEADERS})

@@ -15,6 +15,7 @@ from billing.errors import Busy, LedgerUnavailable
 from billing.services import Services
 from billing.webhooks.group_commit import Row
 from billing.webhooks.ingest import Ingest
+from billing.webhooks.signature import Signature
 
 PATH = "/webhooks/stripe"
 EXTENSION = "onelane.deliveries"  # where `app/asgi.py` finds them
@@ -42,7 +43,7 @@ class Deliveries:
         )
         self.expect, self.close = self._ingest.expect, self._ingest.close
 
-    def submit(self, body: bytes, signature: str | None, *, request_id: str) -> "Future[Row]":
+    def submit(self, body: bytes, signature: Signature, *, request_id: str) -> "Future[Row]":
         """Hand a whole delivery in. Raises InvalidSignature, InvalidEvent, PayloadTooLarge and Busy."""
         try:
             future = self._ingest.submit(body, signature, request_id=request_id)
@@ -72,8 +73,8 @@ def webhook_routes(app: Flask, services: Services) -> Deliveries:
 
     @app.post(PATH)
     def receive_event() -> Response:
-        signature = request.headers.get(SIGNATURE)
-        deliveries.expect(request.content_length or 0, signature, request_id=g.request_id)
+        header, length = request.headers.get(SIGNATURE), request.content_length or 0
+        signature = deliveries.expect(length, header, request_id=g.request_id)
         body = read_bytes(request, deliveries.max_bytes)
         try:
             row = deliveries.submit(body, signature, request_id=g.request_id).result(WAIT_SECONDS)

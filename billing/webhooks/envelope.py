@@ -9,7 +9,6 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any, NoReturn
@@ -34,8 +33,7 @@ _STEPS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 _BEGINNING = 4096  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(msgspec.Struct, frozen=True):
     """What was read from a delivery, ready for the ledger; `payload` is the bytes that came."""
 
     account: str

@@ -4,10 +4,9 @@ An event is inserted once, claimed with a lease (`claim`), and finished, ignored
 holds the claim. Functions take a connection with an open transaction.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -23,7 +22,7 @@ from billing.webhooks.envelope import NewEvent
 Recorded = tuple[int, EventStatus]
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(NewEvent) if field.name != "request_id")
+COLUMNS = tuple(name for name in NewEvent.__struct_fields__ if name != "request_id")
 # Another account's event, or one of the other mode: kept as it came, never applied. Decided inside the INSERT, so
 # that recording is one statement; before the installation is bound, either mode is taken. What is erased stays
 # erased: of a late event only the envelope is kept. Text, since SQLAlchemy takes longer to build this than a
@@ -89,18 +88,16 @@ def _insert_rows(connection: sa.Connection, new: Sequence[NewEvent]) -> Iterable
 
 
 _values = attrgetter(*COLUMNS)
+_TIMES = [COLUMNS.index(name) for name in ("created_at", "received_at", "next_attempt_at")]
 
 
-def _in_sqlite(event: NewEvent) -> tuple[object, ...]:
+def _in_sqlite(event: NewEvent) -> tuple[Any, ...]:
     """The values as SQLAlchemy's types write them, without asking each type for each value."""
-    received = _sqlite_time(event.received_at)
-    due = received if event.next_attempt_at is event.received_at else _sqlite_time(event.next_attempt_at)
-    times = {"created_at": _sqlite_time(event.created_at), "received_at": received, "next_attempt_at": due}
-    return tuple(times.get(name) or getattr(event, name) for name in COLUMNS)
-
-
-def _sqlite_time(value: datetime) -> str:
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    values = list(_values(event))
+    for place in _TIMES:
+        # What has been read of an event is in UTC.
+        values[place] = values[place].replace(tzinfo=None).isoformat(" ", "microseconds")
+    return tuple(values)
 
 
 def renew(connection: sa.Connection, ids: Iterable[int], *, token: str, now: datetime) -> int:

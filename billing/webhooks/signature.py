@@ -7,6 +7,7 @@ time. Whatever is not written exactly like that is refused: never guessed at, ne
 import hmac
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from billing.errors import InvalidSignature
 
@@ -18,22 +19,28 @@ _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _ELEMENT = re.compile(r"([a-z][a-z0-9]{0,9})=([0-9A-Za-z]{1,128})")
 
 
-def verify(body: bytes, header: str | None, secrets: Sequence[str], *, now: float) -> None:
-    """Raise InvalidSignature unless one of the secrets signed these bytes within the tolerance (WHK-2 to WHK-5)."""
-    timestamp, signatures = require_fresh(header, now=now)
-    expected = [_mac(secret, timestamp, body) for secret in secrets]
+class Signature(NamedTuple):
+    """A header that was read: the time as it is written, and the one to ten v1 signatures in hex."""
+
+    timestamp: str
+    values: Sequence[str]
+
+
+def read_signature(header: str | None, *, now: float) -> Signature:
+    """All that the header says before the body is there. Raises InvalidSignature: malformed, or not of now."""
+    signature = _read(header)
+    if abs(now - int(signature.timestamp)) > TOLERANCE_SECONDS:
+        raise InvalidSignature("The signature's time is more than 300 s away from ours. Check this machine's clock.")
+    return signature
+
+
+def verify(body: bytes, signature: Signature, secrets: Sequence[str]) -> None:
+    """Raise InvalidSignature unless one of the secrets signed these bytes (WHK-2 to WHK-5)."""
+    expected = [_mac(secret, signature.timestamp, body) for secret in secrets]
     # The list is built whole: which secret or which signature matched does not show in the time taken.
-    matches = [hmac.compare_digest(ours, theirs) for ours in expected for theirs in signatures]
+    matches = [hmac.compare_digest(ours, theirs) for ours in expected for theirs in signature.values]
     if not any(matches):
         raise InvalidSignature("No configured signing secret made this signature. Check STRIPE_WEBHOOK_SECRETS.")
-
-
-def require_fresh(header: str | None, *, now: float) -> tuple[str, list[str]]:
-    """The time and the signatures of a header that is well-formed and within the tolerance: all to be known unread."""
-    timestamp, signatures = _read(header)
-    if abs(now - int(timestamp)) > TOLERANCE_SECONDS:
-        raise InvalidSignature("The signature's time is more than 300 s away from ours. Check this machine's clock.")
-    return timestamp, signatures
 
 
 def sign(body: bytes, secret: str, *, now: float) -> str:
@@ -46,8 +53,7 @@ def _mac(secret: str, timestamp: str, body: bytes) -> str:
     return hmac.digest(secret.encode(), b"%s.%s" % (timestamp.encode(), body), "sha256").hex()
 
 
-def _read(header: str | None) -> tuple[str, list[str]]:
-    """The one time and the one to ten v1 signatures of a well-formed header."""
+def _read(header: str | None) -> Signature:
     if not header:
         raise InvalidSignature("There is no Stripe-Signature header.")
     if len(header) > MAX_HEADER:
@@ -66,4 +72,4 @@ def _read(header: str | None) -> tuple[str, list[str]]:
         raise InvalidSignature("The Stripe-Signature header needs exactly one time of 1 to 12 digits.")
     if not 1 <= len(signatures) <= MAX_SIGNATURES or not all(map(_SIGNATURE.fullmatch, signatures)):
         raise InvalidSignature("The Stripe-Signature header needs one to ten v1 signatures in lower-case hex.")
-    return timestamps[0], signatures
+    return Signature(timestamps[0], signatures)

@@ -11,10 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,7 +24,6 @@ from tests.support.databases import Postgres, running_postgres, sqlite_in
 from tests.support.running_dev import ROOT, descendants, environment, wait_until
 from tests.support.valkey import running_valkey
 
-THREADS = 160  # as many as `onelane web` has
 BARE, TUTORIAL, SQLITE, POSTGRESQL = "bare Flask", "the usual tutorial", "onelane, SQLite", "onelane, PostgreSQL"
 APPLICATIONS = {
     BARE: "tests.bench.bare",
@@ -54,9 +50,9 @@ class Server:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory_bytes(self) -> int:
-        """Resident memory of its processes."""
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids)
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        """Resident memory of its processes; what a fork shares with its parent counts once (Pss)."""
+        rolled = "".join(Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.pids)
+        return 1024 * sum(int(line.split()[1]) for line in rolled.splitlines() if line.startswith("Pss:"))
 
     def rows(self) -> int:
         """How many events are in its ledger."""
@@ -99,7 +95,7 @@ def receiver(name: str, folder: Path, postgres: Postgres | None = None) -> Itera
 def served(application: str, folder: Path, settings: Mapping[str, str]) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Serve an application in processes of its own; their port and their ids."""
     port, log = free_port(18_850), folder / "log"
-    command = launched([sys.executable, "-m", "tests.bench.serving", application, str(port)])
+    command = launched([sys.executable, "-m", "tests.bench.serve", application, str(port)])
     with log.open("wb") as output:
         process = subprocess.Popen(
             launched(command), cwd=ROOT, env=environment(**settings), stdout=output, stderr=output
@@ -113,23 +109,6 @@ def served(application: str, folder: Path, settings: Mapping[str, str]) -> Itera
         process.wait(40)
 
 
-def serve(application: str, port: int) -> None:
-    """Become the server: that of `onelane web`, over this application."""
-    from app.server import load_web
-    from app.server import serve as serve_until_stopped
-    from billing.process.settings import load_settings
-
-    load = load_web if application == APPLICATIONS[SQLITE] else partial(_load_other, application)
-    serve_until_stopped(load_settings(port=port, stripe_api_key=None), workers=1, threads=THREADS, load=load)
-
-
-def _load_other(application: str, threads: int) -> Any:
-    """Flask behind the same bridge, which serves it faster than granian's own WSGI."""
-    from app.asgi import Web
-
-    return Web(import_module(application).application, threads=threads)
-
-
 def _listens(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
@@ -139,7 +118,3 @@ def _listens(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]))

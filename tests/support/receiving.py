@@ -6,14 +6,14 @@ from billing.clock import Clock
 from billing.coordination.queue import Queue
 from billing.database import Database
 from billing.webhooks.group_commit import commit
-from billing.webhooks.ingest import after_commit, prepare
+from billing.webhooks.ingest import after_commit, expect, prepare
 
 MAX_BYTES = 256 * 1024  # of a delivery, in tests of the limit
 
 
 def receive(
     body: bytes,
-    signature: str | None,
+    header: str | None,
     *,
     secrets: Sequence[str],
     database: Database,
@@ -22,7 +22,9 @@ def receive(
     max_bytes: int = 1 << 20,
 ) -> str:
     """What became of it. Raises what refuses it, or keeps it from being committed."""
-    event = prepare(body, signature, secrets=secrets, now=clock.now(), max_bytes=max_bytes)
+    now = clock.now()
+    signature = expect(len(body), header, now=now, max_bytes=max_bytes)
+    event = prepare(body, signature, secrets=secrets, now=now, max_bytes=max_bytes)
     [row] = commit(database, [event])
     if isinstance(row, Exception):
         raise row

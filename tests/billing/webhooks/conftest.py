@@ -42,7 +42,7 @@ def take(database, queue, clock):
         arguments = {"secrets": [SECRET], "database": database, "queue": queue, "clock": clock, "max_bytes": MAX_BYTES}
         ingest = Ingest(**arguments | instead)
         try:
-            row = ingest.submit(body, header).result(20)
+            row = ingest.submit(body, ingest.expect(len(body), header)).result(20)
         finally:
             ingest.close()
         return "duplicate" if row is None else "recorded"

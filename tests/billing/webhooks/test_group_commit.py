@@ -282,7 +282,7 @@ def test_hundred_threads_receive_through_one_line(database, queue, clock):
     ingest = Ingest(secrets=[SECRET], database=database, queue=queue, clock=clock, max_bytes=1 << 20)
     bodies = [deliver(build_event(id=f"evt_{number % 150}")) for number in range(300)]
     with ThreadPoolExecutor(32) as threads:
-        futures = list(threads.map(lambda delivery: ingest.submit(*delivery), bodies))
+        futures = list(threads.map(lambda delivery: ingest.submit(delivery[0], ingest.expect(0, delivery[1])), bodies))
     wait(futures, SECONDS)
     ingest.close()
     assert [future.result() for future in futures].count(None) == 150

@@ -79,6 +79,26 @@ def test_worker_is_woken_only_after_the_commit(take, rows, queue):
     assert seen == [[1]]
 
 
+def test_wake_ups_of_commits_in_a_row_are_one_after_the_first(database, clock, monkeypatch):
+    """LED-52: the first is sent at once, and the last before the web ends, however long the rest is."""
+    monkeypatch.setattr("billing.webhooks.ingest.REST_SECONDS", 600)
+    sent, first = [], threading.Event()
+
+    class Queue:
+        def send(self, job):
+            sent.append(job)
+            first.set()
+
+    ingest = Ingest(secrets=[SECRET], database=database, queue=Queue(), clock=clock, max_bytes=MAX_BYTES)
+    for number in range(5):
+        body, header = deliver(build_event(), at=clock.now())
+        assert ingest.submit(body, ingest.expect(len(body), header)).result(20)
+        assert number or first.wait(20)
+    assert len(sent) == 1
+    ingest.close()
+    assert len(sent) == 2
+
+
 def test_queue_that_hangs_keeps_no_delivery_from_being_committed(rows, database, clock):
     """LED-50, WHK-85: and of the wake-ups that wait for it, one is enough."""
     let, sent = threading.Event(), []
@@ -91,7 +111,8 @@ def test_queue_that_hangs_keeps_no_delivery_from_being_committed(rows, database,
     ingest = Ingest(secrets=[SECRET], database=database, queue=Hanging(), clock=clock, max_bytes=MAX_BYTES)
     try:
         for _ in range(4):
-            assert ingest.submit(*deliver(build_event(), at=clock.now())).result(20)
+            body, header = deliver(build_event(), at=clock.now())
+            assert ingest.submit(body, ingest.expect(len(body), header)).result(20)
         assert len(rows()) == 4
     finally:
         let.set()

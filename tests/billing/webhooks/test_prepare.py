@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from billing.errors import InvalidEvent, InvalidSignature, PayloadTooLarge
 from billing.webhooks.envelope import read_event
-from billing.webhooks.ingest import prepare
+from billing.webhooks.ingest import expect, prepare
 from tests.support.builders import NOON, SECRET, build_event, data_of, deliver
 from tests.support.receiving import MAX_BYTES
 
@@ -19,9 +19,10 @@ def refused(clock):
 
     def refused(error, event, **instead):
         body, header = deliver(event)
-        arguments = {"secrets": [SECRET], "now": clock.now(), "max_bytes": MAX_BYTES}
+        header, secrets = instead.get("header", header), instead.get("secrets", [SECRET])
+        at = {"now": clock.now(), "max_bytes": MAX_BYTES}
         with pytest.raises(error) as refusal:
-            prepare(body, instead.pop("header", header), **arguments | instead)
+            prepare(body, expect(len(body), header, **at), secrets=secrets, **at)
         return refusal.value.code
 
     return refused
