@@ -66,13 +66,10 @@ def _renew(call: Call, old: Json) -> None:
             lifecycle.mark(call, old, "paused", before=old)
             return
     one, renewed = lifecycle.next_period(call, old)
-    billed = None
-    if old["status"] != "unpaid":
-        one, billed = lifecycle.charge_period(call, one, reason="subscription_cycle", method=card, items=renewed)
-        one = lifecycle.settle(call, one, billed)
+    one, billed = lifecycle.charge_period(call, one, reason="subscription_cycle", method=card, items=renewed)
+    one = lifecycle.settle(call, one, billed)
     emit(call, "customer.subscription.updated", one, previous=old)
-    if billed is not None:
-        announce(call, billed)
+    announce(call, billed)
 
 
 def _invoice(call: Call, opened: Json) -> None:

@@ -56,6 +56,8 @@ def bill(
     paused = subscription["pause_collection"]
     if paused and reason != "subscription_create":
         return _paused(call, draft, PAUSED[paused["behavior"]])
+    if subscription["status"] == "unpaid" and reason == "subscription_cycle":
+        return _paused(call, draft, "draft")
     opened = finalize(call, draft)
     if opened["amount_due"] == 0:
         return Billed(draft, opened, settled(call, opened))

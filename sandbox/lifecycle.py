@@ -90,6 +90,7 @@ def end(call: Call, old: Json, *, status: str = "canceled", **details: Any) -> J
         cancellation_details={**old["cancellation_details"], **details},
         ended_at=call.now,
     )
+    _tried_no_more(call, one)
     schedule = call.find("subscription_schedule", one["schedule"])
     if schedule is not None and schedule["status"] == "active":
         schedule = call.store.change("subscription_schedule", schedule["id"], status="canceled", canceled_at=call.now)
@@ -97,6 +98,15 @@ def end(call: Call, old: Json, *, status: str = "canceled", **details: Any) -> J
     emit(call, "customer.subscription.deleted" if status == "canceled" else "customer.subscription.updated", one,
          previous=None if status == "canceled" else old)  # fmt: skip
     return one
+
+
+def _tried_no_more(call: Call, one: Json) -> None:
+    """Stripe stops collecting the open invoices of a subscription that ended; they stay open."""
+    for invoice in list(call.store.newest_first("invoice", customer=one["customer"])):
+        of = ((invoice["parent"] or {}).get("subscription_details") or {}).get("subscription")
+        if of == one["id"] and invoice["status"] == "open":
+            fields = {"auto_advance": False, "next_payment_attempt": None, "_due": None}
+            call.store.change("invoice", invoice["id"], **fields)
 
 
 def abandon(call: Call, old: Json) -> Json:

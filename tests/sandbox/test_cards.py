@@ -167,3 +167,27 @@ def test_a_refund_can_be_made_to_fail_or_arrive_at_once(sandbox: Sandbox) -> Non
     failed = sandbox.refund_becomes(refund["id"], "failed")
     assert (failed["status"], failed["failure_reason"]) == ("failed", "expired_or_canceled_card")
     assert types(sandbox)[:3] == ["refund.failed", "charge.refund.updated", "refund.updated"]
+
+
+def test_what_is_unpaid_gets_drafts_and_what_ended_is_not_tried_again(sandbox: Sandbox) -> None:
+    """SBX-74"""
+    sandbox.settings(after_retries="unpaid")
+    made = subscribe(sandbox)
+    sandbox.give_card("cus_ann", "pm_card_chargeCustomerFail")
+    sandbox.set_clock(made["items"]["data"][0]["current_period_end"] + 1)
+    first = latest(sandbox, made)["id"]
+    for days in (3, 5, 7, 31):
+        sandbox.advance(days * DAY)
+    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == "unpaid"
+    assert (latest(sandbox, made)["status"], latest(sandbox, made)["auto_advance"]) == ("draft", False)
+    behind = subscribe(sandbox, trial_period_days=1)
+    sandbox.advance(2 * DAY)
+    owed = latest(sandbox, behind)
+    assert (owed["status"], owed["next_payment_attempt"] is None) == ("open", False)
+    sandbox.request("DELETE", f"/v1/subscriptions/{behind['id']}")
+    left = get(sandbox, f"/v1/invoices/{owed['id']}")
+    assert (left["status"], left["next_payment_attempt"], left["auto_advance"]) == ("open", None, False)
+    attempts = left["attempt_count"]
+    sandbox.advance(10 * DAY)
+    assert get(sandbox, f"/v1/invoices/{owed['id']}")["attempt_count"] == attempts
+    assert get(sandbox, f"/v1/invoices/{first}")["status"] == "open"

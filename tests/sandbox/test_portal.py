@@ -25,6 +25,21 @@ def test_a_portal_session_names_its_configuration(sandbox: Sandbox) -> None:
     assert sandbox.request("POST", "/v1/billing_portal/configurations", {"name": "ours"}).status == 400
 
 
+@pytest.mark.parametrize(("enabled", "status"), [(True, "canceled"), (False, "active")])
+def test_the_portals_page_does_what_its_configuration_allows(
+    url: str, sandbox: Sandbox, open_session: Any, enabled: bool, status: str
+) -> None:
+    """SBX-84"""
+    subscription = sandbox.pay(open_session()["id"])["subscription"]
+    features = {"subscription_cancel": {"enabled": enabled, "mode": "immediately"}}
+    made = sandbox.request("POST", "/v1/billing_portal/configurations", {"features": features}).body["id"]
+    asked = {"customer": "cus_ann", "configuration": made}
+    page = sandbox.request("POST", "/v1/billing_portal/sessions", asked, base_url=url).body["url"]
+    assert ("Cancel now" in requests.get(page, timeout=5).text) is enabled
+    requests.post(f"{page}/{subscription}/cancel", timeout=5)
+    assert sandbox.request("GET", f"/v1/subscriptions/{subscription}").body["status"] == status
+
+
 def test_a_portal_that_nobody_saved_opens_for_nobody(sandbox: Sandbox) -> None:
     """SBX-84"""
     sandbox.request("POST", "/v1/billing_portal/sessions", {"customer": "cus_ann"})

@@ -55,6 +55,21 @@ def test_a_delivery_is_repeated_with_a_new_signature_until_2xx(sandbox: Sandbox,
     assert event["pending_webhooks"] == 0
 
 
+def test_the_next_attempt_waits_by_the_sandboxes_clock(
+    sandbox: Sandbox, told: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # SBX-41
+    monkeypatch.setattr(delivery_module, "BACKOFF_SECONDS", (3600.0, 3600.0))
+    told.answer = lambda count: 500 if count == 1 else 200
+    sandbox.start()
+    sandbox.request("POST", "/v1/customers", {})
+    until(lambda: [one for one in sandbox.store.all("delivery") if one["attempts"] == 1])
+    assert len(told.bodies) == 1
+    sandbox.advance(3601)
+    assert sandbox.deliveries.wait_until_idle()
+    assert len(told.bodies) == 2
+
+
 def test_an_endpoint_that_is_down_is_tried_again(sandbox: Sandbox, until: Any) -> None:
     # SBX-41
     from sandbox import webhooks
