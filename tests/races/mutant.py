@@ -18,8 +18,8 @@ import pytest
 
 from tests.races.scene import Scene
 
-# Whose imports are followed. The explorer's own calls stay real, but for the worker that it runs.
-FOLLOWED = ("app", "billing", "worker", "tests.support.checkout_world")
+# Whose imports are followed. The explorer's own calls stay real, but for the worlds that run workers.
+FOLLOWED = ("app", "billing", "worker", "tests.support.checkout_world", "tests.support.reconcile_world")
 
 
 @dataclass(frozen=True)
