@@ -46,6 +46,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "no_subscription": Problem(409, "The user has no live subscription."),
     "already_on_plan": Problem(409, "The subscription is on that plan already."),
     "already_canceling": Problem(409, "The subscription ends at the end of its period already."),
+    "currency_mismatch": Problem(409, "Stripe bills this customer in another currency."),
     "superseded": Problem(409, "A newer checkout of the same user took over."),
     "customer_taken": Problem(409, "The user or the Stripe customer is already taken."),
     "user_erased": Problem(410, "The user was erased."),

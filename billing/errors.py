@@ -48,6 +48,14 @@ class LedgerConflict(LedgerUnavailable):
     """The database undid the transaction because of a conflict; nothing of it was written."""
 
 
+OPERATORS = "for_operator"  # the member of a row's error that no buyer reads
+
+
+def for_buyer(error: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A row's error as its buyer may see it."""
+    return {name: value for name, value in error.items() if name != OPERATORS} if error else None
+
+
 # --- Stripe's answers, translated in stripe_gateway/errors.py
 
 
@@ -82,10 +90,25 @@ class StripeSavedFailure(TransientError):
         self.replayed = replayed
 
 
-class StripeRefused(PermanentError):
-    """Stripe refused the request (4xx), for example for an unknown price, coupon or customer."""
+class OperatorsError(PermanentError):
+    """The operator has to mend something. The `sentence` is theirs alone; a buyer reads `for_buyer` (CHK-30)."""
+
+    for_buyer = "The operator has to mend something first. It is on record."
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The error of a row. `OPERATORS` is left out wherever a buyer reads it."""
+        return {"code": self.code, "detail": self.for_buyer, OPERATORS: self.sentence}
+
+
+class StripeRefused(OperatorsError):
+    """Stripe refused the request (4xx), for example for an unknown price, coupon or customer.
+
+    The sentence has Stripe's own words and its request id.
+    """
 
     code = "stripe_refused"
+    for_buyer = "Stripe refused what was asked of it. The operator can see why."
 
     def __init__(self, sentence: str, *, status: int, stripe_code: str | None, param: str | None) -> None:
         super().__init__(sentence)
@@ -98,10 +121,11 @@ class StripeMissing(StripeRefused):
     """Stripe has no object of that id (404)."""
 
 
-class StripeMisconfigured(PermanentError):
+class StripeMisconfigured(OperatorsError):
     """Stripe does not accept our API key, or the key lacks a permission (401, 403)."""
 
     code = "misconfigured"
+    for_buyer = "The service is not set up correctly. The operator can see why."
 
 
 # --- Errors that a buyer may see

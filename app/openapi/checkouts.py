@@ -30,7 +30,7 @@ CHECKOUTS: tuple[Operation, ...] = (
             502: ("IdempotentReplayed", "PreferenceApplied"),
             503: ("Location", "IdempotentReplayed", "PreferenceApplied"),
         },
-        problems=("already_subscribed", *LANE, "superseded"),
+        problems=("already_subscribed", *LANE, "superseded", "currency_mismatch"),
     ),
     Operation(
         "get",

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from billing.checkout import lane_store
 from billing.checkout.rules import Checkout, Lane
 from billing.clock import iso
+from billing.errors import for_buyer
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, lanes
 
 _WAITS = sa.select(
@@ -164,7 +165,7 @@ def read_view(connection: sa.Connection, checkout_id: str, *, now: datetime) -> 
         session_id=row.session_id,
         expires_at=row.expires_at,
         reused=row.reused,
-        error=row.error,
+        error=for_buyer(row.error),
         trouble=row.last_error if status is CheckoutStatus.PENDING else None,
     )
 

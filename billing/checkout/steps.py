@@ -14,6 +14,7 @@ import structlog
 from billing.checkout import checkout_store, lane_store, rules
 from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
+from billing.checkout.refusal import explain
 from billing.checkout.rules import LOOK_BACK, SESSION_LIFETIME, Attempt, Checkout, Lane, is_stale, key_is_dead
 from billing.checkout.verify import Blocker, Ended, Verdict, expire, never_paid, verify
 from billing.customers.customers import ensure_customer
@@ -99,19 +100,21 @@ def create(snapshot: Snapshot, ctx: Context) -> bool:
         return _look_for_it(snapshot, failure, ctx)  # 5b (LAN-17)
     except (StripeRefused, StripeMisconfigured) as refused:
         replaced = _has_replaced(attempt.parameters["customer"], lane, refused, ctx)
-        error = {"code": refused.code, "detail": refused.sentence}
+        # Before the lane moves: its reads may fail, and the next worker gets this refusal again by its key.
+        status, error = explain(refused, attempt, stripe=ctx.stripe)
         with ctx.database.write() as connection:
             failed = []
             if _won(lane, lane_store.close(connection, lane, AttemptOutcome.REFUSED)) and not replaced:
                 failed = checkout_store.turn_down(
                     connection,
                     lane.id,
-                    status=CheckoutStatus.FAILED,
+                    status=status,
                     error=error,
                     now=ctx.clock.now(),
                     fingerprint=attempt.fingerprint,  # not the newest's: a bad price fails its own checkouts (LAN-15)
                 )
-        log.warning("attempt.refused", lane_id=lane.id, nonce=attempt.nonce, code=refused.code, checkouts=len(failed))
+        about = {"code": error["code"], "checkouts": len(failed), "reason": refused.sentence}
+        log.warning("attempt.refused", lane_id=lane.id, nonce=attempt.nonce, **about)
         ctx.wakeups.wake(failed)
         return True
     return _publish(lane, attempt.nonce, session_id, ctx)

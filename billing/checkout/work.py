@@ -141,11 +141,10 @@ def _postpone(lane_id: int, error: TransientError, ctx: Context) -> float:
 
 def _give_up(lane_id: int, error: StripeRefused | StripeMisconfigured, ctx: Context) -> None:
     """Stripe refuses a read or an expiry: fail the pending checkouts; the sweep finishes an unfinished lane."""
-    reason = {"code": error.code, "detail": error.sentence}
     with ctx.database.write() as connection:
         lane = lane_store.read_lane(connection, lane_id)
         failed = checkout_store.turn_down(
-            connection, lane_id, status=CheckoutStatus.FAILED, error=reason, now=ctx.clock.now()
+            connection, lane_id, status=CheckoutStatus.FAILED, error=error.record, now=ctx.clock.now()
         )
         if lane and not _is_settled(lane):
             until = ctx.clock.now() + BACKOFF.longest

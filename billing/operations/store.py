@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from billing.errors import for_buyer
 from billing.models import OperationStatus, customers, lanes, operations
 from billing.operations.decide import Kind
 from billing.rules.backoff import Backoff
@@ -82,7 +83,7 @@ def read_view(connection: sa.Connection, operation_id: str, *, now: datetime) ->
         request=row.request,
         status=status,
         url=row.url if fresh else None,
-        error=row.error,
+        error=for_buyer(row.error),
         trouble=row.last_error if status is OperationStatus.PENDING else None,
         arrived_at=row.arrived_at,
         finished_at=row.finished_at,

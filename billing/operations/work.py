@@ -94,10 +94,10 @@ def _fail(operation: Operation, error: StripeRefused | StripeMisconfigured, ctx:
     if operation.failure is not None and isinstance(error, StripeMisconfigured):
         _postpone(operation, error, ctx)  # what it left at Stripe has to go, once the operator has mended the key
         return
-    detail = error.sentence
+    failure = error.record
     if operation.call is not None and operation.call["name"] == Write.RELEASE:
-        detail = f"The planned change of plan could not be taken back, so nothing else was changed. {detail}"
-    failure = {"code": error.code, "detail": detail}
+        kept = "The planned change of plan could not be taken back, so nothing else was changed."
+        failure["detail"] = f"{kept} {failure['detail']}"
     log.warning("operation.stripe_refused", operation_id=operation.id, code=error.code, reason=error.sentence)
     if operation.call is not None and operation.failure is None and operation.kind is Kind.SWITCH:
         change(operation, ctx, call=None, failure=failure)

@@ -53,6 +53,9 @@ class GatewayClient(StripeRequests):
     def get_schedule(self, schedule_id: str) -> Json:
         return self._get("/v1/subscription_schedules/{id}", id_=schedule_id)
 
+    def get_price(self, price_id: str) -> Json:
+        return self._get("/v1/prices/{id}", id_=price_id)
+
     def create_customer(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
         return _id_of(self._post("/v1/customers", parameters, idempotency_key=idempotency_key))
 
@@ -118,10 +121,6 @@ class GatewayClient(StripeRequests):
 
     def create_refund(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> Json:
         return self._post("/v1/refunds", parameters, idempotency_key=idempotency_key)
-
-    def get_price(self, price_id: str) -> Json:
-        """One price (for `onelane doctor`)."""
-        return self._get("/v1/prices/{id}", id_=price_id)
 
     def get_coupon(self, coupon_id: str) -> Json:
         """One coupon (for `onelane doctor`)."""

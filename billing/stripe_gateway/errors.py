@@ -1,6 +1,6 @@
 """The one place that turns an error of Stripe's SDK into one of `billing/errors.py`.
 
-Status, code and headers decide, never the message: Stripe changes its texts.
+Status, code and headers decide, never the message: Stripe changes its texts. The message is for the operator to read.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,9 @@ from billing.errors import (
     StripeSavedFailure,
     StripeUnclear,
 )
+from billing.process.logs import redact_text
+
+LONGEST_MESSAGE = 600  # Stripe's longest sentences have 500
 
 
 def translate(error: stripe.StripeError, label: str) -> OnelaneError:
@@ -25,7 +28,8 @@ def translate(error: stripe.StripeError, label: str) -> OnelaneError:
     body = error.json_body if isinstance(error.json_body, Mapping) else {}
     raw = body.get("error")
     details: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
-    request = f" (request {error.request_id})" if error.request_id else ""
+    request_id = error.request_id or headers.get("Request-Id")
+    request = f" (request {request_id})" if request_id else ""
     if status == 403 and details:  # without details a proxy answered
         return StripeMisconfigured(
             f"Stripe does not let STRIPE_API_KEY do {label}{request}. The operator must give that key the permission;"
@@ -58,8 +62,16 @@ def translate(error: stripe.StripeError, label: str) -> OnelaneError:
         return StripeUnclear(f"Stripe asks to slow down{request}.", status=status, retry_after=_seconds(headers))
     param = details.get("param")
     kind = StripeMissing if status == 404 else StripeRefused
-    sentence = f"Stripe refused the request: {code or details.get('type')}, parameter {param}{request}."
-    return kind(sentence, status=status, stripe_code=code, param=param)
+    return kind(_refusal(label, details, code, param, request), status=status, stripe_code=code, param=param)
+
+
+def _refusal(label: str, details: Mapping[str, Any], code: str | None, param: str | None, request: str) -> str:
+    """What the operator reads: Stripe's own words, without secrets and emails, and where to look it up."""
+    words = redact_text(str(details.get("message") or ""))[:LONGEST_MESSAGE].strip()
+    named = [f"code {code}"] if code else []
+    named += [f"parameter {param}"] if param else []
+    about = f" ({', '.join(named)})" if named else ""
+    return f"Stripe refused {label}{about}{request}: {words or details.get('type') or 'no reason given'}"
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:

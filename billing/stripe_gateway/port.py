@@ -59,6 +59,9 @@ class StripeGateway(Protocol):
     def get_schedule(self, schedule_id: str) -> Json:
         """One subscription schedule."""
 
+    def get_price(self, price_id: str) -> Json:
+        """One price."""
+
     def create_customer(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
         """Create a customer; its id."""
 

@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from billing.checkout.checkout_store import CheckoutView
+from billing.customers.customers import claim_customer
 from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import StripeMisconfigured
-from billing.models import CheckoutStatus, OperationStatus, customers, events
+from billing.models import CheckoutStatus, OperationStatus, checkouts, customers, events, operations
 from billing.operations.decide import Kind
 from billing.operations.requests import read_operation
 from billing.operators.doctor import Verdict, examine
@@ -68,7 +69,7 @@ class RestrictedShop(Shop):
         self.work()
         view = self.view(checkout_id)
         if view.status is not CheckoutStatus.OPEN:
-            raise Refused(view.error)
+            raise Refused(next(row.error for row in self.rows(checkouts) if row.id == checkout_id))
         return view
 
     def changed(self, kind: Kind, **request: Any) -> None:
@@ -78,7 +79,7 @@ class RestrictedShop(Shop):
         rest = {"database": self.database, "clock": self.clock}
         view = read_operation(made.operation_id, user_id="user_1", **rest)
         if view.status is not OperationStatus.SUCCEEDED:
-            raise Refused(view.error)
+            raise Refused(next(row.error for row in self.rows(operations) if row.id == made.operation_id))
 
     def told(self, *more: dict[str, Any]) -> None:
         """What happened at Stripe arrives, as snapshots and as thin notifications, and these too; and is worked."""
@@ -119,6 +120,20 @@ def _work(shop: RestrictedShop) -> None:
     assert shop.projection() == shop.truth()
 
     _remedy(shop, str(paid["subscription"]))
+    _other_currency(shop)
+
+
+def _other_currency(shop: RestrictedShop) -> None:
+    """A user whom another program bills in another currency."""
+    customer = shop.sandbox.request("POST", "/v1/customers").body
+    credit = {"amount": "-100", "currency": "eur"}
+    shop.sandbox.request("POST", f"/v1/customers/{customer['id']}/balance_transactions", credit)
+    claim_customer("user_2", customer["id"], database=shop.database, clock=shop.clock)
+    checkout_id = shop.ask(user="user_2")
+    shop.work()
+    [error] = [row.error for row in shop.rows(checkouts) if row.id == checkout_id]
+    if error["code"] != "currency_mismatch":
+        raise Refused(error)
 
 
 def _remedy(shop: RestrictedShop, first: str) -> None:
