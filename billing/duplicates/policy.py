@@ -1,42 +1,168 @@
 """The policy: of several live subscriptions of our product, which one stays and which may be canceled. Pure.
 
-Stripe's plain dicts come in, a decision goes out. The oldest by (created, id) stays, so every worker that reads the
-same subscriptions decides the same. An unclear case is left to a person.
+The one that pays stays. What each of them does about money is its `Standing`; the table in specs/subscriptions.md has
+every pair. Of two that pay, the older by (created, id) stays, so every worker that reads the same decides the same.
+Where it is not clear, nothing is canceled and a person decides.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from billing.catalog import Catalog
+from billing.rules.money import in_words
 from billing.rules.product_tag import is_tagged
 from billing.subscriptions.projection import belongs, is_live
 
-# Only in favour of one of these is another canceled: not of one that may never be paid or is about to end.
-LASTING = frozenset({"active", "trialing", "past_due"})
+Json = Mapping[str, Any]
+
+
+class Standing(StrEnum):
+    """What a live subscription does about money. The text is what an operator reads."""
+
+    PAYS = "pays"
+    PROMISES = "has paid nothing yet and can"  # a trial with a card, or every invoice was over nothing
+    NEVER = "has paid nothing and cannot"  # incomplete, or a trial that has no card, or ended without one
+    STOPPED = "has paid and does not any more"  # past due or unpaid
+    OPEN = "has an open invoice"  # active: it is sent by mail, say, or a debit is on its way
+    ENDS = "is about to end"
+    PAUSED = "was paused by a person"  # all of it, or its collection
+    DOUBTED = "was paid back or is disputed"
+    UNKNOWN = "is in a status that is not known"
+
+
+# Older than the one that pays, these might have been meant to stay.
+_CONTENDERS = frozenset(Standing) - {Standing.PAYS, Standing.NEVER, Standing.STOPPED}
+# What a person or a bank has decided something about is not canceled by us.
+_UNTOUCHED = frozenset({Standing.PAUSED, Standing.DOUBTED, Standing.UNKNOWN})
+_UNPAID_INVOICES = frozenset({"open", "uncollectible"})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A live subscription of ours as Stripe has it now.
+
+    `invoices` are all of its invoices, and `has_card` says whether Stripe can charge it by itself. `doubted` says that
+    the payment for this period was disputed or paid back.
+    """
+
+    subscription: Json
+    invoices: Sequence[Json] = ()
+    has_card: bool = True
+    doubted: bool = False
+
+    @property
+    def id(self) -> str:
+        """Stripe's id."""
+        return str(self.subscription["id"])
+
+    @property
+    def paid(self) -> int:
+        """What was paid for it so far, credit included; in the smallest unit."""
+        return sum(paid_for(invoice) for invoice in self.invoices)
+
+    def standing(self) -> Standing:
+        """What it does about money."""
+        subscription, status = self.subscription, self.subscription.get("status")
+        if subscription.get("pause_collection"):
+            return Standing.PAUSED
+        if self.doubted:
+            return Standing.DOUBTED
+        if status == "incomplete":
+            return Standing.NEVER
+        if status in ("past_due", "unpaid"):
+            return Standing.STOPPED
+        if status == "paused":  # a trial ended without a card; one that was paid for was paused by a person
+            return Standing.PAUSED if self.paid else Standing.NEVER
+        if status not in ("active", "trialing"):
+            return Standing.UNKNOWN
+        if subscription.get("cancel_at") or subscription.get("cancel_at_period_end"):
+            return Standing.ENDS
+        if any(invoice.get("status") in _UNPAID_INVOICES for invoice in self.invoices):
+            return Standing.OPEN
+        if status == "trialing" and not self.has_card:
+            return Standing.STOPPED if self.paid else Standing.NEVER
+        return Standing.PAYS if status == "active" and self.paid else Standing.PROMISES
+
+    def words(self) -> str:
+        """For an operator: id, status, and what was paid."""
+        currency = self.subscription.get("currency")
+        return f"{self.id} {self.standing()} ({self.subscription.get('status')}; paid {in_words(self.paid, currency)})"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`reason` says why a duplicate that is not in `cancel` needs a person."""
+    """`keep` stays when something is in `cancel`. `reason` says why a person has to decide about the rest."""
 
     live: tuple[str, ...] = ()  # oldest first
+    keep: str | None = None
     cancel: tuple[str, ...] = ()
     reason: str | None = None
 
 
-def decide(subscriptions: Iterable[Mapping[str, Any]], catalog: Catalog) -> Decision:
-    """Which of a customer's subscriptions to cancel (SUB-16 to SUB-18)."""
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    keep: Candidate | None
+    cancel: list[Candidate] = field(default_factory=list)
+
+
+def paid_for(invoice: Json) -> int:
+    """What was paid for an invoice, by any means; credit of the customer included."""
+    return int(invoice.get("amount_paid") or 0) + credit_in(invoice)
+
+
+def credit_in(invoice: Json) -> int:
+    """How much of the customer's credit a finalized invoice took: Stripe writes credit as a negative balance."""
+    starting, ending = invoice.get("starting_balance") or 0, invoice.get("ending_balance")
+    if ending is None or invoice.get("status") in ("draft", "void") or starting >= 0:
+        return 0  # what a void one took has come back
+    return int(min(ending, 0) - starting)
+
+
+def only_ours(subscriptions: Iterable[Json], catalog: Catalog) -> list[Json]:
+    """The live subscriptions of our product, oldest first."""
     ours = [subscription for subscription in subscriptions if belongs(subscription, catalog)]
     live = [subscription for subscription in ours if is_live(str(subscription.get("status")))]
-    live.sort(key=lambda subscription: (subscription.get("created") or 0, str(subscription["id"])))
-    ids = tuple(str(subscription["id"]) for subscription in live)
-    if len(live) < 2:
+    return sorted(live, key=lambda subscription: (subscription.get("created") or 0, str(subscription["id"])))
+
+
+def decide(candidates: Sequence[Candidate], catalog: Catalog, *, kept: Collection[str] = ()) -> Decision:
+    """Which of a customer's live subscriptions to cancel (SUB-16 to SUB-18), from all of them, oldest first.
+
+    `kept` are those in whose favor another one was planned to be canceled before. Such a one is never canceled: a
+    cancellation that is still on its way could then end both.
+    """
+    ids = tuple(candidate.id for candidate in candidates)
+    if len(candidates) < 2:
         return Decision(ids)
-    oldest, *newer = live
-    if oldest.get("status") not in LASTING or oldest.get("cancel_at") or oldest.get("cancel_at_period_end"):
-        how = "is about to end" if oldest.get("status") in LASTING else f"is {oldest.get('status')}"
-        return Decision(ids, (), f"The oldest, {ids[0]}, {how}: a person has to decide which one stays.")
-    elsewhere = [str(subscription["id"]) for subscription in newer if not is_tagged(subscription, catalog.product)]
-    reason = f"Made elsewhere, so a person has to decide: {', '.join(elsewhere)}." if elsewhere else None
-    return Decision(ids, tuple(id_ for id_ in ids[1:] if id_ not in elsewhere), reason)
+    choice = _choose(candidates)
+    before = [id_ for id_ in ids if id_ in kept]
+    if choice.keep is None or (before and before != [choice.keep.id]):
+        return Decision(ids, reason=_ask(candidates, "Which one stays is not clear"))
+    may = [candidate for candidate in choice.cancel if is_tagged(candidate.subscription, catalog.product)]
+    left = [candidate for candidate in candidates if candidate is not choice.keep and candidate not in may]
+    reason = _ask([choice.keep, *left], "Not canceled by itself, made elsewhere or held by somebody") if left else None
+    return Decision(ids, choice.keep.id, tuple(candidate.id for candidate in may), reason)
+
+
+def _choose(candidates: Sequence[Candidate]) -> _Choice:
+    """The one to keep, and those that may go in its favor; nothing where that is not clear."""
+    standings = {candidate.id: candidate.standing() for candidate in candidates}
+    paying = [candidate for candidate in candidates if standings[candidate.id] is Standing.PAYS]
+    if paying:
+        keep = paying[0]
+        if any(standings[older.id] in _CONTENDERS for older in candidates[: candidates.index(keep)]):
+            return _Choice(None)
+    elif set(standings.values()) <= {Standing.PROMISES, Standing.NEVER} and Standing.PROMISES in standings.values():
+        keep = next(each for each in candidates if standings[each.id] is Standing.PROMISES)
+    else:
+        return _Choice(None)
+    others = [candidate for candidate in candidates if candidate is not keep]
+    return _Choice(keep, [candidate for candidate in others if standings[candidate.id] not in _UNTOUCHED])
+
+
+def _ask(candidates: Iterable[Candidate], why: str) -> str:
+    """The sentence for the operator: what there is, and what to do."""
+    each = "; ".join(candidate.words() for candidate in candidates)
+    return f"{why}: {each}. A person has to cancel at Stripe what should not go on, and pay back what it took."

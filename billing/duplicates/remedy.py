@@ -2,12 +2,13 @@
 
 1 take the customer lock (a hint)  2 list at Stripe, plan one cancellation in the ledger  3 list again, cancel it, sync
 (then 2 for the next one)  4 refund what was canceled, each refund with its key from the ledger.
-Each number is a crash point: running it again continues from the rows. A canceled subscription is always newer than one
-that was live a moment ago, and only one is planned at a time. So the customer's last one is never canceled (SUB-18).
+Each number is a crash point: running it again continues from the rows. Only one cancellation is planned at a time, in
+favor of one that was seen to be live and paying a moment ago. One that was chosen to stay is never canceled later, so
+the customer's last one never is (SUB-18).
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,7 +23,8 @@ from billing.coordination.queue import Queue
 from billing.customers.store import find_lane_of_customer
 from billing.database import Database
 from billing.duplicates import store as duplicates_store
-from billing.duplicates.policy import decide
+from billing.duplicates.candidates import read_candidates
+from billing.duplicates.policy import Decision, decide
 from billing.duplicates.refunds import REMEDIES, refund_all
 from billing.duplicates.store import BACKOFF, Incident, Remedy
 from billing.errors import (
@@ -37,6 +39,7 @@ from billing.rules.backoff import is_failure
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
 from billing.subscriptions.projection import is_live
+from billing.subscriptions.projection_store import read_subscriptions
 from billing.subscriptions.sync import sync_customer
 
 log = structlog.get_logger(__name__)
@@ -125,13 +128,23 @@ def _cancel_each(incident: Incident, ctx: Context) -> str | None:
             continue
         if incident.resolved_at is not None or not ctx.cancels:
             return None
-        decision = decide(_list(incident.customer_id, ctx), ctx.catalog)  # 2
+        decision = _decide(incident, _list(incident.customer_id, ctx), ctx)  # 2
         if not decision.cancel:
             if len(decision.live) < 2:
                 _sync(incident.customer_id, ctx)  # the projection is behind: the incident is over
             return decision.reason
-        _plan(incident, decision.cancel[0], decision.live[0], ctx)
+        _plan(incident, decision.cancel[0], str(decision.keep), ctx)
     raise TransientError("There are more duplicates than one job cancels.")
+
+
+def _decide(row: Incident | Remedy, listed: Sequence[Mapping[str, Any]], ctx: Context) -> Decision:
+    """What the policy makes of the customer's subscriptions as they are now."""
+    with ctx.database.read() as connection:
+        kept = duplicates_store.find_kept(connection, row)
+        known = read_subscriptions(connection, row.customer_id)
+    doubted = {shown.subscription_id for shown in known if shown.disputed or shown.refunded}
+    candidates = read_candidates(listed, stripe=ctx.stripe, catalog=ctx.catalog, doubted=doubted)
+    return decide(candidates, ctx.catalog, kept=kept)
 
 
 def _plan(incident: Incident, subscription_id: str, kept_id: str, ctx: Context) -> None:
@@ -156,14 +169,15 @@ def _cancel(remedy: Remedy, ctx: Context) -> None:
     """Step 3: list right before, cancel only what the policy still names, then sync in one commit with the row."""
     since = ctx.clock.now()
     listed = _list(remedy.customer_id, ctx)
-    named = decide(listed, ctx.catalog).cancel if ctx.cancels else ()
+    decision = _decide(remedy, listed, ctx) if ctx.cancels else Decision()
     subscription = next((each for each in listed if each["id"] == remedy.subscription_id), None)
     subscription = subscription or or_none(ctx.stripe.get_subscription, remedy.subscription_id)
     if subscription is None or not is_live(subscription["status"]):
         _close(remedy, ctx, ours=_is_ours(subscription, remedy))
         return
-    if remedy.subscription_id not in named:
-        _close(remedy, ctx, ours=False)  # for example because the older one has ended: this one stays
+    if remedy.subscription_id not in decision.cancel or decision.keep != remedy.kept_id:
+        # For example because the other one has ended. In favor of a third one it needs a plan that says so.
+        _close(remedy, ctx, ours=False)
         return
     if abs(ctx.clock.now() - since) > LOOK_LASTS:
         return  # too long ago: list again

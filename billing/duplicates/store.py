@@ -41,6 +41,7 @@ class Remedy:
     customer_id: str
     product: str
     subscription_id: str
+    kept_id: str
     nonce: str
     refund_key: str
     state: RemedyState
@@ -64,6 +65,11 @@ def read_incident(connection: sa.Connection, incident_id: int) -> Incident | Non
 def find_planned(connection: sa.Connection, incident: Incident) -> Remedy | None:
     """The planned cancellation, which may have been sent."""
     return next(iter(_of(connection, incident, RemedyState.PLANNED)), None)
+
+
+def find_kept(connection: sa.Connection, row: Incident | Remedy) -> frozenset[str]:
+    """The subscriptions in whose favor a cancellation was ever planned."""
+    return frozenset(connection.scalars(sa.select(remedies.c.kept_id).where(*_of_customer(row))))
 
 
 def find_owed(connection: sa.Connection, incident: Incident) -> Sequence[Remedy]:
@@ -90,8 +96,19 @@ def due(connection: sa.Connection, *, now: datetime, limit: int, open_ones: bool
 
 
 def plan(connection: sa.Connection, values: dict[str, Any]) -> bool:
-    """Write a cancellation before it is sent; False while another one of this customer is unsettled."""
-    return insert_new(connection, remedies, {**values, "state": RemedyState.PLANNED})
+    """Write a cancellation before it is sent.
+
+    False while another one of this customer is unsettled, and for a subscription that was chosen to stay before: the
+    cancellation in its favor may still be on its way (SUB-18). Looked at after the insert, which waits for the others.
+    """
+    if not insert_new(connection, remedies, {**values, "state": RemedyState.PLANNED}):
+        return False
+    same = (remedies.c.customer_id == values["customer_id"], remedies.c.product == values["product"])
+    was_kept = sa.select(remedies.c.id).where(*same, remedies.c.kept_id == values["subscription_id"]).limit(1)
+    if connection.execute(was_kept).first() is None:
+        return True
+    connection.execute(sa.delete(remedies).where(remedies.c.nonce == values["nonce"]))
+    return False
 
 
 def settle(connection: sa.Connection, remedy: Remedy, state: RemedyState, *, now: datetime) -> bool:

@@ -110,6 +110,9 @@ class GatewayClient(StripeRequests):
     def list_paid_invoices(self, subscription_id: str) -> list[Json]:
         return self._all("/v1/invoices", subscription=subscription_id, status="paid")
 
+    def list_invoices(self, subscription_id: str) -> list[Json]:
+        return self._all("/v1/invoices", subscription=subscription_id)
+
     def list_disputes(self, charge_id: str) -> list[Json]:
         return self._all("/v1/disputes", charge=charge_id)
 

@@ -110,6 +110,9 @@ class StripeGateway(Protocol):
     def list_paid_invoices(self, subscription_id: str) -> list[Json]:
         """Every paid invoice of a subscription, all pages."""
 
+    def list_invoices(self, subscription_id: str) -> list[Json]:
+        """Every invoice of a subscription, every status, all pages."""
+
     def list_disputes(self, charge_id: str) -> list[Json]:
         """Every dispute of a charge, every status, all pages."""
 

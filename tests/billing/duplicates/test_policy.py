@@ -1,76 +1,181 @@
-"""The rule about duplicates, as a table: which one stays, which ones may be canceled."""
+"""The rule about duplicates, as tables: what each one does about money, which stays, which ones may be canceled."""
 
 from typing import Any
 
 import pytest
 
-from billing.duplicates.policy import decide
+from billing.duplicates.policy import Candidate, Standing, credit_in, decide
 from tests.support.builders import CATALOG, build_subscription, stamp
 from tests.support.builders import NOON as T
 
 NOON = stamp(T)
 ELSEWHERE: dict[str, Any] = {"metadata": {}}  # of our product by its price only
-OTHER: dict[str, Any] = {"metadata": {}, "price": "price_of_another_product"}
+PAID = {"id": "in_1", "status": "paid", "amount_paid": 900}
+FREE = {"id": "in_2", "status": "paid", "amount_paid": 0}
+OPEN = {"id": "in_3", "status": "open", "amount_paid": 0}
+BY_CREDIT = {**FREE, "starting_balance": -900, "ending_balance": 0}
+
+# A letter for each state that a live subscription can be in.
+STATES: dict[str, dict[str, Any]] = {
+    "A": {"status": "active", "invoices": [PAID]},
+    "F": {"status": "active", "invoices": [FREE]},  # a coupon for all of it, or billing that starts later
+    "I": {"status": "active", "invoices": [PAID, OPEN]},
+    "P": {"status": "active", "invoices": [PAID], "pause_collection": {"behavior": "void"}},
+    "E": {"status": "active", "invoices": [PAID], "cancel_at_period_end": True, "cancel_at": NOON + 1000},
+    "B": {"status": "active", "invoices": [PAID], "doubted": True},  # paid back, or disputed
+    "T": {"status": "trialing", "invoices": [FREE]},
+    "t": {"status": "trialing", "invoices": [FREE], "has_card": False},
+    "g": {"status": "trialing", "invoices": [PAID, FREE], "has_card": False},  # a trial given to one who paid before
+    "D": {"status": "past_due", "invoices": [PAID, OPEN]},
+    "U": {"status": "unpaid", "invoices": [PAID, OPEN]},
+    "N": {"status": "incomplete", "invoices": [OPEN]},
+    "Z": {"status": "paused", "invoices": [FREE]},
+    "z": {"status": "paused", "invoices": [PAID]},  # by a person: its trial was over
+    "X": {"status": "a status that Stripe adds", "invoices": [PAID]},
+}
+# Rows: the older one; columns: the newer one. o: the older one stays, n: the newer one stays, ?: a person decides.
+PAIRS = """
+    A F I P E B T t g D U N Z z X
+  A o o o ? o ? o o o o o o o ? ?
+  F ? o ? ? ? ? o o ? ? ? o o ? ?
+  I ? ? ? ? ? ? ? ? ? ? ? ? ? ? ?
+  P ? ? ? ? ? ? ? ? ? ? ? ? ? ? ?
+  E ? ? ? ? ? ? ? ? ? ? ? ? ? ? ?
+  B ? ? ? ? ? ? ? ? ? ? ? ? ? ? ?
+  T ? o ? ? ? ? o o ? ? ? o o ? ?
+  t n n ? ? ? ? n ? ? ? ? ? ? ? ?
+  g n ? ? ? ? ? ? ? ? ? ? ? ? ? ?
+  D n ? ? ? ? ? ? ? ? ? ? ? ? ? ?
+  U n ? ? ? ? ? ? ? ? ? ? ? ? ? ?
+  N n n ? ? ? ? n ? ? ? ? ? ? ? ?
+  Z n n ? ? ? ? n ? ? ? ? ? ? ? ?
+  z ? ? ? ? ? ? ? ? ? ? ? ? ? ? ?
+  X ? ? ? ? ? ? ? ? ? ? ? ? ? ? ?
+"""
+_HEAD, *_ROWS = PAIRS.strip().splitlines()
+CELLS = [
+    (row.split()[0], newer, verdict)
+    for row in _ROWS
+    for newer, verdict in zip(_HEAD.split(), row.split()[1:], strict=True)
+]
 
 
-def at(second: int, id: str, **instead: Any) -> dict[str, Any]:
-    """A subscription that was created so many seconds after noon."""
-    return build_subscription(id, created=NOON + second, **instead)
+def at(second: int, id: str, state: str = "A", **instead: Any) -> Candidate:
+    """A candidate in a state, created so many seconds after noon."""
+    made = {**STATES[state], **instead}
+    more = {name: made.pop(name) for name in ("invoices", "has_card", "doubted") if name in made}
+    return Candidate(build_subscription(id, created=NOON + second, currency="usd", **made), **more)
+
+
+def test_table_has_every_pair() -> None:
+    """SUB-16: a state more is a row and a column more."""
+    assert {(older, newer) for older, newer, _ in CELLS} == {(older, newer) for older in STATES for newer in STATES}
+
+
+@pytest.mark.parametrize(("older", "newer", "verdict"), CELLS, ids=lambda value: value)
+def test_the_one_that_pays_stays_and_unclear_pairs_are_left_to_a_person(older: str, newer: str, verdict: str) -> None:
+    """SUB-16, SUB-18, SUB-68"""
+    decision = decide([at(0, "sub_a", older), at(1, "sub_b", newer)], CATALOG)
+    expected = {"o": ("sub_a", ("sub_b",)), "n": ("sub_b", ("sub_a",))}
+    assert (decision.keep, decision.cancel) == expected.get(verdict, (decision.keep, ()))
+    assert (decision.reason is not None) == (verdict == "?")
+
+
+@pytest.mark.parametrize(("older", "newer", "verdict"), CELLS, ids=lambda value: value)
+def test_one_that_was_paid_is_never_canceled_for_one_that_was_not(older: str, newer: str, verdict: str) -> None:
+    """SUB-18: whatever the table says."""
+    decision = decide([at(0, "sub_a", older), at(1, "sub_b", newer)], CATALOG)
+    states = {"sub_a": older, "sub_b": newer}
+    for canceled in decision.cancel:
+        assert states[str(decision.keep)] == "A" or states[canceled] not in "AIPEBgDUzX", verdict
 
 
 @pytest.mark.parametrize(
-    ("subscriptions", "cancel", "needs_a_person"),
+    ("states", "keep", "cancel", "needs_a_person"),
     [
-        ([], (), False),
-        ([at(0, "sub_a")], (), False),
-        ([at(0, "sub_a"), at(1, "sub_b")], ("sub_b",), False),
-        ([at(1, "sub_a"), at(0, "sub_b")], ("sub_a",), False),  # by time, not by id
-        ([at(0, "sub_b"), at(0, "sub_a")], ("sub_b",), False),  # by id where the second is the same
-        ([at(2, "sub_c"), at(0, "sub_a"), at(1, "sub_b")], ("sub_b", "sub_c"), False),
-        ([at(0, "sub_a"), at(1, "sub_b", status="canceled")], (), False),
-        ([at(0, "sub_a", status="canceled"), at(1, "sub_b")], (), False),
-        ([at(0, "sub_a", status="incomplete_expired"), at(1, "sub_b"), at(2, "sub_c")], ("sub_c",), False),
-        ([at(0, "sub_a"), at(1, "sub_b", status="incomplete")], ("sub_b",), False),
-        ([at(0, "sub_a", status="trialing"), at(1, "sub_b", status="paused")], ("sub_b",), False),
-        ([at(0, "sub_a", status="past_due"), at(1, "sub_b")], ("sub_b",), False),
+        ("", None, (), False),
+        ("A", None, (), False),
+        ("AAA", "sub_0", ("sub_1", "sub_2"), False),
+        ("DAA", "sub_1", ("sub_0", "sub_2"), False),
+        ("tNA", "sub_2", ("sub_0", "sub_1"), False),
+        ("EAA", None, (), True),  # the oldest may have been meant to stay until its end
+        ("AEA", "sub_0", ("sub_1", "sub_2"), False),
+        ("APA", "sub_0", ("sub_2",), True),
+        ("DPA", None, (), True),
+        ("TtN", "sub_0", ("sub_1", "sub_2"), False),
+        ("TtD", None, (), True),
+        ("DUN", None, (), True),
     ],
 )
-def test_oldest_stays_and_newer_tagged_ones_go(subscriptions: Any, cancel: Any, needs_a_person: bool) -> None:
+def test_of_many_all_but_the_one_that_pays_go(states: str, keep: Any, cancel: Any, needs_a_person: bool) -> None:
     """SUB-16"""
-    decision = decide(subscriptions, CATALOG)
-    assert (decision.cancel, decision.reason is not None) == (cancel, needs_a_person)
+    decision = decide([at(each, f"sub_{each}", state) for each, state in enumerate(states)], CATALOG)
+    assert (decision.keep, decision.cancel, decision.reason is not None) == (keep, cancel, needs_a_person)
 
 
 @pytest.mark.parametrize(
-    ("subscriptions", "cancel", "needs_a_person"),
+    ("candidates", "cancel", "needs_a_person"),
     [
         ([at(0, "sub_a"), at(1, "sub_b", **ELSEWHERE)], (), True),
         ([at(0, "sub_a", **ELSEWHERE), at(1, "sub_b")], ("sub_b",), False),
         ([at(0, "sub_a"), at(1, "sub_b", **ELSEWHERE), at(2, "sub_c")], ("sub_c",), True),
         ([at(0, "sub_a", **ELSEWHERE), at(1, "sub_b", **ELSEWHERE)], (), True),
-        ([at(0, "sub_a", **OTHER), at(1, "sub_b")], (), False),  # another product's blocks nothing, and keeps nothing
+        ([at(0, "sub_a", "D", **ELSEWHERE), at(1, "sub_b")], (), True),
+        ([at(0, "sub_a", "D"), at(1, "sub_b", **ELSEWHERE)], ("sub_a",), False),
         ([at(0, "sub_a"), at(1, "sub_b", metadata={"type": "another"}, price="price_kiloclaw_commit")], (), True),
     ],
 )
-def test_what_was_made_elsewhere_is_never_canceled(subscriptions: Any, cancel: Any, needs_a_person: bool) -> None:
+def test_what_was_made_elsewhere_is_never_canceled(
+    candidates: list[Candidate], cancel: Any, needs_a_person: bool
+) -> None:
     """SUB-17"""
-    decision = decide(subscriptions, CATALOG)
+    decision = decide(candidates, CATALOG)
     assert (decision.cancel, decision.reason is not None) == (cancel, needs_a_person)
 
 
 @pytest.mark.parametrize(
-    "oldest",
+    ("states", "kept", "cancel"),
     [
-        {"status": "incomplete"},
-        {"status": "unpaid"},
-        {"status": "paused"},
-        {"status": "a status that Stripe adds"},
-        {"cancel_at_period_end": True},
-        {"cancel_at": NOON + 1000},
+        ("AA", {"sub_0"}, ("sub_1",)),
+        ("AA", {"sub_1"}, ()),  # the older one has paid meanwhile: its cancellation may still be on its way
+        ("DA", {"sub_1"}, ("sub_0",)),
+        ("DA", {"sub_0"}, ()),
+        ("AA", {"sub_0", "sub_1"}, ()),
+        ("AA", {"sub_9"}, ("sub_1",)),  # that one is gone
     ],
 )
-def test_nothing_is_canceled_for_one_that_may_not_last(oldest: dict[str, Any]) -> None:
-    """SUB-18"""
-    decision = decide([at(0, "sub_a", **oldest), at(1, "sub_b")], CATALOG)
-    assert decision.cancel == ()
-    assert "sub_a" in (decision.reason or "")
+def test_one_that_was_chosen_to_stay_is_never_canceled_later(states: str, kept: set[str], cancel: Any) -> None:
+    """SUB-18: two plans that cross would end both."""
+    decision = decide([at(each, f"sub_{each}", state) for each, state in enumerate(states)], CATALOG, kept=kept)
+    assert decision.cancel == cancel
+    assert (decision.reason is None) == bool(cancel)
+
+
+def test_person_reads_what_each_one_is_and_what_to_do() -> None:
+    """SUB-21"""
+    reason = decide([at(0, "sub_a", "P"), at(1, "sub_b")], CATALOG).reason or ""
+    assert "sub_a was paused by a person (active; paid 9.00 USD)" in reason
+    assert "sub_b pays (active; paid 9.00 USD)" in reason
+    assert "has to cancel at Stripe" in reason
+
+
+@pytest.mark.parametrize(
+    ("invoice", "credit"),
+    [
+        (BY_CREDIT, 900),
+        ({**BY_CREDIT, "starting_balance": -1000, "ending_balance": -100}, 900),
+        ({**BY_CREDIT, "starting_balance": 500}, 0),  # a debt that was billed with it
+        ({**BY_CREDIT, "starting_balance": 0}, 0),
+        ({**BY_CREDIT, "status": "draft", "ending_balance": None}, 0),
+        ({**BY_CREDIT, "status": "void"}, 0),  # Stripe has given it back
+        ({}, 0),
+    ],
+)
+def test_credit_in_an_invoice_is_what_it_took_of_the_balance(invoice: dict[str, Any], credit: int) -> None:
+    """SUB-19"""
+    assert credit_in(invoice) == credit
+
+
+def test_one_paid_by_credit_pays() -> None:
+    """SUB-16"""
+    assert at(0, "sub_a", invoices=[BY_CREDIT]).standing() is Standing.PAYS

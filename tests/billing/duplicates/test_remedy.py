@@ -20,6 +20,7 @@ from tests.support.checkout_world import World
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
 
 TAG = {"type": "kiloclaw"}
+PLANNED = 8  # steps of a fuse: a list, the invoices of two subscriptions, and a commit; the plan is written, not sent
 
 
 class Shop(World):
@@ -34,15 +35,41 @@ class Shop(World):
             own = sa.select(customers.c.customer_id).where(customers.c.user_id == user)
             return str(connection.scalar(own))
 
-    def another(self, customer: str, *, metadata: Any = TAG, **instead: Any) -> str:
-        """A second subscription to the same plan, by hand."""
+    def bare_customer(self) -> str:
+        """A Stripe customer without anything."""
+        made = self.sandbox.request("POST", "/v1/customers", {"email": "bare@example.com"})
+        return str(made.body["id"])
+
+    def pay_open_invoices(self, subscription_id: str) -> None:
+        """Each one, by hand."""
+        for invoice in self.objects("invoice"):
+            if invoice["status"] == "open" and subscription_id in str(invoice["parent"]):
+                self.sandbox.request("POST", f"/v1/invoices/{invoice['id']}/pay", {"paid_out_of_band": True})
+
+    def another(
+        self, customer: str, *, metadata: Any = TAG, card: bool = True, default: bool = True, **instead: Any
+    ) -> str:
+        """A second subscription to the same plan, by hand; `default`: its card is the customer's from now on."""
         items = [{"price": self.catalog.plans["standard"].price, "quantity": 1}]
         asked = {"customer": customer, "items": items, "metadata": metadata, **instead}
-        self.sandbox.give_card(customer)
+        if card:
+            given = self.sandbox.give_card(customer)
+            if not default:
+                asked["default_payment_method"] = given["id"]
+                none = {"invoice_settings": {"default_payment_method": ""}}
+                assert self.sandbox.request("POST", f"/v1/customers/{customer}", none).status == 200
         answer = self.sandbox.request("POST", "/v1/subscriptions", asked)
         assert answer.status == 200, answer.body
         self.clock.advance(seconds=1)
         return str(answer.body["id"])
+
+    def pay_no_more(self, subscription_id: str, state: str) -> None:
+        """The subscription comes to such a state: a status, or a paused collection."""
+        if state == "collection paused":
+            change = {"pause_collection": {"behavior": "void"}}
+            assert self.sandbox.request("POST", f"/v1/subscriptions/{subscription_id}", change).status == 200
+        else:
+            self.sandbox.force_status(subscription_id, state)
 
     def found(self, customer: str) -> int:
         """Sync, as an event would; the id of the incident."""
@@ -124,6 +151,92 @@ def test_of_many_only_the_oldest_is_left(shop: Shop) -> None:
     assert shop.states() == ["refunded"] * 3
 
 
+@pytest.mark.parametrize("state", ["past_due", "unpaid"])
+def test_older_one_that_does_not_pay_goes_and_the_paid_one_stays(shop: Shop, state: str) -> None:
+    """SUB-16, SUB-18, SUB-68: what was paid for is neither canceled nor refunded."""
+    customer = shop.customer()
+    [first] = shop.live(customer)
+    shop.pay_no_more(first, state)
+    second = shop.another(customer)
+    shop.remedy(shop.found(customer))
+    assert shop.live(customer) == [second]
+    assert (shop.refunded(second), shop.open_incidents()) == (0, {})
+
+
+@pytest.mark.parametrize("state", ["collection paused", "canceled soon"])
+def test_where_it_is_not_clear_nothing_changes_and_a_person_reads_why(shop: Shop, state: str) -> None:
+    """SUB-18, SUB-21"""
+    customer = shop.customer()
+    [first] = shop.live(customer)
+    if state == "canceled soon":
+        shop.sandbox.request("POST", f"/v1/subscriptions/{first}", {"cancel_at_period_end": True})
+    else:
+        shop.pay_no_more(first, state)
+    second = shop.another(customer)
+    shop.remedy(shop.found(customer))
+    assert sorted(shop.live(customer)) == sorted([first, second])
+    assert (shop.objects("refund"), shop.states()) == ([], [])
+    reason = shop.open_incidents()["duplicate_subscription"] or ""
+    assert first in reason
+    assert f"{second} pays (active; paid 9.00 USD)" in reason
+
+
+def test_older_trial_without_a_card_goes_and_one_with_a_card_is_left_to_a_person(shop: Shop) -> None:
+    """SUB-16, SUB-68"""
+    customer = shop.bare_customer()
+    trial = shop.another(customer, card=False, trial_period_days=30)
+    second = shop.another(customer, default=False)
+    shop.remedy(shop.found(customer))
+    assert shop.live(customer) == [second]
+    assert (shop.refunded(second), shop.states()) == (0, ["nothing_to_refund"])
+
+    customer = shop.bare_customer()
+    trial = shop.another(customer, trial_period_days=30)
+    second = shop.another(customer)
+    shop.remedy(shop.found(customer))
+    assert shop.live(customer) == [second, trial]
+
+
+def test_plan_is_not_carried_out_in_favor_of_a_third_one(shop: Shop) -> None:
+    """SUB-18: what a plan says stays, or the plan is dropped and made anew, so that the ledger knows who was chosen."""
+    customer = shop.customer()
+    [first], second = shop.live(customer), shop.another(customer)
+    incident_id = shop.found(customer)
+    fuse = Fuse(PLANNED)
+    with pytest.raises(Crash):
+        shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
+    third = shop.another(customer, card=False)
+    with shop.database.write() as connection:
+        connection.execute(sa.update(remedies).values(subscription_id=third, kept_id=second))
+    shop.sandbox.request("DELETE", f"/v1/subscriptions/{second}")
+    shop.remedy(incident_id)
+    assert shop.live(customer) == [first]
+    with shop.database.read() as connection:
+        rows = connection.execute(sa.select(remedies.c.state, remedies.c.kept_id).order_by(remedies.c.id)).all()
+    assert [tuple(row) for row in rows] == [("dropped", second), ("refunded", first)]
+
+
+def test_two_plans_never_cross_when_the_older_one_pays_again(shop: Shop) -> None:
+    """SUB-18: a worker is about to cancel the older one, which pays meanwhile; nobody may now choose the newer one."""
+    customer = shop.customer()
+    [first] = shop.live(customer)
+    shop.pay_no_more(first, "past_due")
+    second = shop.another(customer)
+    incident_id = shop.found(customer)
+    real = shop.stripe.cancel_subscription
+
+    def sleepy(subscription_id: str, *, comment: str) -> None:
+        shop.stripe.cancel_subscription = real  # type: ignore[method-assign]
+        shop.sandbox.force_status(first, "active")
+        shop.pay_open_invoices(first)
+        shop.remedy(incident_id, locks=NoLocks())  # another worker, while the request is on its way
+        real(subscription_id, comment=comment)
+
+    shop.stripe.cancel_subscription = sleepy  # type: ignore[method-assign]
+    shop.remedy(incident_id)
+    assert second in shop.live(customer)
+
+
 def test_alert_changes_nothing_at_stripe(shop: Shop) -> None:
     """SUB-16"""
     customer = shop.customer()
@@ -153,7 +266,7 @@ def test_last_live_one_is_never_canceled(shop: Shop) -> None:
     customer = shop.customer()
     [first], second = shop.live(customer), shop.another(customer)
     incident_id = shop.found(customer)
-    fuse = Fuse(4)  # the plan is committed, nothing was sent
+    fuse = Fuse(PLANNED)
     with pytest.raises(Crash):
         shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
     assert shop.states() == ["planned"]
@@ -189,7 +302,7 @@ def test_one_that_a_person_canceled_is_theirs_to_refund(shop: Shop) -> None:
     shop.live(customer)
     second = shop.another(customer)
     incident_id = shop.found(customer)
-    fuse = Fuse(4)
+    fuse = Fuse(PLANNED)
     with pytest.raises(Crash):
         shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
     shop.sandbox.request("DELETE", f"/v1/subscriptions/{second}")
@@ -202,7 +315,7 @@ def test_plan_that_is_not_wanted_any_more_is_dropped(shop: Shop) -> None:
     customer = shop.customer()
     shop.another(customer)
     incident_id = shop.found(customer)
-    fuse = Fuse(4)
+    fuse = Fuse(PLANNED)
     with pytest.raises(Crash):
         shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
     shop.remedy(incident_id, cancels=False)
