@@ -55,7 +55,7 @@ def create_app(
     app.register_blueprint(checkout_routes(services, identity=identity, limits=limits))
     app.register_blueprint(operation_routes(services, identity=identity, limits=limits))
     app.register_blueprint(subscription_routes(services, identity=identity, limits=limits))
-    app.register_blueprint(customer_routes(services, identity=identity))
+    app.register_blueprint(customer_routes(services, identity=identity, limits=limits))
     app.register_blueprint(health_routes(services, deliveries))
     app.register_blueprint(docs_routes(shop=shop))
     if shop:

@@ -20,6 +20,7 @@ from billing.coordination.jobs import (
     Reconcile,
     RemedyDuplicates,
     Sweep,
+    SyncCustomers,
     WorkEvents,
     WorkLane,
     WorkOperations,
@@ -33,6 +34,8 @@ from billing.notifications.deliver import notify
 from billing.operations.work import work_operations
 from billing.services import Services
 from billing.stripe_gateway import StripeGateway
+from billing.stripe_gateway.pace import Pace
+from billing.subscriptions import take_over
 from billing.webhooks import process
 from worker.task_base import JobTask
 
@@ -66,6 +69,21 @@ def events_work(job: WorkEvents, services: Services) -> None:
         compare_everybody=partial(begin_with_everybody, clock=services.clock),
     )
     process.work_events(ctx, stop=time_is_up(EVENTS_SECONDS))
+
+
+def customers_sync(job: SyncCustomers, services: Services) -> None:
+    """Fetch customers that were taken over (SUB-70)."""
+    services.queue.taken(job)
+    ctx = take_over.Context(
+        database=services.database,
+        stripe=_stripe(services).low_priority(),
+        queue=services.queue,
+        wakeups=services.wakeups,
+        clock=services.clock,
+        catalog=services.catalog,
+        pace=Pace(services.settings.stripe_max_per_second / BACKGROUND_SHARE).wait,
+    )
+    take_over.sync_taken_over(ctx, stop=time_is_up(EVENTS_SECONDS))
 
 
 def duplicates_remedy(job: RemedyDuplicates, services: Services) -> None:
@@ -137,6 +155,7 @@ def register(celery: Celery, services: Callable[[], Services]) -> None:
         WorkLane: lane_work,
         WorkOperations: operations_work,
         WorkEvents: events_work,
+        SyncCustomers: customers_sync,
         RemedyDuplicates: duplicates_remedy,
         Reconcile: ledger_reconcile,
         Prune: ledger_prune,

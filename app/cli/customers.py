@@ -1,8 +1,8 @@
 """`onelane customers`: import existing Stripe customers, and erase users.
 
 `import FILE.csv` reads the columns user_id and customer_id. A bad row is reported with its line and the others are
-imported. Importing a file again changes nothing. `erase USER_ID` removes what is personal about one user; after an
-interruption it is run again and continues.
+imported; workers fetch those from Stripe next. Importing a file again changes nothing. `erase USER_ID` removes what is
+personal about one user; after an interruption it is run again and continues.
 """
 
 import csv
@@ -16,6 +16,7 @@ import structlog
 
 from app.cli.options import bulk_write, confirm, progress_bar, require_reason
 from billing.clock import SystemClock
+from billing.coordination.jobs import SyncCustomers
 from billing.customers.customers import CUSTOMER_ID, claim_customer
 from billing.database import Database
 from billing.errors import PermanentError
@@ -46,7 +47,8 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
     if not dry_run:
         require_reason(reason)
         confirm(f"Import {len(rows)} rows into {Database(settings.database_url).url!r}?", yes=yes)
-    database = Database(settings.database_url)
+    services = build_services(settings)
+    database = services.database
     problems: list[str] = []
     lines: dict[str, int] = {}  # of each id
     with progress_bar(len(rows), "Importing") as advance:
@@ -62,6 +64,8 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
     good = len(rows) - len(problems)
     click.echo(f"{good} of {len(rows)} rows {'would be' if dry_run else 'were'} imported.")
     if not dry_run:
+        if services.queue.reachable():  # else the sweep finds them
+            services.queue.send(SyncCustomers())
         configure_logging(settings, process="cli", stream=sys.stderr)
         log.info("customers.imported", imported=good, refused=len(problems), reason=reason)
     if problems:

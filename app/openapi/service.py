@@ -10,12 +10,14 @@ SERVICE: tuple[Operation, ...] = (
         "/v1/customers/{user_id}",
         "claimCustomer",
         "Name an existing Stripe customer",
-        "For users who have a Stripe customer already. Repeating it changes nothing.",
+        "For users who have a Stripe customer already. Repeating it changes nothing. Their subscriptions are fetched at"
+        " once, and the answer waits for that as long as a checkout's does.",
         "Customers",
         who=(SERVER,),
         bodies=(schemas.CustomerBody,),
-        parameters=("UserIdPath",),
+        parameters=("UserIdPath", "Prefer"),
         answers={200: ("The customer is this user's", answers.Customer)},
+        headers={200: ("PreferenceApplied",)},
         problems=(
             *BODY,
             *AUTH,

@@ -48,6 +48,14 @@ class WorkEvents(Job):
 
 
 @dataclass(frozen=True, slots=True)
+class SyncCustomers(Job):
+    """Fetch the customers that were taken over and not fetched since."""
+
+    kind = "customers.sync"
+    queue = "webhooks"  # a buyer who pays already waits for access
+
+
+@dataclass(frozen=True, slots=True)
 class RemedyDuplicates(RowJob):
     """Do what DUPLICATE_POLICY says about this incident."""
 
@@ -83,6 +91,6 @@ class Notify(Job):
 
 
 JOB_KINDS: tuple[type[Job], ...] = (
-    WorkLane, WorkOperations, WorkEvents, RemedyDuplicates, Reconcile, Prune, Sweep, Notify
+    WorkLane, WorkOperations, WorkEvents, SyncCustomers, RemedyDuplicates, Reconcile, Prune, Sweep, Notify
 )  # fmt: skip
 QUEUES = ("checkout", "webhooks", "maintenance")

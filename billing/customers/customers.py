@@ -52,7 +52,10 @@ def ensure_customer(user_id: str, *, database: Database, stripe: StripeGateway, 
 
 
 def claim_customer(user_id: str, customer_id: str, *, database: Database, clock: Clock) -> None:
-    """Note an existing Stripe customer as this user's. Raises InvalidRequest, CustomerTaken and UserErased."""
+    """Note an existing Stripe customer as this user's, and in the same commit that it has to be fetched (SUB-70).
+
+    The caller wakes a worker. Raises InvalidRequest, CustomerTaken and UserErased.
+    """
     if not CUSTOMER_ID.fullmatch(customer_id):
         raise InvalidRequest("The customer id is not valid.", ("/customer_id", "must look like cus_..."))
     with database.write() as connection:
@@ -60,9 +63,10 @@ def claim_customer(user_id: str, customer_id: str, *, database: Database, clock:
         row = customers_store.read_customer(connection, user_id)
         if row is not None and row.is_erased:
             raise UserErased
-        if customers_store.claim(connection, user_id=user_id, customer_id=customer_id):
+        if customers_store.claim(connection, user_id=user_id, customer_id=customer_id, now=clock.now()):
             return
-        if customers_store.find_user(connection, customer_id) == user_id:
+        owner = customers_store.find_owner(connection, customer_id)
+        if owner and owner.user_id == user_id:
             return  # noted before
     raise CustomerTaken(
         "This user already has a Stripe customer (or one is being created), or this customer is another user's."

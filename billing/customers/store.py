@@ -16,6 +16,10 @@ from billing.errors import UserErased
 from billing.models import customers, lanes
 
 IS_ERASED = customers.c.erased_at.is_not(None)  # the user of this row
+# Built once: every sync asks.
+_OWNER = sa.select(customers.c.user_id, customers.c.erased_at, customers.c.sync_due_at).where(
+    customers.c.customer_id == sa.bindparam("customer")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,15 @@ class CustomerRow:
         return self.erased_at is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a Stripe customer is, and whether it was taken over and not fetched since."""
+
+    user_id: str
+    is_erased: bool
+    sync_due: bool
+
+
 def open_customer(connection: sa.Connection, *, user_id: str, email: str | None, now: datetime) -> None:
     """Insert the user's row if there is none, with the key and parameters for creating its Stripe customer."""
     key = str(uuid.uuid4())
@@ -52,18 +65,14 @@ def read_customer(connection: sa.Connection, user_id: str) -> CustomerRow | None
     return None if row is None else CustomerRow(**row._mapping)
 
 
-def find_user(connection: sa.Connection, customer_id: str) -> str | None:
-    """The user of a Stripe customer, by our own table, never by metadata; None for an unknown one."""
-    return connection.scalar(sa.select(customers.c.user_id).where(customers.c.customer_id == customer_id))
-
-
-def is_erased(connection: sa.Connection, customer_id: str) -> bool:
-    """Whether the user whose Stripe customer this is was erased."""
-    return bool(connection.scalar(sa.select(has_erased(customer_id))))
+def find_owner(connection: sa.Connection, customer_id: str) -> Owner | None:
+    """Whose a Stripe customer is, by our own table, never by metadata; None where nobody owns it."""
+    row = connection.execute(_OWNER, {"customer": customer_id}).first()
+    return Owner(row.user_id, row.erased_at is not None, row.sync_due_at is not None) if row else None
 
 
 def has_erased(customer_id: str | sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """The same in SQL."""
+    """Whether the user whose Stripe customer this is was erased, in SQL."""
     return sa.exists().where(customers.c.customer_id == customer_id, IS_ERASED)
 
 
@@ -106,7 +115,7 @@ def release(connection: sa.Connection, user_id: str, customer_id: str) -> bool:
     theirs = sa.update(customers).where(
         customers.c.user_id == user_id, customers.c.customer_id == customer_id, sa.not_(IS_ERASED)
     )
-    return connection.execute(theirs.values(customer_id=None, **_new_key(row))).rowcount == 1
+    return connection.execute(theirs.values(customer_id=None, sync_due_at=None, **_new_key(row))).rowcount == 1
 
 
 def _new_key(row: CustomerRow, *, leave_out: str = "") -> dict[str, Any]:
@@ -116,14 +125,15 @@ def _new_key(row: CustomerRow, *, leave_out: str = "") -> dict[str, Any]:
     return {"idempotency_key": key, "parameters": parameters, "requested_at": None}
 
 
-def claim(connection: sa.Connection, *, user_id: str, customer_id: str) -> bool:
-    """Give an existing Stripe customer to a user who has none and for whom none was requested."""
+def claim(connection: sa.Connection, *, user_id: str, customer_id: str, now: datetime) -> bool:
+    """Give an existing Stripe customer to a user who has none and for whom none was requested; it is fetched next."""
     free = sa.update(customers).where(
         customers.c.user_id == user_id, customers.c.customer_id.is_(None), customers.c.requested_at.is_(None)
     )
+    values = {"customer_id": customer_id, "sync_due_at": now, "sync_failures": 0}
     try:
         with connection.begin_nested():
-            return connection.execute(free.values(customer_id=customer_id)).rowcount == 1
+            return connection.execute(free.values(values)).rowcount == 1
     except IntegrityError:  # unique: the customer is another user's
         return False
 

@@ -10,8 +10,9 @@ import structlog
 
 from billing.checkout import lane_store
 from billing.clock import Clock
-from billing.coordination.jobs import RemedyDuplicates, WorkEvents, WorkLane, WorkOperations
+from billing.coordination.jobs import RemedyDuplicates, SyncCustomers, WorkEvents, WorkLane, WorkOperations
 from billing.coordination.queue import Queue
+from billing.customers import due_syncs
 from billing.database import Database
 from billing.duplicates import store as duplicates_store
 from billing.models import checkouts, operations
@@ -34,6 +35,7 @@ class SweepReport:
     keys: int  # clients' Idempotency-Keys that reached their 24 h
     remedies: int = 0  # incidents whose remedy is due
     operations: int = 0  # lanes with a due operation
+    customers: bool = False  # some were taken over and are due
 
 
 def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates: bool = False) -> SweepReport:
@@ -47,6 +49,7 @@ def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates:
         events = claim.any_due(connection, now=now)
         lanes = lane_store.lanes_to_wake(connection, now=now, limit=BATCH)
         lanes_of_operations = operations_store.lanes_to_wake(connection, now=now, limit=BATCH)
+        taken_over = due_syncs.any_due(connection, now=now)
         remedies = duplicates_store.due(connection, now=now, limit=BATCH, open_ones=cancels_duplicates)
     for row_id in lanes:  # lanes first: a buyer waits
         queue.send(WorkLane(row_id))
@@ -54,13 +57,20 @@ def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates:
         queue.send(WorkOperations(row_id))
     if events:
         queue.send(WorkEvents())
+    if taken_over:
+        queue.send(SyncCustomers())
     for row_id in remedies:
         queue.send(RemedyDuplicates(row_id))
     with database.write() as connection:
         keys = sum(idempotency.forget_keys(connection, table, now=now) for table in (checkouts, operations))
         operations_store.forget_addresses(connection, now=now)
     report = SweepReport(
-        events=events, lanes=len(lanes), keys=keys, remedies=len(remedies), operations=len(lanes_of_operations)
+        events=events,
+        lanes=len(lanes),
+        keys=keys,
+        remedies=len(remedies),
+        operations=len(lanes_of_operations),
+        customers=taken_over,
     )
     log.info("sweep.finished", **asdict(report))
     return report

@@ -59,6 +59,14 @@ customers = sa.Table(
     time_column("erased_at"),  # from here on nothing personal is recorded
     sa.Column("erasure_reason", sa.Text),
     time_column("erasure_finished_at"),  # everything personal was removed
+    time_column("sync_due_at"),  # taken over and not fetched since: when a worker may; NULL: nothing to do
+    sa.Column("sync_failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
+    sa.Index(  # the few that wait
+        "ix_customers_sync_due_at",
+        "sync_due_at",
+        postgresql_where=sa.text("sync_due_at IS NOT NULL"),
+        sqlite_where=sa.text("sync_due_at IS NOT NULL"),
+    ),
 )
 
 # One lane per customer and product.

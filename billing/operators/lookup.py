@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.customers.store import find_user, read_customer
+from billing.customers.store import find_owner, read_customer
 from billing.database import Database
 from billing.errors import NotFound
 from billing.models import checkouts, events, incidents, remedies, replayed_events, replays
@@ -100,12 +100,12 @@ def customer_problem(user_id: str, customer_id: str, *, database: Database) -> s
     """Why an import would refuse this pair, for its dry run; None where it would not."""
     with database.read() as connection:
         customer = read_customer(connection, user_id)
-        owner = find_user(connection, customer_id)
+        owner = find_owner(connection, customer_id)
     if customer is not None and customer.is_erased:
         return "this user was erased"
     if customer is not None and customer.customer_id not in (None, customer_id):
         return "this user already has another Stripe customer"
-    if owner not in (None, user_id):
+    if owner and owner.user_id != user_id:
         return "this Stripe customer already belongs to another user"
     return None
 

@@ -15,7 +15,8 @@ import structlog
 
 from billing.catalog import Catalog
 from billing.clock import Clock
-from billing.customers.store import find_user, is_erased
+from billing.customers import due_syncs
+from billing.customers.store import Owner, find_owner
 from billing.database import Database, run_in_transaction
 from billing.errors import StaleWrite
 from billing.stripe_gateway import StripeGateway
@@ -144,10 +145,15 @@ def _write(
     """Step 3, after the gate: rows, changes, sessions and the incident. The changes, and the incident's id."""
     after = _project(customer_id, snapshot, before, payments, catalog=catalog, now=now)
     projection_store.replace_subscriptions(connection, before, after)
-    changes = differences(before, after)
-    if changes:
+    changes = news = differences(before, after)
+    owner = find_owner(connection, customer_id)
+    if owner and owner.sync_due:
+        due_syncs.note_synced(connection, customer_id)
+        # What the application was told of these before named no user (SUB-71).
+        news = differences([row for row in before if not is_live(row.status)], after)
+    if news:
         ours = [row for row in after if row.product == catalog.product]
-        _note(connection, customer_id, changes, ours, catalog=catalog, now=now)
+        _note(connection, customer_id, owner, news, ours, catalog=catalog, now=now)
     for session_id, outcome in snapshot.sessions.items():
         projection_store.note_session(connection, session_id, outcome)
     return changes, _note_incident(connection, customer_id, after, catalog=catalog, now=now)
@@ -180,6 +186,7 @@ def _project(
 def _note(
     connection: sa.Connection,
     customer_id: str,
+    owner: Owner | None,
     changes: Iterable[Change],
     ours: Sequence[Subscription],
     *,
@@ -187,9 +194,9 @@ def _note(
     now: datetime,
 ) -> None:
     """Write the changes to the outbox, each with its user and their access now; none for a user who was erased."""
-    if is_erased(connection, customer_id):
+    if owner and owner.is_erased:
         return
-    user_id = find_user(connection, customer_id)
+    user_id = owner.user_id if owner else None
     trial = product_trial.read(connection, user_id, catalog.product) if user_id else None
     access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
     about = {"user_id": user_id, "customer_id": customer_id, "access": describe_access(access)}

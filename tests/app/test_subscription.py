@@ -66,6 +66,26 @@ def test_server_names_an_existing_customer_once_and_for_all(web: Web) -> None:
     assert put("user_2", "cus_2") == 200
 
 
+def test_buyer_who_pays_already_has_access_when_their_customer_is_named(served: Web, world: World) -> None:
+    """SUB-70: when the answer is there, Stripe was asked."""
+    world.sandbox.seed([{"object": "customer", "id": "cus_1", "card": "pm_card_visa"}])
+    made = {"customer": "cus_1", "items": [{"price": world.catalog.plans["standard"].price}]}
+    assert world.sandbox.request("POST", "/v1/subscriptions", made).status == 200
+
+    answer = served.call("PUT", CUSTOMERS + "user_1", bearer=API_KEYS[0], json={"customer_id": "cus_1"})
+
+    assert (answer.status_code, answer.get_json()) == (200, {"user_id": "user_1", "customer_id": "cus_1"})
+    assert served.get("/v1/subscription").get_json()["access"]["granted"] is True
+
+
+def test_customer_is_named_also_while_stripe_does_not_answer(served: Web, world: World) -> None:
+    """SUB-70: the row is what counts; the fetch comes later."""
+    world.sandbox.faults.add("status", path="/v1", status=503, times=10)
+    sent = {"customer_id": "cus_1"}
+    answer = served.call("PUT", CUSTOMERS + "user_1", bearer=API_KEYS[0], json=sent, headers={"Prefer": "wait=0"})
+    assert (answer.status_code, answer.headers["Preference-Applied"]) == (200, "wait=0")
+
+
 @pytest.mark.parametrize("user", ["auth0|5f7c", "google/1/2", "a//b", "ünï", "a b", "x" * 200])
 def test_user_id_may_have_any_printable_characters(web: Web, user: str) -> None:
     answer = web.call("PUT", CUSTOMERS + user, bearer=API_KEYS[0], json={"customer_id": "cus_1"})

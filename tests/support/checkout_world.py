@@ -15,7 +15,7 @@ from billing.checkout.checkout_store import CheckoutView
 from billing.checkout.context import Context
 from billing.checkout.requests import CheckoutRequest, Recorded, read_checkout, record_checkout
 from billing.checkout.work import work_lane
-from billing.coordination.jobs import Job, WorkOperations
+from billing.coordination.jobs import Job, SyncCustomers, WorkOperations
 from billing.coordination.locks import LocalLocks, Locks
 from billing.coordination.queue import InlineQueue
 from billing.coordination.wakeups import LocalWakeups
@@ -25,6 +25,7 @@ from billing.operations.requests import Recorded as RecordedOperation
 from billing.operations.requests import record_operation
 from billing.operations.work import work_operations
 from billing.stripe_gateway import StripeGateway
+from billing.subscriptions import take_over
 from sandbox.core import Sandbox
 from tests.support.builders import CATALOG, MovableClock
 from tests.support.in_process import gateway
@@ -104,6 +105,8 @@ class World:
             self.clock.advance(seconds=self.queue.delays.pop(job, 0))
             if isinstance(job, WorkOperations):
                 self.work_operations(job.row_id)
+            elif isinstance(job, SyncCustomers):
+                self.sync_taken_over()
             else:
                 self.work_lane(job.row_id)
 
@@ -114,6 +117,11 @@ class World:
     def work_operations(self, lane_id: int = 1, **instead: Any) -> None:
         """Work one lane's operations once; `instead` replaces collaborators."""
         work_operations(lane_id, self.context(**instead))
+
+    def sync_taken_over(self, **instead: Any) -> None:
+        """Work one wake-up for customers that were taken over; `instead` replaces collaborators."""
+        handed = {name: place for name, place in self.collaborators().items() if name != "locks"}
+        take_over.sync_taken_over(take_over.Context(**{**handed, "pace": lambda: None, **instead}))
 
     def context(self, **instead: Any) -> Context:
         """What a pass over a lane is handed."""

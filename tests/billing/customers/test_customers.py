@@ -96,7 +96,9 @@ def test_customer_that_is_claimed_just_before_the_first_request_is_not_made_agai
 
     def claim_first(connection: sa.Connection, user_id: str, **options: Any) -> None:
         if not claims:
-            claims.append(customers_store.claim(connection, user_id=user_id, customer_id="cus_imported"))
+            claims.append(
+                customers_store.claim(connection, user_id=user_id, customer_id="cus_imported", now=world.clock.now())
+            )
         requested(connection, user_id, **options)
 
     with pytest.MonkeyPatch.context() as patch:
