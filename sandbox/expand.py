@@ -11,6 +11,7 @@ from .lists import whole
 _KIND_OF_FIELD = {
     "balance_transaction": None,
     "charge": "charge",
+    "configuration": "billing_portal_configuration",
     "coupon": "coupon",
     "customer": "customer",
     "default_payment_method": "payment_method",
@@ -20,10 +21,13 @@ _KIND_OF_FIELD = {
     "latest_charge": "charge",
     "latest_invoice": "invoice",
     "payment_intent": "payment_intent",
+    "payment_link": "payment_link",
     "payment_method": "payment_method",
     "price": "price",
     "default_price": "price",
     "product": "product",
+    "released_subscription": "subscription",
+    "schedule": "subscription_schedule",
     "subscription": "subscription",
 }
 _DEEPEST = 4

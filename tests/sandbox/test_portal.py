@@ -16,6 +16,8 @@ def test_a_portal_session_names_its_configuration(sandbox: Sandbox) -> None:
     listed = sandbox.request("GET", "/v1/billing_portal/configurations", {"is_default": "true"}).body["data"]
     assert [one["id"] for one in listed] == [session["configuration"]]
     assert listed[0]["features"]["subscription_update"]["enabled"] is False
+    whole = {"customer": "cus_ann", "expand": ["configuration"]}
+    assert sandbox.request("POST", "/v1/billing_portal/sessions", whole).body["configuration"] == listed[0]
     made = sandbox.request("POST", "/v1/billing_portal/configurations", {"features": CANCEL, "name": "ours"}).body
     assert made["features"]["subscription_cancel"]["mode"] == "immediately"
     asked = {"customer": "cus_ann", "configuration": made["id"]}
