@@ -74,7 +74,7 @@ def checked_parameters(found: Found, params: Json) -> tuple[Json, list[str]]:
             raise unsupported(f"the parameter {known_ones[0]}", known_ones[0]) from None
         raise forms.UnknownParameters([name for name in unknown.names if name not in known_ones]) from None
     except forms.UnknownWord as unknown:
-        if known.is_word(found.address, unknown.param or "", unknown.word):
+        if unknown.word in known.words(found.address, unknown.param or ""):
             raise unsupported(f"{unknown.param}={unknown.word}", unknown.param) from None
         raise
     return {**checked, **found.ids}, paths

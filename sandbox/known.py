@@ -36,9 +36,10 @@ def is_parameter(address: str, param: str) -> bool:
     return not INDEX.fullmatch(last) and _node(address, param) is not None
 
 
-def is_word(address: str, param: str, word: str) -> bool:
-    """Whether Stripe has this word among the values of a parameter."""
-    return word in (_node(address, param) or ())
+def words(address: str, param: str) -> tuple[str, ...]:
+    """The words that Stripe lists as values of a parameter; none where it takes any text."""
+    node = _node(address, param)
+    return tuple(node) if isinstance(node, list) else ()
 
 
 def _node(address: str, param: str) -> Any:

@@ -77,6 +77,17 @@ def _sent(table: Any, param: str) -> dict[str, Any]:
     return nested(sent, "1")
 
 
+@pytest.mark.parametrize("address", sorted({address for address, _ in WALKED}))
+def test_no_word_of_stripes_is_called_invalid(sandbox: Sandbox, address: str) -> None:
+    """SBX-68: taken, or refused with 501"""
+    method, path, _ = ADDRESSES[address]
+    for param in (one for where, one in WALKED if where == address):
+        for word in (*known.words(address, param), "no-such-word"):
+            answer = sandbox.request(method, path.replace("{id}", "x").replace("{other}", "y"), nested(param, word))
+            invalid = answer.body.get("error", {}).get("message", "").startswith(f"Invalid {param}: must be one of")
+            assert not invalid or word == "no-such-word", (param, word)
+
+
 @pytest.fixture(scope="module")
 def walked() -> tuple[Sandbox, Any]:
     """The world, and the moment to which each request returns it."""

@@ -143,6 +143,24 @@ def test_an_address_of_stripes_that_is_not_served_is_no_404(
     assert answer.body["error"].get("code") == ("sandbox_unsupported" if status == 501 else None)
 
 
+@pytest.mark.parametrize(
+    ("path", "params", "status"),
+    [
+        ("/v1/checkout/sessions", {"mode": "setup"}, 501),
+        ("/v1/checkout/sessions", {"mode": "gift"}, 400),
+        ("/v1/checkout/sessions", {"line_items": {"0": {"price_data": {"currency": "usd"}}}}, 501),
+        ("/v1/checkout/sessions", {"line_items": {"0": {"price_date": "1"}}}, 400),
+        ("/v1/subscription_schedules", {"end_behavior": "renew"}, 501),
+        ("/v1/customers", {"test_clock": "clock_1", "test_cluck": "1"}, 400),
+    ],
+)
+def test_what_stripe_has_is_told_from_what_nobody_has(
+    sandbox: Sandbox, path: str, params: dict[str, Any], status: int
+) -> None:
+    """SBX-68"""
+    assert sandbox.request("POST", path, params).status == status
+
+
 def test_a_customer_is_bound_to_one_currency(sandbox: Sandbox, params: Any) -> None:
     """SBX-82"""
     euros = sandbox.request("POST", "/v1/prices", {**PRICE, "currency": "eur"}).body["id"]
