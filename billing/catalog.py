@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -34,6 +34,9 @@ OWN_PARAMETERS = frozenset(
         "after_expiration",  # a recovery copies the session: no attempt owns the copy, which is payable for 30 days
     }
 )
+
+
+PriceId = Annotated[str, Field(pattern=r"^(price|plan)_[A-Za-z0-9_]{1,250}$")]
 
 
 class AccessRules(BaseModel):
@@ -63,7 +66,11 @@ class Plan(BaseModel):
     key: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     name: str = Field(min_length=1, max_length=100)
     description: str = ""
-    price: str = Field(pattern=r"^(price|plan)_[A-Za-z0-9_]{1,250}$")
+    price: PriceId
+    former_prices: tuple[PriceId, ...] = ()  # sold before: whoever still pays one of them has this plan
+    stripe_product: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_-]{1,255}$"
+    )  # any other price of it is this plan, too
     interval: Literal["day", "week", "month", "year"]
     interval_count: int = Field(1, ge=1, le=36)
     amount: int | None = Field(None, ge=0)
@@ -107,16 +114,44 @@ class Catalog(BaseModel):
     access: AccessRules = AccessRules()
 
     def plan_of_price(self, price_id: str | None) -> Plan | None:
-        """The plan with this price; None where there is none."""
-        return next((plan for plan in self.plans.values() if plan.price == price_id), None)
+        """The plan that is sold at this price, or was before; None where there is none."""
+        plans = self.plans.values()
+        return next((plan for plan in plans if price_id == plan.price or price_id in plan.former_prices), None)
+
+    def plan_sold_as(self, price: object) -> Plan | None:
+        """The plan of a price as Stripe gives it: by its id, else by its product; None where we do not sell it.
+
+        Where several plans are prices of one product, the one with the same interval. What is billed by usage is no
+        plan.
+        """
+        if not isinstance(price, Mapping):
+            return self.plan_of_price(price if isinstance(price, str) else None)
+        if plan := self.plan_of_price(price.get("id")):
+            return plan
+        product, recurring = price.get("product"), price.get("recurring") or {}
+        product = product.get("id") if isinstance(product, Mapping) else product
+        if product is None or recurring.get("usage_type") == "metered":
+            return None
+        plans = [plan for plan in self.plans.values() if plan.stripe_product == product]
+        period = (recurring.get("interval"), recurring.get("interval_count", 1))
+        same = [plan for plan in plans if (plan.interval, plan.interval_count) == period]
+        return next(iter(plans if len(plans) == 1 else same), None)
 
     @model_validator(mode="after")
     def _whole(self) -> "Catalog":
         if not self.plans:
             raise ValueError("there is no plan; add [plans.NAME]")
-        prices = [plan.price for plan in self.plans.values()]
-        if len(set(prices)) != len(prices):
-            raise ValueError("two plans name the same price")
+        prices = [price for plan in self.plans.values() for price in (plan.price, *plan.former_prices)]
+        if twice := [price for price in prices if prices.count(price) > 1]:
+            raise ValueError(
+                f"the same price is named twice, {twice[0]}: it belongs to one plan, as price or former price"
+            )
+        sold_as = [plan for plan in self.plans.values() if plan.stripe_product]
+        if len({(plan.stripe_product, plan.interval, plan.interval_count) for plan in sold_as}) < len(sold_as):
+            raise ValueError(
+                "two plans with the same interval name the same stripe_product, so its other prices could be either;"
+                " name former_prices instead"
+            )
         if own := OWN_PARAMETERS & set(self.session):
             raise ValueError(f"[session] may not set {', '.join(sorted(own))}: onelane sets it")
         return self

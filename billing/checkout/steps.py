@@ -16,7 +16,7 @@ from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
 from billing.checkout.refusal import explain
 from billing.checkout.rules import LOOK_BACK, SESSION_LIFETIME, Attempt, Checkout, Lane, is_stale, key_is_dead
-from billing.checkout.verify import Blocker, Ended, Verdict, expire, never_paid, verify
+from billing.checkout.verify import Blocker, Ended, Verdict, expire, never_billed, verify
 from billing.customers.customers import ensure_customer
 from billing.errors import StripeMisconfigured, StripeRefused, StripeSavedFailure
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState
@@ -85,7 +85,7 @@ def _is_first_time(checkout: Checkout, verdict: Verdict, ctx: Context) -> bool:
     """Whether a coupon for first-time buyers applies; Stripe is asked only where the plan has one."""
     plan = ctx.catalog.plans.get(checkout.plan)
     matters = plan is not None and plan.coupon is not None and plan.coupon_for == "first_time"
-    return matters and never_paid(verdict.begun, stripe=ctx.stripe)
+    return matters and never_billed(verdict.begun, stripe=ctx.stripe)
 
 
 def create(snapshot: Snapshot, ctx: Context) -> bool:

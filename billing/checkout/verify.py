@@ -82,13 +82,18 @@ def verify(
     )
 
 
-def never_paid(begun: Collection[str], *, stripe: StripeGateway) -> bool:
-    """Whether none of these subscriptions was ever paid for (CHK-11): what a trial costs is nothing.
+def never_billed(begun: Collection[str], *, stripe: StripeGateway) -> bool:
+    """Whether none of these subscriptions was ever billed (CHK-11): what a trial costs is nothing.
 
-    The subtotal is before discounts: a first month for nothing counts as paid.
+    The subtotal is before discounts: a first month for nothing counts. So does one whose payment failed, or each failed
+    debit would bring the coupon again. A void invoice was never meant.
     """
-    paid = stripe.in_parallel(*[partial(stripe.list_paid_invoices, id_) for id_ in begun])
-    return not any((invoice.get("subtotal") or 0) > 0 for invoices in paid for invoice in invoices)
+    billed = stripe.in_parallel(*[partial(stripe.list_invoices, id_) for id_ in begun])
+    return not any(
+        (invoice.get("subtotal") or 0) > 0 and invoice.get("status") not in ("draft", "void")
+        for invoices in billed
+        for invoice in invoices
+    )
 
 
 def expire(session_id: str, *, stripe: StripeGateway) -> Ended:

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from billing.database import insert_new
 from billing.models import RemedyState, incidents, remedies
 from billing.rules.backoff import Backoff
-from billing.subscriptions.projection_store import DUPLICATE, update_open
+from billing.subscriptions.projection_store import update_open
+from billing.subscriptions.troubles import DUPLICATE
 
 BACKOFF = Backoff(timedelta(seconds=5), timedelta(hours=1))
 REFUND_REFUSED = "refund_refused"

@@ -107,9 +107,6 @@ class GatewayClient(StripeRequests):
             raise StripeUnclear("Stripe's answer to a portal session names no address.")
         return str(made["url"])
 
-    def list_paid_invoices(self, subscription_id: str) -> list[Json]:
-        return self._all("/v1/invoices", subscription=subscription_id, status="paid")
-
     def list_invoices(self, subscription_id: str) -> list[Json]:
         return self._all("/v1/invoices", subscription=subscription_id)
 

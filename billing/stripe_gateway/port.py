@@ -107,9 +107,6 @@ class StripeGateway(Protocol):
     def create_portal_session(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
         """Open the billing portal for a customer; its address, a bearer secret."""
 
-    def list_paid_invoices(self, subscription_id: str) -> list[Json]:
-        """Every paid invoice of a subscription, all pages."""
-
     def list_invoices(self, subscription_id: str) -> list[Json]:
         """Every invoice of a subscription, every status, all pages."""
 

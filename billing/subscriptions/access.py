@@ -77,6 +77,8 @@ def describe_access(access: Access) -> dict[str, Any]:
 
 def _decide(row: Subscription, now: datetime, rules: AccessRules) -> Access:
     access = _by_status(row, now, rules)
+    if access.granted and row.plan is None:
+        return Access(False, "not_sold")  # our tag alone (SUB-73)
     if access.granted and row.disputed and rules.disputed == "deny":
         return Access(False, "disputed")
     if access.granted and row.refunded and rules.refunded == "deny":

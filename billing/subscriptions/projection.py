@@ -5,12 +5,13 @@ Unknown fields are ignored, and missing ones are None: no answer of Stripe's rai
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from itertools import chain
 from typing import Any
 
-from billing.catalog import Catalog, Plan
-from billing.clock import add_months
+from billing.catalog import Catalog
 from billing.rules.product_tag import is_tagged
+from billing.subscriptions.stripe_fields import commitment_end, id_of, items_of, next_plan, price_id_of, time_of
 
 # A subscription in one of these is over. In any other status, also in one that Stripe adds, it counts as live.
 ENDED = frozenset({"canceled", "incomplete_expired"})
@@ -81,9 +82,12 @@ def is_live(status: str) -> bool:
 
 
 def belongs(subscription: Mapping[str, Any], catalog: Catalog) -> bool:
-    """Whether the subscription is of our product: by our tag, or by an item whose price the catalog sells (SUB-2)."""
+    """Whether the subscription is of our product: by our tag, or by an item that the catalog sells or sold (SUB-2).
+
+    The tag alone blocks a second sale. It gives no access: that is by what the catalog sells (SUB-73).
+    """
     return is_tagged(subscription, catalog.product) or any(
-        catalog.plan_of_price(_price_id(item)) for item in _items(subscription)
+        catalog.plan_sold_as(item.get("price")) for item in items_of(subscription)
     )
 
 
@@ -103,7 +107,7 @@ def project(
     where it was not fetched: then the row's values are kept.
     """
     item = plan_item(subscription, catalog)
-    plan = catalog.plan_of_price(_price_id(item))
+    plan = catalog.plan_sold_as(item.get("price"))
     ends_at = planned_end(subscription)
     status = str(subscription.get("status"))
     since = (before.past_due_since if before else None) or now
@@ -112,44 +116,49 @@ def project(
         customer_id=customer_id,
         product=catalog.product if belongs(subscription, catalog) else None,
         plan=plan.key if plan else None,
-        price_id=_price_id(item),
+        price_id=price_id_of(item),
         quantity=item.get("quantity"),
         status=status,
         cancel_at_period_end=bool(subscription.get("cancel_at_period_end"))
         or (ends_at is not None and ends_at == item.get("current_period_end")),
         schedule_id=schedule_of(subscription),
-        scheduled_plan=_next_plan(schedule, catalog, current=_price_id(item)),
-        current_period_start=_time(item.get("current_period_start")),
-        current_period_end=_time(item.get("current_period_end")),
-        cancel_at=_time(ends_at),
-        canceled_at=_time(subscription.get("canceled_at")),
-        ended_at=_time(subscription.get("ended_at")),
-        trial_end=_time(subscription.get("trial_end")),
+        scheduled_plan=next_plan(schedule, catalog, current=plan),
+        current_period_start=time_of(item.get("current_period_start")),
+        current_period_end=time_of(item.get("current_period_end")),
+        cancel_at=time_of(ends_at),
+        canceled_at=time_of(subscription.get("canceled_at")),
+        ended_at=time_of(subscription.get("ended_at")),
+        trial_end=time_of(subscription.get("trial_end")),
         past_due_since=since if status == "past_due" else None,
-        created_at=_time(subscription.get("created")) or now,
-        commitment_ends_at=_commitment_end(subscription, item, plan),
+        created_at=time_of(subscription.get("created")) or now,
+        commitment_ends_at=commitment_end(subscription, item, plan) if is_live(status) else None,
         disputed=payment.disputed if payment else bool(before and before.disputed),
         refunded=payment.refunded if payment else bool(before and before.refunded),
     )
 
 
 def plan_item(subscription: Mapping[str, Any], catalog: Catalog) -> Mapping[str, Any]:
-    """The plan's own item: its price and its period are the subscription's for us (SUB-3). Empty without one."""
-    items = _items(subscription)
-    return next((item for item in items if catalog.plan_of_price(_price_id(item))), items[0] if items else {})
+    """The plan's own item: its price and its period are the subscription's for us (SUB-3). Empty without one.
+
+    A price that the catalog names goes before one that only has its product, such as an add-on's.
+    """
+    items = items_of(subscription)
+    named = (item for item in items if catalog.plan_of_price(price_id_of(item)))
+    sold = (item for item in items if catalog.plan_sold_as(item.get("price")))
+    return next(chain(named, sold, items), {})
 
 
 def planned_end(subscription: Mapping[str, Any]) -> int | None:
     """When it ends as planned, in epoch seconds. `cancel_at_period_end` means the end of its item that ends first."""
     if (ends_at := subscription.get("cancel_at")) or not subscription.get("cancel_at_period_end"):
         return ends_at if isinstance(ends_at, int) else None
-    ends = [item.get("current_period_end") for item in _items(subscription)]
+    ends = [item.get("current_period_end") for item in items_of(subscription)]
     return min((end for end in ends if isinstance(end, int)), default=None)
 
 
 def schedule_of(subscription: Mapping[str, Any]) -> str | None:
     """The id of the schedule that governs it, expanded or not."""
-    return _id(subscription.get("schedule"))
+    return id_of(subscription.get("schedule"))
 
 
 def differences(before: Iterable[Subscription], after: Iterable[Subscription]) -> Sequence[Change]:
@@ -189,57 +198,3 @@ def _kind(was: Subscription | None, now: Subscription | None) -> str:
 def has_begun(status: str) -> bool:
     """Whether a subscription has ever begun: before its first payment it has not."""
     return status not in ("incomplete", "incomplete_expired")
-
-
-def _commitment_end(subscription: Mapping[str, Any], item: Mapping[str, Any], plan: Plan | None) -> datetime | None:
-    """The end of the commitment: whole terms in calendar months from the billing cycle's anchor (SUB-67).
-
-    Not from the period's start, which after a short month is a day of that month. A free time binds no buyer: the term
-    begins when a trial ends or billing starts.
-    """
-    start = _time(item.get("current_period_start"))
-    if plan is None or plan.commitment_months is None or start is None or not is_live(str(subscription.get("status"))):
-        return None
-    if subscription.get("status") == "trialing":
-        start = max(start, _time(subscription.get("trial_end")) or start)
-    anchor = _time(subscription.get("billing_cycle_anchor")) or start
-    start = max(start, anchor)  # no commitment before billing starts
-    terms = max(0, (start.year - anchor.year) * 12 + start.month - anchor.month) // plan.commitment_months
-    while (ends := add_months(anchor, terms * plan.commitment_months)) <= start:
-        terms += 1
-    return ends
-
-
-def _items(subscription: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    items = (subscription.get("items") or {}).get("data") or []
-    return [item for item in items if isinstance(item, Mapping)]
-
-
-def _price_id(item: Mapping[str, Any]) -> str | None:
-    return _id(item.get("price"))
-
-
-def _id(value: object) -> str | None:
-    """The id, from an id or an expanded object."""
-    found = value.get("id") if isinstance(value, Mapping) else value
-    return found if isinstance(found, str) else None
-
-
-def _next_plan(schedule: Mapping[str, Any] | None, catalog: Catalog, *, current: str | None) -> str | None:
-    """The plan of the schedule's next phase, when it is another one."""
-    if not schedule or schedule.get("status") not in ("active", "not_started"):
-        return None
-    phase = schedule.get("current_phase") or {}
-    ends = phase.get("end_date") or 0
-    coming = [later for later in schedule.get("phases") or [] if (later.get("start_date") or 0) >= ends]
-    for later in sorted(coming, key=lambda later: later.get("start_date") or 0):
-        for item in later.get("items") or []:
-            price = _price_id(item)
-            plan = catalog.plan_of_price(price)
-            if plan and price != current:
-                return plan.key
-    return None
-
-
-def _time(seconds: object) -> datetime | None:
-    return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, (int, float)) else None

@@ -4,7 +4,7 @@
 The row that `advance` locks keeps the customer's other writers out until the transaction ends.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +14,8 @@ from billing.database import insert_new, upsert
 from billing.ids import new_id
 from billing.models import attempts, incidents, outbox, projections, subscriptions
 from billing.subscriptions.projection import Subscription
+from billing.subscriptions.troubles import KINDS, Trouble
 
-DUPLICATE = "duplicate_subscription"
 _COLUMNS = [subscriptions.c[name] for name in Subscription.__slots__]
 _OLDEST_FIRST = (subscriptions.c.created_at, subscriptions.c.subscription_id)
 _PROJECTION = (  # built once: that takes longer than to run it
@@ -95,29 +95,37 @@ def note_session(connection: sa.Connection, session_id: str, outcome: str) -> No
 
 def update_open(kind: str, *, customer_id: str, product: str) -> sa.Update:
     """The UPDATE of the open incident of this kind, if there is one."""
+    return _open(customer_id=customer_id, product=product).where(incidents.c.kind == kind)
+
+
+def _open(*, customer_id: str, product: str) -> sa.Update:
     return sa.update(incidents).where(
-        incidents.c.customer_id == customer_id,
-        incidents.c.product == product,
-        incidents.c.kind == kind,
-        incidents.c.resolved_at.is_(None),
+        incidents.c.customer_id == customer_id, incidents.c.product == product, incidents.c.resolved_at.is_(None)
     )
 
 
-def note_duplicates(
-    connection: sa.Connection, *, customer_id: str, product: str, live: Sequence[str], now: datetime
-) -> tuple[int | None, bool]:
-    """Keep one open incident while there are several live subscriptions (SUB-8); its id, and whether it is new."""
-    ours = update_open(DUPLICATE, customer_id=customer_id, product=product)
-    if len(live) < 2:
-        connection.execute(ours.values(resolved_at=now))
-        return None, False
-    detail = {"subscriptions": list(live)}
-    incident = {"customer_id": customer_id, "product": product, "kind": DUPLICATE, "detail": detail, "opened_at": now}
-    known = connection.scalar(ours.values(detail=detail).returning(incidents.c.id))
-    if known is not None:
-        return known, False
-    opened = insert_new(connection, incidents, incident)
-    return connection.scalar(ours.values(detail=detail).returning(incidents.c.id)), opened
+def note_troubles(
+    connection: sa.Connection, found: Sequence[Trouble], *, customer_id: str, product: str, now: datetime
+) -> tuple[Mapping[str, int], Sequence[Trouble]]:
+    """Keep one open incident for each trouble while it lasts (SUB-8): their ids by kind, and those that are new."""
+    about = {"customer_id": customer_id, "product": product}
+    over = [kind for kind in KINDS if kind not in {trouble.kind for trouble in found}]
+    connection.execute(_open(**about).where(incidents.c.kind.in_(over)).values(resolved_at=now))
+    ids: dict[str, int] = {}
+    opened = []
+    for trouble in found:
+        values: dict[str, Any] = {"detail": {"subscriptions": list(trouble.subscriptions)}}
+        if trouble.next_step:
+            values["reason"] = trouble.next_step
+        update = update_open(trouble.kind, **about).values(values).returning(incidents.c.id)
+        known = connection.scalar(update)
+        if known is None:
+            if insert_new(connection, incidents, {**about, **values, "kind": trouble.kind, "opened_at": now}):
+                opened.append(trouble)
+            known = connection.scalar(update)
+        if known is not None:
+            ids[trouble.kind] = known
+    return ids, opened
 
 
 def count_open_incidents(connection: sa.Connection) -> int:

@@ -33,6 +33,7 @@ from billing.subscriptions.projection import (
     project,
     schedule_of,
 )
+from billing.subscriptions.troubles import DUPLICATE, find_troubles
 
 log = structlog.get_logger(__name__)
 
@@ -156,7 +157,7 @@ def _write(
         _note(connection, customer_id, owner, news, ours, catalog=catalog, now=now)
     for session_id, outcome in snapshot.sessions.items():
         projection_store.note_session(connection, session_id, outcome)
-    return changes, _note_incident(connection, customer_id, after, catalog=catalog, now=now)
+    return changes, _note_incidents(connection, customer_id, owner, after, catalog=catalog, now=now)
 
 
 def _project(
@@ -205,14 +206,27 @@ def _note(
         projection_store.note_change(connection, customer_id=customer_id, kind=change.kind, payload=payload, now=now)
 
 
-def _note_incident(
-    connection: sa.Connection, customer_id: str, rows: Iterable[Subscription], *, catalog: Catalog, now: datetime
+def _note_incidents(
+    connection: sa.Connection,
+    customer_id: str,
+    owner: Owner | None,
+    rows: Iterable[Subscription],
+    *,
+    catalog: Catalog,
+    now: datetime,
 ) -> int | None:
-    """More than one live subscription of our product is an incident (SUB-8); its id while it is open."""
-    live = [row.subscription_id for row in rows if row.product == catalog.product and is_live(row.status)]
-    incident_id, opened = projection_store.note_duplicates(
-        connection, customer_id=customer_id, product=catalog.product, live=sorted(live), now=now
+    """Keep the customer's incidents as their subscriptions are; the id of the open one about duplicates."""
+    found = find_troubles(rows, product=catalog.product, is_owned=owner is not None)
+    ids, opened = projection_store.note_troubles(
+        connection, found, customer_id=customer_id, product=catalog.product, now=now
     )
-    if opened:
-        log.error("incident.opened", kind=projection_store.DUPLICATE, customer_id=customer_id, subscriptions=live)
-    return incident_id
+    for trouble in opened:
+        subscriptions, next_step = list(trouble.subscriptions), trouble.next_step
+        log.error(
+            "incident.opened",
+            kind=trouble.kind,
+            customer_id=customer_id,
+            subscriptions=subscriptions,
+            next_step=next_step,
+        )
+    return ids.get(DUPLICATE)

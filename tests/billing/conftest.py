@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from billing.coordination.queue import InlineQueue
 from billing.coordination.redis_client import connect_redis
+from billing.customers.customers import claim_customer
 from billing.database import Database
 from billing.models import events
 from billing.webhooks.process import Context, work_events
@@ -46,6 +47,12 @@ def stripe() -> FakeStripe:
     fake = FakeStripe()
     fake.put({"id": "cus_1", "object": "customer"})
     return fake
+
+
+@pytest.fixture
+def owned(database: Database, clock: MovableClock) -> None:
+    """That customer is a user's."""
+    claim_customer("user_1", "cus_1", database=database, clock=clock)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from billing.models import (
 )
 from billing.notifications.deliver import notify
 from billing.notifications.senders import LogNotifier
-from billing.subscriptions.projection_store import DUPLICATE
+from billing.subscriptions.troubles import DUPLICATE
 from tests.support.builders import NOON, MovableClock
 
 AHEAD = NOON + timedelta(hours=6, seconds=20)  # written by a clock that is six hours ahead

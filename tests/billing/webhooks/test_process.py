@@ -148,7 +148,7 @@ def test_events_stay_open_when_their_projection_is_not_written(stripe, record, w
     def crash(*_arguments, **_keywords):
         raise LedgerUnavailable("killed before the commit")
 
-    monkeypatch.setattr("billing.subscriptions.sync.projection_store.note_duplicates", crash)
+    monkeypatch.setattr("billing.subscriptions.sync.projection_store.note_troubles", crash)
     with pytest.raises(LedgerUnavailable):
         work(row)
     assert (statuses(), read(projections), read(outbox)) == (["pending"], [], [])
@@ -302,6 +302,7 @@ def test_event_about_no_customer_is_ignored_without_asking_stripe(stripe, record
 # --- duplicates
 
 
+@pytest.mark.usefixtures("owned")
 def test_second_live_subscription_is_one_incident_until_it_is_gone(stripe, record, work, read, database):
     """SUB-8, faults row 45."""
     stripe.put(build_subscription(), build_subscription("sub_2", status="incomplete"))
@@ -325,6 +326,7 @@ def test_second_live_subscription_is_one_incident_until_it_is_gone(stripe, recor
         assert projection_store.count_open_incidents(connection) == 1
 
 
+@pytest.mark.usefixtures("owned")
 def test_subscriptions_to_other_products_are_no_duplicates(stripe, record, work, read):
     """SUB-2, SUB-8."""
     stripe.put(build_subscription(), build_subscription("sub_2", metadata={"type": "x"}, price="price_elsewhere"))

@@ -132,6 +132,7 @@ def test_eight_workers_take_eight_customers_at_once(database, record, clock):
     assert {len(batch.events) for batch in batches} == {4}
 
 
+@pytest.mark.usefixtures("owned")
 def test_workers_that_see_a_duplicate_at_once_open_one_incident(database, slow):
     """SUB-8."""
     slow.put(build_subscription(), build_subscription("sub_2"))

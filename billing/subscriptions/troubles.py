@@ -1,0 +1,55 @@
+"""What is wrong with a customer's live subscriptions of ours, as far as a person has to look at it. Pure.
+
+Each trouble is an incident while it lasts: opened, kept up to date and resolved by the sync that sees it (SUB-8,
+SUB-74, SUB-75). Its next step is the sentence that an operator reads.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from billing.subscriptions.projection import Subscription, is_live
+
+DUPLICATE = "duplicate_subscription"
+NOT_SOLD = "subscription_not_sold"
+UNOWNED = "subscription_unowned"
+KINDS = (DUPLICATE, NOT_SOLD, UNOWNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One kind of trouble, the subscriptions that have it, and what to do; None where the remedy says it."""
+
+    kind: str
+    subscriptions: tuple[str, ...]
+    next_step: str | None = None
+
+
+def find_troubles(rows: Iterable[Subscription], *, product: str, is_owned: bool) -> Sequence[Trouble]:
+    """The troubles of one customer. `is_owned`: whether a user of ours has this Stripe customer."""
+    live = sorted(
+        (row for row in rows if row.product == product and is_live(row.status)), key=lambda row: row.subscription_id
+    )
+    if not live:
+        return ()
+    ids = tuple(row.subscription_id for row in live)
+    found = [Trouble(DUPLICATE, ids)] if len(live) > 1 else []
+    if not_sold := [row for row in live if row.plan is None]:
+        found.append(Trouble(NOT_SOLD, tuple(row.subscription_id for row in not_sold), _not_sold(not_sold)))
+    if not is_owned:
+        found.append(Trouble(UNOWNED, ids, _unowned(live)))
+    return found
+
+
+def _not_sold(rows: Sequence[Subscription]) -> str:
+    prices = ", ".join(sorted({row.price_id or "no price" for row in rows}))
+    return (
+        f"It has our tag and gives no access: the catalog does not sell {prices}. Name the price in a plan's"
+        " former_prices (or its product as stripe_product), or change or cancel the subscription at Stripe."
+    )
+
+
+def _unowned(rows: Sequence[Subscription]) -> str:
+    return (
+        f"No user has the Stripe customer {rows[0].customer_id}, who pays for it without access. Find out who that is"
+        " and name them (PUT /v1/customers/{user_id}, or onelane customers import), or cancel it and pay it back."
+    )
