@@ -47,6 +47,8 @@ class AccessRules(BaseModel):
     past_due_grace_days: int = Field(default=14, ge=0, le=365)  # while Stripe retries a renewal that failed
     unpaid: Literal["grant", "deny"] = "deny"
     paused: Literal["grant", "deny"] = "deny"
+    first_payment_pending: Literal["grant", "deny"] = "grant"  # a debit that takes days, and nothing was ever paid
+    collection_paused: Literal["grant", "deny"] = "grant"  # by a person: for free, or to be collected later
     disputed: Literal["grant", "deny"] = "grant"  # the current period's payment: dispute open or lost
     refunded: Literal["grant", "deny"] = "grant"  # the current period's payment, in full
     # Access without a subscription or a card, from a user's first read of their subscription; 0: none.

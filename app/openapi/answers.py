@@ -41,6 +41,13 @@ class Access(Answer):
     until: Time | None
 
 
+class PauseCollection(Answer):
+    """What becomes of invoices while collecting is paused, and until when; null: until somebody resumes it."""
+
+    behavior: str
+    resumes_at: Time | None
+
+
 class Subscription(Answer):
     """The user's subscription as Stripe last said."""
 
@@ -53,6 +60,12 @@ class Subscription(Answer):
     commitment_ends_at: Time | None = Field(description="Until when the buyer is bound, on a plan with a commitment")
     disputed: bool = Field(description="Whether the payment for the current period is disputed")
     refunded: bool = Field(description="Whether the payment for the current period was paid back, wholly")
+    payment: Literal["first_pending", "first_failed", "overdue", "paid"] | None = Field(
+        description="What the invoices of the current period say, where `status` does not"
+    )
+    pause_collection: PauseCollection | None = Field(
+        description="Set while a person has paused collecting its invoices"
+    )
     scheduled_plan: str | None
 
 

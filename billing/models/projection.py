@@ -36,8 +36,11 @@ subscriptions = sa.Table(
     time_column("trial_end"),
     time_column("past_due_since"),
     time_column("commitment_ends_at"),
-    sa.Column("disputed", sa.Boolean, nullable=False, server_default=sa.false()),  # what paid the latest invoice
+    sa.Column("disputed", sa.Boolean, nullable=False, server_default=sa.false()),  # what paid the current period
     sa.Column("refunded", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("payment", sa.String(20)),  # what the invoices say beside the status
+    sa.Column("collection_paused", sa.String(40)),  # what becomes of the invoices meanwhile; NULL: not paused
+    time_column("collection_resumes_at"),
     time_column("created_at", nullable=False),
 )
 

@@ -42,7 +42,7 @@ class GatewayClient(StripeRequests):
         self._post("/v1/checkout/sessions/{id}/expire", {}, id_=session_id)
 
     def list_subscriptions(self, customer_id: str) -> list[Json]:
-        return self._all("/v1/subscriptions", customer=customer_id, status="all")
+        return self._all("/v1/subscriptions", customer=customer_id, status="all", expand=["data.latest_invoice"])
 
     def page_subscriptions(self, *, after: str | None) -> Page:
         return self._page("/v1/subscriptions", after, status="all")

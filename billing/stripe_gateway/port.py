@@ -48,7 +48,7 @@ class StripeGateway(Protocol):
         """Expire an open checkout session. StripeRefused when it is not open."""
 
     def list_subscriptions(self, customer_id: str) -> list[Json]:
-        """Every subscription of the customer, every status, all pages."""
+        """Every subscription of the customer, every status, all pages; each with its latest invoice in it."""
 
     def page_subscriptions(self, *, after: str | None) -> Page:
         """A page of the account's subscriptions, every status, newest first."""

@@ -1,7 +1,7 @@
 """Access: whether a user may use the product, why, and until when. Pure.
 
-Decided by the catalog's rules from the subscriptions as last fetched from Stripe, never from an event, a redirect or
-an invoice. So free invoices, trials and pending debits count as they do at Stripe.
+Decided by the catalog's rules from the subscriptions and their money as last fetched from Stripe, never from an event
+or a redirect.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Any
 
 from billing.catalog import AccessRules
 from billing.clock import iso
+from billing.subscriptions.invoices import Payment
 from billing.subscriptions.projection import Subscription, has_begun
 
 DEFAULT = AccessRules()
@@ -65,9 +66,17 @@ def describe(row: Subscription) -> dict[str, Any]:
         "commitment_ends_at": iso(row.commitment_ends_at),
         "disputed": row.disputed,
         "refunded": row.refunded,
+        "payment": row.payment,
+        "pause_collection": _pause(row),
         "scheduled_plan": row.scheduled_plan,
         "created_at": iso(row.created_at),
     }
+
+
+def _pause(row: Subscription) -> dict[str, Any] | None:
+    if row.collection_paused is None:
+        return None
+    return {"behavior": row.collection_paused, "resumes_at": iso(row.collection_resumes_at)}
 
 
 def describe_access(access: Access) -> dict[str, Any]:
@@ -79,6 +88,8 @@ def _decide(row: Subscription, now: datetime, rules: AccessRules) -> Access:
     access = _by_status(row, now, rules)
     if access.granted and row.plan is None:
         return Access(False, "not_sold")  # our tag alone (SUB-73)
+    if access.granted and rules.collection_paused == "deny" and _is_paused(row, now):
+        return Access(False, "collection_paused")
     if access.granted and row.disputed and rules.disputed == "deny":
         return Access(False, "disputed")
     if access.granted and row.refunded and rules.refunded == "deny":
@@ -87,25 +98,42 @@ def _decide(row: Subscription, now: datetime, rules: AccessRules) -> Access:
 
 
 def _by_status(row: Subscription, now: datetime, rules: AccessRules) -> Access:
-    match row.status:
-        case "active" | "trialing" as status:
-            return _until_planned_end(row, status, now)
-        case "past_due":
+    match row.status, row.payment:
+        case (("past_due" | "unpaid"), Payment.PAID) if _is_within_period(row, now):
+            return _until_planned_end(row, "period_paid", now, most=row.current_period_end)
+        case (("active" | "past_due"), Payment.FIRST_FAILED):
+            return Access(False, "past_due")  # grace is for who has paid before
+        case "active", Payment.FIRST_PENDING if rules.first_payment_pending == "deny":
+            return Access(False, "first_payment_pending")
+        case ("past_due", _) | ("active", Payment.OVERDUE):
             ends = (row.past_due_since or now) + timedelta(days=rules.past_due_grace_days)
             return Access(True, "past_due_grace", ends) if now < ends else Access(False, "past_due")
-        case "unpaid" | "paused" as status if getattr(rules, status) == "grant":
+        case ("active" | "trialing") as status, _:
             return _until_planned_end(row, status, now)
-        case "unpaid" | "incomplete" | "paused" | "canceled" as status:
+        case "unpaid", Payment.FIRST_FAILED:
+            return Access(False, "unpaid")
+        case ("unpaid" | "paused") as status, _ if getattr(rules, status) == "grant":
+            return _until_planned_end(row, status, now)
+        case ("unpaid" | "incomplete" | "paused" | "canceled") as status, _:
             return Access(False, status)
-        case "incomplete_expired":
+        case "incomplete_expired", _:
             return Access(False, "no_subscription")  # the first payment never came: there never was one
         case _:
             return Access(False, "unknown_status")
 
 
-def _until_planned_end(row: Subscription, reason: str, now: datetime) -> Access:
-    """Grant until the planned end. Its event may not have come yet, so the time itself ends the access."""
-    ends = _planned_end(row)
+def _is_paused(row: Subscription, now: datetime) -> bool:
+    """Whether collecting is paused. Its end may have come without an event, so the time itself ends the pause."""
+    return row.collection_paused is not None and (row.collection_resumes_at is None or now < row.collection_resumes_at)
+
+
+def _is_within_period(row: Subscription, now: datetime) -> bool:
+    return row.current_period_end is not None and now < row.current_period_end
+
+
+def _until_planned_end(row: Subscription, reason: str, now: datetime, *, most: datetime | None = None) -> Access:
+    """Grant until the planned end, or `most`. Its event may not have come yet: the time itself ends the access."""
+    ends = min(filter(None, (_planned_end(row), most)), default=None)
     return Access(True, reason, ends) if ends is None or now < ends else Access(False, "canceled")
 
 

@@ -1,19 +1,23 @@
-"""Whether the payment of the current period is disputed or refunded, as Stripe answers when asked.
+"""The money of a customer's subscriptions, as Stripe answers when asked: what is paid, owed, disputed or refunded.
 
-It takes four requests for each subscription. So it is fetched only after an event about it, while the row says disputed
-or refunded, and by reconciling where access depends on it. Only the latest invoice counts: an older payment says
-nothing about the period in use. At a renewal Stripe names a new invoice that is not paid yet, a draft for an hour.
-Until it is paid, the row stays as it was (SUB-61).
+The list of subscriptions comes with each one's latest invoice. Where that is paid and covers the plan's current period,
+nothing more is asked. Else one request reads all of the subscription's invoices. Disputes and refunds take three
+more for each invoice that covers the period. So they are fetched only after an event about them, while the row says
+disputed or refunded, and by reconciling where access depends on them. At a renewal Stripe makes a new invoice that is
+not paid yet, a draft for an hour. Until it is paid, the row stays as it was (SUB-61).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from billing.catalog import Catalog
-from billing.ids import CHARGE, INVOICE, PAYMENT_INTENT, id_like
+from billing.ids import CHARGE, PAYMENT_INTENT, id_like
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
-from billing.subscriptions.projection import PaymentStatus, belongs, is_live
+from billing.subscriptions.invoices import Money, covering, judge, settles
+from billing.subscriptions.projection import belongs, is_live, plan_item
 
 Json = Mapping[str, Any]
 
@@ -21,32 +25,56 @@ Json = Mapping[str, Any]
 DISPUTED = frozenset({"needs_response", "under_review", "lost"})
 
 
-def fetch_payment_status(
-    subscriptions: Iterable[Json], *, catalog: Catalog, stripe: StripeGateway
-) -> Mapping[str, PaymentStatus]:
-    """By subscription id, for the live subscriptions of our product whose latest invoice is paid.
+def fetch_money(
+    subscriptions: Iterable[Json], *, with_disputes: bool, catalog: Catalog, stripe: StripeGateway
+) -> Mapping[str, Money]:
+    """By subscription id, for the live subscriptions of our product.
 
     An object that Stripe does not have counts as not disputed and not refunded. Raises the gateway's errors.
     """
+    ours = [each for each in subscriptions if belongs(each, catalog) and is_live(str(each.get("status")))]
+    unclear = [
+        each
+        for each in ours
+        if (with_disputes and each.get("latest_invoice")) or not settles(each, plan_item(each, catalog), catalog)
+    ]
+    calls = [partial(or_none, stripe.list_invoices, str(each["id"])) for each in unclear]
+    read = dict(zip((str(each["id"]) for each in unclear), stripe.in_parallel(*calls), strict=True))
     found = {}
-    for subscription in subscriptions:
-        if belongs(subscription, catalog) and is_live(str(subscription.get("status"))):
-            status = _of_invoice(id_like(INVOICE, subscription.get("latest_invoice")), stripe)
-            if status is not None:
-                found[str(subscription["id"])] = status
+    for subscription in ours:
+        id_, item = str(subscription["id"]), plan_item(subscription, catalog)
+        if id_ not in read:
+            found[id_] = Money()
+            continue
+        invoices: Sequence[Json] = read[id_] or []
+        money = judge(subscription, item, invoices, catalog)
+        found[id_] = (
+            _with_disputes(money, _paid(subscription, item, invoices, catalog), stripe) if with_disputes else money
+        )
     return found
 
 
-def _of_invoice(invoice_id: str | None, stripe: StripeGateway) -> PaymentStatus | None:
-    """None while the invoice is not paid."""
-    if invoice_id is None or (or_none(stripe.get_invoice, invoice_id) or {}).get("status") != "paid":
-        return None
-    payments = or_none(stripe.list_invoice_payments, invoice_id) or []
-    paid = [payment for payment in payments if payment.get("status") == "paid"]
-    charges = [charge for payment in paid if (charge := _charge(payment, stripe))]
+def _paid(subscription: Json, item: Json, invoices: Sequence[Json], catalog: Catalog) -> list[Json]:
+    """What paid the current period: its newest invoice, as it may have been billed anew; nothing while that is unpaid.
+
+    The latest one where no line says what period it is for.
+    """
+    latest = subscription.get("latest_invoice")
+    latest_id = latest.get("id") if isinstance(latest, Mapping) else latest
+    found = covering(item, invoices, catalog) or [one for one in invoices if one.get("id") == latest_id]
+    return [invoice for invoice in found[:1] if invoice.get("status") == "paid"]
+
+
+def _with_disputes(money: Money, paid: Sequence[Json], stripe: StripeGateway) -> Money:
+    """Unknown while nothing of the period is paid."""
+    if not paid:
+        return money
+    payments = [payment for one in paid for payment in or_none(stripe.list_invoice_payments, str(one["id"])) or []]
+    arrived = [payment for payment in payments if payment.get("status") == "paid"]
+    charges = [charge for payment in arrived if (charge := _charge(payment, stripe))]
     disputed = [charge for charge in charges if charge.get("disputed") and _is_disputed(str(charge["id"]), stripe)]
     refunded = [charge for charge in charges if charge.get("refunded")]
-    return PaymentStatus(disputed=bool(disputed), refunded=bool(refunded) and len(refunded) == len(charges))
+    return replace(money, disputed=bool(disputed), refunded=bool(refunded) and len(refunded) == len(charges))
 
 
 def _charge(payment: Json, stripe: StripeGateway) -> Json | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from billing.catalog import Catalog
 from billing.rules.product_tag import is_tagged
+from billing.subscriptions.invoices import Money, Payment
 from billing.subscriptions.stripe_fields import commitment_end, id_of, items_of, next_plan, price_id_of, time_of
 
 # A subscription in one of these is over. In any other status, also in one that Stripe adds, it counts as live.
@@ -41,16 +42,11 @@ class Subscription:
     past_due_since: datetime | None
     created_at: datetime
     commitment_ends_at: datetime | None = None
-    disputed: bool = False  # what paid the latest invoice
+    disputed: bool = False  # what paid the current period
     refunded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentStatus:
-    """Whether the payment of a subscription's latest invoice is disputed or refunded."""
-
-    disputed: bool
-    refunded: bool
+    payment: str | None = None  # a `Payment`; None: the status says it all
+    collection_paused: str | None = None  # what becomes of the invoices meanwhile
+    collection_resumes_at: datetime | None = None
 
 
 # The changes that are sent to the application; specs/subscriptions.md says when each occurs.
@@ -99,18 +95,21 @@ def project(
     schedule: Mapping[str, Any] | None,
     before: Subscription | None,
     now: datetime,
-    payment: PaymentStatus | None = None,
+    money: Money | None = None,
 ) -> Subscription:
     """The row for a subscription as Stripe gives it (SUB-3).
 
-    Stripe does not say since when it is past due: that is kept from the row `before`, or begins now. `payment` is None
-    where it was not fetched: then the row's values are kept.
+    `money` is None where it was not fetched: then the row's values are kept. Since when it is past due, its invoices
+    say (SUB-7); where none does, the row `before`, or it begins now.
     """
     item = plan_item(subscription, catalog)
     plan = catalog.plan_sold_as(item.get("price"))
     ends_at = planned_end(subscription)
     status = str(subscription.get("status"))
-    since = (before.past_due_since if before else None) or now
+    pause = subscription.get("pause_collection") or {}
+    payment = money.payment if money else (before.payment if before else None)
+    is_due = status == "past_due" or payment == Payment.OVERDUE
+    since = (money.past_due_since if money else None) or (before.past_due_since if before else None) or now
     return Subscription(
         subscription_id=str(subscription["id"]),
         customer_id=customer_id,
@@ -129,12 +128,19 @@ def project(
         canceled_at=time_of(subscription.get("canceled_at")),
         ended_at=time_of(subscription.get("ended_at")),
         trial_end=time_of(subscription.get("trial_end")),
-        past_due_since=since if status == "past_due" else None,
+        past_due_since=since if is_due else None,
         created_at=time_of(subscription.get("created")) or now,
         commitment_ends_at=commitment_end(subscription, item, plan) if is_live(status) else None,
-        disputed=payment.disputed if payment else bool(before and before.disputed),
-        refunded=payment.refunded if payment else bool(before and before.refunded),
+        disputed=_known(money.disputed if money else None, bool(before and before.disputed)),
+        refunded=_known(money.refunded if money else None, bool(before and before.refunded)),
+        payment=payment.value if isinstance(payment, Payment) else payment,
+        collection_paused=str(pause.get("behavior")) if pause else None,
+        collection_resumes_at=time_of(pause.get("resumes_at")),
     )
+
+
+def _known(now: bool | None, before: bool) -> bool:
+    return before if now is None else now
 
 
 def plan_item(subscription: Mapping[str, Any], catalog: Catalog) -> Mapping[str, Any]:

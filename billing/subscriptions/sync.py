@@ -23,10 +23,10 @@ from billing.stripe_gateway import StripeGateway
 from billing.subscriptions import product_trial, projection_store
 from billing.subscriptions.access import decide_access, describe, describe_access
 from billing.subscriptions.fetch import Snapshot, fetch
-from billing.subscriptions.payment_status import fetch_payment_status
+from billing.subscriptions.invoices import Money
+from billing.subscriptions.payment_status import fetch_money
 from billing.subscriptions.projection import (
     Change,
-    PaymentStatus,
     Subscription,
     differences,
     is_live,
@@ -71,9 +71,9 @@ def sync_customer(
             sessions=sessions,
             expected=[*subscriptions, *_live(before)],
         )
-        payments = _payments(snapshot, before, asked=with_payment_status, catalog=catalog, stripe=stripe)
+        money = _money(snapshot, before, asked=with_payment_status, catalog=catalog, stripe=stripe)
         read = (generation, before)
-        write = partial(_write_all, customer_id, snapshot, payments, read, catalog=catalog, now=clock.now(), then=then)
+        write = partial(_write_all, customer_id, snapshot, money, read, catalog=catalog, now=clock.now(), then=then)
         written = run_in_transaction(database, write)
         if written is None:
             continue
@@ -92,17 +92,16 @@ def compare_customer(
     with database.read() as connection:
         before = projection_store.read_subscriptions(connection, customer_id)
     snapshot = fetch(customer_id, stripe=stripe, with_customer=False, sessions=(), expected=_live(before))
-    payments = _payments(snapshot, before, asked=catalog.access.depends_on_payment, catalog=catalog, stripe=stripe)
-    return differences(before, _project(customer_id, snapshot, before, payments, catalog=catalog, now=clock.now()))
+    money = _money(snapshot, before, asked=catalog.access.depends_on_payment, catalog=catalog, stripe=stripe)
+    return differences(before, _project(customer_id, snapshot, before, money, catalog=catalog, now=clock.now()))
 
 
-def _payments(
+def _money(
     snapshot: Snapshot, before: Sequence[Subscription], *, asked: bool, catalog: Catalog, stripe: StripeGateway
-) -> Mapping[str, PaymentStatus]:
-    """Fetched on request, and while a row says disputed or refunded: that may be over."""
-    if asked or any(row.disputed or row.refunded for row in before):
-        return fetch_payment_status(snapshot.subscriptions, catalog=catalog, stripe=stripe)
-    return {}
+) -> Mapping[str, Money]:
+    """Disputes and refunds are fetched on request, and while a row says so: that may be over."""
+    with_disputes = asked or any(row.disputed or row.refunded for row in before)
+    return fetch_money(snapshot.subscriptions, with_disputes=with_disputes, catalog=catalog, stripe=stripe)
 
 
 def _live(rows: Iterable[Subscription]) -> list[str]:
@@ -112,7 +111,7 @@ def _live(rows: Iterable[Subscription]) -> list[str]:
 def _write_all(
     customer_id: str,
     snapshot: Snapshot,
-    payments: Mapping[str, PaymentStatus],
+    money: Mapping[str, Money],
     read: tuple[int | None, Sequence[Subscription]],
     connection: sa.Connection,
     *,
@@ -127,7 +126,7 @@ def _write_all(
     generation, before = read
     if not projection_store.advance(connection, customer_id, generation=generation, deleted=snapshot.deleted, now=now):
         return None
-    written = _write(connection, customer_id, snapshot, payments, before, catalog=catalog, now=now)
+    written = _write(connection, customer_id, snapshot, money, before, catalog=catalog, now=now)
     if then is not None:
         then(connection)
     return written
@@ -137,14 +136,14 @@ def _write(
     connection: sa.Connection,
     customer_id: str,
     snapshot: Snapshot,
-    payments: Mapping[str, PaymentStatus],
+    money: Mapping[str, Money],
     before: Sequence[Subscription],
     *,
     catalog: Catalog,
     now: datetime,
 ) -> tuple[Sequence[Change], int | None]:
     """Step 3, after the gate: rows, changes, sessions and the incident. The changes, and the incident's id."""
-    after = _project(customer_id, snapshot, before, payments, catalog=catalog, now=now)
+    after = _project(customer_id, snapshot, before, money, catalog=catalog, now=now)
     projection_store.replace_subscriptions(connection, before, after)
     changes = news = differences(before, after)
     owner = find_owner(connection, customer_id)
@@ -164,7 +163,7 @@ def _project(
     customer_id: str,
     snapshot: Snapshot,
     before: Sequence[Subscription],
-    payments: Mapping[str, PaymentStatus],
+    money: Mapping[str, Money],
     *,
     catalog: Catalog,
     now: datetime,
@@ -178,7 +177,7 @@ def _project(
             schedule=snapshot.schedules.get(schedule_of(subscription) or ""),
             before=known.get(str(subscription["id"])),
             now=now,
-            payment=payments.get(str(subscription["id"])),
+            money=money.get(str(subscription["id"])),
         )
         for subscription in snapshot.subscriptions
     ]

@@ -78,6 +78,11 @@ class FakeStripe:
     def get_invoice(self, invoice_id: str) -> Json:
         return self._get("get_invoice", invoice_id)
 
+    def list_invoices(self, subscription_id: str) -> list[Json]:
+        with self._guard:
+            found = [one for one in self.objects.values() if one.get("subscription") == subscription_id]
+        return self._answer("list_invoices", found)
+
     def get_dispute(self, dispute_id: str) -> Json:
         return self._get("get_dispute", dispute_id)
 

@@ -133,6 +133,8 @@ def test_user_reads_access_and_subscription(reading):
             "commitment_ends_at": None,
             "disputed": False,
             "refunded": False,
+            "payment": None,
+            "pause_collection": None,
             "scheduled_plan": None,
             "created_at": "2026-06-01T12:00:00Z",
         },

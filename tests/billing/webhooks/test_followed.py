@@ -135,7 +135,7 @@ def test_delayed_payment_gives_what_stripe_gives_until_it_arrives_or_fails(shop)
 
 
 def test_delayed_payment_that_fails_is_in_arrears_and_ends_with_stripe(shop):
-    """SUB-11, SUB-12: told by `checkout.session.async_payment_failed` alone."""
+    """SUB-78, SUB-12: told by `checkout.session.async_payment_failed` alone."""
     checkout = shop.served("standard")
     shop.sandbox.pay(checkout.session_id, delayed=True)
     tell(shop)
@@ -143,7 +143,7 @@ def test_delayed_payment_that_fails_is_in_arrears_and_ends_with_stripe(shop):
     shop.sandbox.settle(checkout.session_id, succeeds=False)
     shop.deliver(event for event in shop.made() if event["type"] == "checkout.session.async_payment_failed")
     shop.work_events()
-    assert access(shop) == (True, "past_due_grace")
+    assert access(shop) == (False, "past_due")
     shop.sandbox.force_status(shop.objects("subscription")[0]["id"], "unpaid")
     tell(shop)
     assert access(shop) == (False, "unpaid")
