@@ -83,17 +83,21 @@ def verify(
 
 
 def never_billed(begun: Collection[str], *, stripe: StripeGateway) -> bool:
-    """Whether none of these subscriptions was ever billed (CHK-11): what a trial costs is nothing.
+    """Whether none of these subscriptions used up a first-time coupon (CHK-11): what a trial costs is nothing.
 
-    The subtotal is before discounts: a first month for nothing counts. So does one whose payment failed, or each failed
-    debit would bring the coupon again. A void invoice was never meant.
+    The subtotal is before discounts: a first month for nothing counts.
     """
     billed = stripe.in_parallel(*[partial(stripe.list_invoices, id_) for id_ in begun])
-    return not any(
-        (invoice.get("subtotal") or 0) > 0 and invoice.get("status") not in ("draft", "void")
-        for invoices in billed
-        for invoice in invoices
-    )
+    return not any(_counts(invoice) for invoices in billed for invoice in invoices)
+
+
+def _counts(invoice: Json) -> bool:
+    """Paid, or what a subscription began with: else each first debit that bounces brings the coupon again.
+
+    After a trial the first invoice with an amount is a later one. A void invoice was never meant.
+    """
+    began = invoice.get("billing_reason") == "subscription_create" and invoice.get("status") not in ("draft", "void")
+    return (invoice.get("subtotal") or 0) > 0 and (began or invoice.get("status") == "paid")
 
 
 def expire(session_id: str, *, stripe: StripeGateway) -> Ended:
