@@ -15,6 +15,7 @@ SCHEDULE = re.compile("sub_sched" + _REST)
 INVOICE = re.compile("in" + _REST)
 CHARGE = re.compile("(ch|py)" + _REST)
 PAYMENT_INTENT = re.compile("pi" + _REST)
+REFUND = re.compile("(re|pyr)" + _REST)
 DISPUTE = re.compile("(du|dp)" + _REST)
 OBJECT = re.compile("[a-z]{1,20}" + _REST)
 

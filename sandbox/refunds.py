@@ -20,6 +20,8 @@ _COURSES: dict[str, tuple[str, str | None]] = {
     "pending": ("pending", "succeeded"),
     "failed": ("succeeded", "failed"),
 }
+# While a dispute has taken the money, there is nothing to refund. An inquiry has not taken it.
+_HELD = frozenset({"needs_response", "under_review", "lost"})
 STATUSES = ("succeeded", "failed", "canceled")
 
 
@@ -30,6 +32,8 @@ def refund(call: Call, params: Json) -> Json:
     amount = params.get("amount") or left
     if left == 0:
         raise refused(f"Charge {paid['id']} has already been refunded.", code="charge_already_refunded", param="charge")
+    if any(one["charge"] == paid["id"] and one["status"] in _HELD for one in call.store.all("dispute")):
+        raise refused(f"Charge {paid['id']} has been charged back; cannot issue a refund.", code="charge_disputed")
     if amount > left:
         raise refused(f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})", param="amount")
     status, later = _COURSES[cards.behind(paid["payment_method_details"]).refund]

@@ -22,6 +22,7 @@ _OTHERS = {
     "charge": "charge",
     "checkout.session": "checkout_session",
     "invoice": "invoice",
+    "invoice_payment": "invoice_payment",
     "payment_intent": "payment_intent",
     "payment_method": "payment_method",
     "subscription": "subscription",

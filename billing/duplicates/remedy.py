@@ -25,7 +25,7 @@ from billing.database import Database
 from billing.duplicates import store as duplicates_store
 from billing.duplicates.candidates import read_candidates
 from billing.duplicates.policy import Decision, decide
-from billing.duplicates.refunds import REMEDIES, refund_all
+from billing.duplicates.refunds import LOOK_LASTS, REMEDIES, refund_all
 from billing.duplicates.store import BACKOFF, Incident, Remedy
 from billing.errors import (
     LedgerUnavailable,
@@ -45,8 +45,6 @@ from billing.subscriptions.sync import sync_customer
 log = structlog.get_logger(__name__)
 
 MOST_ROUNDS = 10  # one or two for each cancellation; the next job continues
-# 15 s: a call at its 10 s timeout, plus slack. A worker that slept longer between list and cancellation lists again.
-LOOK_LASTS = timedelta(seconds=15)
 RECHECK = BACKOFF.longest  # until an incident that waits for a person is checked again; a sync wakes us earlier
 
 
@@ -90,8 +88,8 @@ def remedy_duplicates(
             return
         ctx = Context(cancels, database, stripe, clock, catalog, lease)
         try:
-            reason = _cancel_all(incident, ctx)
-            reason = refund_all(incident, database=database, stripe=stripe, clock=clock) or reason  # 4
+            undecided = _cancel_all(incident, ctx)
+            owed = refund_all(incident, database=database, stripe=stripe, clock=clock)  # 4
         except LedgerUnavailable:
             raise
         except TransientError as error:
@@ -99,6 +97,7 @@ def remedy_duplicates(
             return
         with database.write() as connection:
             until = clock.now() + RECHECK
+            reason = " ".join(filter(None, (undecided, owed))) or None
             duplicates_store.put_off(connection, incident, failures=0, until=until, reason=reason)
 
 

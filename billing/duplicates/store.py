@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from billing.database import insert_new
 from billing.models import RemedyState, incidents, remedies
 from billing.rules.backoff import Backoff
-from billing.subscriptions.projection_store import update_open
+from billing.subscriptions.projection_store import resolve_if_over, update_open
 from billing.subscriptions.troubles import DUPLICATE
 
 BACKOFF = Backoff(timedelta(seconds=5), timedelta(hours=1))
-REFUND_REFUSED = "refund_refused"
 _UNFINISHED = (RemedyState.PLANNED, RemedyState.CANCELED)
+_GIVEN_BACK = (RemedyState.CANCELED, RemedyState.REFUNDED)  # an event about a refund may change these
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Remedy:
     """A row of `remedies`, as read."""
 
     id: int
+    incident_id: int
     customer_id: str
     product: str
     subscription_id: str
@@ -47,6 +48,7 @@ class Remedy:
     refund_key: str
     state: RemedyState
     error: str | None
+    notices: int
 
 
 _REMEDY = [remedies.c[name] for name in Remedy.__slots__]
@@ -74,19 +76,19 @@ def find_kept(connection: sa.Connection, row: Incident | Remedy) -> frozenset[st
 
 
 def find_owed(connection: sa.Connection, incident: Incident) -> Sequence[Remedy]:
-    """The canceled subscriptions that are not refunded yet."""
-    return _of(connection, incident, RemedyState.CANCELED)
+    """The canceled subscriptions whose money is not back, and those that an event was about since it was."""
+    return _of(connection, incident, RemedyState.CANCELED, _noticed_since)
 
 
 def has_unfinished(connection: sa.Connection, incident: Incident) -> bool:
     """Whether a remedy was begun, which has to be finished even under another policy."""
-    begun = sa.select(remedies.c.id).where(*_of_customer(incident), remedies.c.state.in_(_UNFINISHED))
+    begun = sa.select(remedies.c.id).where(*_of_customer(incident), _is_unfinished)
     return connection.execute(begun.limit(1)).first() is not None
 
 
 def due(connection: sa.Connection, *, now: datetime, limit: int, open_ones: bool) -> Sequence[int]:
     """Incidents with an unfinished remedy whose time has come; with `open_ones` also those without any."""
-    unfinished = sa.exists().where(remedies.c.incident_id == incidents.c.id, remedies.c.state.in_(_UNFINISHED))
+    unfinished = sa.exists().where(remedies.c.incident_id == incidents.c.id, _is_unfinished)
     wanted = sa.or_(unfinished, incidents.c.resolved_at.is_(None)) if open_ones else unfinished
     its_time = BACKOFF.is_due(incidents.c.next_attempt_at, now=now)
     statement = sa.select(incidents.c.id).where(incidents.c.kind == DUPLICATE, its_time, wanted)
@@ -112,51 +114,61 @@ def plan(connection: sa.Connection, values: dict[str, Any]) -> bool:
     return False
 
 
-def settle(connection: sa.Connection, remedy: Remedy, state: RemedyState, *, now: datetime) -> bool:
-    """Change a remedy's state by compare-and-set; whether this worker changed it."""
+def settle(
+    connection: sa.Connection, remedy: Remedy, state: RemedyState, *, now: datetime, reason: str | None = None
+) -> bool:
+    """Change a remedy's state by compare-and-set, and its incident with it; whether this worker changed it.
+
+    `reason` is what of its money is not back. While that is so the incident is open, and it is opened again (SUB-114).
+    """
     ended = None if state in _UNFINISHED else now
-    return _change(connection, remedy, state=state, finished_at=ended, error=None)
+    won = _change(connection, remedy, state=state, finished_at=ended, error=reason, noticed=remedy.notices)
+    if won and ended is not None:
+        resolve_if_over(connection, customer_id=remedy.customer_id, product=remedy.product, now=now)
+    if won and ended is None:
+        _reopen(connection, remedy)
+    return won
 
 
-def note_refusal(connection: sa.Connection, remedy: Remedy, *, reason: str, new_key: str, now: datetime) -> None:
-    """Note why a refund was refused, open an incident, and store a new key for the next try."""
-    if not _change(connection, remedy, error=reason, refund_key=new_key):
-        return
-    about = {"customer_id": remedy.customer_id, "product": remedy.product, "kind": REFUND_REFUSED}
-    detail = {"subscriptions": [remedy.subscription_id]}
-    if not insert_new(connection, incidents, {**about, "detail": detail, "reason": reason, "opened_at": now}):
-        connection.execute(_refusals(remedy).values(reason=reason))
-
-
-def renew_key(connection: sa.Connection, remedy: Remedy, *, new_key: str) -> None:
-    """Replace a key under which Stripe saved a failure."""
-    _change(connection, remedy, refund_key=new_key)
-
-
-def resolve_refusals(connection: sa.Connection, remedy: Remedy, *, now: datetime) -> None:
-    """Resolve the incident about refused refunds once none of this customer's is refused."""
-    others = sa.exists().where(
-        *_of_customer(remedy),
-        remedies.c.state == RemedyState.CANCELED,
-        remedies.c.error.is_not(None),
-    )
-    connection.execute(_refusals(remedy).where(~others).values(resolved_at=now))
+def note_refund_event(connection: sa.Connection, customer_id: str) -> Sequence[int]:
+    """Something happened to a refund or a payment of this customer: the incidents whose remedies look again."""
+    theirs = sa.update(remedies).where(remedies.c.customer_id == customer_id, remedies.c.state.in_(_GIVEN_BACK))
+    noted = theirs.values(notices=remedies.c.notices + 1).returning(remedies.c.incident_id)
+    return sorted(set(connection.scalars(noted)))
 
 
 def put_off(
     connection: sa.Connection, incident: Incident, *, failures: int, until: datetime | None, reason: str | None
 ) -> None:
-    """Note when to check this incident again, and why it is still open."""
+    """Note when to check this incident again, and on the customer's open one why it is open."""
     own = sa.update(incidents).where(incidents.c.id == incident.id)
-    connection.execute(own.values(failures=failures, next_attempt_at=until, reason=reason))
+    connection.execute(own.values(failures=failures, next_attempt_at=until))
+    still = update_open(DUPLICATE, customer_id=incident.customer_id, product=incident.product)
+    connection.execute(still.values(reason=reason))
+
+
+def _reopen(connection: sa.Connection, remedy: Remedy) -> None:
+    """Open the remedy's incident again, unless the customer has an open one."""
+    others = sa.alias(incidents)
+    same = (others.c.customer_id == incidents.c.customer_id, others.c.product == incidents.c.product)
+    is_open = sa.exists().where(*same, others.c.kind == incidents.c.kind, others.c.resolved_at.is_(None))
+    own = sa.update(incidents).where(incidents.c.id == remedy.incident_id, incidents.c.resolved_at.is_not(None))
+    connection.execute(own.where(~is_open).values(resolved_at=None))
+
+
+_noticed_since = sa.and_(remedies.c.notices != remedies.c.noticed, remedies.c.state.in_(_GIVEN_BACK))
+_is_unfinished = sa.or_(remedies.c.state.in_(_UNFINISHED), _noticed_since)
 
 
 def _of_customer(row: Incident | Remedy) -> tuple[sa.ColumnElement[bool], ...]:
     return remedies.c.customer_id == row.customer_id, remedies.c.product == row.product
 
 
-def _of(connection: sa.Connection, incident: Incident, state: RemedyState) -> list[Remedy]:
-    statement = sa.select(*_REMEDY).where(*_of_customer(incident), remedies.c.state == state)
+def _of(
+    connection: sa.Connection, incident: Incident, state: RemedyState, *more: sa.ColumnElement[bool]
+) -> list[Remedy]:
+    wanted = sa.or_(remedies.c.state == state, *more)
+    statement = sa.select(*_REMEDY).where(*_of_customer(incident), wanted)
     rows = connection.execute(statement.order_by(remedies.c.id))
     return [Remedy(**dict(row._mapping) | {"state": RemedyState(row.state)}) for row in rows]
 
@@ -164,7 +176,3 @@ def _of(connection: sa.Connection, incident: Incident, state: RemedyState) -> li
 def _change(connection: sa.Connection, remedy: Remedy, **values: Any) -> bool:
     same = (remedies.c.id == remedy.id, remedies.c.state == remedy.state, remedies.c.refund_key == remedy.refund_key)
     return connection.execute(sa.update(remedies).where(*same).values(**values)).rowcount == 1
-
-
-def _refusals(remedy: Remedy) -> sa.Update:
-    return update_open(REFUND_REFUSED, customer_id=remedy.customer_id, product=remedy.product)

@@ -5,7 +5,7 @@ the migrated schema with these tables.
 """
 
 from billing.models.columns import Json, UtcTime, metadata
-from billing.models.incident import RemedyState, incidents, remedies
+from billing.models.incident import RemedyState, incidents, remedies, repayments
 from billing.models.lane import (
     AttemptOutcome,
     CheckoutStatus,
@@ -56,6 +56,7 @@ __all__ = [
     "product_trials",
     "projections",
     "remedies",
+    "repayments",
     "replayed_events",
     "replays",
     "subscriptions",

@@ -1,4 +1,7 @@
-"""Incidents, which a person has to look at, and remedies, by which DUPLICATE_POLICY=cancel_newest resolves them."""
+"""Incidents, which a person has to look at, and remedies, by which DUPLICATE_POLICY=cancel_newest resolves them.
+
+A remedy has repayments: what is given back, each a row before it is a call.
+"""
 
 from enum import StrEnum
 
@@ -8,13 +11,18 @@ from billing.models.columns import BigId, Json, ShortText, metadata, time_column
 
 
 class RemedyState(StrEnum):
-    """planned -> canceled -> refunded | nothing_to_refund; planned -> dropped when it is no longer needed."""
+    """planned -> canceled -> refunded | nothing_to_refund; planned -> dropped when it is no longer needed.
+
+    `refunded` means that the money is back. It is `canceled` again when Stripe says later that a refund has failed.
+    `by_person`: somebody resolved the incident by hand.
+    """
 
     PLANNED = "planned"
     CANCELED = "canceled"
     REFUNDED = "refunded"
     NOTHING_TO_REFUND = "nothing_to_refund"
     DROPPED = "dropped"
+    BY_PERSON = "by_person"
 
 
 # At most one open row for each customer, product and kind.
@@ -55,9 +63,11 @@ remedies = sa.Table(
     sa.Column("nonce", sa.String(36), nullable=False, unique=True),  # in the cancellation's comment: it is ours
     sa.Column("refund_key", sa.String(36), nullable=False),  # the idempotency key of its refunds
     sa.Column("state", sa.String(20), nullable=False),
-    sa.Column("error", sa.Text),  # why its refund is refused
+    sa.Column("error", sa.Text),  # what of its money is not back, and why
     time_column("created_at", nullable=False),
     time_column("finished_at"),
+    sa.Column("notices", sa.Integer, nullable=False, server_default="0"),  # events about the customer's refunds
+    sa.Column("noticed", sa.Integer, nullable=False, server_default="0"),  # how many of them the state knows of
     sa.Index("ix_remedies_incident_id_state", "incident_id", "state"),
     sa.Index("ix_remedies_customer_id_state", "customer_id", "state"),
     sa.Index(  # one cancellation at a time for each customer: two at once could end both subscriptions
@@ -68,4 +78,26 @@ remedies = sa.Table(
         postgresql_where=sa.text("state = 'planned'"),
         sqlite_where=sa.text("state = 'planned'"),
     ),
+)
+
+# One refund or one credit, written before it is sent.
+repayments = sa.Table(
+    "repayments",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("remedy_id", BigId, sa.ForeignKey("remedies.id"), nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),  # refund or credit
+    sa.Column("source", ShortText, nullable=False),  # the invoice's payment, or the invoice
+    sa.Column("amount", sa.BigInteger, nullable=False),  # in the smallest unit
+    sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("parameters", Json, nullable=False),  # exactly what is sent
+    sa.Column("idempotency_key", ShortText, nullable=False, unique=True),
+    sa.Column("spent", sa.Boolean, nullable=False, server_default=sa.false()),  # the key gave a failure
+    sa.Column("stripe_id", ShortText),  # of the refund or the balance transaction
+    sa.Column("status", sa.String(40)),  # Stripe's, as last read
+    sa.Column("error", sa.Text),
+    time_column("created_at", nullable=False),
+    time_column("first_sent_at"),  # by Stripe's clock; NULL: its key was never sent
+    time_column("last_sent_at"),
+    sa.UniqueConstraint("remedy_id", "kind", "source"),
 )

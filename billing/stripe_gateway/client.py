@@ -53,6 +53,21 @@ class GatewayClient(StripeRequests):
     def get_schedule(self, schedule_id: str) -> Json:
         return self._get("/v1/subscription_schedules/{id}", id_=schedule_id)
 
+    def get_refund(self, refund_id: str) -> Json:
+        return self._get("/v1/refunds/{id}", id_=refund_id)
+
+    def list_refunds(self, charge_id: str) -> list[Json]:
+        return self._all("/v1/refunds", charge=charge_id)
+
+    def list_balance_transactions(self, customer_id: str) -> list[Json]:
+        return self._all("/v1/customers/{id}/balance_transactions", id_=customer_id)
+
+    def create_balance_transaction(
+        self, customer_id: str, parameters: Mapping[str, Any], *, idempotency_key: str
+    ) -> Json:
+        route = "/v1/customers/{id}/balance_transactions"
+        return self._post(route, parameters, id_=customer_id, idempotency_key=idempotency_key)
+
     def get_price(self, price_id: str) -> Json:
         return self._get("/v1/prices/{id}", id_=price_id)
 

@@ -121,3 +121,17 @@ class StripeGateway(Protocol):
 
     def create_refund(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> Json:
         """Refund a payment, whatever of it is left when no amount is given."""
+
+    def get_refund(self, refund_id: str) -> Json:
+        """One refund."""
+
+    def list_refunds(self, charge_id: str) -> list[Json]:
+        """Every refund of a charge, every status, all pages."""
+
+    def list_balance_transactions(self, customer_id: str) -> list[Json]:
+        """Every change of a customer's credit balance, all pages."""
+
+    def create_balance_transaction(
+        self, customer_id: str, parameters: Mapping[str, Any], *, idempotency_key: str
+    ) -> Json:
+        """Change a customer's credit balance: a negative amount is credit."""

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from billing.database import insert_new, upsert
 from billing.ids import new_id
-from billing.models import attempts, incidents, outbox, projections, subscriptions
-from billing.subscriptions.projection import Subscription
-from billing.subscriptions.troubles import KINDS, Trouble
+from billing.models import RemedyState, attempts, incidents, outbox, projections, remedies, subscriptions
+from billing.subscriptions.projection import ENDED, Subscription
+from billing.subscriptions.troubles import DUPLICATE, KINDS, Trouble
 
 _COLUMNS = [subscriptions.c[name] for name in Subscription.__slots__]
 _OLDEST_FIRST = (subscriptions.c.created_at, subscriptions.c.subscription_id)
@@ -110,8 +110,12 @@ def note_troubles(
     """Keep one open incident for each trouble while it lasts (SUB-8): their ids by kind, and those that are new."""
     about = {"customer_id": customer_id, "product": product}
     over = [kind for kind in KINDS if kind not in {trouble.kind for trouble in found}]
-    connection.execute(_open(**about).where(incidents.c.kind.in_(over)).values(resolved_at=now))
     ids: dict[str, int] = {}
+    if DUPLICATE in over:  # it is over when the money is back, too
+        over.remove(DUPLICATE)
+        still_open = resolve_if_over(connection, **about, now=now)
+        ids |= {DUPLICATE: still_open} if still_open is not None else {}
+    connection.execute(_open(**about).where(incidents.c.kind.in_(over)).values(resolved_at=now))
     opened = []
     for trouble in found:
         values: dict[str, Any] = {"detail": {"subscriptions": list(trouble.subscriptions)}}
@@ -126,6 +130,20 @@ def note_troubles(
         if known is not None:
             ids[trouble.kind] = known
     return ids, opened
+
+
+def resolve_if_over(connection: sa.Connection, *, customer_id: str, product: str, now: datetime) -> int | None:
+    """Resolve the incident about duplicates once one is live and the money of the others is back; its id while open."""
+    mine = (subscriptions.c.customer_id == customer_id, subscriptions.c.product == product)
+    live = sa.select(sa.func.count()).where(*mine, subscriptions.c.status.not_in(ENDED)).scalar_subquery()
+    owed = (RemedyState.PLANNED, RemedyState.CANCELED)
+    begun = sa.exists().where(
+        remedies.c.customer_id == customer_id, remedies.c.product == product, remedies.c.state.in_(owed)
+    )
+    ours = update_open(DUPLICATE, customer_id=customer_id, product=product)
+    connection.execute(ours.where(live < 2, ~begun).values(resolved_at=now))
+    same = (incidents.c.customer_id == customer_id, incidents.c.product == product, incidents.c.kind == DUPLICATE)
+    return connection.scalar(sa.select(incidents.c.id).where(*same, incidents.c.resolved_at.is_(None)))
 
 
 def count_open_incidents(connection: sa.Connection) -> int:

@@ -15,8 +15,8 @@ class EventAction(StrEnum):
     SYNC = "sync"
     SESSION = "session"  # also note what became of the checkout session
     CUSTOMER = "customer"  # also look whether the customer still exists
-    REFUND = "refund"  # also look whether the payment for the current period was paid back
-    DISPUTE = "dispute"  # the same; and it names a charge, not a customer: ask the charge whose it is
+    REFUND = "refund"  # also look whether payments were paid back; where it names no customer, its charge does
+    DISPUTE = "dispute"  # the same; it never names a customer
     MISSED = "missed"  # tells of events that were never made: look at whom they concerned, or at everybody
 
 
@@ -73,6 +73,15 @@ FOLLOWED: dict[str, Followed] = {
     "invoice.voided": Followed("Occurs when an invoice is voided."),
     # --- money that goes back
     "charge.refunded": Followed("Occurs when a charge is refunded, wholly or in part.", EventAction.REFUND),
+    "charge.refund.updated": Followed("Occurs when a refund of a charge changes: it arrives, say.", EventAction.REFUND),
+    "refund.created": Followed("Occurs when a refund is made, by us, the dashboard or a bank.", EventAction.REFUND),
+    "refund.updated": Followed(
+        "Occurs when a refund changes: one that was pending arrives or is canceled.", EventAction.REFUND
+    ),
+    "refund.failed": Followed(
+        "Occurs when a bank returns a refund, up to weeks after it was made; the money is the account's again.",
+        EventAction.REFUND,
+    ),
     "charge.dispute.created": Followed("Occurs when a buyer disputes a charge with the bank.", EventAction.DISPUTE),
     "charge.dispute.updated": Followed("Occurs when a dispute changes, with new evidence mostly.", EventAction.DISPUTE),
     "charge.dispute.closed": Followed("Occurs when a dispute is won, lost or withdrawn.", EventAction.DISPUTE),

@@ -23,6 +23,7 @@ from billing.clock import Clock
 from billing.coordination.jobs import Reconcile, RemedyDuplicates, WorkEvents
 from billing.coordination.queue import Queue
 from billing.database import Database, run_in_transaction
+from billing.duplicates import store as duplicates_store
 from billing.errors import LedgerUnavailable, OnelaneError, PermanentError, StripeMisconfigured
 from billing.ids import SESSION, SUBSCRIPTION, id_like
 from billing.models import EventStatus
@@ -129,7 +130,13 @@ def _sync(batch: Batch, ctx: Context) -> None:
     followed = [event for event in batch.events if action_for(event.type)]
     ignored = [event.id for event in batch.events if event not in followed]
 
+    actions = {action_for(event.type) for event in followed}
+    with_payment_status = bool(actions & {EventAction.REFUND, EventAction.DISPUTE, EventAction.MISSED})
+    looking: list[int] = []  # incidents whose refunds are to be looked at again
+
     def close(connection: sa.Connection) -> None:
+        if with_payment_status and batch.customer_id is not None:
+            looking[:] = duplicates_store.note_refund_event(connection, batch.customer_id)
         _close(connection, batch, [event.id for event in followed], EventStatus.DONE, ctx)
         _close(connection, batch, ignored, EventStatus.IGNORED, ctx)
 
@@ -137,7 +144,6 @@ def _sync(batch: Batch, ctx: Context) -> None:
         with ctx.database.write() as connection:
             close(connection)
         return
-    actions = {action_for(event.type) for event in followed}
     sync_customer(
         batch.customer_id,
         database=ctx.database,
@@ -145,12 +151,14 @@ def _sync(batch: Batch, ctx: Context) -> None:
         clock=ctx.clock,
         catalog=ctx.catalog,
         with_customer=bool(actions & {EventAction.CUSTOMER, EventAction.MISSED}),
-        with_payment_status=bool(actions & {EventAction.REFUND, EventAction.DISPUTE, EventAction.MISSED}),
+        with_payment_status=with_payment_status,
         sessions=_named(SESSION, [event for event in followed if action_for(event.type) is EventAction.SESSION]),
         subscriptions=_named(SUBSCRIPTION, followed),
         then=close,
         on_duplicates=lambda incident_id: ctx.queue.send(RemedyDuplicates(incident_id)),
     )
+    for incident_id in looking:
+        ctx.queue.send(RemedyDuplicates(incident_id))
 
 
 def _close(connection: sa.Connection, batch: Batch, ids: list[int], status: EventStatus, ctx: Context) -> int:

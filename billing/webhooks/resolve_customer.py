@@ -1,9 +1,9 @@
 """Whose an event is, where its own words do not say: a dispute names a charge, a thin notification names an object.
 
-What is named is fetched from Stripe: the event, its object, and a dispute's charge. The ids are checked before they
-become part of an address. What does not exist is an answer (WHK-72). A notification that events were never made is
-nobody's unless it says for which object: then everybody has to be looked at (WHK-73). An object that Stripe has, but of
-no customer, is a guest's: nobody has to be looked at.
+What is named is fetched from Stripe: the event, its object, and a dispute's or refund's charge. The ids are checked
+before they become part of an address. What does not exist is an answer (WHK-72). A notification that events were never
+made is nobody's unless it says for which object: then everybody has to be looked at (WHK-73). An object that Stripe
+has, but of no customer, is a guest's: nobody has to be looked at.
 """
 
 import re
@@ -20,6 +20,7 @@ from billing.ids import (
     EVENT,
     INVOICE,
     PAYMENT_INTENT,
+    REFUND,
     SCHEDULE,
     SESSION,
     SUBSCRIPTION,
@@ -35,7 +36,7 @@ Json = Mapping[str, Any]
 Read = Callable[[StripeGateway, str], Json]
 
 # What a notification may name, by `related_object.type`: what its ids look like, and how it is read. Each of them has
-# a `customer`, but for a dispute.
+# a `customer`, but for a dispute and a refund.
 _READS: Mapping[str, tuple[re.Pattern[str], Read]] = {
     "subscription": (SUBSCRIPTION, lambda stripe, id_: stripe.get_subscription(id_)),
     "subscription_schedule": (SCHEDULE, lambda stripe, id_: stripe.get_schedule(id_)),
@@ -44,7 +45,9 @@ _READS: Mapping[str, tuple[re.Pattern[str], Read]] = {
     "charge": (CHARGE, lambda stripe, id_: stripe.get_charge(id_)),
     "payment_intent": (PAYMENT_INTENT, lambda stripe, id_: stripe.get_payment_intent(id_)),
     "dispute": (DISPUTE, lambda stripe, id_: stripe.get_dispute(id_)),
+    "refund": (REFUND, lambda stripe, id_: stripe.get_refund(id_)),
 }
+_OF_A_CHARGE = ("dispute", "refund")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Found:
 def find_customer(event: Claimed, *, database: Database, stripe: StripeGateway) -> Found:
     """Ask Stripe, one to three requests. Raises what the gateway raises, but not that something is missing."""
     ask = action_for(event.type)
-    if ask is None or (ask is not EventAction.DISPUTE and not is_thin(event.type)):
+    if ask is None or (ask not in (EventAction.DISPUTE, EventAction.REFUND) and not is_thin(event.type)):
         return Found()
     with database.read() as connection:
         payload = events_store.read_payload(connection, event.id)
@@ -87,13 +90,14 @@ def _owner(named: Json, stripe: StripeGateway) -> Found | None:
     found = _read(lambda id_: read(stripe, id_), id_like(pattern, named.get("id")))
     if found is None:
         return None
-    return _payer(found, stripe) if kind == "dispute" else _named_in(found)
+    return _payer(found, stripe) if kind in _OF_A_CHARGE else _named_in(found)
 
 
-def _payer(dispute: Json, stripe: StripeGateway) -> Found | None:
-    """Whose charge is disputed (WHK-12)."""
-    charge = _read(stripe.get_charge, id_like(CHARGE, dispute.get("charge")))
-    return _named_in(charge) if charge else None
+def _payer(subject: Json, stripe: StripeGateway) -> Found | None:
+    """Whose charge is disputed or refunded (WHK-12); without a charge, whose payment intent."""
+    paid = _read(stripe.get_charge, id_like(CHARGE, subject.get("charge")))
+    paid = paid or _read(stripe.get_payment_intent, id_like(PAYMENT_INTENT, subject.get("payment_intent")))
+    return _named_in(paid) if paid else None
 
 
 def _named_in(owned: Json) -> Found | None:

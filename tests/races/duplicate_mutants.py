@@ -1,13 +1,17 @@
 """The shortcuts of the remedy (SUB-16 to SUB-21), as switchable changes of the real code, each with its test."""
 
+import uuid
+from dataclasses import replace
 from typing import Any
 
-from billing.duplicates import policy
+from billing.duplicates import bills, judge, policy, repayment_store
 from billing.duplicates import store as duplicates_store
 from billing.models import RemedyState, remedies
+from billing.stripe_gateway import GatewayClient
+from billing.subscriptions import projection_store
 from tests.races.mutant import Mutant
 
-REMEDY = "tests/billing/duplicates/test_remedy.py"
+REMEDY, REPAYMENTS = (f"tests/billing/duplicates/test_{name}.py" for name in ("remedy", "repayments"))
 
 
 def keep_the_oldest(_: Any, candidates: Any) -> Any:
@@ -20,6 +24,33 @@ def plan_without_a_look(_: Any, connection: Any, values: Any) -> bool:
     return bool(duplicates_store.insert_new(connection, remedies, {**values, "state": RemedyState.PLANNED}))
 
 
+def pending_is_back(real: Any, bill: Any) -> Any:
+    """What waits counts as done."""
+    return [owed for owed in real(bill) if owed.verdict is not judge.Verdict.WAIT]
+
+
+def new_key_for_credit(real: Any, gateway: Any, *arguments: Any, idempotency_key: str) -> Any:
+    """Whoever sends makes a key of their own."""
+    return real(gateway, *arguments, idempotency_key=f"{idempotency_key}-{uuid.uuid4()}")
+
+
+def without_a_look(real: Any, invoice_id: Any, remedy: Any, rows: Any, _moves: Any) -> int:
+    """What is not in our rows was not given."""
+    return int(real(invoice_id, remedy, rows, []))
+
+
+def no_credit(real: Any, *arguments: Any) -> Any:
+    """Only payments are given back."""
+    return replace(real(*arguments), credit=0)
+
+
+def resolved_when_one_is_live(real: Any, connection: Any, *, customer_id: str, product: str, now: Any) -> int | None:
+    """One live subscription is the end, whatever is owed."""
+    ours = projection_store.update_open("duplicate_subscription", customer_id=customer_id, product=product)
+    connection.execute(ours.values(resolved_at=now))
+    return None
+
+
 DUPLICATE_MUTANTS = {
     "keep_the_oldest": Mutant(
         "the oldest stays, whether it pays or not",
@@ -30,5 +61,45 @@ DUPLICATE_MUTANTS = {
         "whoever was chosen to stay may be canceled later",
         {duplicates_store.find_kept: lambda _, *rest: frozenset(), duplicates_store.plan: plan_without_a_look},
         test=f"{REMEDY}::test_two_plans_never_cross_when_the_older_one_pays_again",
+    ),
+    "pending_is_back": Mutant(
+        "a pending refund is money back",
+        {judge.judge: pending_is_back},
+        test=f"{REPAYMENTS}::test_pending_refund_keeps_the_incident_open_until_it_has_arrived",
+    ),
+    "no_credit_back": Mutant(
+        "credit is not given back",
+        {bills._bill: no_credit},
+        test=f"{REPAYMENTS}::test_credit_that_the_duplicate_took_is_on_the_balance_again",
+    ),
+    "credit_new_key": Mutant(
+        "a new idempotency key when giving credit is taken over",
+        {GatewayClient.create_balance_transaction: new_key_for_credit},
+        test=f"{REPAYMENTS}::test_lost_answer_is_asked_for_again_under_the_same_key",
+    ),
+    "credit_without_a_look": Mutant(
+        "another key without a look at the balance",
+        {bills._credited: without_a_look},
+        test=f"{REPAYMENTS}::test_unclear_answer_is_looked_at_before_more_is_given",
+    ),
+    "credit_renewed_at_once": Mutant(
+        "another key while lists may lag",
+        {repayment_store.Repayment.may_be_renewed: lambda _, row, **named: True},
+        test=f"{REPAYMENTS}::test_saved_failure_is_not_followed_by_another_key_while_lists_may_lag",
+    ),
+    "refund_events_unnoticed": Mutant(
+        "a refund that fails later is not looked at",
+        {duplicates_store.note_refund_event: lambda _, *rest: []},
+        test=f"{REPAYMENTS}::test_refund_that_fails_later_opens_the_incident_again",
+    ),
+    "canceled_is_over": Mutant(
+        "the incident is over when one subscription is left",
+        {projection_store.resolve_if_over: resolved_when_one_is_live},
+        test=f"{REPAYMENTS}::test_sync_leaves_the_incident_open_while_money_is_owed",
+    ),
+    "disputed_is_refunded": Mutant(
+        "what is disputed is refunded",
+        {judge._held: lambda _, payment, bill: None},
+        test=f"{REPAYMENTS}::test_disputed_payment_is_not_refunded_before_the_bank_has_decided",
     ),
 }

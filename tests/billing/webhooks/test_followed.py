@@ -21,6 +21,8 @@ SUBJECTS = {
     "invoice.": {"id": "in_1", "object": "invoice", "customer": "cus_1", "total": 0},
     "charge.": {"id": "ch_1", "object": "charge", "customer": "cus_1"},
     "charge.dispute.": {"id": "dp_1", "object": "dispute", "charge": "ch_1"},
+    "charge.refund.": {"id": "re_1", "object": "refund", "charge": "ch_1"},
+    "refund.": {"id": "re_1", "object": "refund", "charge": "ch_1"},
     "subscription_schedule.": {"id": "sub_sched_1", "object": "subscription_schedule", "customer": "cus_1"},
     "entitlements.": {"object": "entitlements.active_entitlement_summary", "customer": "cus_1"},
 }
@@ -28,7 +30,8 @@ SUBJECTS = {
 ALONE = {f"invoice.{what}" for what in ("paid", "payment_failed", "payment_action_required", "voided")}
 ALONE |= {"invoice.marked_uncollectible", "charge.refunded", "customer.updated", "customer.deleted"}
 ALONE |= {"entitlements.active_entitlement_summary.updated"}
-FAMILIES = ("customer.subscription.", "subscription_schedule.", "charge.dispute.", "checkout.session.")
+FAMILIES = ("customer.subscription.", "subscription_schedule.", "charge.dispute.", "charge.refund.", "refund.")
+FAMILIES += ("checkout.session.",)
 
 
 @pytest.mark.parametrize("type", FOLLOWED)
@@ -44,7 +47,7 @@ def test_any_followed_event_alone_brings_the_projection_up_to_date(stripe, recor
 
 
 def test_whole_families_are_followed_and_some_types_of_others():
-    """WHK-15: what Stripe sends about a subscription, its schedule, its dispute or its session; and what is named."""
+    """WHK-15: of subscriptions, schedules, disputes, refunds and sessions all that Stripe sends; and what is named."""
     listed = re.findall(r"[a-z_]+(?:\.[a-z_]+)+", str(WebhookEndpointCreateParams.__annotations__["enabled_events"]))
     families = {type for type in listed if type.startswith(FAMILIES)}
     assert len(families) > 20
