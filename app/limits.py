@@ -20,11 +20,12 @@ import structlog
 from flask import Flask, Request, request
 from limits import RateLimitItem, parse
 from limits.errors import StorageError
-from limits.storage import Storage, storage_from_string
+from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from app.auth import Caller, Identity
 from app.errors import RateLimited
+from billing.coordination.redis_client import connect_redis
 from billing.process.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -45,10 +46,9 @@ IPV6_PREFIX = 64
 class RateLimit:
     """One rate, such as 30/minute, for each user or address: so many in any minute, not in each minute of the clock."""
 
-    def __init__(self, name: str, rate: str, *, storage_uri: str) -> None:  # memory://: in this process alone
+    def __init__(self, name: str, rate: str, *, storage: RedisStorage | None) -> None:  # None: in this process alone
         self._name = name
         self._rate: RateLimitItem = parse(rate)
-        storage = None if storage_uri.startswith("memory://") else _storage(storage_uri)
         self._shared = MovingWindowRateLimiter(storage) if storage else None
         self._own = _Window(self._rate.amount, self._rate.get_expiry())
         self._paused_until = 0.0
@@ -199,12 +199,12 @@ class Limits:
 
 def build_limits(settings: Settings, *, storage_uri: str | None = None, waiters: Semaphore | None = None) -> Limits:
     """The limits that the settings name, counted in REDIS_URL unless told otherwise."""
-    uri, refusals = storage_uri or settings.redis_url, Refusals()
+    storage, refusals = connect_storage(storage_uri or settings.redis_url), Refusals()
     return Limits(
-        addresses=RateLimit("addresses", settings.rate_limit_addresses, storage_uri=uri),
-        checkouts=UserRate(RateLimit("checkouts", settings.rate_limit_checkouts, storage_uri=uri), refusals),
-        operations=UserRate(RateLimit("operations", settings.rate_limit_checkouts, storage_uri=uri), refusals),
-        reads=UserRate(RateLimit("reads", settings.rate_limit_reads, storage_uri=uri), refusals),
+        addresses=RateLimit("addresses", settings.rate_limit_addresses, storage=storage),
+        checkouts=UserRate(RateLimit("checkouts", settings.rate_limit_checkouts, storage=storage), refusals),
+        operations=UserRate(RateLimit("operations", settings.rate_limit_checkouts, storage=storage), refusals),
+        reads=UserRate(RateLimit("reads", settings.rate_limit_reads, storage=storage), refusals),
         waiters=waiters or Semaphore(MOST_WAITERS, share=WAITERS_OF_ONE),
         refusals=refusals,
     )
@@ -238,13 +238,9 @@ def counted_as(address: str) -> str:
     return str(ip_network((parsed, IPV6_PREFIX), strict=False))
 
 
-def _storage(uri: str) -> Storage:
-    if uri.startswith("unix://"):
-        uri = f"redis+{uri}"
-    return storage_from_string(  # type: ignore[return-value]  # an async one only for async+ addresses
-        uri,
-        wrap_exceptions=True,
-        key_prefix="onelane:limit",
-        socket_connect_timeout=TIMEOUT_SECONDS,
-        socket_timeout=TIMEOUT_SECONDS,
-    )
+def connect_storage(uri: str) -> RedisStorage | None:
+    """Where all processes count together; None for memory://, where each counts for itself."""
+    if uri.startswith("memory://"):
+        return None
+    pool = connect_redis(uri, answer_seconds=TIMEOUT_SECONDS).connection_pool
+    return RedisStorage(uri, connection_pool=pool, key_prefix="onelane:limit", wrap_exceptions=True)

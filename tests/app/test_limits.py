@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from app import limits
 from app.asgi import REFUSED_AGAIN
 from app.errors import RateLimited
-from app.limits import RateLimit, Refusals, Semaphore, counted_as
+from app.limits import RateLimit, Refusals, Semaphore, connect_storage, counted_as
 from billing.clock import SystemClock
 from billing.coordination.wakeups import LocalWakeups
 from tests.app.conftest import MakeApp
@@ -300,7 +300,7 @@ def test_redis_that_hangs_holds_up_one_request_and_not_the_next(
 def test_redis_that_dies_and_returns_is_used_again(valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """API-31"""
     monkeypatch.setattr("app.limits.PAUSE_SECONDS", 0.0)
-    mine, other = (RateLimit("checkouts", "2/minute", storage_uri=valkey) for _ in range(2))
+    mine, other = (RateLimit("checkouts", "2/minute", storage=connect_storage(valkey)) for _ in range(2))
     mine.take("user_1")
     mine._shared.storage.storage.connection_pool.disconnect()  # type: ignore[attr-defined]
     mine.take("user_1")
@@ -312,7 +312,7 @@ def test_redis_that_dies_and_returns_is_used_again(valkey: str, monkeypatch: pyt
 def test_redis_that_dies_loses_no_count(tmp_path: Path) -> None:
     """API-31: what a user was given before does not come again."""
     with running_valkey(tmp_path / "valkey") as server:
-        rate = RateLimit("checkouts", "2/minute", storage_uri=server.url)
+        rate = RateLimit("checkouts", "2/minute", storage=connect_storage(server.url))
         rate.take("ann")
     rate.take("ann")
 
@@ -323,7 +323,7 @@ def test_redis_that_dies_loses_no_count(tmp_path: Path) -> None:
 
 def test_request_that_redis_refused_is_not_counted(valkey: str) -> None:
     """API-30: only what was allowed counts, in whichever process."""
-    one, other = (RateLimit("checkouts", "2/minute", storage_uri=valkey) for _ in range(2))
+    one, other = (RateLimit("checkouts", "2/minute", storage=connect_storage(valkey)) for _ in range(2))
     for _ in range(2):
         one.take("ann")
     for _ in range(5):
@@ -341,7 +341,7 @@ def test_window_moves_and_forgets_who_stayed_away(monkeypatch: pytest.MonkeyPatc
     now = 1000.0
     monkeypatch.setattr("app.limits.time.monotonic", lambda: now)
     monkeypatch.setattr("app.limits.MOST_KEYS", 3)
-    rate = RateLimit("checkouts", "2/minute", storage_uri="memory://")
+    rate = RateLimit("checkouts", "2/minute", storage=connect_storage("memory://"))
 
     def allowed(user: str) -> bool:
         try:
