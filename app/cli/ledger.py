@@ -2,12 +2,14 @@
 
 import click
 
-from app.cli.options import as_json, limit
+from app.cli.options import as_json, limit, require_reason
 from app.cli.tables import show_one, show_rows
+from billing.clock import SystemClock
 from billing.database import Database
 from billing.database.migrations.upgrade import upgrade
 from billing.models import CheckoutStatus
 from billing.operators import lookup
+from billing.operators.resolve_incident import resolve_incident
 from billing.process.settings import load_settings
 
 
@@ -60,6 +62,16 @@ def list_incidents(everything: bool, limit: int, as_json: bool) -> None:
     """List the newest open incidents with their remedies."""
     rows = lookup.list_incidents(database=_database(), everything=everything, limit=limit)
     show_rows(rows, as_json=as_json, nothing="No incidents.")
+
+
+@incidents.command("resolve")
+@click.argument("incident_id", type=int)
+@click.option("--reason", help="What was done; it is kept.")
+def resolve(incident_id: int, reason: str | None) -> None:
+    """Say that a person has finished what an incident asked for."""
+    said = require_reason(reason)
+    resolve_incident(incident_id, reason=said, database=_database(), clock=SystemClock())
+    click.echo(f"Incident {incident_id} is resolved.")
 
 
 def _database() -> Database:

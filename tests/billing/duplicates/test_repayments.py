@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from billing.database import Database
+from billing.errors import NotFound
 from billing.models import events, repayments
+from billing.operators.lookup import list_incidents
+from billing.operators.resolve_incident import resolve_incident
 from billing.subscriptions.sync import sync_customer
 from tests.races.unlocked import NoLocks
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
@@ -346,3 +349,20 @@ def test_what_an_older_one_took_before_there_was_another_is_no_concern(shop: Sho
     assert shop.live(customer) == [second]
     assert shop.refunded(second) == 0
     assert shop.open_incidents() == {}
+
+
+def test_person_who_paid_it_back_resolves_the_incident(shop: Shop) -> None:
+    """SUB-116"""
+    customer = shop.customer()
+    second = shop.another(customer, collection_method="send_invoice", days_until_due=7)
+    shop.pay_open_invoices(second)
+    incident_id = shop.found(customer)
+    shop.remedy(incident_id)
+    resolve_incident(incident_id, reason="Sent back by bank.", database=shop.database, clock=shop.clock)
+    shop.told()
+    shop.hours_pass()
+    assert (shop.states(), shop.open_incidents()) == (["by_person"], {})
+    [row] = list_incidents(database=shop.database, everything=True, limit=5)
+    assert row["reason"] == "Sent back by bank."
+    with pytest.raises(NotFound):
+        resolve_incident(incident_id, reason="Again.", database=shop.database, clock=shop.clock)
