@@ -27,3 +27,15 @@ def test_dispute_is_made_goes_on_and_is_told() -> None:
     assert sandbox.request("GET", f"/v1/disputes/{made['id']}").body == won
     told = [one["type"] for one in sandbox.request("GET", "/v1/events", {"limit": 3}).body["data"]]
     assert told == ["charge.dispute.closed", "charge.dispute.updated", "charge.dispute.created"]
+
+
+def test_charge_whose_money_a_dispute_has_taken_is_not_refunded() -> None:
+    """SBX-6: an inquiry has taken nothing, and a dispute that was won has given it back."""
+    sandbox = Sandbox()
+    charge = charged(sandbox)
+    for status in ("needs_response", "under_review"):
+        sandbox.dispute(charge, status)
+        refused = sandbox.request("POST", "/v1/refunds", {"charge": charge})
+        assert (refused.status, refused.body["error"]["code"]) == (400, "charge_disputed")
+    sandbox.dispute(charge, "won")
+    assert sandbox.request("POST", "/v1/refunds", {"charge": charge}).status == 200
