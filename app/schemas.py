@@ -3,7 +3,7 @@
 Shapes only. What is sold, which addresses are allowed and what metadata may say is decided in `billing`.
 """
 
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -30,6 +30,11 @@ UserId = Annotated[
     Field(min_length=1, max_length=MAX_USER_ID, json_schema_extra={"pattern": PRINTABLE}),
 ]
 Reference = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": _NO_NUL})]
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """Leave out what the document must not promise: that null may be sent."""
+    del schema["default"]
 
 
 class Strict(BaseModel):
@@ -64,13 +69,22 @@ class CheckoutBody(Strict):
         description="Where the buyer goes after leaving the payment page",
         examples=["https://app.example.com/billing"],
     )
-    quantity: int = Field(1, ge=1, le=999_999, description="How many; the plan says how many there may be")
-    client_reference_id: Reference | None = Field(None, description="Your own reference")
+    quantity: int = Field(
+        cast("int", None),  # not sent; null is refused
+        ge=1,
+        le=999_999,
+        description="How many; the plan says how many there may be. Left out: the least. A plan that is billed by use"
+        " takes none",
+        json_schema_extra=_without_default,
+    )
+    client_reference_id: Reference | None = Field(
+        None, description="Your own reference; the user's id where none is sent"
+    )
     metadata: dict[str, str] = Field(
         default_factory=dict,
         max_length=20,
-        description="Your own notes, copied to the session and the subscription. `type`, `nonce` and `onelane_*` are"
-        " refused",
+        description="Your own notes, copied to the session and the subscription, and shown with them. `type`, `nonce`"
+        " and `onelane_*` are refused. With a buyer's token only the names that the catalog allows",
         json_schema_extra={
             "propertyNames": {"pattern": _METADATA_KEY},
             "additionalProperties": {

@@ -12,28 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from billing.errors import ConfigurationError
+from billing.rules.product_tag import is_free_name
+from billing.session_extras import wrong_extras
 
-# Parameters that we set on every session: [session] of the catalog must not override the protocol.
-OWN_PARAMETERS = frozenset(
-    {
-        "mode",
-        "customer",
-        "customer_email",
-        "line_items",
-        "metadata",
-        "subscription_data",
-        "expires_at",
-        "success_url",
-        "cancel_url",
-        "return_url",
-        "client_reference_id",
-        "discounts",
-        "allow_promotion_codes",
-        "ui_mode",
-        "customer_account",
-        "after_expiration",  # a recovery copies the session: no attempt owns the copy, which is payable for 30 days
-    }
-)
+TABLES = ("session", "access", "portal", "metadata")  # beside [product] and [plans.NAME]
 
 
 PriceId = Annotated[str, Field(pattern=r"^(price|plan)_[A-Za-z0-9_]{1,250}$")]
@@ -84,6 +66,10 @@ class Plan(BaseModel):
     coupon_text: str | None = None
     coupon_amount_off: int | None = Field(None, gt=0)
     allow_promotion_codes: bool = False
+    metered: bool = False  # a price with usage_type = metered: sold without a quantity
+    trial_days: int | None = Field(None, ge=1, le=730)  # once for each user
+    # Set, a trial needs no card; this is what becomes of a subscription whose trial ends without one.
+    missing_payment_method: Literal["cancel", "pause"] | None = None
     trial_end: int | None = None  # epoch seconds: no charge before
     billing_starts_at: int | None = None  # epoch seconds: free until then, then the billing cycle begins
     commitment_months: int | None = Field(None, ge=1, le=36)  # one period of the price
@@ -94,13 +80,39 @@ class Plan(BaseModel):
             raise ValueError("min_quantity is above max_quantity")
         if self.coupon and self.allow_promotion_codes:
             raise ValueError("coupon and allow_promotion_codes exclude each other at Stripe")
-        if self.trial_end and self.billing_starts_at:
-            raise ValueError("trial_end and billing_starts_at exclude each other; set one")
+        if sum(bool(start) for start in (self.trial_days, self.trial_end, self.billing_starts_at)) > 1:
+            raise ValueError("trial_days, trial_end and billing_starts_at exclude each other; set one")
+        if self.missing_payment_method and not self.trial_days:
+            raise ValueError("missing_payment_method is about a trial; set trial_days, too")
+        if self.metered and (self.min_quantity, self.max_quantity) != (1, 1):
+            raise ValueError("a metered price is sold without a quantity; leave min_quantity and max_quantity out")
         months = {"month": 1, "year": 12}.get(self.interval, 0) * self.interval_count
         if self.commitment_months and self.commitment_months != months:
             raise ValueError(
                 "commitment_months must be one period of the plan: only so does Stripe keep its buyer to it"
             )
+        return self
+
+
+class Portal(BaseModel):
+    """Which of Stripe's portal configurations buyers see; without one, the account's default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    configuration: str | None = Field(default=None, pattern=r"^bpc_[A-Za-z0-9]{1,250}$")
+
+
+class MetadataRules(BaseModel):
+    """Which names of `metadata` a buyer's token may set: other programs of the account may go by the others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    from_buyers: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _may_be_named(self) -> "MetadataRules":
+        if wrong := [name for name in self.from_buyers if not is_free_name(name)]:
+            raise ValueError(f"from_buyers names {wrong[0]!r}, which is onelane's own or no name for metadata")
         return self
 
 
@@ -114,6 +126,8 @@ class Catalog(BaseModel):
     plans: Mapping[str, Plan]
     session: Mapping[str, Any] = {}
     access: AccessRules = AccessRules()
+    portal: Portal = Portal()
+    metadata: MetadataRules = MetadataRules()
 
     def plan_of_price(self, price_id: str | None) -> Plan | None:
         """The plan that is sold at this price, or was before; None where there is none."""
@@ -154,8 +168,8 @@ class Catalog(BaseModel):
                 "two plans with the same interval name the same stripe_product, so its other prices could be either;"
                 " name former_prices instead"
             )
-        if own := OWN_PARAMETERS & set(self.session):
-            raise ValueError(f"[session] may not set {', '.join(sorted(own))}: onelane sets it")
+        if wrong := wrong_extras(self.session):
+            raise ValueError(wrong)
         return self
 
 
@@ -176,7 +190,7 @@ def parse_catalog(raw: Mapping[str, Any], *, name: str = "the catalog") -> Catal
     product, plans = raw.get("product"), raw.get("plans")
     if not isinstance(product, dict) or not isinstance(plans, dict):
         raise ConfigurationError(f"CATALOG: {name} needs a [product] and at least one [plans.NAME]. Add them.")
-    if unknown := set(raw) - {"product", "plans", "session", "access"}:
+    if unknown := set(raw) - {"product", "plans", *TABLES}:
         raise ConfigurationError(f"CATALOG: {name} has an unknown table [{sorted(unknown)[0]}]. Remove it.")
     try:
         return Catalog.model_validate(
@@ -184,8 +198,7 @@ def parse_catalog(raw: Mapping[str, Any], *, name: str = "the catalog") -> Catal
                 "product": product.get("key"),
                 "name": product.get("name", product.get("key")),
                 "plans": {key: {**plan, "key": key} if isinstance(plan, dict) else plan for key, plan in plans.items()},
-                "session": raw.get("session", {}),
-                "access": raw.get("access", {}),
+                **{table: raw.get(table, {}) for table in TABLES},
             }
         )
     except ValidationError as error:

@@ -129,6 +129,15 @@ def insert_attempt(connection: sa.Connection, attempt: Attempt) -> None:
     connection.execute(_KEEP, asdict(attempt))
 
 
+def has_had_trial(connection: sa.Connection, lane_id: int) -> bool:
+    """Whether a session with a trial was completed in this lane, for whichever customer its user had then."""
+    days = attempts.c.parameters["subscription_data"]["trial_period_days"].as_integer()
+    own = sa.exists().where(
+        attempts.c.lane_id == lane_id, attempts.c.outcome == AttemptOutcome.COMPLETED, days.is_not(None)
+    )
+    return bool(connection.scalar(sa.select(own)))
+
+
 def name_session(connection: sa.Connection, nonce: str, session_id: str) -> None:
     """Note which session an attempt made."""
     connection.execute(_NAME, {"own": nonce, "made": session_id})

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from billing.catalog import Catalog
 from billing.checkout.checkout_store import CheckoutView, read_view
-from billing.checkout.rules import fingerprint
+from billing.checkout.rules import fingerprint, terms
 from billing.clock import SYSTEM_CLOCK, Clock
 from billing.coordination.jobs import WorkLane
 from billing.coordination.queue import Queue
@@ -26,10 +26,10 @@ from billing.errors import InvalidRequest, NotFound
 from billing.ids import new_id
 from billing.models import CheckoutStatus, checkouts
 from billing.rules import idempotency
-from billing.rules.product_tag import RESERVED_NAMES
+from billing.rules.product_tag import LONGEST_NAME, RESERVED_NAMES
 
 # Stripe's own limits are 50 keys of 40 characters with values of 500; 20 leaves room for ours.
-MOST_METADATA, LONGEST_KEY, LONGEST_VALUE = 20, 40, 500
+MOST_METADATA, LONGEST_KEY, LONGEST_VALUE = 20, LONGEST_NAME, 500
 LONGEST_ADDRESS = 2000  # what every browser and proxy takes
 # Printable ASCII without space, double quotes, backslash and angle brackets; { } stay for {CHECKOUT_SESSION_ID}.
 _PLAIN_ADDRESS = re.compile(r"https?://[!#-;=?-\[\]_a-z{}~]+")
@@ -38,12 +38,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class CheckoutRequest:
-    """The body of POST /v1/checkouts, its types already checked."""
+    """The body of POST /v1/checkouts, its types already checked; `quantity` None where none was sent."""
 
     plan: str
     success_url: str
     cancel_url: str
-    quantity: int = 1
+    quantity: int | None = None
     client_reference_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -71,20 +71,24 @@ def record_checkout(
     clock: Clock,
     catalog: Catalog,
     redirect_origins: Collection[str],
+    by_server: bool = True,
 ) -> Recorded:
-    """Record a checkout and wake a worker (step 0). Raises InvalidRequest, IdempotencyMismatch, UserErased and
-    LedgerUnavailable."""
-    check_request(request, catalog=catalog, redirect_origins=redirect_origins)
-    body = asdict(request)
-    price_id = catalog.plans[request.plan].price
+    """Record a checkout and wake a worker (step 0). `by_server`: whether the application's own server asks.
+
+    Raises InvalidRequest, IdempotencyMismatch, UserErased and LedgerUnavailable.
+    """
+    check_request(request, catalog=catalog, redirect_origins=redirect_origins, by_server=by_server)
+    plan = catalog.plans[request.plan]
+    # What is compared and sold is whole: no quantity means the least that the plan sells (CHK-35).
+    body = {**asdict(request), "quantity": None if plan.metered else request.quantity or plan.min_quantity}
     checkout_id = new_id("chk")
     values: dict[str, Any] = {
         "id": checkout_id,
         "user_id": user_id,
         "plan": request.plan,
-        "price_id": price_id,
+        "price_id": plan.price,
         "request": body,
-        "fingerprint": fingerprint(body, price_id),
+        "fingerprint": fingerprint(body, plan.price, terms=terms(plan, catalog)),
         "body_hash": fingerprint(body),
         "status": CheckoutStatus.PENDING,
         "idempotency_key": idempotency_key,
@@ -138,18 +142,22 @@ def read_checkout(checkout_id: str, *, user_id: str, database: Database, clock: 
     return view
 
 
-def check_request(request: CheckoutRequest, *, catalog: Catalog, redirect_origins: Collection[str]) -> None:
+def check_request(
+    request: CheckoutRequest, *, catalog: Catalog, redirect_origins: Collection[str], by_server: bool
+) -> None:
     """Refuse what the catalog does not sell or the operator does not allow. Raises InvalidRequest with pointers."""
     wrong: list[tuple[str, str]] = []
     plan = catalog.plans.get(request.plan)
     if plan is None:
         wrong.append(("/plan", f"is not sold here; the plans are {', '.join(catalog.plans)}"))
-    elif not plan.min_quantity <= request.quantity <= plan.max_quantity:
+    elif plan.metered and request.quantity is not None:
+        wrong.append(("/quantity", "must be left out for this plan, which is billed by use"))
+    elif request.quantity is not None and not plan.min_quantity <= request.quantity <= plan.max_quantity:
         wrong.append(("/quantity", f"must be from {plan.min_quantity} to {plan.max_quantity} for this plan"))
     for name, address in (("success_url", request.success_url), ("cancel_url", request.cancel_url)):
         if reason := redirect_error(address, origins=redirect_origins):
             wrong.append((f"/{name}", reason))
-    wrong += _wrong_metadata(request.metadata)
+    wrong += _wrong_metadata(request.metadata, allowed=None if by_server else catalog.metadata.from_buyers)
     if wrong:
         raise InvalidRequest("The checkout request is not valid; see errors.", *wrong)
 
@@ -179,7 +187,8 @@ def redirect_error(address: str, *, origins: Collection[str]) -> str | None:
     return None
 
 
-def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
+def _wrong_metadata(metadata: Mapping[str, str], *, allowed: Collection[str] | None) -> list[tuple[str, str]]:
+    """Each name that may not be set; `allowed` are those that a buyer's token may (CHK-36)."""
     if len(metadata) > MOST_METADATA:
         return [("/metadata", f"has more than {MOST_METADATA} keys")]
     wrong: list[tuple[str, str]] = []
@@ -189,6 +198,8 @@ def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
             wrong.append((pointer, "is a name that onelane uses itself"))
         elif not key or len(key) > LONGEST_KEY or "[" in key or "]" in key:
             wrong.append((pointer, f"must be 1 to {LONGEST_KEY} characters without square brackets"))
+        elif allowed is not None and key not in allowed:
+            wrong.append((pointer, "is a name that only the application's server may set"))
         elif not value or len(value) > LONGEST_VALUE:
             wrong.append((pointer, f"must have a value of 1 to {LONGEST_VALUE} characters"))
     return wrong

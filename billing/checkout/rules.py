@@ -27,6 +27,9 @@ SESSION_LIFETIME = timedelta(hours=23)
 # A buyer needs a few minutes to pay: a session with less to live is not given out again.
 LEAST_LIFE = timedelta(minutes=5)
 BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=60))  # LAN-16
+# The fields of a plan that a session is made from.
+TERMS = {"metered", "coupon", "coupon_for", "allow_promotion_codes", "trial_days", "missing_payment_method",
+         "trial_end", "billing_starts_at"}  # fmt: skip
 # Stripe takes no expires_at sooner than 30 min from now; 5 min for clocks: past that the key is dead.
 LEAST_EXPIRY, CLOCK_MARGIN = timedelta(minutes=30), timedelta(minutes=5)
 # Stripe wants a trial's end at least 48 h ahead when the session is made; 1 h for clocks and an attempt sent late.
@@ -80,10 +83,16 @@ class Checkout:
     arrived_at: datetime
 
 
-def fingerprint(request: Json, price_id: str | None = None) -> str:
-    """What makes two requests equal: the whole body and the price it resolves to, never a time."""
-    text = json.dumps({"request": request, "price": price_id}, sort_keys=True, separators=(",", ":"))
+def fingerprint(request: Json, price_id: str | None = None, *, terms: Json | None = None) -> str:
+    """What makes two requests equal: the whole body, the price and the terms it resolves to, never a time."""
+    compared = {"request": request, "price": price_id, **({"terms": terms} if terms else {})}
+    text = json.dumps(compared, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def terms(plan: Plan, catalog: Catalog) -> Json:
+    """What the catalog adds to the buyer's words: a session with other terms is not given out again (LAN-30)."""
+    return {"plan": plan.model_dump(include=TERMS, exclude_defaults=True), "session": catalog.session}
 
 
 def is_stale(attempt: Attempt, checkout: Checkout, *, reuse_seconds: int) -> bool:
@@ -127,22 +136,29 @@ def session_parameters(
     nonce: str,
     expires_at: datetime,
     first_time: bool,
+    first_trial: bool = False,
     now: datetime,
 ) -> dict[str, Any]:
-    """What is sent, and sent again unchanged by a worker that takes the attempt over."""
+    """What is sent, and sent again unchanged by a worker that takes the attempt over.
+
+    `first_time` and `first_trial`: whether this user may have a coupon for first-time buyers, and a trial of days.
+    """
     request = checkout.request
     plan = catalog.plans.get(checkout.plan)
-    metadata = {**request["metadata"], **tag(catalog.product, nonce=nonce)}
+    metadata = {**request["metadata"], **tag(catalog.product, nonce=nonce, user_id=user_id)}
+    trial = _trial(plan) if first_trial else {}
+    quantity = {} if request["quantity"] is None else {"quantity": request["quantity"]}
     parameters: dict[str, Any] = {
+        **({"payment_method_collection": "if_required"} if "trial_settings" in trial else {}),
         **catalog.session,
         "mode": "subscription",
         "customer": customer_id,
-        "line_items": [{"price": checkout.price_id, "quantity": request["quantity"]}],
+        "line_items": [{"price": checkout.price_id, **quantity}],
         "success_url": request["success_url"],
         "cancel_url": request["cancel_url"],
         "expires_at": int(expires_at.timestamp()),
         "metadata": metadata,
-        "subscription_data": {"metadata": metadata, **_billing_start(plan, now)},
+        "subscription_data": {"metadata": metadata, **trial, **_billing_start(plan, now)},
     }
     # The user's id, unless the application gives a reference of its own: a person searches for it in the Dashboard.
     parameters["client_reference_id"] = request["client_reference_id"] or user_id
@@ -152,6 +168,15 @@ def session_parameters(
     elif plan and plan.allow_promotion_codes:
         parameters["allow_promotion_codes"] = True
     return parameters
+
+
+def _trial(plan: Plan | None) -> dict[str, Any]:
+    """A trial of days. Without a word about a missing card Checkout asks for one, and the trial ends in an invoice."""
+    if plan is None or plan.trial_days is None:
+        return {}
+    ends = {"missing_payment_method": plan.missing_payment_method}
+    settings = {"trial_settings": {"end_behavior": ends}} if plan.missing_payment_method else {}
+    return {"trial_period_days": plan.trial_days, **settings}
 
 
 def _billing_start(plan: Plan | None, now: datetime) -> dict[str, Any]:

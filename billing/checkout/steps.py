@@ -4,19 +4,19 @@ Each step takes the lane as step 2 read it and calls Stripe with no transaction 
 and returns whether the lane has to be read again. A lost compare-and-set means: read it again.
 """
 
-import uuid
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import structlog
 
-from billing.checkout import checkout_store, lane_store, rules
+from billing.checkout import checkout_store, lane_store
+from billing.checkout.attempt import build_attempt
 from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
 from billing.checkout.refusal import explain
-from billing.checkout.rules import LOOK_BACK, SESSION_LIFETIME, Attempt, Checkout, Lane, is_stale, key_is_dead
-from billing.checkout.verify import Blocker, Ended, Verdict, expire, never_billed, verify
+from billing.checkout.rules import LOOK_BACK, Checkout, Lane, is_stale, key_is_dead
+from billing.checkout.verify import Blocker, Ended, Verdict, expire, verify
 from billing.customers.customers import ensure_customer
 from billing.errors import StripeMisconfigured, StripeRefused, StripeSavedFailure
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState
@@ -43,7 +43,7 @@ def begin(snapshot: Snapshot, checkout: Checkout, ctx: Context) -> bool:
     if verdict.blocker:
         _refuse(snapshot.lane, checkout, verdict.blocker, ctx)
         return True
-    attempt = _attempt(snapshot, checkout, customer_id, verdict, ctx)
+    attempt = build_attempt(snapshot, checkout, customer_id, verdict, ctx)
     changes: dict[str, Any] = {"nonce": attempt.nonce, "session_id": None}
     with ctx.database.write() as connection:  # 4 (LAN-2, LAN-6)
         won = _won(snapshot.lane, lane_store.move(connection, snapshot.lane, LaneState.CREATING, **changes))
@@ -53,39 +53,6 @@ def begin(snapshot: Snapshot, checkout: Checkout, ctx: Context) -> bool:
         return True
     lane = replace(snapshot.lane, state=LaneState.CREATING, version=snapshot.lane.version + 1, **changes)
     return create(replace(snapshot, lane=lane, attempt=attempt), ctx)
-
-
-def _attempt(snapshot: Snapshot, checkout: Checkout, customer_id: str, verdict: Verdict, ctx: Context) -> Attempt:
-    """What step 5 sends, whole: a worker that takes over sends the same."""
-    now, nonce = ctx.clock.now(), str(uuid.uuid4())
-    expires_at = (ctx.stripe.now() + SESSION_LIFETIME).replace(microsecond=0)  # Stripe's clock judges it
-    parameters = rules.session_parameters(
-        checkout,
-        catalog=ctx.catalog,
-        user_id=snapshot.lane.user_id,
-        customer_id=customer_id,
-        nonce=nonce,
-        expires_at=expires_at,
-        first_time=_is_first_time(checkout, verdict, ctx),
-        now=now,
-    )
-    return Attempt(
-        nonce=nonce,
-        lane_id=checkout.lane_id,
-        checkout_id=checkout.id,
-        idempotency_key=f"onelane-{nonce}",
-        parameters=parameters,
-        fingerprint=checkout.fingerprint,
-        created_at=now,
-        expires_at=expires_at,
-    )
-
-
-def _is_first_time(checkout: Checkout, verdict: Verdict, ctx: Context) -> bool:
-    """Whether a coupon for first-time buyers applies; Stripe is asked only where the plan has one."""
-    plan = ctx.catalog.plans.get(checkout.plan)
-    matters = plan is not None and plan.coupon is not None and plan.coupon_for == "first_time"
-    return matters and never_billed(verdict.begun, stripe=ctx.stripe)
 
 
 def create(snapshot: Snapshot, ctx: Context) -> bool:

@@ -91,6 +91,8 @@ def decide(
     """The next step. `sent` names the writes that were answered, `failed` that one of them was refused (SUB-30)."""
     if kind is Kind.PORTAL:
         parameters = {"customer": snapshot.customer_id, "return_url": request["return_url"]}
+        if catalog.portal.configuration:  # without one, the account's default
+            parameters["configuration"] = catalog.portal.configuration
         return Call(Write.PORTAL, snapshot.customer_id, parameters)
     subscription = snapshot.subscription
     if subscription is None or not is_live(str(subscription.get("status"))):

@@ -4,16 +4,25 @@
 that: whose it is, only our own tables say.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 # A name that a buyer's own metadata must not have: ours, and those that later versions may need.
 RESERVED_NAMES = r"(type|nonce)$|onelane_"
+LONGEST_NAME = 40  # Stripe's limit
+USER = "onelane_user"
 
 
-def tag(product: str, *, nonce: str | None = None) -> dict[str, str]:
-    """The metadata of an object of this product, and of the row that asked for it."""
-    return {"type": product} if nonce is None else {"type": product, "nonce": nonce}
+def is_free_name(name: str) -> bool:
+    """Whether a client may set this name: none of ours, and one that Stripe takes."""
+    return re.match(RESERVED_NAMES, name) is None and re.fullmatch(rf"[^\[\]\0]{{1,{LONGEST_NAME}}}", name) is not None
+
+
+def tag(product: str, *, nonce: str | None = None, user_id: str | None = None) -> dict[str, str]:
+    """The metadata of an object of this product, and the row that asked for it, and for whom (CHK-3)."""
+    named = {"type": product, "nonce": nonce, USER: user_id}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def is_tagged(thing: Mapping[str, Any], product: str) -> bool:

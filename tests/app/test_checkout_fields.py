@@ -6,7 +6,7 @@ import pytest
 
 from billing.models import checkouts
 from tests.support.checkout_world import World
-from tests.support.web import Web
+from tests.support.web import API_KEYS, Web
 
 ADDRESSES = [
     "https://app.example.evil.com/ok",
@@ -53,6 +53,7 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"metadata": {"type": "other"}}, "/metadata/type"),
     ({"metadata": {"nonce": "x"}}, "/metadata/nonce"),
     ({"metadata": {"onelane_x": "x"}}, "/metadata/onelane_x"),
+    ({"metadata": {"campaign": "x"}}, "/metadata/campaign"),  # CHK-36: the catalog does not list it
     ({"metadata": {"n": 1}}, "/metadata/n"),
     ({"metadata": {"n": None}}, "/metadata/n"),
     ({"metadata": {"n": "\0"}}, "/metadata/n"),
@@ -80,7 +81,8 @@ def test_naughty_text_is_kept_as_it_came(served: Web, world: World) -> None:
     """API-3; faults row 69"""
     naughty = "Robert'); DROP TABLE checkouts;-- \u202e\U0001d4e4 \"\\ ${7*7} <script> %s\n\t"
 
-    answer = served.checkout(metadata={"note": naughty}, client_reference_id=naughty)
+    fields = {"metadata": {"note": naughty}, "client_reference_id": naughty}
+    answer = served.checkout(bearer=API_KEYS[0], user_id="user_1", **fields)
 
     assert answer.status_code == 201
     assert world.sessions("open")[0]["metadata"]["note"] == naughty

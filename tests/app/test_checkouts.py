@@ -18,7 +18,8 @@ from tests.support.web import API_KEYS, Web, token
 
 def test_buyer_gets_the_payment_page_when_it_is_ready_in_time(served: Web, world: World) -> None:
     """API-20, API-23"""
-    answer = served.checkout(quantity=1, client_reference_id="order 7", metadata={"cart": "12"})
+    asked = {"quantity": 1, "client_reference_id": "order 7", "metadata": {"cart": "12"}}
+    answer = served.checkout(bearer=API_KEYS[0], user_id="user_1", **asked)
 
     assert answer.status_code == 201
     body = answer.get_json()
@@ -44,6 +45,27 @@ def test_email_of_the_token_reaches_stripe_where_it_is_one(
 ) -> None:
     assert served.checkout(bearer=token(email=claim)).status_code == 201
 
+    assert world.objects("customer")[0]["email"] == known
+
+
+@pytest.mark.parametrize(
+    ("verified", "known"),
+    [
+        (True, "buyer@example.com"),
+        ("true", "buyer@example.com"),
+        (None, "buyer@example.com"),  # left out: the issuer says nothing
+        (False, None),
+        ("false", None),
+        ("", None),
+        (0, None),
+        (1, None),
+        ([], None),
+    ],
+)
+def test_email_that_nobody_verified_is_not_sent(served: Web, world: World, verified: object, known: object) -> None:
+    """API-79"""
+    claims = {"email": "buyer@example.com", "email_verified": verified}
+    assert served.checkout(bearer=token(**claims)).status_code == 201
     assert world.objects("customer")[0]["email"] == known
 
 

@@ -24,7 +24,9 @@ def raw(**plan: Any) -> dict[str, Any]:
     }
 
 
-def parameters(catalog: Catalog, *, first_time: bool = True, **request: Any) -> dict[str, Any]:
+def parameters(
+    catalog: Catalog, *, first_time: bool = True, first_trial: bool = True, **request: Any
+) -> dict[str, Any]:
     """What would be sent to Stripe for its plan `p`."""
     body = {
         "success_url": "https://a/ok",
@@ -35,7 +37,7 @@ def parameters(catalog: Catalog, *, first_time: bool = True, **request: Any) -> 
     }
     checkout = Checkout("chk_1", 1, 1, "p", "price_1", body | request, "f", CheckoutStatus.PENDING, NOW)
     options: dict[str, Any] = {"user_id": "user_1", "customer_id": "cus_1", "nonce": "n", "expires_at": NOW, "now": NOW}
-    return session_parameters(checkout, catalog=catalog, first_time=first_time, **options)
+    return session_parameters(checkout, catalog=catalog, first_time=first_time, first_trial=first_trial, **options)
 
 
 def test_shipped_catalog_has_kiloclaws_two_plans() -> None:
@@ -74,6 +76,20 @@ def test_price_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
         (raw(min_quantity=3), "min_quantity"),
         (raw(coupon="c", allow_promotion_codes=True), "exclude each other"),
         (raw(trial_end=1, billing_starts_at=2), "set one"),
+        (raw(trial_end=1, trial_days=2), "set one"),
+        (raw(trial_days=2, billing_starts_at=2), "set one"),
+        (raw(trial_days=0), "trial_days"),
+        (raw(trial_days=731), "trial_days"),
+        (raw(missing_payment_method="cancel"), "set trial_days"),
+        (raw(trial_days=7, missing_payment_method="create_invoice"), "missing_payment_method"),
+        (raw(metered=True, max_quantity=5), "without a quantity"),
+        ({**raw(), "portal": {"configuration": "cfg_1"}}, "portal.configuration"),
+        ({**raw(), "portal": {"name": "bpc_1"}}, "portal.name"),
+        ({**raw(), "metadata": {"from_buyers": ["campaign", "type"]}}, "'type'"),
+        ({**raw(), "metadata": {"from_buyers": ["onelane_user"]}}, "'onelane_user'"),
+        ({**raw(), "metadata": {"from_buyers": ["x" * 41]}}, "no name"),
+        ({**raw(), "metadata": {"from_buyers": "campaign"}}, "from_buyers"),
+        ({**raw(), "session": {"automatic_tax": {"enabled": True}}}, "customer_update"),
         ({**raw(), "session": {"customer": "cus_1"}}, "may not set customer"),
         ({**raw(), "plans": {n: raw()["plans"]["p"] for n in "ab"}}, "same price"),
     ],
@@ -123,13 +139,56 @@ def test_billing_may_start_later_and_a_start_that_has_passed_means_now() -> None
 
 def test_extra_parameters_pass_through_and_the_buyers_words_stay_the_buyers() -> None:
     """CHK-3, CHK-12."""
-    catalog = parse_catalog({**raw(), "session": {"automatic_tax": {"enabled": True}, "locale": "de"}})
+    session = {"automatic_tax": {"enabled": True}, "customer_update": {"address": "auto"}, "locale": "de"}
+    catalog = parse_catalog({**raw(), "session": session})
     sent = parameters(catalog, client_reference_id="ref", metadata={"campaign": "x"}, quantity=3)
     assert (sent["automatic_tax"], sent["locale"]) == ({"enabled": True}, "de")
-    assert sent["metadata"] == {"campaign": "x", "type": "k", "nonce": "n"} == sent["subscription_data"]["metadata"]
+    carried = {"campaign": "x", "type": "k", "nonce": "n", "onelane_user": "user_1"}
+    assert sent["metadata"] == carried == sent["subscription_data"]["metadata"]
     assert sent["line_items"] == [{"price": "price_1", "quantity": 3}]
     assert sent["client_reference_id"] == "ref"
     assert parameters(catalog)["client_reference_id"] == "user_1"
+
+
+TRIAL_WITHOUT_CARD = {"trial_settings": {"end_behavior": {"missing_payment_method": "cancel"}}}
+
+
+@pytest.mark.parametrize(
+    ("plan", "session", "first_trial", "expected", "collection"),
+    [
+        ({}, {}, True, {}, None),
+        ({"trial_days": 7}, {}, False, {}, None),
+        ({"trial_days": 7}, {}, True, {"trial_period_days": 7}, None),
+        (
+            {"trial_days": 7, "missing_payment_method": "cancel"},
+            {},
+            True,
+            {"trial_period_days": 7, **TRIAL_WITHOUT_CARD},
+            "if_required",
+        ),
+        ({"trial_days": 7, "missing_payment_method": "cancel"}, {}, False, {}, None),
+        (
+            {"trial_days": 7, "missing_payment_method": "cancel"},
+            {"payment_method_collection": "always"},
+            True,
+            {"trial_period_days": 7, **TRIAL_WITHOUT_CARD},
+            "always",
+        ),
+    ],
+)
+def test_trial_is_for_who_had_none_and_asks_for_no_card_where_the_plan_says_what_follows(
+    plan: Any, session: Any, first_trial: bool, expected: Any, collection: str | None
+) -> None:
+    """CHK-33, CHK-34; Stripe takes `trial_settings` with a trial only"""
+    sent = parameters(parse_catalog({**raw(**plan), "session": session}), first_trial=first_trial)
+    data = {name: value for name, value in sent["subscription_data"].items() if name != "metadata"}
+    assert (data, sent.get("payment_method_collection")) == (expected, collection)
+
+
+def test_metered_price_is_sent_without_a_quantity() -> None:
+    """CHK-35"""
+    sent = parameters(parse_catalog(raw(metered=True)), quantity=None)
+    assert sent["line_items"] == [{"price": "price_1"}]
 
 
 def test_plan_that_left_the_catalog_meanwhile_is_still_sold_at_its_price() -> None:

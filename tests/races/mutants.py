@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.checkout import checkout_store, lane_store, steps, verify, work
+from billing.checkout import attempt, checkout_store, lane_store, steps, verify, work
 from billing.checkout.context import Context
 from billing.checkout.rules import LOOK_BACK, Attempt, session_parameters
 from billing.customers.customers import ensure_customer
@@ -182,7 +182,7 @@ MUTANTS = {
     ),
     "key_from_number": Mutant(
         "a key made from the attempt's number alone",
-        {steps._attempt: key_from_number},
+        {attempt.build_attempt: key_from_number},
         scene=Scene(plans=("standard",), restored=True, pays=False),
     ),
     "new_key": Mutant(
