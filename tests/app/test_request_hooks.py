@@ -261,7 +261,7 @@ def test_log_says_nothing_that_anyone_could_use(served: Web, world: World, caplo
 
     with capture_logs() as lines:
         answer = served.checkout(
-            bearer=buyer, metadata={"note": "4242424242424242"}, headers={"Idempotency-Key": "canary-key"}
+            bearer=buyer, metadata={"referral": "4242424242424242"}, headers={"Idempotency-Key": "canary-key"}
         )
         served.get(f"/v1/checkouts/{answer.get_json()['id']}?user_id=query-canary", bearer=buyer)
         served.checkout(bearer=buyer, plan="canary-plan")

@@ -186,8 +186,8 @@ VALUES: dict[Any, Case] = {
     ("GET /v1/prices", "currency"): Case("eur"),
     ("GET /v1/products", "ids[0]"): Case(of("product")),
     # refunds
-    ("POST /v1/refunds", "charge"): Case(of("charge")),
-    ("POST /v1/refunds", "payment_intent"): Case(of("intent")),
+    ("POST /v1/refunds", "charge"): Case(of("undisputed")),
+    ("POST /v1/refunds", "payment_intent"): Case(of("undisputed_intent")),
     ("POST /v1/refunds", "reason"): Case("duplicate"),
     ("GET /v1/refunds", "charge"): Case(of("charge")),
     ("GET /v1/refunds", "payment_intent"): Case(of("intent")),

@@ -97,7 +97,10 @@ def world() -> Sandbox:
     once = {"mode": "payment", "success_url": "https://example.com/", "customer": "cus_bob"}
     make("once", "/v1/checkout/sessions", **once, line_items=[{"price": "price_once", "quantity": 1}])
     ids["intent"] = sandbox.pay(ids["once"])["payment_intent"]
-    charges = sandbox.request("GET", "/v1/charges").body["data"]
+    undisputed = make("bought", "/v1/checkout/sessions", **once, line_items=[{"price": "price_once", "quantity": 1}])
+    ids["undisputed_intent"] = sandbox.pay(undisputed["id"])["payment_intent"]
+    newest = sandbox.request("GET", "/v1/charges").body["data"]
+    ids["undisputed"], charges = newest[0]["id"], newest[1:]
     ids["charge"], ids["other_charge"] = charges[0]["id"], charges[1]["id"]
     make("refund", "/v1/refunds", charge=ids["charge"], amount=10)
     make("other_refund", "/v1/refunds", charge=ids["other_charge"], amount=10)
@@ -176,7 +179,7 @@ BASES = {
         {"currency": "usd", "unit_amount": "5", "product": "prod_claw", "recurring": {"interval": "month"}}
     ),
     "POST /v1/products": Case({"name": "New"}),
-    "POST /v1/refunds": Case(lambda ids: {"charge": ids["other_charge"]}),
+    "POST /v1/refunds": Case(lambda ids: {"charge": ids["undisputed"]}),
     "POST /v1/subscription_schedules": Case({"customer": "cus_cat", "phases": {"0": _PHASE}}),
     "POST /v1/subscription_schedules/{id}": Case(
         {"phases": {"0": {"items": _ITEMS, "start_date": str(NOW), "duration": {"interval": "month"}}}}
