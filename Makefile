@@ -5,11 +5,11 @@ BIN    := $(VENV)/bin
 ALL    := -n auto --dist loadgroup
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
 
-.PHONY: help dev test check long race kills soak bench lint types clean lock
+.PHONY: help dev test check long race kills soak conformance bench lint types clean lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 dev: $(VENV)/run.stamp  ## run everything on this machine: no account, no Docker; Ctrl-C stops it
 	@exec $(BIN)/onelane dev
@@ -33,6 +33,9 @@ kills: $(VENV)/dev.stamp  ## kill and freeze real workers at every step, take Va
 
 soak: $(VENV)/dev.stamp  ## 200 events a second for five minutes while workers, Valkey, PostgreSQL and the web are killed in turn (ARGS: minutes, events a second)
 	@$(BIN)/python -m tests.kills.soak $(ARGS)
+
+conformance: $(VENV)/dev.stamp  ## Stripe's own CLI and SDKs against the sandbox, each answer by Stripe's document (needs node and the package registries)
+	@$(BIN)/python -m tests.conformance
 
 lint: $(VENV)/dev.stamp  ## ruff, formatting and import directions
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
