@@ -39,7 +39,7 @@ def test_nothing_secret_shows_anywhere(tmp_path: Path) -> None:
         secrets = json.loads((tmp_path / "var" / "dev-secrets.json").read_text("utf-8"))
         claims = {"sub": "ann", "email": EMAIL, "exp": time.time() + 600}
         token = jwt.encode(claims, secrets["AUTH_JWT_SECRET"], "HS256")
-        body = {**order(SHOP), "metadata": {"note": CARD}, "client_reference_id": CARD}
+        body = {**order(SHOP), "metadata": {"referral": CARD}, "client_reference_id": CARD}
         bought = _ask(dev, "POST", "/v1/checkouts", body, token, Prefer="wait=20")
         assert bought[0] == 201, bought
         url = json.loads(bought[1])["url"]
