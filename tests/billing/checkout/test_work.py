@@ -142,11 +142,17 @@ def test_stale_is_judged_by_arrival_not_by_now(world: World) -> None:
     assert world.view(second).session_id == first.session_id
 
 
-def test_session_of_an_earlier_system_is_expired_and_a_foreign_one_untouched(world: World) -> None:
-    """CHK-4, CHK-5: tagged by whoever, it goes; of another product or without a tag, it stays."""
+@pytest.mark.parametrize("hours", [0, 2, 23.9])
+def test_session_of_an_earlier_system_is_expired_and_a_foreign_one_untouched(world: World, hours: float) -> None:
+    """CHK-4, CHK-5: tagged by whoever, it goes; of another product or without a tag, it stays.
+
+    Stripe lets a page live for 24 h: the abandoned one of yesterday is still there.
+    """
     world.served()
     customer_id = world.objects("customer")[0]["id"]
     others = {tag: _legacy_session(world, customer_id, tag) for tag in ("kiloclaw", "other", None)}
+    world.clock.advance(seconds=hours * 3600)
+    assert {one["status"] for one in world.sessions() if one["id"] in others.values()} == {"open"}
     world.served("commit")
     status = {one["id"]: one["status"] for one in world.sessions()}
     assert status[others["kiloclaw"]] == "expired"
