@@ -21,7 +21,8 @@ def dies_of_its_test(name: str) -> bool:
     run = subprocess.run(
         [*command, "-p", "no:cacheprovider", str(ALL[name].test), "-k", "sqlite"],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "MUTANT": name},
+        # Without the outer run's options: they may shorten what is looked for, and its report is not this one's.
+        env={**os.environ, "PYTEST_ADDOPTS": "", "MUTANT": name},
         capture_output=True,
         text=True,
         timeout=100,
