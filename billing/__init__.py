@@ -8,7 +8,8 @@ duplicates      more than one live subscription of a customer: the incident, the
 notifications   send each change to the application, in order
 customers       the one Stripe customer of each user, and the user's lane of each product
 maintenance     find what was lost: the sweep, reconciling, replays, pruning
-operators       what an operator runs: doctor, report, lookup, tail, erase
+operators       what an operator runs: report, lookup, tail, erase
+doctor          what is wrong with this installation, and the fix
 
 Below them: stripe_gateway alone calls Stripe; coordination is what processes say to each other (jobs, queue, wakeups,
 locks). One rule each, in rules: backoff, lease, idempotency, product_tag. The ground: catalog, models, database with

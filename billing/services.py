@@ -52,7 +52,7 @@ def build_services(settings: Settings) -> Services:
         queue=CeleryQueue(create_producer(settings), client),
         wakeups=RedisWakeups(connect_redis(settings.redis_url, blocks_seconds=POLL_SECONDS)),
         locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds),
-        stripe=_stripe(settings, clock),
+        stripe=build_stripe(settings, clock),
         clock=clock,
     )
 
@@ -79,7 +79,8 @@ def _notifier(settings: Settings) -> Notifier:
     return HttpNotifier(settings.app_webhook_url, settings.app_webhook_secret.get_secret_value())
 
 
-def _stripe(settings: Settings, clock: Clock) -> StripeGateway | None:
+def build_stripe(settings: Settings, clock: Clock) -> GatewayClient | None:
+    """The gateway with the settings' key; None without one."""
     if settings.stripe_api_key is None:
         return None
     return GatewayClient(

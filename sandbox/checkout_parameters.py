@@ -1,8 +1,8 @@
 """The parameters of a new checkout session, and what is wrong with them whatever the state may be."""
 
-from . import forms, subscription_parameters, tax_rates
+from . import forms, settings, subscription_parameters, tax_rates
 from .calls import Call
-from .errors import Json, bad_parameter
+from .errors import Json, bad_parameter, refused
 
 _SHORTEST = 30 * 60
 _LONGEST = 24 * 3600
@@ -70,6 +70,16 @@ def check_customer(params: Json, customer: Json | None) -> None:
             "Tax ID collection requires updating business name on the customer. To enable tax ID collection for an"
             " existing customer, please set `customer_update[name]` to `auto`.",
             "tax_id_collection",
+        )
+
+
+def check_origin(call: Call, params: Json) -> None:
+    """Automatic tax needs to know where the account sells from."""
+    mode = "live" if call.livemode else "test"
+    if (params.get("automatic_tax") or {}).get("enabled") and settings.shown(call.store)["tax"] == "no_origin":
+        raise refused(
+            f"You must have a valid origin address to enable automatic tax calculation in {mode} mode. Visit"
+            " https://dashboard.stripe.com/settings/tax to update it."
         )
 
 

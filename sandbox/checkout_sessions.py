@@ -16,6 +16,7 @@ def create(call: Call, params: Json) -> Json:
     # From here on it executes: what is refused below is saved under the idempotency key.
     customer = balances.alive(call, params["customer"]) if params.get("customer") else None
     checkout_parameters.check_customer(params, customer)
+    checkout_parameters.check_origin(call, params)
     return opened(call, params, customer, expires_at=expires_at)
 
 

@@ -4,10 +4,12 @@ from .errors import ApiError, Json
 from .store import Store
 
 _ID = "account"
-# What happens to a subscription after its last failed attempt, and whether the portal was ever saved.
+# What happens to a subscription after its last failed attempt, whether the portal was ever saved,
+# and whether Stripe Tax knows where the account sells from.
 CHOICES: dict[str, tuple[str, ...]] = {
     "after_retries": ("past_due", "unpaid", "cancel"),
     "portal": ("saved", "never_saved"),
+    "tax": ("ready", "no_origin"),
 }
 
 

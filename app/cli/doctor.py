@@ -2,27 +2,32 @@
 
 import sys
 from dataclasses import asdict
-from typing import cast
 
 import click
 
 from app.cli.tables import show_rows
-from billing.operators.doctor import Prices, Verdict, examine
+from billing.clock import SystemClock
+from billing.doctor.examine import examine
+from billing.doctor.finding import Verdict
 from billing.process.exits import CONFIGURATION, UNAVAILABLE
 from billing.process.settings import load_settings
-from billing.services import build_services
+from billing.services import build_stripe
 
 COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.UNAVAILABLE: "red", Verdict.WRONG: "red"}
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def doctor(as_json: bool) -> None:
-    """Check settings, ledger, broker, catalog and Stripe; change nothing."""
+@click.option("--read-only", is_flag=True, help="Do not open payment pages to see whether Stripe takes them.")
+def doctor(as_json: bool, read_only: bool) -> None:
+    """Check settings, servers, catalog and Stripe; sell nothing.
+
+    A payment page of each plan is opened and expired at once, for a customer that is deleted again.
+    """
     settings = load_settings()
-    stripe = build_services(settings).stripe
+    stripe = build_stripe(settings, SystemClock())
     findings = []
-    for finding in examine(settings, stripe=cast("Prices | None", stripe)):
+    for finding in examine(settings, stripe=stripe, tries=not read_only):
         findings.append(finding)
         if not as_json:
             # click drops the colour where there is no terminal.

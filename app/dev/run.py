@@ -24,8 +24,8 @@ from app.dev.supervisor import Interrupted, Supervisor
 from billing.catalog import load_catalog
 from billing.database import Database
 from billing.database.migrations.upgrade import upgrade
+from billing.doctor.servers import require_given
 from billing.errors import ConfigurationError
-from billing.operators.doctor import require_given
 from billing.process.settings import DEV_STATE, Settings, load_settings
 from billing.services import build_services
 

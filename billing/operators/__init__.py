@@ -1,1 +1,1 @@
-"""What operators run: the doctor, the report, lookups, erasing a user, and the binding of a ledger to an account."""
+"""What operators run: the report, lookups, erasing a user, and the binding of a ledger to an account."""

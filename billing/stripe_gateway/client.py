@@ -141,6 +141,21 @@ class GatewayClient(StripeRequests):
         """One coupon (for `onelane doctor`)."""
         return self._get("/v1/coupons/{id}", id_=coupon_id)
 
+    def page_customers(self, *, after: str | None) -> Page:
+        """A page of the account's customers, newest first (for `onelane doctor`)."""
+        return self._page("/v1/customers", after)
+
+    def default_portal_configuration(self) -> Json | None:
+        """The portal's configuration that the Dashboard saves; None before it did so (for `onelane doctor`)."""
+        products = ["data.features.subscription_update.products"]
+        found = self._all("/v1/billing_portal/configurations", is_default=True, expand=products)
+        return next(iter(found), None)
+
+    def get_portal_configuration(self, configuration_id: str) -> Json:
+        """One configuration of the portal, with the products that it lets buyers switch to (for `onelane doctor`)."""
+        products = ["features.subscription_update.products"]
+        return self._get("/v1/billing_portal/configurations/{id}", id_=configuration_id, expand=products)
+
     def list_webhook_endpoints(self) -> list[Json]:
         """Every webhook endpoint (for `onelane webhooks setup`)."""
         return self._all("/v1/webhook_endpoints")

@@ -10,12 +10,13 @@ import sqlalchemy as sa
 
 from billing.checkout.checkout_store import CheckoutView
 from billing.customers.customers import claim_customer
+from billing.doctor.examine import examine
+from billing.doctor.finding import Verdict
 from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import StripeMisconfigured
 from billing.models import CheckoutStatus, OperationStatus, checkouts, customers, events, operations
 from billing.operations.decide import Kind
 from billing.operations.requests import read_operation
-from billing.operators.doctor import Verdict, examine
 from billing.operators.erase import count_holdings, erase_user
 from billing.operators.installation import bind
 from billing.operators.lookup import list_incidents
@@ -169,10 +170,12 @@ def _examine(shop: RestrictedShop) -> None:
     """`onelane doctor`: what it asks of Stripe."""
     catalog = str(ROOT / "catalog.toml")
     settings = load_settings(stripe_api_key=KEY, catalog=catalog, redis_url="redis://127.0.0.1:1/0", _env_file=None)
-    said = {one.subject: one for one in examine(settings, stripe=shop.stripe) if one.subject in ("catalog", "stripe")}
-    for finding in said.values():
+    at_stripe = ("stripe", "catalog", "portal", "currency", "buying")
+    said = [one for one in examine(settings, stripe=shop.stripe) if one.subject in at_stripe]
+    for finding in said:
         if finding.verdict is not Verdict.OK:
             raise Refused(finding.sentence)
+    assert [one.subject for one in said] == list(at_stripe)
 
 
 def _erase(shop: RestrictedShop) -> None:

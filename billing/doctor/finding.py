@@ -1,0 +1,49 @@
+"""A finding of `onelane doctor`: one line that says what is wrong and how to mend it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from billing.errors import OnelaneError, TransientError
+
+
+class Verdict(StrEnum):
+    """What a check found."""
+
+    OK = "ok"
+    WARNING = "warning"
+    UNAVAILABLE = "unavailable"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `onelane doctor`."""
+
+    subject: str
+    verdict: Verdict
+    sentence: str
+
+
+def guarded(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """The findings of a check; an error of ours that ends it is the last one."""
+    try:
+        yield from check()
+    except OnelaneError as error:
+        verdict = Verdict.UNAVAILABLE if isinstance(error, TransientError) else Verdict.WRONG
+        yield Finding(subject, verdict, error.sentence)
+
+
+def wrong(subject: str, sentence: str) -> Finding:
+    """What keeps buyers or processes from their work."""
+    return Finding(subject, Verdict.WRONG, sentence)
+
+
+def warning(subject: str, sentence: str) -> Finding:
+    """What works and has a consequence that a person should know."""
+    return Finding(subject, Verdict.WARNING, sentence)
+
+
+def fine(subject: str, sentence: str) -> Finding:
+    """What is as it should be."""
+    return Finding(subject, Verdict.OK, sentence)
