@@ -26,7 +26,7 @@ from limits.strategies import MovingWindowRateLimiter
 from app.auth import Caller, Identity
 from app.errors import RateLimited
 from billing.coordination.redis_client import connect_redis
-from billing.process.settings import Settings
+from billing.process.settings import KEY_PREFIX, Settings
 
 log = structlog.get_logger(__name__)
 EXTENSION = "onelane.refusals"  # where `app/server.py` finds them
@@ -199,7 +199,7 @@ class Limits:
 
 def build_limits(settings: Settings, *, storage_uri: str | None = None, waiters: Semaphore | None = None) -> Limits:
     """The limits that the settings name, counted in REDIS_URL unless told otherwise."""
-    storage, refusals = connect_storage(storage_uri or settings.redis_url), Refusals()
+    storage, refusals = connect_storage(storage_uri or settings.redis_url, settings.redis_key_prefix), Refusals()
     return Limits(
         addresses=RateLimit("addresses", settings.rate_limit_addresses, storage=storage),
         checkouts=UserRate(RateLimit("checkouts", settings.rate_limit_checkouts, storage=storage), refusals),
@@ -238,9 +238,10 @@ def counted_as(address: str) -> str:
     return str(ip_network((parsed, IPV6_PREFIX), strict=False))
 
 
-def connect_storage(uri: str) -> RedisStorage | None:
+def connect_storage(uri: str, prefix: str = KEY_PREFIX) -> RedisStorage | None:
     """Where all processes count together; None for memory://, where each counts for itself."""
     if uri.startswith("memory://"):
         return None
     pool = connect_redis(uri, answer_seconds=TIMEOUT_SECONDS).connection_pool
-    return RedisStorage(uri, connection_pool=pool, key_prefix="onelane:limit", wrap_exceptions=True)
+    # The pool is what it uses; the address says only that it is Redis.
+    return RedisStorage("redis://", connection_pool=pool, key_prefix=f"{prefix}limit", wrap_exceptions=True)

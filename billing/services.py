@@ -44,14 +44,14 @@ class Services:
 def build_services(settings: Settings) -> Services:
     """Build the services from the settings, without opening a connection. Raises ConfigurationError."""
     clock = SystemClock()
-    client = connect_redis(settings.redis_url)
+    client, prefix = connect_redis(settings.redis_url), settings.redis_key_prefix
     return Services(
         settings=settings,
         catalog=load_catalog(settings.catalog),
         database=Database(settings.database_url),
-        queue=CeleryQueue(create_producer(settings), client),
-        wakeups=RedisWakeups(connect_redis(settings.redis_url, blocks_seconds=POLL_SECONDS)),
-        locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds),
+        queue=CeleryQueue(create_producer(settings), client, prefix=prefix),
+        wakeups=RedisWakeups(connect_redis(settings.redis_url, blocks_seconds=POLL_SECONDS), prefix=f"{prefix}wakeup:"),
+        locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds, prefix=f"{prefix}lock:"),
         stripe=build_stripe(settings, clock),
         clock=clock,
     )

@@ -19,8 +19,10 @@ from prometheus_client import Counter
 from redis.exceptions import RedisError
 
 from billing.coordination.jobs import JOB_KINDS, QUEUES, Job, RowJob
+from billing.coordination.redis_client import connection_arguments, sentinel_arguments
 from billing.errors import ConfigurationError
-from billing.process.settings import Settings
+from billing.process.server_url import OtherBroker, RedisServer, celery_urls, read_broker
+from billing.process.settings import KEY_PREFIX, Settings
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +30,7 @@ NOT_SENT = Counter("onelane_jobs_not_sent_total", "Wake-ups that the broker did 
 
 # 5 s: after that a lost message no longer keeps the next one from being sent.
 ONCE_MILLISECONDS = 5000
-KEY_PREFIX = "onelane:"
+BROKER_ANSWER_SECONDS, BLOCKS_SECONDS = 9, 1
 
 
 class Queue(Protocol):
@@ -46,11 +48,15 @@ class Queue(Protocol):
 
 def create_producer(settings: Settings) -> Celery:
     """The Celery application, its transport settled; `worker/app.py` adds the tasks. Raises ConfigurationError."""
-    transport = settings.broker_url.partition("://")[0].partition("+")[0]
-    if transport not in TRANSPORT_ALIASES:
-        name = "CELERY_BROKER_URL" if settings.celery_broker_url else "REDIS_URL"
+    name = "CELERY_BROKER_URL" if settings.celery_broker_url else "REDIS_URL"
+    try:
+        broker = read_broker(settings.broker_url)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} {error}.") from None
+    url = broker.url if isinstance(broker, OtherBroker) else celery_urls(broker)
+    if url.partition("://")[0].partition("+")[0] not in TRANSPORT_ALIASES:
         raise ConfigurationError(f"{name} is no address of a broker. Set {name} like redis://host:6379/0.")
-    celery = Celery("onelane", broker=settings.broker_url, set_as_current=False)
+    celery = Celery("onelane", broker=url, set_as_current=False)
     celery.conf.update(
         task_serializer="json",
         accept_content=["json"],
@@ -60,7 +66,9 @@ def create_producer(settings: Settings) -> Celery:
         task_default_queue=Job.queue,
         task_routes={job.kind: {"queue": job.queue} for job in JOB_KINDS},
         broker_connection_retry_on_startup=True,
-        broker_transport_options=_transport_options(settings.broker_url),
+        broker_transport_options={} if isinstance(broker, OtherBroker) else _redis_options(broker, settings),
+        # Without it kombu takes rediss:// for "verify nothing".
+        broker_use_ssl=dict(broker.tls) if broker.tls else False,
         # Short: a publisher is a web request; what is not sent within 0.2 s is the sweep's.
         task_publish_retry_policy={
             "max_retries": 1,
@@ -72,31 +80,35 @@ def create_producer(settings: Settings) -> Celery:
     return celery
 
 
-def _transport_options(broker_url: str) -> dict[str, Any]:
-    if not broker_url.startswith(("redis", "valkey", "sentinel", "unix")):
-        return {}
-    return {
+def _redis_options(server: RedisServer, settings: Settings) -> dict[str, Any]:
+    options = {
         "visibility_timeout": 120,  # above the longest task (a lane pass, under 60 s) and every countdown
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,  # a killed worker's message is back after 127 s, not after ten minutes
-        "socket_timeout": 10,  # a half-open connection is noticed
-        "socket_connect_timeout": 3,
-        "socket_keepalive": True,
-        "health_check_interval": 5,
-        "global_keyprefix": KEY_PREFIX,
+        "global_keyprefix": settings.redis_key_prefix,
+        # A half-open connection is noticed after 10 s. A worker's pop blocks for a second of its own accord.
+        **connection_arguments(server, BROKER_ANSWER_SECONDS),
     }
+    options["socket_timeout"] += BLOCKS_SECONDS
+    if "socket_connect_timeout" not in server.options and not server.socket:
+        options["socket_connect_timeout"] = 3
+    if server.master:
+        options["master_name"] = server.master
+        options["sentinel_kwargs"] = sentinel_arguments(server, BROKER_ANSWER_SECONDS)
+    return options
 
 
 class CeleryQueue:
     """Sends jobs through Celery; a mark in Redis keeps a second message for the same back while one waits."""
 
-    def __init__(self, celery: Celery, client: "redis.Redis") -> None:
+    def __init__(self, celery: Celery, client: "redis.Redis", *, prefix: str = KEY_PREFIX) -> None:
         self._celery = celery
         self._client = client
+        self._prefix = prefix
 
     def send(self, job: Job, *, delay_seconds: float = 0) -> bool:
         """Send the job unless one for the same is already on its way."""
-        mark, milliseconds = _mark(job, delay_seconds)
+        mark, milliseconds = _mark(self._prefix, job, delay_seconds)
         try:
             if self._client.set(mark, 1, nx=True, px=milliseconds):
                 self._celery.send_task(job.kind, args=list(astuple(job)), countdown=delay_seconds or None)
@@ -109,7 +121,7 @@ class CeleryQueue:
     def taken(self, job: Job) -> None:
         """Remove the job's mark. Called before the ledger is read, so that a later change sends anew."""
         try:
-            self._client.delete(_mark(job)[0])
+            self._client.delete(_mark(self._prefix, job)[0])
         except RedisError as error:
             log.warning("job.mark_unavailable", kind=job.kind, **asdict(job), error=type(error).__name__)
 
@@ -125,13 +137,13 @@ class CeleryQueue:
         return True
 
 
-def _mark(job: Job, delay_seconds: float = 0) -> tuple[str, int]:
+def _mark(prefix: str, job: Job, delay_seconds: float = 0) -> tuple[str, int]:
     """The key that says that such a message waits, and its milliseconds.
 
     A job without a row may be sent for several moments. There is one message for each tenth of a second; its mark ends
     when it is due and keeps no other one back.
     """
-    name, delay = ":".join(map(str, (f"{KEY_PREFIX}once", job.kind, *astuple(job)))), int(delay_seconds * 1000)
+    name, delay = ":".join(map(str, (f"{prefix}once", job.kind, *astuple(job)))), int(delay_seconds * 1000)
     if delay and not isinstance(job, RowJob):
         return f"{name}:{int((time.time() + delay_seconds) * 10)}", delay
     return name, ONCE_MILLISECONDS + delay

@@ -14,7 +14,8 @@ from billing.doctor.finding import Finding, Verdict, fine, guarded, wrong
 from billing.doctor.given import examine_settings
 from billing.doctor.portal import examine_portal
 from billing.doctor.prices import examine_prices
-from billing.doctor.servers import examine_broker, examine_ledger, examine_redis
+from billing.doctor.redis import examine_redis
+from billing.doctor.servers import examine_broker, examine_ledger
 from billing.errors import ConfigurationError, TransientError
 from billing.operators import lookup
 from billing.process.settings import Settings
@@ -28,7 +29,7 @@ def examine(settings: Settings, *, stripe: GatewayClient | None, tries: bool = T
     """
     yield from guarded("settings", lambda: examine_settings(settings))
     yield from guarded("ledger", lambda: examine_ledger(settings))
-    yield from guarded("redis", lambda: examine_redis(settings.redis_url))
+    yield from guarded("redis", lambda: examine_redis(settings))
     if settings.broker_url != settings.redis_url:
         yield from guarded("broker", lambda: examine_broker(settings))
     try:

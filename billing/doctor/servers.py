@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
-from urllib.parse import urlsplit
 
-import redis
 from kombu.exceptions import OperationalError
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import RedisError
 
 from billing.coordination.queue import create_producer
 from billing.database import Database
 from billing.database.migrations.upgrade import is_current
-from billing.doctor.finding import Finding, fine, warning, wrong
-from billing.errors import ConfigurationError, TransientError
+from billing.doctor.finding import Finding, fine, wrong
+from billing.doctor.redis import examine_redis, explain
+from billing.errors import TransientError
 from billing.process.settings import Settings
 
 BROKER_SECONDS = 3
@@ -29,7 +27,7 @@ def require_given(settings: Settings) -> None:
         except TransientError:
             raise TransientError("DATABASE_URL: the database does not answer. Start it, or set another.") from None
     if "redis_url" in given:
-        list(examine_redis(settings.redis_url))
+        list(examine_redis(settings))
     if "celery_broker_url" in given:
         list(examine_broker(settings))
 
@@ -45,37 +43,11 @@ def examine_ledger(settings: Settings) -> Iterator[Finding]:
         yield wrong("ledger", f"{kind} lacks this version's tables. Run `onelane db upgrade`.")
 
 
-def examine_redis(url: str) -> Iterator[Finding]:
-    """Whether Redis answers, may be used, and keeps what it is given."""
-    if "cluster" in urlsplit(url).scheme:
-        raise ConfigurationError("REDIS_URL names a cluster, which Celery cannot use. Set it to one server.")
-    try:
-        client = redis.Redis.from_url(url, socket_connect_timeout=BROKER_SECONDS, socket_timeout=BROKER_SECONDS)
-        about: dict[str, Any] = client.info()
-    except AuthenticationError:
-        raise ConfigurationError(
-            "REDIS_URL: the server refuses the password. Set REDIS_URL with the right one."
-        ) from None
-    except (RedisError, OSError) as error:
-        raise TransientError(f"REDIS_URL: the server does not answer ({type(error).__name__}).") from None
-    except ValueError:
-        raise ConfigurationError("REDIS_URL is no Redis address. Set it like redis://host:6379/0.") from None
-    if int(about.get("cluster_enabled", 0)):
-        raise ConfigurationError("REDIS_URL is a cluster, which Celery cannot use. Set it to one server.")
-    if about.get("role") == "slave":
-        raise ConfigurationError("REDIS_URL is a replica, which cannot be written. Set it to the primary.")
-    yield fine("redis", f"Answers, version {about.get('valkey_version') or about.get('redis_version')}.")
-    if (policy := about.get("maxmemory_policy", "noeviction")) != "noeviction":
-        yield wrong("redis", f"maxmemory-policy is {policy}: it may drop messages. Set noeviction.")
-    if not int(about.get("aof_enabled", 0)):
-        yield warning("redis", "No append-only file: after a restart, work waits for the sweep.")
-
-
 def examine_broker(settings: Settings) -> Iterator[Finding]:
     """Whether the queue's broker answers."""
     try:
         with create_producer(settings).connection(connect_timeout=BROKER_SECONDS) as connection:
             connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
-    except (OperationalError, OSError) as error:
-        raise TransientError(f"CELERY_BROKER_URL: the broker does not answer ({type(error).__name__}).") from None
+    except (OperationalError, RedisError, OSError) as error:
+        raise explain(error.__cause__ or error, "CELERY_BROKER_URL") from None  # type: ignore[arg-type]  # an Exception
     yield fine("broker", "Answers.")

@@ -17,8 +17,10 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from billing.errors import ConfigurationError
+from billing.process.server_url import read_broker, read_server
 
 DEV_STATE = Path("var/dev.json")  # written by a running `onelane dev` for the commands in its folder
+KEY_PREFIX = "onelane:"
 Origins = Annotated[tuple[str, ...], NoDecode]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
@@ -33,6 +35,8 @@ class Settings(BaseSettings):
     keep_alive_seconds: int = Field(75, ge=1, le=3600)
     database_url: str = "sqlite:///var/ledger.sqlite3"
     redis_url: str = "redis://127.0.0.1:6379/0"
+    # What every key in Redis begins with; an ACL may name it (~onelane:*).
+    redis_key_prefix: str = Field(KEY_PREFIX, pattern=r"^[A-Za-z0-9._:-]{1,64}$")
     celery_broker_url: str | None = None
 
     stripe_api_key: SecretStr | None = None
@@ -113,6 +117,19 @@ class Settings(BaseSettings):
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # .port refuses 99999
             raise ValueError("must be an http:// or https:// address")
         return value.rstrip("/")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _one_redis(cls, value: str) -> str:
+        read_server(value)
+        return value
+
+    @field_validator("celery_broker_url")
+    @classmethod
+    def _broker(cls, value: str | None) -> str | None:
+        if value is not None:
+            read_broker(value)
+        return value
 
     @field_validator("rate_limit_checkouts", "rate_limit_reads", "rate_limit_addresses")
     @classmethod

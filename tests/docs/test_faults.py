@@ -21,8 +21,10 @@ def test_citations_are_read(docstring: str, numbers: set[int]) -> None:
 
 def test_every_row_has_a_test_or_says_why_not() -> None:
     cited = citations()
-    assert [row.number for row in rows()] == list(range(1, 81))
-    assert set(cited) <= set(range(1, 81))
+    numbers = [row.number for row in rows()]
+    assert numbers == sorted(set(numbers))  # each kind begins at a number of its own: gaps are no fault
+    assert numbers[:80] == list(range(1, 81))
+    assert set(cited) <= set(numbers)
     assert [row.number for row in rows() if row.number not in cited and not row.untested] == []
     assert [row.number for row in rows() if row.number in cited and row.untested] == [], "drop it from [untested]"
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import redis
 
+from app.limits import RateLimit, connect_storage
 from billing.coordination.jobs import WorkEvents, WorkLane
 from billing.coordination.locks import RedisLocks
 from billing.coordination.queue import CeleryQueue, create_producer
 from billing.coordination.redis_client import connect_redis
 from billing.coordination.wakeups import POLL_SECONDS, UNAVAILABLE_SECONDS, RedisWakeups, wait_while
 from billing.process.settings import Settings
+from billing.services import build_services
 from tests.support.valkey import Valkey, wait_until
 
 FOR_EVER = 600  # longer than a test may take
@@ -184,3 +186,20 @@ def _for(seconds: float) -> Iterator[None]:
     while time.monotonic() < deadline:
         time.sleep(0.01)
         yield
+
+
+def test_every_key_begins_with_the_prefix(valkey: Valkey, client: "redis.Redis") -> None:
+    """OPS-122: another installation on the server has another one."""
+    settings = Settings(
+        redis_url=valkey.url, redis_key_prefix="shop-two:", _env_file=None, catalog=Path("catalog.toml")
+    )
+    services = build_services(settings)
+    assert services.queue.send(WorkLane(1))
+    services.wakeups.wake(["chk_1"])
+    rate = RateLimit("reads", "2/minute", storage=connect_storage(valkey.url, settings.redis_key_prefix))
+    rate.take("user_1")
+    with services.locks.hold("lane:1"):
+        keys = sorted(key.decode() for key in client.keys("*"))
+    services.database.close()
+    assert len(keys) >= 5, keys
+    assert [key for key in keys if not key.startswith("shop-two:")] == []

@@ -1,0 +1,110 @@
+"""Debian's redis-server and redis-sentinel for tests: with TLS, with an ACL, as primary and replica."""
+
+import datetime
+import ipaddress
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from app.dev.ports import free_port
+from billing.process.run_with_parent import launched
+from tests.support.valkey import wait_until
+
+PASSWORD = "a-password-of-the-test"
+
+
+def require(program: str) -> str:
+    """Where the program is; skips the test where it is not installed."""
+    found = shutil.which(program)
+    if not found:
+        pytest.skip(f"{program} is not installed: this test needs Debian's")
+    return found
+
+
+class Server:
+    """One process of redis-server or redis-sentinel."""
+
+    def __init__(self, program: str, folder: Path, *options: str, tls: "Certificate | None" = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port, self.folder, self._tls = free_port(21_000), folder, tls
+        configuration = folder / "server.conf"
+        port = ["port 0", f"tls-port {self.port}"] if tls else [f"port {self.port}"]
+        secure = [f"tls-cert-file {tls.chain}", f"tls-key-file {tls.key}", "tls-auth-clients no"] if tls else []
+        lines = [*port, *secure, "bind 127.0.0.1 ::1", f"dir {folder}", 'save ""', *options]
+        configuration.write_text("\n".join(lines) + "\n", "utf-8")
+        self._command = launched([require(program), str(configuration)])
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        wait_until(self._answers, f"{self.folder.name} answers")
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, (self.folder / "log").read_text("utf-8")[-500:]
+        tls = {"ssl": True, "ssl_cert_reqs": "none"} if self._tls else {}
+        try:
+            with redis.Redis(port=self.port, socket_timeout=1, **tls) as client:
+                return bool(client.ping())
+        except redis.AuthenticationError:
+            return True
+        except redis.ConnectionError:
+            return False
+
+
+@contextmanager
+def running(*servers: Server) -> Iterator[None]:
+    """Kill them after the block."""
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.kill()
+
+
+class Certificate:
+    """A certificate signed by itself, which is its own authority."""
+
+    def __init__(self, folder: Path, *, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.chain, self.key = folder / f"{name}.pem", folder / f"{name}.key"
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        now = datetime.datetime.now(datetime.UTC)
+        try:
+            shown: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
+        except ValueError:
+            shown = x509.DNSName(name)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([shown]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        self.chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
