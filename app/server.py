@@ -22,6 +22,7 @@ from billing.process.exits import plain_exits
 from billing.process.logs import configure_logging
 from billing.process.run_with_parent import run_with_parent
 from billing.process.settings import Settings, load_settings
+from billing.process.unsafe_settings import shop_is_on
 
 if TYPE_CHECKING:
     from app.asgi import Web
@@ -84,7 +85,7 @@ def load_web(threads: int) -> "Web":
         # None: the web holds no key, even where .env or a running `onelane dev` names one.
         settings = load_settings(stripe_api_key=None)
         configure_logging(settings, process="web")
-        app = create_app(settings, build_services(settings), shop=os.environ.get("ONELANE_SHOP") == "1")
+        app = create_app(settings, build_services(settings), shop=shop_is_on())
     deliveries, refusals = app.extensions[webhooks.EXTENSION], app.extensions[limits.EXTENSION]
     return Web(app, threads=threads, deliveries=deliveries, refusals=refusals, origins=settings.redirect_origins)
 

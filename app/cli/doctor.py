@@ -10,7 +10,7 @@ from billing.clock import SystemClock
 from billing.doctor.examine import examine
 from billing.doctor.finding import Verdict
 from billing.process.exits import CONFIGURATION, UNAVAILABLE
-from billing.process.settings import load_settings
+from billing.process.settings import read_settings
 from billing.services import build_stripe
 
 COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.UNAVAILABLE: "red", Verdict.WRONG: "red"}
@@ -24,7 +24,7 @@ def doctor(as_json: bool, read_only: bool) -> None:
 
     A payment page of each plan is opened and expired at once, for a customer that is deleted again.
     """
-    settings = load_settings()
+    settings = read_settings()
     stripe = build_stripe(settings, SystemClock())
     findings = []
     for finding in examine(settings, stripe=stripe, tries=not read_only):

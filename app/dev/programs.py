@@ -13,6 +13,7 @@ from pathlib import Path
 from app.dev.embedded import last_words, prepare_valkey, valkey_answers
 from app.dev.settings import DevSettings
 from app.dev.supervisor import Program
+from billing.process.unsafe_settings import SHOP
 
 ONELANE = (sys.executable, "-P", "-m", "onelane")
 # The web must not hold these.
@@ -53,7 +54,7 @@ def own_programs(decided: DevSettings, *, folder: Path) -> list[Program]:
         Program(
             "web",
             [*ONELANE, "web"],
-            {**web, "ONELANE_SHOP": "1"} if decided.shop else web,
+            {**web, SHOP: "1"} if decided.shop else web,
             lambda: _answers(f"{decided.home}/readyz"),
             rank=WEB_RANK,
             stop_seconds=5,

@@ -17,6 +17,7 @@ from app.dev.ports import free_port
 from billing.catalog import Catalog
 from billing.errors import ConfigurationError
 from billing.process.settings import DEV_STATE, Settings
+from billing.process.unsafe_settings import is_live
 
 VALKEY_PORT = 16379  # not the usual one, which may be taken by a Redis
 SANDBOX_PORT = 12111
@@ -32,7 +33,7 @@ class DevSettings:
     sandbox_port: int | None
     home: str  # the address of the web, for a browser on this machine
     signing_secret: str  # of the sandbox: the first that was given, or the generated one
-    shop: bool  # it signs its own tokens, which it cannot where AUTH_JWKS_URL checks them
+    shop: bool  # it signs its own tokens: not where AUTH_JWKS_URL checks them, and not for real money
 
     @property
     def sandbox_home(self) -> str | None:
@@ -77,7 +78,7 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
         sandbox_port=sandbox_port,
         home=home,
         signing_secret=signing[0] if signing else kept["STRIPE_WEBHOOK_SECRETS"],
-        shop=not settings.auth_jwks_url,
+        shop=not settings.auth_jwks_url and not is_live(settings),
     )
 
 

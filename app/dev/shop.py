@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 
 from app.dev.tokens import sign_token
+from app.errors import Forbidden
 from billing.catalog import Plan
 from billing.errors import ConfigurationError
+from billing.operators import installation
 from billing.process.settings import Settings
 from billing.services import Services
 
@@ -46,6 +48,13 @@ def shop_routes(settings: Settings, services: Services) -> Blueprint:
     routes = Blueprint(
         "shop", __name__, template_folder="templates", static_folder="static", static_url_path="/shop/static"
     )
+
+    @routes.before_request
+    def refuse_real_money() -> None:
+        with services.database.read() as connection:
+            bound = installation.read(connection)
+        if bound is not None and bound.livemode:  # the web holds no key to see it by
+            raise Forbidden("This ledger is about real money, and the shop signs anybody in. Unset ONELANE_SHOP.")
 
     @routes.get("/")
     def home() -> Response:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from billing.doctor.finding import Finding, fine, warning, wrong
 from billing.process.settings import Settings
+from billing.process.unsafe_settings import unsafe_settings
 
 
 def examine_settings(settings: Settings) -> Iterator[Finding]:
@@ -19,8 +20,13 @@ def examine_settings(settings: Settings) -> Iterator[Finding]:
     for name, missing in lacking.items():
         if missing:
             yield wrong("settings", f"{name} is not set. Set it as README.md lists it.")
+    unsafe = unsafe_settings(settings)
+    yield from (wrong("settings", sentence) for sentence in unsafe)
     yield from examine_key(settings)
-    if not any(lacking.values()):
+    if settings.auth_jwks_url and settings.auth_issuer and not settings.auth_audience:
+        sentence = "AUTH_AUDIENCE is not set: what AUTH_ISSUER signs for other applications passes here, too."
+        yield warning("settings", sentence)
+    if not unsafe and not any(lacking.values()):
         yield fine("settings", "Every setting makes sense.")
 
 

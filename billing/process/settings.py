@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from billing.errors import ConfigurationError
 from billing.process.server_url import read_broker, read_server
+from billing.process.unsafe_settings import unsafe_settings
 
 DEV_STATE = Path("var/dev.json")  # written by a running `onelane dev` for the commands in its folder
 KEY_PREFIX = "onelane:"
@@ -163,7 +164,15 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings. Raises ConfigurationError with one line for the first wrong one."""
+    """Read the settings. Raises ConfigurationError with one line for the first that is wrong or opens the door."""
+    settings = read_settings(**overrides)
+    for sentence in unsafe_settings(settings):
+        raise ConfigurationError(sentence)
+    return settings
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The settings, also those that `load_settings` refuses as unsafe (for `onelane doctor`)."""
     try:
         return Settings(**overrides)
     except ValidationError as error:

@@ -232,7 +232,7 @@ def provider() -> Iterator[Provider]:
 @pytest.fixture
 def buyers(make_app: MakeApp, provider: Provider) -> Web:
     """An application whose tokens this provider signs."""
-    return Web(make_app(auth_jwt_secret=None, auth_jwks_url=provider.url))
+    return Web(make_app(auth_jwt_secret=None, auth_jwks_url=provider.url, auth_audience="shop"))
 
 
 RSA = rsa.generate_private_key(65537, 2048)
@@ -242,7 +242,7 @@ KEYS = {"RS256": RSA, "ES256": EC, "EdDSA": ED}
 
 
 def _signed(kid: str, alg: str, key: Any, **instead: Any) -> str:
-    claims = {"sub": "user_1", "exp": int(time.time()) + 60, **instead}
+    claims = {"sub": "user_1", "aud": "shop", "exp": int(time.time()) + 60, **instead}
     return jwt.encode(claims, key, alg, headers={"kid": kid})
 
 
@@ -299,7 +299,7 @@ def test_key_that_the_provider_rotated_in_is_fetched_once_and_the_old_one_stays_
 ) -> None:
     """API-66"""
     monkeypatch.setattr("app.auth._Keys.COOLDOWN_SECONDS", 0.0)  # of the last fetch; 10 s otherwise
-    buyers = Web(make_app(auth_jwt_secret=None, auth_jwks_url=provider.url))
+    buyers = Web(make_app(auth_jwt_secret=None, auth_jwks_url=provider.url, auth_audience="shop"))
     old, new = _signed("old", "RS256", RSA), _signed("new", "ES256", EC)
     provider.add("old", "RS256", RSA)
     assert buyers.get("/v1/subscription", bearer=old).status_code == 200
@@ -321,7 +321,7 @@ def test_strangers_kid_keeps_nobody_waiting_whose_key_is_known(
 ) -> None:
     """API-66: also while the provider takes its time with an answer."""
     monkeypatch.setattr("app.auth._Keys.COOLDOWN_SECONDS", 0.0)
-    buyers = Web(make_app(auth_jwt_secret=None, auth_jwks_url=provider.url))
+    buyers = Web(make_app(auth_jwt_secret=None, auth_jwks_url=provider.url, auth_audience="shop"))
     provider.add("rs", "RS256", RSA)
     good = _signed("rs", "RS256", RSA)
     assert buyers.get("/v1/subscription", bearer=good).status_code == 200

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-SERVER_KEY = "server-key-of-the-kills"
+SERVER_KEY = "server-key-of-all-the-kills"
 LONGEST_SECONDS = 60
 
 

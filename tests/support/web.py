@@ -20,7 +20,7 @@ from werkzeug.test import TestResponse
 from app.openapi.document import document
 
 JWT_SECRET = "a-secret-of-64-bytes,-so-that-tests-can-also-sign-with-HS512-....."
-API_KEYS = ("server-key-one", "server-key-two")
+API_KEYS = ("server-key-number-one-0001", "server-key-number-two-0002")
 ORIGIN = "https://app.example"
 BODY = {"plan": "standard", "success_url": f"{ORIGIN}/ok", "cancel_url": f"{ORIGIN}/no"}
 DOCUMENT = document()

@@ -80,8 +80,8 @@ def test_doctor_finds_what_is_wrong_and_what_does_not_answer(folder: Path) -> No
     given = {
         "STRIPE_API_KEY": "sk_test_x",
         "STRIPE_API_BASE": "http://127.0.0.1:1",
-        "STRIPE_WEBHOOK_SECRETS": "whsec_x",
-        "AUTH_API_KEYS": "a-server-key",
+        "STRIPE_WEBHOOK_SECRETS": "whsec_of_the_tests",
+        "AUTH_API_KEYS": "a-server-key-of-the-tests",
         "REDIRECT_ORIGINS": "https://app.example.com",
     }
     silent = onelane("doctor", folder=folder, REDIS_URL=nobody, **given)

@@ -202,8 +202,9 @@ def test_sandbox_signs_with_the_secret_that_was_given_wherever_that_was(
     tmp_path: Path, where: str, start: Start
 ) -> None:
     """OPS-13, WHK-2"""
-    (tmp_path / "signing").write_text("whsec_new, whsec_old\n", "utf-8")
-    (tmp_path / ".env").write_text("STRIPE_WEBHOOK_SECRETS=whsec_new,whsec_old\n" if where == ".env" else "", "utf-8")
+    (tmp_path / "signing").write_text("whsec_the_new_one, whsec_the_old_one\n", "utf-8")
+    line = "STRIPE_WEBHOOK_SECRETS=whsec_the_new_one,whsec_the_old_one\n"
+    (tmp_path / ".env").write_text(line if where == ".env" else "", "utf-8")
     given = {} if where == ".env" else {"STRIPE_WEBHOOK_SECRETS_FILE": "signing"}
     dev = start(tmp_path, free_port(18_600), **given)
     dev.says("onelane is ready")

@@ -7,6 +7,7 @@ import pytest
 
 from app.dev.shop import COOKIE, money
 from billing.errors import ConfigurationError
+from billing.operators import installation
 from tests.app.conftest import MakeApp
 from tests.support.checkout_world import World
 from tests.support.web import JWT_SECRET, Web
@@ -36,7 +37,7 @@ def test_shop_is_there_only_where_it_was_asked_for(web: Web, shop: Web) -> None:
 def test_shop_cannot_run_without_a_secret_of_its_own(make_app: MakeApp) -> None:
     """API-60"""
     with pytest.raises(ConfigurationError):
-        make_app(shop=True, auth_jwt_secret=None, auth_jwks_url="http://127.0.0.1:1/keys")
+        make_app(shop=True, auth_jwt_secret=None, auth_jwks_url="http://127.0.0.1:1/keys", auth_issuer="id")
 
 
 def test_page_has_a_button_for_each_plan_and_shows_that_access_is_denied(shop: Web, world: World) -> None:
@@ -119,3 +120,11 @@ def test_money_is_written_as_people_write_it(amount: int, currency: str, text: s
 
 def _user(page: str) -> str:
     return str(jwt.decode(_token(page), JWT_SECRET, ["HS256"])["sub"])
+
+
+def test_shop_signs_nothing_on_a_ledger_of_real_money(shop: Web, world: World) -> None:
+    """OPS-111: the web has no key to know the mode by."""
+    with world.database.write() as connection:
+        installation.insert_first(connection, stripe_account="acct_1", livemode=True, bound_at=world.clock.now())
+    for path in ("/", "/shop"):
+        assert shop.client.get(path).status_code == 403

@@ -46,7 +46,7 @@ def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple["subpr
             DATABASE_URL=f"sqlite:///{tmp_path}/ledger",
             REDIS_URL=f"redis://127.0.0.1:{redis_port}/0",
             CATALOG=str(ROOT / "catalog.toml"),
-            AUTH_API_KEYS="server-key-of-the-test",
+            AUTH_API_KEYS="server-key-of-the-tests-0",
             REDIRECT_ORIGINS="https://app.example.com",
             CHECKOUT_WAIT_SECONDS="2",
         )
@@ -170,7 +170,7 @@ def _ask(address: str) -> int:
     request = urllib.request.Request(
         f"{address}/v1/checkouts",
         data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json", "Authorization": "Bearer server-key-of-the-test"},
+        headers={"Content-Type": "application/json", "Authorization": "Bearer server-key-of-the-tests-0"},
     )
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:

@@ -84,16 +84,17 @@ def test_refusal_never_shows_the_secret(monkeypatch: pytest.MonkeyPatch) -> None
         load_settings()
     assert "sentinel" not in refusal.value.sentence
     monkeypatch.setenv("AUTH_JWT_SECRET", f"sentinel{LONG}")
-    monkeypatch.setenv("STRIPE_WEBHOOK_SECRETS", "whsec_sentinel")
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRETS", "whsec_sentinel-of-the-tests")
     assert "sentinel" not in repr(load_settings())
 
 
 def test_lists_are_separated_by_commas_and_origins_written_as_browsers_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Default ports and a trailing slash go."""
-    monkeypatch.setenv("STRIPE_WEBHOOK_SECRETS", "whsec_new, whsec_old,")
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRETS", "whsec_the_new_one, whsec_the_old_one,")
     monkeypatch.setenv("REDIRECT_ORIGINS", "https://App.example.com:443/, http://[::1]:8000")
     settings = load_settings()
-    assert [one.get_secret_value() for one in settings.stripe_webhook_secrets] == ["whsec_new", "whsec_old"]
+    secrets = [one.get_secret_value() for one in settings.stripe_webhook_secrets]
+    assert secrets == ["whsec_the_new_one", "whsec_the_old_one"]
     assert settings.redirect_origins == ("https://app.example.com", "http://[::1]:8000")
 
 
@@ -103,7 +104,7 @@ def test_secret_may_come_from_a_file_named_in_the_environment_or_in_dotenv(
     """Without the line break that editors leave."""
     (empty_folder / "key").write_text("sk_test_from_file\n")
     monkeypatch.setenv("STRIPE_API_KEY_FILE", "key")
-    (empty_folder / "hook").write_text("whsec_one,whsec_two\n")
+    (empty_folder / "hook").write_text("whsec_the_first_one,whsec_the_second_one\n")
     (empty_folder / ".env").write_text("STRIPE_WEBHOOK_SECRETS_FILE=hook\nPORT=8123\n")
     settings = load_settings()
     assert settings.stripe_api_key is not None
