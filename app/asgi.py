@@ -10,7 +10,7 @@ import io
 import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -23,8 +23,9 @@ from app.errors import BodyCutOff, BodyTimeout, BodyTooLarge, RateLimited, refus
 from app.limits import Refusals
 from app.loop_results import Results
 from app.request_hooks import ANSWER_HEADERS, log_answer, request_id_for
-from app.webhooks import PATH, SIGNATURE, Deliveries
-from billing.errors import Busy
+from app.webhooks import PATH, SIGNATURE, TOO_LONG, WAIT_SECONDS, Deliveries
+from billing.errors import Busy, LedgerUnavailable
+from billing.webhooks.group_commit import Row
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -85,7 +86,7 @@ class Web:
             submit = partial(deliveries.submit, body, signature, request_id=request_id)
             loop = asyncio.get_running_loop()
             future = submit() if len(body) <= LONG_BYTES else await loop.run_in_executor(self._threads, submit)
-            row = await self._results.of(future)
+            row = await self._committed(future)
         except Exception as error:  # noqa: BLE001 - every error has its answer
             if isinstance(error, Busy):
                 deliveries.note_busy()
@@ -94,6 +95,14 @@ class Web:
             self._bodies_bytes -= len(body)
         fields = [*_DELIVERED, (b"request-id", request_id.encode())]
         return 200, fields, b'{"status":"duplicate"}\n' if row is None else b'{"status":"recorded"}\n'
+
+    async def _committed(self, future: "Future[Row]") -> Row:
+        """The row, once it is committed. Raises LedgerUnavailable after WAIT_SECONDS."""
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                return await self._results.of(future)
+        except TimeoutError:
+            raise LedgerUnavailable(TOO_LONG) from None
 
     async def _hand_over(self, scope: Scope, headers: Headers, receive: Receive) -> Answer:
         started, body = time.monotonic(), b""

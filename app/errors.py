@@ -195,7 +195,7 @@ def refusal(error: Exception, *, request_id: str) -> Rendered:
     if code not in PROBLEMS:
         code = "try_again" if isinstance(error, TransientError) else "internal"
     if PROBLEMS[code].status >= 500:
-        log.warning("request.refused", code=error.code, error=type(error).__name__)
+        log.warning("request.refused", code=error.code, error=type(error).__name__, reason=error.for_operator)
     if code == "internal":
         return render(code, request_id=request_id)
     limited = error if isinstance(error, RateLimited) else None

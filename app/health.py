@@ -1,8 +1,7 @@
 """For operators: alive, ready, and figures for Prometheus.
 
-Readiness asks the database, the migrations and the broker anew each time, each with a short timeout, and whether
-deliveries find room. The ledger's gauges are counted in SQL when they are asked for, so that they hold for all
-processes together.
+Readiness asks the database, the migrations and the broker, each with a short timeout, and whether deliveries find
+room. The ledger's gauges are counted in SQL when they are asked for, so that they hold for all processes together.
 """
 
 import os
@@ -16,19 +15,25 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from app.readiness import Check
 from app.webhooks import Deliveries
-from billing.database.migrations.upgrade import is_current
 from billing.errors import LedgerUnavailable
 from billing.maintenance import runs
+from billing.operators.readiness import examine_ledger
 from billing.services import Services
 from billing.subscriptions import projection_store
 from billing.webhooks import events_store
+
+HANGING_LEDGER = {"database": "not reachable", "migrations": "not known"}
+NO_BROKER = {"broker": "not reachable"}
 
 
 def health_routes(services: Services, deliveries: Deliveries) -> Blueprint:
     """GET /healthz, /readyz and /metrics."""
     routes = Blueprint("health", __name__)
     registry = _registry(services)
+    ledger = Check("ledger", lambda: examine_ledger(services.database), hanging=HANGING_LEDGER)
+    broker = Check("broker", lambda: _broker(services), hanging=NO_BROKER)
 
     @routes.get("/healthz")
     def alive() -> Response:
@@ -36,9 +41,10 @@ def health_routes(services: Services, deliveries: Deliveries) -> Blueprint:
 
     @routes.get("/readyz")
     def ready() -> Response:
+        both = ledger.begin(), broker.begin()  # side by side
         checks = {
-            **_ledger_checks(services),
-            "broker": "ok" if services.queue.reachable() else "not reachable",
+            **ledger.words(both[0]),
+            **broker.words(both[1]),
             "deliveries": "refused for want of room" if deliveries.are_refused else "ok",
         }
         good = all(word == "ok" for word in checks.values())
@@ -53,12 +59,8 @@ def health_routes(services: Services, deliveries: Deliveries) -> Blueprint:
     return routes
 
 
-def _ledger_checks(services: Services) -> dict[str, str]:
-    try:
-        current = is_current(services.database)
-    except LedgerUnavailable:
-        return {"database": "not reachable", "migrations": "not known"}
-    return {"database": "ok", "migrations": "ok" if current else "not current: run `onelane db upgrade`"}
+def _broker(services: Services) -> dict[str, str]:
+    return {"broker": "ok"} if services.queue.reachable() else NO_BROKER
 
 
 class LedgerGauges(Collector):

@@ -17,6 +17,11 @@ class OnelaneError(Exception):
         self.sentence = sentence
         self.details: Mapping[str, Any] = details
 
+    @property
+    def for_operator(self) -> str:
+        """The sentence for logs and commands."""
+        return self.sentence
+
 
 class TransientError(OnelaneError):
     """The same work may succeed later, without a change."""
@@ -39,9 +44,27 @@ class Busy(TransientError):
 
 
 class LedgerUnavailable(TransientError):
-    """The database did not answer, or could not commit."""
+    """The database did not answer, or could not commit. `reason` is a sentence that only operators read."""
 
     code = "ledger_unavailable"
+
+    def __init__(self, sentence: str, *, reason: str | None = None) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+    @property
+    def for_operator(self) -> str:
+        """Why, where that is known."""
+        return self.reason or self.sentence
+
+
+class LedgerMisconfigured(LedgerUnavailable):
+    """It will not answer before somebody changes a setting, or something at the database.
+
+    Transient all the same: what runs goes on as soon as that is done, and no event is given up for it.
+    """
+
+    code = "misconfigured"
 
 
 class LedgerConflict(LedgerUnavailable):

@@ -48,7 +48,11 @@ def build_services(settings: Settings) -> Services:
     return Services(
         settings=settings,
         catalog=load_catalog(settings.catalog),
-        database=Database(settings.database_url),
+        database=Database(
+            settings.database_url,
+            pool_size=settings.database_pool_size,
+            prepare_statements=settings.database_prepare,
+        ),
         queue=CeleryQueue(create_producer(settings), client, prefix=prefix),
         wakeups=RedisWakeups(connect_redis(settings.redis_url, blocks_seconds=POLL_SECONDS), prefix=f"{prefix}wakeup:"),
         locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds, prefix=f"{prefix}lock:"),

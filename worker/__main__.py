@@ -18,7 +18,7 @@ from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.signals import setup_logging
 
 from billing.coordination.jobs import QUEUES
-from billing.errors import TransientError
+from billing.errors import LedgerMisconfigured, TransientError
 from billing.process.exits import plain_exits
 from billing.process.logs import configure_logging
 from billing.process.settings import Settings, load_settings
@@ -102,8 +102,10 @@ def _wait_until_ready(services: Services) -> None:
     for turn in range(sys.maxsize):
         try:
             bound_stripe(services, why="workers are who talks to Stripe.")
+        except LedgerMisconfigured:
+            raise
         except TransientError as error:
-            log.warning("worker.waits", error=error.code, sentence=error.sentence)
+            log.warning("worker.waits", error=error.code, sentence=error.for_operator)
             time.sleep(WAIT_SECONDS[min(turn, len(WAIT_SECONDS) - 1)])
         else:
             return

@@ -91,7 +91,7 @@ def attempt(kind: str, work: Callable[[Services], None], services: Callable[[], 
         work(services())
     except TransientError as error:
         _count(kind, "transient")
-        log.warning("job.put_off", error=error.code, sentence=error.sentence)
+        log.warning("job.put_off", error=error.code, sentence=error.for_operator)
         return error
     except PermanentError as error:
         _count(kind, "permanent")

@@ -1,6 +1,8 @@
 """The database of the ledger, SQLite or PostgreSQL.
 
 engine      connections and short transactions; the driver's errors as errors of ours
+postgres, sqlite  what each of them needs
+address, driver_errors, watch  DATABASE_URL; what an error means; no connection without an end
 inserts     inserts that mind the rows that are there
 migrations  the tables, brought to this version
 """

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from billing.errors import ConfigurationError, OnelaneError, TransientError
+from billing.errors import ConfigurationError, LedgerMisconfigured, OnelaneError, TransientError
 
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 CONFIGURATION = 78  # EX_CONFIG
@@ -19,12 +19,12 @@ def plain_exits() -> Iterator[None]:
     try:
         yield
     except OnelaneError as error:
-        print(f"onelane: {error.sentence}", file=sys.stderr, flush=True)
+        print(f"onelane: {error.for_operator}", file=sys.stderr, flush=True)
         raise SystemExit(exit_code(error)) from None
 
 
 def exit_code(error: OnelaneError) -> int:
     """Give the exit code for an error of ours."""
-    if isinstance(error, ConfigurationError):
+    if isinstance(error, ConfigurationError | LedgerMisconfigured):
         return CONFIGURATION
     return UNAVAILABLE if isinstance(error, TransientError) else 1

@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     bind: str = "127.0.0.1"
     keep_alive_seconds: int = Field(75, ge=1, le=3600)
     database_url: str = "sqlite:///var/ledger.sqlite3"
+    database_pool_size: int = Field(10, ge=1, le=1000)
+    database_prepare: bool = True
     redis_url: str = "redis://127.0.0.1:6379/0"
     # What every key in Redis begins with; an ACL may name it (~onelane:*).
     redis_key_prefix: str = Field(KEY_PREFIX, pattern=r"^[A-Za-z0-9._:-]{1,64}$")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 
+import sqlalchemy as sa
 import structlog
 
 from billing.database import Database, run_in_transaction
@@ -23,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 Row = Recorded | None  # None: a duplicate
 Committed = Sequence[tuple[NewEvent, Row]]
+# Everybody's delivery waits behind this one: a connection that takes longer is dropped, and Stripe sends again.
+COMMIT_SECONDS = 2.0
 _Waiting = tuple[NewEvent, "Future[Row]"]
 _Line = SimpleQueue[_Waiting | None]
 
@@ -126,9 +129,13 @@ def commit(database: Database, new: Sequence[NewEvent]) -> list[Row | Exception]
 
 
 def _commit_all(database: Database, new: Sequence[NewEvent]) -> Sequence[Row | Exception]:
+    def record(connection: sa.Connection) -> Sequence[Row]:
+        database.allow(connection, COMMIT_SECONDS)
+        return events_store.record_all(connection, new)
+
     try:
         # At once: one statement takes them all, and PostgreSQL commits it without being asked again.
-        return run_in_transaction(database, lambda connection: events_store.record_all(connection, new), once=True)
+        return run_in_transaction(database, record, once=True)
     except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it
         return [error] if len(new) == 1 else _commit_each(database, new)
 

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from billing.services import build_services
 from tests.app.conftest import MakeApp, build_settings
 from tests.support.builders import build_event, deliver
 from tests.support.checkout_world import World
+from tests.support.valkey import wait_until
 from tests.support.web import JWT_SECRET, Web
 
 
@@ -49,6 +51,27 @@ def test_each_part_that_is_not_ready_is_named(make_app: MakeApp, tmp_path: Path)
         assert part in wrong
         assert web.get("/healthz", user=None).status_code == 200
     empty.close()
+
+
+class Hanging(Silent):
+    """A queue whose broker does not end a word."""
+
+    def __init__(self) -> None:
+        self.end = threading.Event()
+
+    def reachable(self) -> bool:
+        return self.end.wait(60)
+
+
+def test_part_that_hangs_is_named_and_asked_again_once_it_ended(make_app: MakeApp) -> None:
+    """API-51: and meanwhile it is not asked again and again."""
+    queue = Hanging()
+    web = Web(make_app(services={"queue": queue}))
+    for _ in range(2):
+        answer = web.get("/readyz", user=None)
+        assert (answer.status_code, answer.get_json()["checks"]["broker"]) == (503, "not reachable")
+    queue.end.set()
+    wait_until(lambda: web.get("/readyz", user=None).status_code == 200, "it is ready")
 
 
 def test_broker_that_is_gone_or_hangs_is_noticed_soon() -> None:

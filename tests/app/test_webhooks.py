@@ -172,6 +172,8 @@ def test_only_what_is_no_delivery_reaches_flask(make_app: MakeApp, world: World)
 class Failing:
     """A ledger that does not answer, or that breaks."""
 
+    def allow(self, *_: Any) -> None: ...
+
     def __init__(self, error: Exception) -> None:
         self.error = error
         self.asked = 0

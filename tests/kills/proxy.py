@@ -1,6 +1,7 @@
 """A TCP proxy on loopback, in front of the sandbox or of anything: passes bytes on, breaks the connection on demand.
 
 `cut` forwards the request and waits until its answer begins, so it was executed, and then closes without a word.
+`silence` is the death of a host: its connections stay open and nothing comes of them any more, not even an end.
 """
 
 import socket
@@ -10,11 +11,15 @@ from contextlib import suppress
 
 
 class Proxy:
-    """Passes everything on to `port`, which may change; `cut`, `delay_seconds` and `refusing` are what goes wrong."""
+    """Passes everything on to `target`, a port or the path of a socket, which may change.
 
-    def __init__(self, port: int) -> None:
-        self.target = port
+    `cut`, `silence`, `delay_seconds` and `refusing` are what goes wrong.
+    """
+
+    def __init__(self, target: int | str) -> None:
+        self.target = target
         self.delay_seconds, self.refusing = 0.0, False
+        self._silent = threading.Event()  # set: of the connections that were made until now
         self.cuts: dict[bytes, int] = {}  # requests with this in them are executed, not answered; how many are left
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = int(self._listener.getsockname()[1])
@@ -23,6 +28,15 @@ class Proxy:
     def cut(self, *parts: bytes, times: int = 1) -> None:
         """Lose the answers of the next requests that contain this."""
         self.cuts |= dict.fromkeys(parts, times)
+
+    def silence(self) -> None:
+        """From now on nobody hears anything, on old connections and on new ones."""
+        self._silent.set()
+
+    def speak(self, target: int | str | None = None) -> None:
+        """Serve new connections again, by another server; the old ones stay silent."""
+        self.target = target or self.target
+        self._silent = threading.Event()
 
     def close(self) -> None:
         self._listener.close()
@@ -35,23 +49,40 @@ class Proxy:
 
     def _carry(self, client: socket.socket) -> None:
         with client, suppress(OSError):
+            silent = self._silent
             if self.refusing:
                 return
-            with socket.create_connection(("127.0.0.1", self.target)) as server:
+            while silent.is_set() and client.recv(65536):
+                pass
+            with self._connect() as server:
                 cutting = threading.Event()
-                threading.Thread(target=self._back, args=(server, client, cutting), daemon=True).start()
+                threading.Thread(target=self._back, args=(server, client, cutting, silent), daemon=True).start()
                 while sent := client.recv(65536):
                     if self.refusing:
                         return
+                    if silent.is_set():
+                        continue
                     time.sleep(self.delay_seconds)
                     if any(self._due(part, sent) for part in list(self.cuts)):
                         cutting.set()
                     server.sendall(sent)
 
-    def _back(self, server: socket.socket, client: socket.socket, cutting: threading.Event) -> None:
+    def _connect(self) -> socket.socket:
+        if isinstance(self.target, int):
+            return socket.create_connection(("127.0.0.1", self.target))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self.target)
+        return server
+
+    def _back(
+        self, server: socket.socket, client: socket.socket, cutting: threading.Event, silent: threading.Event
+    ) -> None:
         with suppress(OSError):
             while (answered := server.recv(65536)) and not cutting.is_set():
-                client.sendall(answered)
+                if not silent.is_set():
+                    client.sendall(answered)
+        if silent.is_set():
+            return  # a dead host does not even hang up
         with suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
 

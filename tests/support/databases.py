@@ -84,7 +84,10 @@ class Postgres:
                 cleaner.exec_driver_sql(f"{EMPTY}; {COUNT_ANEW}")
                 self._cleaners[name] = cleaner
         except sa.exc.OperationalError:
+            pass
+        if name not in self._cleaners:
             cleaner.invalidate()
+            cleaner.close()
         return name in self._cleaners
 
     def _engine(self, url: sa.URL, pool: type[sa.Pool] = sa.NullPool) -> sa.Engine:

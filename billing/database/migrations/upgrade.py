@@ -22,6 +22,7 @@ def upgrade(database: Database) -> None:
     if database.is_sqlite:
         database.keep_wal()
     with database.write() as connection:
+        database.allow(connection, None)  # to change a large table takes its time
         if not database.is_sqlite:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         command.upgrade(_config(connection), "head")
@@ -30,7 +31,12 @@ def upgrade(database: Database) -> None:
 def is_current(database: Database) -> bool:
     """Whether the ledger has this version's schema. Raises LedgerUnavailable."""
     with database.read() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
+        return is_current_in(connection)
+
+
+def is_current_in(connection: sa.Connection) -> bool:
+    """The same, in a transaction."""
+    current = MigrationContext.configure(connection).get_current_revision()
     return current == ScriptDirectory.from_config(_config()).get_current_head()
 
 

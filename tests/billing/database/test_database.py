@@ -8,8 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from billing.database import Database
-from billing.database import engine as module
+from billing.database import Database, postgres, sqlite
 from billing.errors import LedgerUnavailable
 from billing.models import lanes
 from tests.support.databases import sqlite_in
@@ -39,7 +38,7 @@ def test_writer_gets_in_between_the_writes_of_a_busy_process(tmp_path: Path) -> 
             stopped.set()
             thread.join()
             other.close()
-    assert sum(waits) < module.BUSY_SECONDS, f"SQLite's own waiting takes many times as long: {waits}"
+    assert sum(waits) < sqlite.BUSY_SECONDS, f"SQLite's own waiting takes many times as long: {waits}"
 
 
 def test_ledger_that_stays_locked_is_unavailable_within_its_time(
@@ -49,7 +48,7 @@ def test_ledger_that_stays_locked_is_unavailable_within_its_time(
     with sqlite_in(tmp_path) as ledger:
         holder = sqlite3.connect(str(ledger.url.database), isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
-        monkeypatch.setattr(module, "BUSY_SECONDS", 0)
+        monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0)
         with pytest.raises(LedgerUnavailable), ledger.write():
             pass
         holder.execute("ROLLBACK")
@@ -62,7 +61,7 @@ def test_connection_that_broke_while_it_was_idle_is_replaced(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """WHK-93: nobody is told of a PostgreSQL that was started anew meanwhile."""
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0)
+    monkeypatch.setattr(postgres, "IDLE_SECONDS", 0)
     with database.write() as connection:
         connection.execute(lanes.delete())
     if not database.is_sqlite:

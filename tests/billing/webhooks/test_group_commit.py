@@ -25,6 +25,8 @@ SECONDS = 20  # far more than anything here takes
 class Gated:
     """A database whose commits wait for a gate, and are counted."""
 
+    allow = staticmethod(lambda *_: None)
+
     def __init__(self, database):
         self._database = database
         self.gate = threading.Event()

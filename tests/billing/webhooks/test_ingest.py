@@ -124,6 +124,8 @@ def test_failed_commit_is_no_answer_and_no_wake_up(take, rows, queue, database):
     """LED-3, faults rows 23 and 24."""
 
     class Failing:
+        allow = staticmethod(lambda *_: None)
+
         def autocommit(self):
             return self
 

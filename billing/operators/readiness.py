@@ -1,0 +1,42 @@
+"""Readiness of the ledger: whether it answers, has its tables, and takes writes.
+
+A standby answers every read for ever. So a row is written, in a transaction that is rolled back.
+"""
+
+import uuid
+from datetime import UTC, datetime
+
+import structlog
+
+from billing.database import Database
+from billing.database.migrations.upgrade import is_current_in
+from billing.errors import LedgerMisconfigured, LedgerUnavailable
+from billing.models import customers
+
+log = structlog.get_logger(__name__)
+
+SECONDS = 1.5
+
+
+def examine_ledger(database: Database) -> dict[str, str]:
+    """`database` and `migrations`, each `ok` or what is wrong; within 1.5 s once there is a connection."""
+    try:
+        current = _try_to_write(database)
+    except LedgerUnavailable as error:
+        log.warning("ledger.not_ready", reason=error.for_operator)
+        wrong = isinstance(error, LedgerMisconfigured)
+        word = "not set up correctly: see `onelane doctor`" if wrong else "not reachable"
+        return {"database": word, "migrations": "not known"}
+    return {"database": "ok", "migrations": "ok" if current else "not current: run `onelane db upgrade`"}
+
+
+def _try_to_write(database: Database) -> bool:
+    with database.write() as connection:
+        database.allow(connection, SECONDS)
+        current = is_current_in(connection)
+        if current:
+            now = datetime.now(UTC)
+            row = {"user_id": f"readiness {uuid.uuid4()}", "idempotency_key": "", "parameters": {}, "created_at": now}
+            connection.execute(customers.insert().values(row))
+        connection.rollback()
+    return current
