@@ -44,7 +44,7 @@ def test_writer_gets_in_between_the_writes_of_a_busy_process(tmp_path: Path) -> 
 def test_ledger_that_stays_locked_is_unavailable_within_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody hangs, and the next one gets in."""
+    """Fault 85: nobody hangs, and the next one gets in."""
     with sqlite_in(tmp_path) as ledger:
         holder = sqlite3.connect(str(ledger.url.database), isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")

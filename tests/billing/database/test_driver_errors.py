@@ -63,7 +63,7 @@ def ledger(postgres: Postgres) -> Iterator[Database]:
 
 @pytest.mark.parametrize("state", STATES)
 def test_state_of_postgresql_has_one_meaning(ledger: Database, state: str) -> None:
-    """LED-62"""
+    """LED-62, fault 83"""
     raised, kept = STATES[state]
     with ledger.read() as one, ledger.read() as two:
         before = [pid(one), pid(two)]
@@ -81,7 +81,7 @@ def test_state_of_postgresql_has_one_meaning(ledger: Database, state: str) -> No
 
 
 def test_primary_that_became_read_only_is_left_and_not_asked_again(ledger: Database) -> None:
-    """LED-62: after a switchover behind one address, the next connection leads to the new primary."""
+    """LED-62, fault 82: after a switchover behind one address, the next connection leads to the new primary."""
     with ledger.read() as one, ledger.read() as two:
         before = {pid(one), pid(two)}
     tell_server(ledger, "ALTER SYSTEM SET default_transaction_read_only = on")
@@ -134,7 +134,7 @@ def spoil(path: Path) -> None:
 
 
 def test_file_that_was_moved_or_replaced_is_not_written_any_more(tmp_path: Path) -> None:
-    """LED-62: SQLite itself would go on writing into it, and nobody would find what was answered 2xx."""
+    """LED-62, fault 85: SQLite itself would go on writing into it, and nobody would find what was answered 2xx."""
     with sqlite_in(tmp_path) as ledger:
         with ledger.write() as connection:
             connection.execute(lanes.delete())
@@ -152,7 +152,7 @@ def test_file_that_was_moved_or_replaced_is_not_written_any_more(tmp_path: Path)
 
 
 def test_full_disk_is_transient(tmp_path: Path) -> None:
-    """LED-62"""
+    """LED-62, fault 85"""
     with sqlite_in(tmp_path) as ledger:
 
         def fill(connection: sa.Connection) -> None:
@@ -166,7 +166,7 @@ def test_full_disk_is_transient(tmp_path: Path) -> None:
 
 
 def test_file_that_is_no_ledger_is_somebodys_mistake(tmp_path: Path) -> None:
-    """LED-62"""
+    """LED-62, fault 85"""
     spoil(tmp_path / "spoilt.sqlite3")
     for name, reason in (
         ("spoilt", "the file is no SQLite database"),
@@ -180,7 +180,7 @@ def test_file_that_is_no_ledger_is_somebodys_mistake(tmp_path: Path) -> None:
 
 
 def test_disk_that_became_read_only_is_somebodys_mistake(tmp_path: Path) -> None:
-    """LED-62: with SQLite's own switch for it, since file rights do not stop root."""
+    """LED-62, fault 85: with SQLite's own switch for it, since file rights do not stop root."""
     with sqlite_in(tmp_path) as ledger:
         with pytest.raises(LedgerMisconfigured) as caught, ledger.write() as connection:  # noqa: PT012
             connection.exec_driver_sql("PRAGMA query_only = on")

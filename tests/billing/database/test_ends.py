@@ -68,7 +68,7 @@ def write_at_once(database: Database) -> None:
 def test_host_that_dies_without_a_word_is_given_up_and_found_again(
     far: Database, proxy: Proxy, use: Callable[[Database], None], idle: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LED-60: whether the connection was just used or not; and the next one leads to the new host."""
+    """LED-60, fault 81: whether the connection was just used or not; and the next one leads to the new host."""
     monkeypatch.setattr(postgres, "TRANSACTION_SECONDS", 1.0)
     monkeypatch.setattr(postgres, "IDLE_SECONDS", 0.0 if idle else HANGS)
     use(far)
@@ -82,7 +82,7 @@ def test_host_that_dies_without_a_word_is_given_up_and_found_again(
 def test_host_that_dies_while_all_connections_are_in_use_takes_none_of_them_away(
     far: Database, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LED-60: each has its end, and the pool is whole afterwards."""
+    """LED-60, fault 81: each has its end, and the pool is whole afterwards."""
     monkeypatch.setattr(postgres, "TRANSACTION_SECONDS", 1.0)
     gate = threading.Barrier(4)
 
@@ -105,7 +105,7 @@ def test_host_that_dies_while_all_connections_are_in_use_takes_none_of_them_away
 def test_committing_thread_gives_up_and_goes_on_with_the_next(
     far: Database, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LED-61"""
+    """LED-61, fault 81"""
     monkeypatch.setattr(group_commit, "COMMIT_SECONDS", 1.0)
     group = GroupCommit(far, lambda batch: None)
     try:
@@ -153,7 +153,7 @@ def test_url_has_the_last_word(ledger: Database) -> None:
 def test_burst_gives_its_connections_back_and_keeps_the_one_that_is_used(
     ledger: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LED-63"""
+    """LED-63, fault 84"""
     monkeypatch.setattr(watch, "IDLE_SECONDS", 1.0)
     gate = threading.Barrier(5)
 

@@ -16,7 +16,7 @@ def test_ledger_that_takes_writes_is_ready_and_nothing_is_left_in_it(database: D
 
 
 def test_ledger_that_answers_and_takes_no_writes_is_not_ready(database: Database) -> None:
-    """LED-64: a standby, or a disk that became read-only."""
+    """LED-64, fault 82: a standby, or a disk that became read-only."""
     url = database.url
     if not database.is_sqlite:  # any: as a connection that was made before the switchover
         query = {"target_session_attrs": "any", "options": "-c default_transaction_read_only=on"}
