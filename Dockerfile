@@ -15,7 +15,7 @@ RUN /opt/onelane/bin/pip install --no-cache-dir --no-deps --no-build-isolation -
 FROM python:3.13.9-slim-trixie
 RUN groupadd --system --gid 10001 onelane \
     && useradd --system --uid 10001 --gid onelane --home-dir /srv/onelane --shell /usr/sbin/nologin onelane \
-    && mkdir -p /srv/onelane/var /srv/onelane/metrics/worker /srv/onelane/metrics/worker-checkout \
+    && mkdir -p /srv/onelane/var /srv/onelane/metrics \
     && chown -R onelane:onelane /srv/onelane/var /srv/onelane/metrics
 COPY --from=build /opt/onelane /opt/onelane
 WORKDIR /srv/onelane

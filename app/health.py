@@ -4,15 +4,12 @@ Readiness asks the database, the migrations and the broker, each with a short ti
 room. The ledger's gauges are counted in SQL when they are asked for, so that they hold for all processes together.
 """
 
-import os
 from collections.abc import Iterator
 from http import HTTPStatus
-from pathlib import Path
 
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from app.readiness import Check
@@ -20,6 +17,7 @@ from app.webhooks import Deliveries
 from billing.errors import LedgerUnavailable
 from billing.maintenance import runs
 from billing.operators.readiness import examine_ledger
+from billing.process.metrics import FolderCollector, MetricsFile
 from billing.services import Services
 from billing.subscriptions import projection_store
 from billing.webhooks import events_store
@@ -102,22 +100,13 @@ class LedgerGauges(Collector):
             yield GaugeMetricFamily(name, text, value=value)
 
 
-class FolderCollector(MultiProcessCollector):
-    """Everything counted below the folder. Files are named by process id alone, and two containers have the same ones.
-    So each container of workers has a folder of its own in the web's (see docker-compose.yml)."""
-
-    def collect(self) -> Iterator[Metric]:
-        """Add up the files of all processes."""
-        files = [str(path) for path in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).rglob("*.db")]
-        merged: Iterator[Metric] = self.merge(files)  # type: ignore[no-untyped-call]
-        return merged
-
-
 def _registry(services: Services) -> CollectorRegistry:
-    """The counters of this process, or of all processes where PROMETHEUS_MULTIPROC_DIR is set; and the gauges."""
+    """The counters of this process, or of all processes where METRICS_DIR is set; and the gauges."""
     registry = CollectorRegistry()
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        FolderCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types there
+    if folder := services.settings.metrics_dir:
+        own = MetricsFile(folder)
+        own.keep_writing()
+        registry.register(FolderCollector(folder, own))
     else:
         registry.register(REGISTRY)
     registry.register(LedgerGauges(services))

@@ -5,6 +5,7 @@ import path, but PYTHONPATH may name it: such entries go behind ours before anyt
 the path, since handlers import from them. A process that is spawned or forked inherits the path (decision 0024).
 """
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,9 @@ WITHOUT_THE_WEB = {
 def main() -> None:
     """Run the command line."""
     sys.path[:] = own_first(sys.path)
+    # Where it is set, prometheus_client maps files into memory, and a full disk ends the process (OPS-130).
+    if folder := os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None):
+        os.environ.setdefault("METRICS_DIR", folder)
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in WITHOUT_THE_WEB:
         module, _, command = WITHOUT_THE_WEB[name].partition(":")

@@ -31,6 +31,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 # What `make test` leaves to `make check` (decision 0023), by the beginning of a test's id.
 LONG = (
     "tests/app/cli/test_erase.py",
+    "tests/app/cli/test_metrics_dir.py",
     "tests/app/cli/test_reconcile.py",
     "tests/app/cli/test_replays.py",
     "tests/app/cli/test_webhooks.py",
@@ -56,6 +57,7 @@ LONG = (
 )
 # One of each kind of them that `make test` runs all the same.
 SHORT = (
+    "tests/app/cli/test_metrics_dir.py::test_process_goes_on_without_its_metrics_and_says_so_once[web-full]",
     "tests/app/dev/test_run.py::test_everything_is_ready_when_it_says_so",
     "tests/browser/test_shop.py::test_buyer_chooses_pays_and_has_access",
 )

@@ -21,6 +21,7 @@ from billing.coordination.jobs import QUEUES
 from billing.errors import LedgerMisconfigured, TransientError
 from billing.process.exits import plain_exits
 from billing.process.logs import configure_logging
+from billing.process.metrics import MetricsFile
 from billing.process.settings import Settings, load_settings
 from billing.services import Services, bound_stripe, build_services
 from worker.app import create_celery
@@ -87,6 +88,8 @@ def _start(process: str) -> Settings:
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     # With a receiver Celery leaves logging alone. weak=False: nothing else holds the function.
     setup_logging.connect(lambda **_: None, weak=False)
+    if settings.metrics_dir:
+        MetricsFile(settings.metrics_dir).keep_writing()
     return settings
 
 

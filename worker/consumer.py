@@ -15,6 +15,7 @@ from celery.worker.consumer import Consumer
 from redis.exceptions import RedisError
 
 from billing.coordination.jobs import JOB_KINDS
+from worker.alive import AliveFile
 
 log = structlog.get_logger(__name__)
 
@@ -55,9 +56,9 @@ def _alive_step(path: Path) -> type[bootsteps.StartStopStep]:
         requires = ("celery.worker.consumer.tasks:Tasks",)
 
         def start(self, consumer: Any) -> None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-            self._timer = consumer.timer.call_repeatedly(ALIVE_SECONDS, path.touch)
+            file = AliveFile(path)
+            file.touch()
+            self._timer = consumer.timer.call_repeatedly(ALIVE_SECONDS, file.touch)
 
         def stop(self, _consumer: Any) -> None:
             self._timer.cancel()

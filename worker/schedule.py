@@ -13,6 +13,7 @@ from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
 
 from billing.coordination.jobs import Notify, Prune, Reconcile, Sweep
+from worker.alive import AliveFile
 
 log = structlog.get_logger(__name__)
 
@@ -34,18 +35,17 @@ TICK_SECONDS = 5  # how often beat shows that it is alive
 class MemoryScheduler(Scheduler):
     """Celery's scheduler without a file, which touches `alive_file` at every tick."""
 
-    alive_file: Path | None = None
+    alive_file = AliveFile(None)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due. Returns the seconds until the next look."""
-        if self.alive_file:
-            self.alive_file.touch()
+        self.alive_file.touch()
         return float(super().tick(*args, **kwargs))
 
 
 def run_beat(celery: Celery, *, alive_file: Path | None) -> None:
     """Send one sweep at once, for a beat that never lives 30 seconds, then one each interval, until a signal."""
-    MemoryScheduler.alive_file = alive_file
+    MemoryScheduler.alive_file = AliveFile(alive_file)
     try:
         celery.send_task(Sweep.kind, expires=SWEEP_SECONDS)
     except OperationalError as error:

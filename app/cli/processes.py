@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import tempfile
+from contextlib import suppress
 
 import click
 
@@ -22,15 +23,14 @@ def dev() -> None:
 @click.option("--threads", default=160, show_default=True, type=click.IntRange(1, 512), help="Threads of each process.")
 def web(workers: int, threads: int) -> None:
     """Serve HTTP on BIND and PORT."""
-    if workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        # For all processes together. prometheus_client reads it when it is imported, in those that are started below.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="onelane-metrics-")
-
     from app.dev.ports import require_free
     from app.server import serve
     from billing.process.settings import load_settings
 
     settings = load_settings(stripe_api_key=None)
+    if workers > 1 and settings.metrics_dir is None:
+        with suppress(OSError):  # no folder may be written: then each process shows its own counts
+            os.environ["METRICS_DIR"] = tempfile.mkdtemp(prefix="onelane-metrics-")  # for those started below
     # What makes no sense is said once, and not by every process; by one that ends, so that this one stays small.
     check = multiprocessing.get_context("fork").Process(target=_check)
     check.start()

@@ -47,7 +47,7 @@ def ground_programs(decided: DevSettings, *, folder: Path) -> list[Program]:
 
 def own_programs(decided: DevSettings, *, folder: Path) -> list[Program]:
     """Web, two workers, beat."""
-    metrics = {"PROMETHEUS_MULTIPROC_DIR": str((folder / "metrics").resolve())}
+    metrics = {"METRICS_DIR": str((folder / "metrics").resolve())}
     environment = {**os.environ, **decided.values, **metrics, "ONELANE_LOG": "console", "PYTHONUNBUFFERED": "1"}
     web = {name: value for name, value in environment.items() if name not in KEY_SETTINGS}
     return [

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     console_password: SecretStr | None = None
 
     catalog: Path = Path("catalog.toml")
+    metrics_dir: Path | None = None
     redirect_origins: Origins = ()
     checkout_wait_seconds: float = Field(3, ge=0, le=20)
     checkout_reuse_seconds: int = Field(900, ge=0, le=86_400)

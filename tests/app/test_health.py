@@ -128,7 +128,7 @@ def test_processes_that_share_a_folder_count_together(tmp_path: Path, times: int
     """API-52"""
     environment = {
         "PATH": os.environ["PATH"],
-        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+        "METRICS_DIR": str(tmp_path),
         "AUTH_JWT_SECRET": JWT_SECRET,
         "DATABASE_URL": f"sqlite:///{tmp_path}/ledger.sqlite3",
         "CATALOG": str(Path("catalog.toml").resolve()),
@@ -138,7 +138,7 @@ def test_processes_that_share_a_folder_count_together(tmp_path: Path, times: int
     for folder in [tmp_path / "worker"] * (times - 1) + [tmp_path]:
         run = subprocess.run(
             [sys.executable, "-c", PROCESS],
-            env={**environment, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+            env={**environment, "METRICS_DIR": str(folder)},
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -68,7 +68,7 @@ def test_own_service_stops_gracefully_and_says_whether_it_is_well(name: str) -> 
 
 
 def test_settings_of_the_compose_file_exist() -> None:
-    known = {name.upper() for name in Settings.model_fields} | {"SANDBOX_WEBHOOK_SECRET", "PROMETHEUS_MULTIPROC_DIR"}
+    known = {name.upper() for name in Settings.model_fields} | {"SANDBOX_WEBHOOK_SECRET"}
     for name, service in OURS.items():
         assert set(service.get("environment", {})) <= known, name
 

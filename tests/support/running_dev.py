@@ -15,7 +15,9 @@ from billing.process.run_with_parent import launched
 
 ROOT = Path(__file__).parents[2]
 # What the machine's own environment may say must not reach the tests' processes.
-OURS = re.compile(r"(STRIPE|AUTH|REDIS|DATABASE|CELERY|PORT$|BIND$|ONELANE|CONSOLE|REDIRECT|CATALOG|PROMETHEUS)")
+OURS = re.compile(
+    r"(STRIPE|AUTH|REDIS|DATABASE|CELERY|PORT$|BIND$|ONELANE|CONSOLE|REDIRECT|CATALOG|PROMETHEUS|METRICS)"
+)
 
 
 def wait_until(condition: Callable[[], Any], what: Callable[[], str], seconds: float = 20) -> None:
