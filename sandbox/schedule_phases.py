@@ -46,7 +46,7 @@ def _phase(call: Call, sent: Json, start: int, where: str) -> Json:
     return {
         **_blank(price["currency"], start, _end(sent, start, price["recurring"], where)),
         **{name: sent[name] for name in (*KEPT, "billing_cycle_anchor", "trial_end") if name in sent},
-        "automatic_tax": {"disabled_reason": None, "enabled": bool(tax["enabled"]), "liability": None} if tax else None,
+        "automatic_tax": _tax(tax) if tax else None,
         "default_tax_rates": rates,
         "discounts": _discounts(sent.get("discounts")),
         "invoice_settings": {**_INVOICES, **sent["invoice_settings"]} if sent.get("invoice_settings") else None,
@@ -54,6 +54,11 @@ def _phase(call: Call, sent: Json, start: int, where: str) -> Json:
         "metadata": forms.merge_metadata({}, sent.get("metadata")),
         "proration_behavior": sent.get("proration_behavior") or "create_prorations",
     }
+
+
+def _tax(sent: Json) -> Json:
+    enabled = bool(sent.get("enabled"))
+    return {"disabled_reason": None, "enabled": enabled, "liability": {"type": "self"} if enabled else None}
 
 
 def _item(wanted: Json, sent: Json) -> Json:
@@ -137,7 +142,9 @@ def _blank(currency: str, start: int, end: int) -> Json:
 
 
 PHASE: forms.Table = {
-    "automatic_tax": forms.table({"enabled": forms.boolean}),
+    "automatic_tax": forms.table(
+        {"enabled": forms.boolean, "liability": forms.table({"type": forms.one_of("self")})},
+    ),
     "billing_cycle_anchor": forms.one_of("automatic", "phase_start"),
     "collection_method": forms.one_of("charge_automatically", "send_invoice"),
     "currency": forms.text(3),

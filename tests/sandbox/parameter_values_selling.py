@@ -15,6 +15,9 @@ _PAUSED = {"pause_collection": {"behavior": "void"}}
 
 _OF_PHASES = {
     "automatic_tax[enabled]": Case("true"),
+    "automatic_tax[liability][type]": Case(
+        "self", {"phases": {"0": {"automatic_tax": {"enabled": "true"}}}}, shows_only=True
+    ),
     "billing_cycle_anchor": Case("phase_start"),
     "collection_method": Case("send_invoice", {"phases": {"0": {"invoice_settings": {"days_until_due": "3"}}}}),
     "currency": Case("usd", shows_only=True),
@@ -81,6 +84,9 @@ SELLING: dict[Any, Case] = {
     ("GET /v1/checkout/sessions", "subscription"): Case(of("paid_sub")),
     # schedules
     "default_settings[automatic_tax][enabled]": Case("true"),
+    "default_settings[automatic_tax][liability][type]": Case(
+        "self", {"default_settings": {"automatic_tax": {"enabled": "true"}}}
+    ),
     "default_settings[billing_cycle_anchor]": Case("phase_start"),
     "default_settings[collection_method]": Case("send_invoice"),
     "default_settings[default_payment_method]": Case(of("card")),

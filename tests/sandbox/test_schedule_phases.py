@@ -41,9 +41,7 @@ def sent_back(phase: dict[str, Any]) -> dict[str, Any]:
             return {name: plain(each) for name, each in value.items() if each not in (None, [], {}) and name != "plan"}
         return value
 
-    kept = plain(phase)
-    kept.get("automatic_tax", {}).pop("liability", None)
-    return dict(kept)
+    return dict(plain(phase))
 
 
 def test_phases_are_returned_whole_and_taken_back_unchanged(sandbox: Sandbox) -> None:
