@@ -47,6 +47,8 @@ PROBLEMS: Mapping[str, Problem] = {
     "already_on_plan": Problem(409, "The subscription is on that plan already."),
     "already_canceling": Problem(409, "The subscription ends at the end of its period already."),
     "currency_mismatch": Problem(409, "Stripe bills this customer in another currency."),
+    "managed_elsewhere": Problem(409, "Somebody else planned an end or a change of the subscription."),
+    "not_switchable": Problem(409, "The subscription has something that a change of plan would lose."),
     "superseded": Problem(409, "A newer checkout of the same user took over."),
     "customer_taken": Problem(409, "The user or the Stripe customer is already taken."),
     "user_erased": Problem(410, "The user was erased."),

@@ -31,7 +31,7 @@ from app.limits import Limits
 from app.schemas import NoBody, PortalBody, ServerBody, ServerPortalBody, ServerSwitchBody, SwitchBody
 from billing.clock import iso
 from billing.models import OperationStatus
-from billing.operations.decide import Kind
+from billing.operations.calls import Kind
 from billing.operations.requests import await_operation, record_operation
 from billing.operations.store import OperationView
 from billing.services import Services

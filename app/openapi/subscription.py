@@ -64,26 +64,30 @@ SUBSCRIPTION: tuple[Operation, ...] = (
         "/v1/subscription/cancel",
         "cancelSubscription",
         "Cancel at the end of the period",
-        "Access stays until then. A planned change of plan is taken back first.",
+        "Access stays until then. A planned change of plan is taken back first. Of several subscriptions to the product"
+        " all end; where one cannot be ended here, the 409 says in `still_billing` which one goes on and why.",
         bodies=(schemas.NoBody, schemas.ServerBody),
-        problems=("already_canceling",),
+        problems=("already_canceling", "managed_elsewhere"),
     ),
     _change(
         "post",
         "/v1/subscription/reactivate",
         "reactivateSubscription",
         "Take a cancellation back",
-        "Where none is planned, nothing is changed and the answer is the same.",
+        "Where none is planned, nothing is changed and the answer is the same. An end that was fixed before the"
+        " cancellation holds again.",
         bodies=(schemas.NoBody, schemas.ServerBody),
+        problems=("managed_elsewhere",),
     ),
     _change(
         "post",
         "/v1/subscription/switch",
         "switchPlan",
         "Change the plan at the end of the period",
-        "The same subscription goes on with the other plan's price; nothing is billed before.",
+        "The same subscription goes on with the other plan's price; nothing is billed before. Add-ons, discounts, tax"
+        " rates and metadata stay.",
         bodies=(schemas.SwitchBody, schemas.ServerSwitchBody),
-        problems=("already_on_plan", "already_canceling"),
+        problems=("already_on_plan", "already_canceling", "managed_elsewhere", "not_switchable"),
     ),
     _change(
         "delete",
@@ -94,6 +98,7 @@ SUBSCRIPTION: tuple[Operation, ...] = (
         " the body or as `?user_id=`.",
         bodies=(schemas.NoBody, schemas.ServerBody),
         parameters=("UserIdQuery",),
+        problems=("managed_elsewhere",),
     ),
     _change(
         "post",

@@ -1,81 +1,36 @@
 """Decide what an operation does next, from what Stripe says now and what was sent before. Pure.
 
 Plain dicts of Stripe's come in; a `Call` to plan, `Done`, or a `Refusal` goes out. Nothing is kept between two calls:
-after a crash the same question gets the same answer, and what was reached is not done again.
+after a crash the same question gets the same answer, and what was reached is not done again. Only what is the buyer's
+is touched: a schedule or an end that somebody else made is `managed_elsewhere`.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from enum import StrEnum
-from typing import Any
 
 from billing.catalog import Catalog, Plan
-from billing.clock import iso
-from billing.rules.product_tag import tag
-from billing.subscriptions.projection import Subscription, is_live, project
+from billing.errors import OPERATORS
+from billing.operations import ends, phases, refusals
+from billing.operations.calls import (
+    NO_SUBSCRIPTION,
+    Call,
+    Done,
+    Governed,
+    Json,
+    Kind,
+    Next,
+    Refusal,
+    Sent,
+    Snapshot,
+    Write,
+    names,
+)
+from billing.operations.ends import PlannedEnd, find_end
+from billing.operations.phases import NotCarriedError
+from billing.subscriptions.projection import Subscription, is_live, plan_item, project
+from billing.subscriptions.stripe_fields import id_of, items_of
 
-Json = Mapping[str, Any]
-
-RUNNING = ("not_started", "active")  # the statuses of a schedule that still governs something
-
-
-class Kind(StrEnum):
-    """What a buyer can ask for."""
-
-    CANCEL = "cancel"
-    REACTIVATE = "reactivate"
-    SWITCH = "switch"
-    UNDO_SWITCH = "undo_switch"
-    PORTAL = "portal"
-
-
-class Write(StrEnum):
-    """A call that changes something at Stripe."""
-
-    RELEASE = "release"  # take the subscription out of its schedule
-    CANCEL = "cancel"
-    REACTIVATE = "reactivate"
-    SCHEDULE = "schedule"  # put the subscription under a schedule
-    PHASES = "phases"
-    PORTAL = "portal"
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """The next write: what, to which object, with which parameters."""
-
-    name: Write
-    target: str
-    parameters: Json
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """Stripe is as the buyer asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The operation cannot be done for this user; `extra` are members of the problem."""
-
-    code: str
-    detail: str
-    extra: Json
-
-
-Next = Call | Done | Refusal
-
-NO_SUBSCRIPTION = Refusal("no_subscription", "This user has no subscription to this product.", {})
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What Stripe says: the customer's subscription that counts, and the schedule that governs it."""
-
-    customer_id: str
-    subscription: Json | None
-    schedule: Json | None
+_UNSETTLED = Refusal("payment_in_progress", "The first payment of this subscription is not settled.", {})
 
 
 def decide(
@@ -83,145 +38,170 @@ def decide(
     request: Json,
     snapshot: Snapshot,
     *,
-    sent: Collection[str],
+    sent: Sequence[Sent],
     failed: bool,
     catalog: Catalog,
     now: datetime,
 ) -> Next:
-    """The next step. `sent` names the writes that were answered, `failed` that one of them was refused (SUB-30)."""
+    """The next step. `sent` are the writes that were answered, `failed` that one of them was refused (SUB-30)."""
     if kind is Kind.PORTAL:
         parameters = {"customer": snapshot.customer_id, "return_url": request["return_url"]}
         if catalog.portal.configuration:  # without one, the account's default
             parameters["configuration"] = catalog.portal.configuration
         return Call(Write.PORTAL, snapshot.customer_id, parameters)
-    subscription = snapshot.subscription
-    if subscription is None or not is_live(str(subscription.get("status"))):
-        return Done() if Write.CANCEL in sent else NO_SUBSCRIPTION  # what we cancelled may have ended meanwhile
-    if subscription.get("status") == "incomplete":
-        return Refusal("payment_in_progress", "The first payment of this subscription is not settled.", {})
-    schedule = snapshot.schedule if snapshot.schedule and snapshot.schedule.get("status") in RUNNING else None
+    at = int(now.timestamp())
+    if kind is Kind.CANCEL:
+        return _cancel(snapshot, sent, catalog, at)
+    shown = snapshot.shown
+    if shown is None or not _is_live(shown):
+        return NO_SUBSCRIPTION
+    if shown.subscription.get("status") == "incomplete":
+        return _UNSETTLED
+    done = names(sent, shown.id)
     if failed:  # what we put there and could not finish must not stay
-        return _release(schedule) if schedule and Write.SCHEDULE in sent else Done()
-    row = project(
-        subscription, customer_id=snapshot.customer_id, catalog=catalog, schedule=schedule, before=None, now=now
-    )
+        return _release(shown) if Write.SCHEDULE in done and _is_releasable(shown, catalog) else Done()
+    end = find_end(shown.subscription, plan_item(shown.subscription, catalog), snapshot.cancellations, at)
     match kind:
-        case Kind.CANCEL:
-            return _cancel(row, schedule, sent)
         case Kind.REACTIVATE:
-            return _reactivate(row, schedule)
+            return _reactivate(shown, end, done)
         case Kind.SWITCH:
-            return _switch(row, subscription, schedule, catalog.plans.get(request["plan"]), sent, catalog)
+            return _switch(shown, end, catalog.plans.get(request["plan"]), done, catalog, now)
         case Kind.UNDO_SWITCH:
-            pending = schedule and (row.scheduled_plan or schedule.get("end_behavior") != "cancel")
-            return _release(schedule) if schedule and pending else Done()
+            return _undo(shown, catalog, now)
 
 
-def _cancel(row: Subscription, schedule: Json | None, sent: Collection[str]) -> Next:
-    """SUB-31, SUB-32: the planned change is released first, since Stripe refuses to cancel under a schedule."""
-    if _is_ending(row):
-        if Write.CANCEL in sent:
-            return Done()
-        return Refusal("already_canceling", "This subscription ends at the end of its period already.", _ends(row))
-    if schedule:
-        return _release(schedule)
-    return Call(Write.CANCEL, row.subscription_id, {"cancel_at_period_end": True})
+# --- cancel
 
 
-def _reactivate(row: Subscription, schedule: Json | None) -> Next:
-    if not _is_ending(row):
+def _cancel(snapshot: Snapshot, sent: Sequence[Sent], catalog: Catalog, now: int) -> Next:
+    """SUB-31, SUB-84: every live subscription of the product ends, or the answer names those that go on billing."""
+    every = [snapshot.shown, *snapshot.others] if snapshot.shown else snapshot.others
+    live = [one for one in every if _is_live(one)]
+    if not live:  # what we cancelled may have ended meanwhile
+        return Done() if any(one.name == Write.CANCEL and not one.refused for one in sent) else NO_SUBSCRIPTION
+    steps = [(one, _cancel_one(one, snapshot.cancellations, sent, catalog, now)) for one in live]
+    if call := next((step for _, step in steps if isinstance(step, Call)), None):
+        return call
+    refused = [(one.id, step) for one, step in steps if isinstance(step, Refusal)]
+    going_on = [(id_, step) for id_, step in refused if step.code != "already_canceling"]
+    if not going_on:
+        return refused[0][1] if len(refused) == len(live) else Done()
+    return going_on[0][1] if len(live) == 1 else refusals.some_go_on(going_on, len(live))
+
+
+def _cancel_one(one: Governed, cancellations: Sequence[Sent], sent: Sequence[Sent], catalog: Catalog, now: int) -> Next:
+    """SUB-32: our planned change is released first, since Stripe refuses to cancel under a schedule."""
+    if problem := next((each.refused for each in sent if each.refused and each.subscription_id == one.id), None):
+        return Refusal(problem["code"], problem["detail"], {OPERATORS: problem[OPERATORS]})
+    if one.subscription.get("status") == "incomplete":
+        return _UNSETTLED
+    item = plan_item(one.subscription, catalog)
+    end = find_end(one.subscription, item, cancellations, now)
+    if end and end.with_period:
+        return Done() if Write.CANCEL in names(sent, one.id) else refusals.already_canceling(end)
+    if one.running:
+        return _release(one) if _is_releasable(one, catalog) else refusals.scheduled_elsewhere(one.running)
+    return ends.cancel(one.subscription, item, end, now)
+
+
+# --- reactivate, switch, undo
+
+
+def _reactivate(shown: Governed, end: PlannedEnd | None, done: Collection[str]) -> Next:
+    """SUB-33, SUB-85: a cancellation is taken back, and the term that it replaced holds again."""
+    if end is None:
         return Done()
-    if schedule:
-        return _release(schedule)
-    parameters: Json = {"cancel_at_period_end": False} if row.cancel_at_period_end else {"cancel_at": ""}
-    return Call(Write.REACTIVATE, row.subscription_id, parameters)
+    if shown.running:
+        return refusals.scheduled_elsewhere(shown.running)
+    if end.is_cancellation:
+        return ends.take_back(shown.subscription, end)
+    return Done() if Write.REACTIVATE in done else refusals.ends_elsewhere(end)
 
 
 def _switch(
-    row: Subscription,
-    subscription: Json,
-    schedule: Json | None,
+    shown: Governed,
+    end: PlannedEnd | None,
     plan: Plan | None,
-    sent: Collection[str],
+    done: Collection[str],
     catalog: Catalog,
+    now: datetime,
 ) -> Next:
     """SUB-34: one subscription, two phases; never a second one."""
     if plan is None:
         return Refusal("invalid_request", "That plan is not sold any more.", {})
+    row = _project(shown, catalog, now)
     if row.plan == plan.key:
-        if Write.PHASES in sent:
+        if Write.PHASES in done:
             return Done()  # the period ended meanwhile
         return Refusal("already_on_plan", "This subscription is on that plan already.", {"plan": plan.key})
-    if _is_ending(row):
-        detail = "This subscription is about to end. Reactivate it first."
-        return Refusal("already_canceling", detail, _ends(row))
-    if not plan.min_quantity <= (row.quantity or 1) <= plan.max_quantity:
+    schedule = shown.running
+    if schedule and not _is_releasable(shown, catalog):
+        return refusals.scheduled_elsewhere(schedule)
+    if end:
+        return refusals.is_canceling(end) if end.is_cancellation else refusals.ends_elsewhere(end)
+    if not plan.metered and not plan.min_quantity <= (row.quantity or plan.min_quantity) <= plan.max_quantity:
         detail = f"That plan is for {plan.min_quantity} to {plan.max_quantity}; this subscription has {row.quantity}."
         return Refusal("invalid_request", detail, {})
-    if row.scheduled_plan == plan.key:
-        return Done()
+    if reason := _cannot_switch(shown.subscription, plan, catalog):
+        return Refusal("not_switchable", f"This subscription cannot change its plan: {reason}.", {})
     if schedule is None:
-        return Call(Write.SCHEDULE, row.subscription_id, {"from_subscription": row.subscription_id})
-    return Call(Write.PHASES, str(schedule["id"]), _phases(row, subscription, schedule, plan, catalog))
+        return Call(Write.SCHEDULE, shown.id, {"from_subscription": shown.id}, shown.id)
+    agrees = Write.SCHEDULE in done or phases.agrees(schedule, shown.subscription)
+    if row.scheduled_plan == plan.key and agrees:
+        return Done()
+    if not agrees:  # begin again, from Stripe's own phase of today
+        return _release(shown)
+    item = plan_item(shown.subscription, catalog)
+    try:
+        parameters = phases.write_phases(schedule, shown.subscription, item, plan, catalog.product)
+    except NotCarriedError as what:
+        return Refusal("not_switchable", f"This subscription has something that a switch would lose: {what}.", {})
+    return Call(Write.PHASES, str(schedule["id"]), parameters, shown.id)
 
 
-def _phases(row: Subscription, subscription: Json, schedule: Json, plan: Plan, catalog: Catalog) -> Json:
-    """The current plan unchanged to the end of its period, then one period of the next, then a release."""
-    start = (schedule.get("current_phase") or {}).get("start_date")
-    current: Json = next((phase for phase in schedule.get("phases") or [] if phase.get("start_date") == start), {})
-    kept = {
-        name: current[name]
-        for name in ("collection_method", "currency", "default_payment_method", "description", "trial_end")
-        if current.get(name)
-    }
-    if (current.get("automatic_tax") or {}).get("enabled"):
-        kept["automatic_tax"] = {"enabled": True}
-    if current.get("default_tax_rates"):
-        kept["default_tax_rates"] = [_id(rate) for rate in current["default_tax_rates"]]
-    discounts = [found for found in map(_discount, current.get("discounts") or []) if found]
-    items = (subscription.get("items") or {}).get("data") or []
-    first = {
-        **kept,
-        **({"discounts": discounts} if discounts else {}),
-        "items": [{"price": _id(item["price"]), "quantity": item.get("quantity") or 1} for item in items],
-        "start_date": start,
-        "end_date": max(item["current_period_end"] for item in items),
-        "proration_behavior": "none",
-    }
-    carried = {name: value for name, value in kept.items() if name != "trial_end"}
-    second = {
-        **carried,
-        "items": [{"price": plan.price, "quantity": row.quantity or 1}],
-        "duration": {"interval": plan.interval, "interval_count": plan.interval_count},
-        "proration_behavior": "none",
-    }
-    return {
-        "end_behavior": "release",
-        "metadata": tag(catalog.product),
-        "phases": [first, second],
-        "proration_behavior": "none",
-    }
+def _cannot_switch(subscription: Json, plan: Plan, catalog: Catalog) -> str | None:
+    """What is in the way of exchanging the plan's item alone; None where nothing is."""
+    prices = [item.get("price") for item in items_of(subscription)]
+    sold = [price for price in prices if catalog.plan_sold_as(price)]
+    if len(sold) != 1:
+        return "none of its prices is a plan's" if not sold else "it has several plans at once"
+    if plan.price in map(id_of, prices):
+        return "it has that plan's price already"
+    if subscription.get("status") == "paused":
+        return "it is paused"
+    return None
 
 
-def _release(schedule: Json) -> Call:
-    return Call(Write.RELEASE, str(schedule["id"]), {})
+def _undo(shown: Governed, catalog: Catalog, now: datetime) -> Next:
+    """SUB-35: without a planned switch nothing is released."""
+    schedule = shown.running
+    if schedule is None or not phases.is_planned(schedule):
+        return Done()
+    if phases.is_ours(schedule, shown.subscription, catalog):
+        return _release(shown)
+    return refusals.scheduled_elsewhere(schedule) if _project(shown, catalog, now).scheduled_plan else Done()
 
 
-def _is_ending(row: Subscription) -> bool:
-    return row.cancel_at_period_end or row.cancel_at is not None
+# --- whose it is
 
 
-def _ends(row: Subscription) -> Json:
-    ends = row.cancel_at or row.current_period_end
-    return {"ends_at": iso(ends)} if ends else {}
+def _is_live(one: Governed) -> bool:
+    return is_live(str(one.subscription.get("status")))
 
 
-def _discount(found: Json) -> Json | None:
-    """A phase's discount, as a request says it."""
-    named = {name: _id(found.get(name)) for name in ("discount", "promotion_code", "coupon")}
-    return next(({name: id_} for name, id_ in named.items() if id_), None)
+def _is_releasable(one: Governed, catalog: Catalog) -> bool:
+    """Whether its schedule does nothing but what we wrote (SUB-83), or nothing at all."""
+    return one.running is not None and (
+        phases.is_ours(one.running, one.subscription, catalog) or phases.is_bare(one.running, one.subscription)
+    )
 
 
-def _id(value: Any) -> str | None:
-    found = value.get("id") if isinstance(value, Mapping) else value
-    return found if isinstance(found, str) else None
+def _release(one: Governed) -> Call:
+    return Call(Write.RELEASE, str((one.schedule or {})["id"]), {}, one.id)
+
+
+def _project(one: Governed, catalog: Catalog, now: datetime) -> Subscription:
+    customer_id = str(one.subscription.get("customer"))
+    return project(
+        one.subscription, customer_id=customer_id, catalog=catalog, schedule=one.running, before=None, now=now
+    )

@@ -21,7 +21,7 @@ from billing.errors import InvalidRequest, NoSubscription, NotFound
 from billing.ids import new_id
 from billing.models import OperationStatus, operations
 from billing.operations import store as operations_store
-from billing.operations.decide import Kind
+from billing.operations.calls import Kind
 from billing.operations.store import OperationView
 from billing.rules import idempotency
 

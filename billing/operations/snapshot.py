@@ -1,15 +1,18 @@
-"""A snapshot of Stripe for one operation: the subscription that its buyer is shown, and the schedule over it."""
+"""A snapshot of Stripe for one operation: the subscription that its buyer is shown, and the schedule over it.
+
+A cancellation is about all of the product's live subscriptions.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from billing.checkout.context import Context
-from billing.operations.decide import Kind, Snapshot
-from billing.operations.store import Operation
+from billing.operations.calls import Governed, Kind, Snapshot
+from billing.operations.store import Operation, find_cancellations
 from billing.subscriptions.access import choose
 from billing.subscriptions.fetch import fetch_missing, or_none
-from billing.subscriptions.projection import belongs, is_live, project, schedule_of
+from billing.subscriptions.projection import Subscription, belongs, is_live, project, schedule_of
 from billing.subscriptions.projection_store import read_subscriptions
 
 
@@ -22,17 +25,25 @@ def take_snapshot(operation: Operation, customer_id: str | None, ctx: Context) -
         return None
     if operation.kind is Kind.PORTAL:
         customer = or_none(ctx.stripe.get_customer, customer_id)
-        return Snapshot(customer_id, None, None) if customer and not customer.get("deleted") else None
-    chosen = operation.subscription_id or _choose(customer_id, ctx)
+        return Snapshot(customer_id, None) if customer and not customer.get("deleted") else None
+    live: list[Subscription] | None = None
+    if operation.kind is Kind.CANCEL or operation.subscription_id is None:
+        live = _list_live(customer_id, ctx)
+    chosen = operation.subscription_id or _choose(live or [], ctx)
     # By id: a list promises no read-after-write, and this may follow a write of our own.
     subscription = or_none(ctx.stripe.get_subscription, chosen) if chosen else None
     if operation.subscription_id and operation.failure is None and not is_going_on(subscription):
         # A duplicate that was ended meanwhile, for example: its user is shown the other one by now (SUB-37).
-        other = _choose(customer_id, ctx, until=operation.arrived_at)
+        live = _list_live(customer_id, ctx) if live is None else live
+        other = _choose(live, ctx, until=operation.arrived_at)
         subscription = or_none(ctx.stripe.get_subscription, other) if other else subscription
-    schedule_id = schedule_of(subscription or {})
-    schedule = or_none(ctx.stripe.get_schedule, schedule_id) if schedule_id else None
-    return Snapshot(customer_id, subscription, schedule)
+    shown = _governed(subscription, ctx) if subscription else None
+    others: list[Governed] = []
+    if operation.kind is Kind.CANCEL:
+        others = _others(shown, live or [], operation.arrived_at, ctx)
+    with ctx.database.read() as connection:
+        cancellations = find_cancellations(connection, operation.lane_id)
+    return Snapshot(customer_id, shown, others, cancellations)
 
 
 def is_going_on(subscription: Mapping[str, Any] | None) -> bool:
@@ -40,21 +51,37 @@ def is_going_on(subscription: Mapping[str, Any] | None) -> bool:
     return subscription is not None and is_live(str(subscription.get("status")))
 
 
-def _choose(customer_id: str, ctx: Context, *, until: datetime | None = None) -> str | None:
-    """Of several, the one that GET /v1/subscription shows the user (SUB-37).
+def _others(shown: Governed | None, live: list[Subscription], until: datetime, ctx: Context) -> list[Governed]:
+    """The product's other live subscriptions, oldest first, each by its id; those bought later do not count."""
+    rows = sorted(live, key=lambda row: (row.created_at, row.subscription_id))
+    ids = [row.subscription_id for row in rows if row.created_at <= until]
+    found = [or_none(ctx.stripe.get_subscription, id_) for id_ in ids if shown is None or id_ != shown.id]
+    return [_governed(subscription, ctx) for subscription in found if subscription is not None]
 
-    A subscription that Stripe's list does not show yet counts, too: its user sees it, so they may change it. With
-    `until`, those bought later do not count.
+
+def _governed(subscription: Mapping[str, Any], ctx: Context) -> Governed:
+    schedule_id = schedule_of(subscription)
+    return Governed(subscription, or_none(ctx.stripe.get_schedule, schedule_id) if schedule_id else None)
+
+
+def _list_live(customer_id: str, ctx: Context) -> list[Subscription]:
+    """The product's live subscriptions of this customer.
+
+    One that Stripe's list does not show yet counts, too: its user sees it, so they may change it.
     """
     now = ctx.clock.now()
     with ctx.database.read() as connection:
         shown = [row.subscription_id for row in read_subscriptions(connection, customer_id) if is_live(row.status)]
     listed = or_none(ctx.stripe.list_subscriptions, customer_id) or []
-    rows = [
+    return [
         project(subscription, customer_id=customer_id, catalog=ctx.catalog, schedule=None, before=None, now=now)
         for subscription in [*listed, *fetch_missing(customer_id, shown, listed, ctx.stripe)]
         if belongs(subscription, ctx.catalog) and is_going_on(subscription)
     ]
-    rows = [row for row in rows if until is None or row.created_at <= until]
-    chosen = choose(rows, now, ctx.catalog.access)
+
+
+def _choose(live: list[Subscription], ctx: Context, *, until: datetime | None = None) -> str | None:
+    """Of several, the one that GET /v1/subscription shows (SUB-37); `until`: those bought later do not count."""
+    rows = [row for row in live if until is None or row.created_at <= until]
+    chosen = choose(rows, ctx.clock.now(), ctx.catalog.access)
     return chosen.subscription_id if chosen else None

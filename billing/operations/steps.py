@@ -17,7 +17,8 @@ from billing.coordination.jobs import RemedyDuplicates
 from billing.errors import StripeRefused, StripeSavedFailure
 from billing.models import OperationStatus
 from billing.operations import store as operations_store
-from billing.operations.decide import NO_SUBSCRIPTION, RUNNING, Call, Done, Kind, Refusal, Write, decide
+from billing.operations.calls import NO_SUBSCRIPTION, RUNNING, Call, Done, Kind, Refusal, Sent, Snapshot, Write, names
+from billing.operations.decide import decide
 from billing.operations.snapshot import is_going_on, take_snapshot
 from billing.operations.store import Operation
 from billing.stripe_gateway import StripeGateway
@@ -39,7 +40,7 @@ def send_planned(operation: Operation, read_at: datetime, ctx: Context) -> None:
     call = operation.call
     assert call is not None, "the caller looked"
     now = ctx.clock.now()
-    answered: dict[str, Any] = {"call": None, "sent": [*operation.sent, call["name"]]}
+    answered: dict[str, Any] = {"call": None, "sent": [*operation.sent, _as_sent(call)]}
     lifetime = PORTAL_KEY_LIFETIME if call["name"] == Write.PORTAL else KEY_LIFETIME
     if abs(now - datetime.fromisoformat(call["planned_at"])) > lifetime:
         change(operation, ctx, **answered)  # too old to send: look at Stripe again
@@ -49,9 +50,8 @@ def send_planned(operation: Operation, read_at: datetime, ctx: Context) -> None:
     try:
         url = send(call, stripe=ctx.stripe)
     except StripeRefused:
-        subscription_id = operation.subscription_id
-        if subscription_id and not is_going_on(or_none(ctx.stripe.get_subscription, subscription_id)):
-            change(operation, ctx, call=None)  # it has ended meanwhile: look at Stripe again
+        if _is_overtaken(call, ctx):
+            change(operation, ctx, call=None)  # look at Stripe again
             return
         raise
     except StripeSavedFailure as failure:
@@ -83,6 +83,20 @@ def send(call: Mapping[str, Any], *, stripe: StripeGateway) -> str | None:
     return None
 
 
+def _as_sent(call: Mapping[str, Any]) -> Sent:
+    ends_at = call["parameters"].get("cancel_at") if call["name"] == Write.CANCEL else None
+    return Sent(call["name"], call.get("subscription_id"), ends_at=ends_at, term=call.get("term"))
+
+
+def _is_overtaken(call: Mapping[str, Any], ctx: Context) -> bool:
+    """Whether Stripe refused it because time went on: the subscription has ended, or its period has."""
+    ends_at = call["parameters"].get("cancel_at") if call["name"] == Write.CANCEL else None
+    if ends_at is not None and ends_at <= ctx.stripe.now().timestamp():
+        return True
+    subscription_id = call.get("subscription_id")
+    return subscription_id is not None and not is_going_on(or_none(ctx.stripe.get_subscription, subscription_id))
+
+
 def _release(schedule_id: str, key: str, stripe: StripeGateway) -> None:
     """A schedule that governs nothing any more counts as released (SUB-32)."""
     try:
@@ -108,6 +122,9 @@ def plan_next(operation: Operation, customer_id: str | None, ctx: Context) -> No
         catalog=ctx.catalog,
         now=ctx.clock.now(),
     )
+    if isinstance(step, Refusal) and _leaves_schedule(operation, snapshot):
+        change(operation, ctx, failure={"code": step.code, "detail": step.detail, **step.extra})
+        return
     if not isinstance(step, Call):
         _conclude(operation, step, customer_id, ctx)
         return
@@ -116,12 +133,20 @@ def plan_next(operation: Operation, customer_id: str | None, ctx: Context) -> No
         "target": step.target,
         "parameters": step.parameters,
         "key": f"onelane-{uuid.uuid4()}",
+        "subscription_id": step.subscription_id,
+        "term": step.term,
         "planned_at": ctx.clock.now().isoformat(),
     }
-    subscription_id = str(snapshot.subscription["id"]) if snapshot.subscription else None
-    # What was sent before was sent to another subscription, which has ended since.
-    moved: dict[str, Any] = {"sent": []} if operation.subscription_id not in (None, subscription_id) else {}
-    change(operation, ctx, call=planned, subscription_id=subscription_id, **moved)  # 5, the write-ahead
+    subscription_id = snapshot.shown.id if snapshot.shown else None
+    change(operation, ctx, call=planned, subscription_id=subscription_id)  # 5, the write-ahead
+
+
+def _leaves_schedule(operation: Operation, snapshot: Snapshot) -> bool:
+    """Whether a switch that is refused has begun a schedule, which goes first (SUB-34)."""
+    if operation.kind is not Kind.SWITCH or operation.failure is not None or snapshot.shown is None:
+        return False
+    done = names(operation.sent, snapshot.shown.id)
+    return Write.SCHEDULE in done and Write.PHASES not in done and snapshot.shown.running is not None
 
 
 def _conclude(operation: Operation, step: Done | Refusal, customer_id: str | None, ctx: Context) -> None:
@@ -131,7 +156,9 @@ def _conclude(operation: Operation, step: Done | Refusal, customer_id: str | Non
     if operation.failure is not None:
         status, error = OperationStatus.FAILED, dict(operation.failure)
     elif isinstance(step, Refusal):
-        status, error = OperationStatus.REFUSED, {"code": step.code, "detail": step.detail, **step.extra}
+        by_stripe = any(one.refused and one.refused["code"] == step.code for one in operation.sent)
+        status = OperationStatus.FAILED if by_stripe else OperationStatus.REFUSED
+        error = {"code": step.code, "detail": step.detail, **step.extra}
     if customer_id is None or operation.kind is Kind.PORTAL:
         end(operation, status, error, ctx)
         return
@@ -174,6 +201,8 @@ def _wake_buyer(operation: Operation, status: OperationStatus, error: dict[str, 
 
 def change(operation: Operation, ctx: Context, **values: Any) -> None:
     """One compare-and-set. A lost one means: read it again."""
+    if "sent" in values:
+        values["sent"] = operations_store.as_rows(values["sent"])
     with ctx.database.write() as connection:
         if not operations_store.change(connection, operation, **values):
             log.info("operation.moved_on", operation_id=operation.id)

@@ -4,8 +4,8 @@ Of one lane, only the oldest pending operation is worked. Each change of it is o
 was read, and raises it. A worker that loses one reads again (SUB-30).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from billing.errors import for_buyer
 from billing.models import OperationStatus, customers, lanes, operations
-from billing.operations.decide import Kind
+from billing.operations.calls import Kind, Sent, Write
 from billing.rules.backoff import Backoff
 
 URL_LIFETIME = timedelta(minutes=5)  # of a portal session's address in its row: a buyer follows it at once, or never
@@ -32,7 +32,7 @@ class Operation:
     version: int
     subscription_id: str | None
     call: Mapping[str, Any] | None
-    sent: Sequence[str]
+    sent: Sequence[Sent]
     failure: Mapping[str, Any] | None
     failures: int
     next_attempt_at: datetime | None
@@ -56,6 +56,7 @@ class OperationView:
 
 
 _OPERATION = [operations.c[name] for name in Operation.__slots__]
+_MOST_CANCELLATIONS = 50  # of a buyer who cancels and takes it back again and again, only the newest matter
 _PENDING = operations.c.status == OperationStatus.PENDING
 
 
@@ -97,7 +98,29 @@ def oldest_pending(connection: sa.Connection, lane_id: int) -> Operation | None:
     """The operation that is worked next: one at a time in a lane, in the order of arrival."""
     pending = sa.select(*_OPERATION).where(operations.c.lane_id == lane_id, _PENDING)
     row = connection.execute(pending.order_by(operations.c.number).limit(1)).first()
-    return None if row is None else Operation(**dict(row._mapping) | {"kind": Kind(row.kind)})
+    return None if row is None else as_operation(row._mapping)
+
+
+def as_operation(row: sa.RowMapping) -> Operation:
+    """A row as the worker has it."""
+    return Operation(**{**row, "kind": Kind(row["kind"]), "sent": [_as_sent(one) for one in row["sent"]]})
+
+
+def as_rows(sent: Iterable[Sent]) -> list[dict[str, Any]]:
+    """Writes as their row has them."""
+    return [{name: value for name, value in asdict(one).items() if value is not None} for one in sent]
+
+
+def _as_sent(one: Mapping[str, Any] | str) -> Sent:
+    return Sent(one) if isinstance(one, str) else Sent(**one)  # rows of an earlier version have the name alone
+
+
+def find_cancellations(connection: sa.Connection, lane_id: int) -> list[Sent]:
+    """What this lane's operations have cancelled, newest first: which end is the buyer's own, and what it replaced."""
+    of_lane = (operations.c.lane_id == lane_id, operations.c.kind == Kind.CANCEL)
+    rows = sa.select(operations.c.sent).where(*of_lane).order_by(operations.c.number.desc()).limit(_MOST_CANCELLATIONS)
+    found = [_as_sent(one) for sent in connection.scalars(rows) for one in reversed(sent)]
+    return [one for one in found if one.name == Write.CANCEL and one.ends_at is not None]
 
 
 def find_customer(connection: sa.Connection, lane_id: int) -> tuple[str, str | None] | None:

@@ -24,7 +24,7 @@ from billing.errors import (
 )
 from billing.models import OperationStatus
 from billing.operations import store as operations_store
-from billing.operations.decide import Kind, Write
+from billing.operations.calls import Kind, Sent, Write
 from billing.operations.steps import change, end, plan_next, send_planned
 from billing.operations.store import BACKOFF, Operation
 from billing.rules.backoff import is_failure
@@ -101,6 +101,10 @@ def _fail(operation: Operation, error: StripeRefused | StripeMisconfigured, ctx:
     log.warning("operation.stripe_refused", operation_id=operation.id, code=error.code, reason=error.sentence)
     if operation.call is not None and operation.failure is None and operation.kind is Kind.SWITCH:
         change(operation, ctx, call=None, failure=failure)
+    elif operation.call is not None and operation.kind is Kind.CANCEL:  # the product's other subscriptions still end
+        call = operation.call
+        refused = Sent(call["name"], call.get("subscription_id"), refused=failure)
+        change(operation, ctx, call=None, sent=[*operation.sent, refused])
     else:
         end(operation, OperationStatus.FAILED, dict(operation.failure or failure), ctx)
 

@@ -135,7 +135,9 @@ class Lane(Changing):
     def check(self) -> None:
         """I1, I2 and I4, and what must hold of operations, after every step."""
         live = [one for one in self.objects("subscription") if is_live(one["status"])]
-        self.must(len(live) <= 1 + self.scene.duplicate, f"there are {len(live)} live subscriptions")
+        self.must(
+            len(live) <= 1 + (self.scene.duplicate or self.scene.second), f"there are {len(live)} live subscriptions"
+        )
         self.must(bool(live) or not self.scene.duplicate or self.scene.month, "the last subscription was canceled")
         published = [one["id"] for one in self.sessions("open") if one["id"] in self.given]
         self.must(len(published) <= 1, f"{len(published)} open sessions were given out")

@@ -9,16 +9,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from billing.catalog import Catalog
 from billing.models import OperationStatus, operations
-from billing.operations import decide, steps, work
+from billing.operations import decide, phases, snapshot, steps, work
 from billing.operations import store as operations_store
-from billing.operations.decide import RUNNING, Kind
+from billing.operations.calls import Kind
+from billing.rules.product_tag import is_tagged
 from billing.stripe_gateway import GatewayClient
 from billing.subscriptions.fetch import fetch_missing
+from billing.subscriptions.projection import plan_item
 from billing.subscriptions.sync import sync_customer
 from tests.races.mutant import Mutant
 from tests.races.scene import Scene
 
+ELSEWHERE = "tests/billing/operations/test_elsewhere.py"
 OPERATIONS = "tests/billing/operations/test_work.py"
 BOUGHT = Scene(plans=(), subscribed=True)
 
@@ -27,7 +31,7 @@ def no_write_ahead(real: Any, operation: Any, ctx: Any, **values: Any) -> None:
     """A write is sent as soon as it is decided, and its row is changed afterwards."""
     if isinstance(values.get("call"), dict):
         steps.send(values["call"], stripe=ctx.stripe)
-        values |= {"call": sa.null(), "sent": [*operation.sent, values["call"]["name"]]}
+        values |= {"call": sa.null(), "sent": [*operation.sent, steps._as_sent(values["call"])]}
     real(operation, ctx, **values)
 
 
@@ -42,7 +46,7 @@ def newest_first(_: Any, connection: sa.Connection, lane_id: int) -> operations_
     pending = (operations.c.lane_id == lane_id, operations.c.status == OperationStatus.PENDING)
     newest = sa.select(*columns).where(*pending).order_by(operations.c.number.desc()).limit(1)
     row = connection.execute(newest).first()
-    return operations_store.Operation(**dict(row._mapping) | {"kind": Kind(row.kind)}) if row else None
+    return operations_store.as_operation(row._mapping) if row else None
 
 
 def end_before_projection(real: Any, *arguments: Any, database: Any, then: Any = None, **rest: Any) -> Any:
@@ -55,7 +59,8 @@ def end_before_projection(real: Any, *arguments: Any, database: Any, then: Any =
 
 def sent_is_done(real: Any, kind: Any, request: Any, snapshot: Any, *, sent: Any, **rest: Any) -> Any:
     """What Stripe answered is taken for done, without a look; and so is a failure it has saved."""
-    if kind in sent or (kind == "switch" and "phases" in sent):
+    written = {one.name for one in sent}
+    if kind in written or (kind == "switch" and "phases" in written):
         return decide.Done()
     return real(kind, request, snapshot, sent=sent, **rest)
 
@@ -72,14 +77,35 @@ def unclear_is_failed(_: Any, operation: Any, error: Any, ctx: Any) -> float:
     return 0.0
 
 
-def cancel_under_a_schedule(real: Any, row: Any, _schedule: Any, sent: Any) -> Any:
+def cancel_under_a_schedule(real: Any, one: Any, *arguments: Any) -> Any:
     """The schedule is no reason to wait."""
-    return real(row, None, sent)
+    return real(replace(one, schedule=None), *arguments)
+
+
+def any_schedule_is_ours(_: Any, one: Any, catalog: Any) -> bool:
+    """Whatever governs the subscription is released."""
+    return one.running is not None
+
+
+def mark_is_enough(_: Any, schedule: Any, subscription: Any, catalog: Catalog) -> bool:
+    """A schedule with our mark is ours, whoever edited it since."""
+    return is_tagged(schedule, catalog.product)
+
+
+def first_items_period(_: Any, subscription: Any, catalog: Any) -> Any:
+    """The first item's period is the subscription's."""
+    return subscription["items"]["data"][0]
+
+
+def plans_item_alone(real: Any, first: Any, **rest: Any) -> Any:
+    """The next phase has the next plan, and nothing else."""
+    made = real(first, **rest)
+    return {**made, "items": [one for one in made["items"] if one["price"] == rest["plan"].price]}
 
 
 def schedule_left_behind(real: Any, kind: Any, request: Any, snapshot: Any, *, failed: bool, **rest: Any) -> Any:
     """A refused switch ends, and its schedule runs on."""
-    running = snapshot.schedule is not None and snapshot.schedule.get("status") in RUNNING
+    running = snapshot.shown is not None and snapshot.shown.running is not None
     return real(kind, request, snapshot, failed=failed and not running, **rest)
 
 
@@ -135,7 +161,7 @@ OPERATION_MUTANTS = {
     ),
     "cancel_under_a_schedule": Mutant(
         "cancel without releasing the schedule",
-        {decide._cancel: cancel_under_a_schedule},
+        {decide._cancel_one: cancel_under_a_schedule},
         scene=replace(BOUGHT, wishes=("switch", "cancel")),
     ),
     "schedule_left_behind": Mutant(
@@ -147,6 +173,36 @@ OPERATION_MUTANTS = {
         "take a switch back without releasing its schedule",
         {decide.decide: undo_without_release},
         scene=replace(BOUGHT, wishes=("switch", "undo")),
+    ),
+    "cancel_shown_alone": Mutant(
+        "cancel the subscription that is shown, and no other",
+        {snapshot._others: lambda _, *arguments: []},
+        scene=replace(BOUGHT, wishes=("cancel",), second=True),
+    ),
+    "any_schedule_is_ours": Mutant(
+        "release whatever governs the subscription",
+        {decide._is_releasable: any_schedule_is_ours},
+        test=f"{ELSEWHERE}::test_what_somebody_else_planned_is_not_touched",
+    ),
+    "mark_is_enough": Mutant(
+        "take a schedule with our mark for ours",
+        {phases.is_ours: mark_is_enough},
+        test=f"{ELSEWHERE}::test_our_schedule_that_somebody_edited_is_not_ours_any_more",
+    ),
+    "term_forgotten": Mutant(
+        "forget the term that a cancellation replaced",
+        {operations_store.find_cancellations: lambda _, *arguments: []},
+        test=f"{ELSEWHERE}::test_cancelling_within_a_term_and_taking_it_back_restores_the_term",
+    ),
+    "first_items_period": Mutant(
+        "end with the period of the first item",
+        {plan_item: first_items_period},
+        test=f"{ELSEWHERE}::test_plan_ends_with_its_own_period_whatever_is_billed_beside_it",
+    ),
+    "plans_item_alone": Mutant(
+        "write the next phase from the plan alone",
+        {phases.exchange: plans_item_alone},
+        test="tests/billing/operations/test_carried.py::test_switch_carries_everything_but_the_plans_price",
     ),
     "list_alone": Mutant(
         "choose the subscription from Stripe's list alone",

@@ -30,6 +30,7 @@ class Scene:
     wishes: tuple[str, ...] = ()  # what buyers want to be changed, each by a buyer of its own
     month: bool = False  # 32 days pass at one step
     duplicate: bool = False  # there is a second live subscription, and the policy is to cancel the newest
+    second: bool = False  # there is a second live subscription, and nothing but the buyer ends it
     lapses: float = 0.0  # how often a lease turns out to be lost, or the lock to be taken
     flushed: bool = False  # Redis is emptied
     ports: bool = False  # clock and queue are points, too

@@ -14,11 +14,12 @@ from billing.database import Database
 from billing.errors import IdempotencyMismatch
 from billing.maintenance.sweep import sweep
 from billing.models import checkouts, customers, events, metadata, operations, subscriptions
-from billing.operations.decide import RUNNING
+from billing.operations.calls import RUNNING
 from billing.subscriptions.projection import is_live
 from tests.support.builders import SECRET, MovableClock, deliver
 from tests.support.checkout_world import World
 from tests.support.crashing import Fuse, FusedStripe
+from tests.support.operations_world import is_ending
 from tests.support.receiving import receive
 from tests.support.working import work_due
 
@@ -92,7 +93,7 @@ class Story(RuleBasedStateMachine):
                 assert waiting == [], f"stuck: {table.name}"
             columns = ("subscription_id", "status", "cancel_at_period_end", "schedule_id")
             shown = connection.execute(sa.select(*(subscriptions.c[name] for name in columns))).all()
-        facts = [(one["id"], one["status"], one["cancel_at_period_end"]) for one in self.world.objects("subscription")]
+        facts = [(one["id"], one["status"], is_ending(one)) for one in self.world.objects("subscription")]
         assert sorted(row[:3] for row in shown) == sorted(facts)
         self.check_schedules({row.subscription_id: row.schedule_id for row in shown})
         for ours in self.by_customer(self.world.sessions("open")).values():

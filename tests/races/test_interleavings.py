@@ -42,6 +42,7 @@ SCENES |= {
     ),
     "a subscriber asks for another checkout and cancels": replace(BOUGHT, plans=("commit",), wishes=("cancel",)),
     "one who just pays cancels": Scene(plans=("commit",), opened=True, webhooks=True, wishes=("cancel",)),
+    "cancel two": replace(BOUGHT, wishes=("cancel", "cancel"), second=True),
     "cancel while a duplicate is ended": replace(BOUGHT, wishes=("cancel",), duplicate=True),
     "switch, and a worker that sleeps for a day": replace(BOUGHT, wishes=("switch",), day=True, ports=True),
     "switch, and the period ends": replace(BOUGHT, wishes=("switch",), month=True),

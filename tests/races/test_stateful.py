@@ -19,7 +19,7 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from billing.database import Database
 from billing.errors import NoSubscription
-from billing.operations.decide import Kind
+from billing.operations.calls import Kind
 from billing.operations.requests import record_operation
 from sandbox.errors import ApiError
 from sandbox.faults import Faults

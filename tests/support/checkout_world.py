@@ -20,7 +20,7 @@ from billing.coordination.locks import LocalLocks, Locks
 from billing.coordination.queue import InlineQueue
 from billing.coordination.wakeups import LocalWakeups
 from billing.database import Database
-from billing.operations.decide import Kind
+from billing.operations.calls import Kind
 from billing.operations.requests import Recorded as RecordedOperation
 from billing.operations.requests import record_operation
 from billing.operations.work import work_operations

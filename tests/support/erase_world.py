@@ -5,7 +5,7 @@ from typing import Any
 
 from billing.customers import store as customers_store
 from billing.models import customers, events, metadata
-from billing.operations.decide import Kind
+from billing.operations.calls import Kind
 from billing.operators.erase import count_holdings, erase_user
 from billing.operators.erasure_store import Holdings
 from tests.support.checkout_world import ORIGIN

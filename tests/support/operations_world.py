@@ -7,13 +7,42 @@ import sqlalchemy as sa
 from billing.coordination.jobs import WorkOperations
 from billing.maintenance.sweep import sweep
 from billing.models import operations
-from billing.operations.decide import Kind
+from billing.operations.calls import Kind
 from billing.operations.requests import read_operation
 from billing.operations.store import OperationView
 from billing.subscriptions.queries import read_subscription
 from tests.support.checkout_world import ORIGIN, World
 
 RETURN = {"return_url": f"{ORIGIN}/account"}
+
+
+def is_ending(subscription: Any) -> bool:
+    """Whether Stripe ends it with the period of its first item."""
+    return bool(subscription["cancel_at"] == subscription["items"]["data"][0]["current_period_end"])
+
+
+def change(shop: World, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """What somebody else changes at Stripe."""
+    answer = shop.sandbox.request("POST", f"/v1/{path}", parameters)
+    assert answer.status == 200, answer.body
+    return dict(answer.body)
+
+
+def schedule(shop: World, subscription: str, *, then: list[dict[str, Any]], **fields: Any) -> str:
+    """Finance puts the subscription under a schedule; `then` are the phases after the current one."""
+    made = change(shop, "subscription_schedules", {"from_subscription": subscription})
+    phase = made["phases"][0]
+    items = [{"price": item["price"], "quantity": item["quantity"]} for item in phase["items"]]
+    first = {"items": items, "start_date": phase["start_date"], "end_date": phase["end_date"]}
+    change(shop, f"subscription_schedules/{made['id']}", {"phases": [first, *then], **fields})
+    return str(made["id"])
+
+
+def year(shop: World, plan: str = "standard", **fields: Any) -> dict[str, Any]:
+    """A phase of a year."""
+    return {"items": [{"price": shop.catalog.plans[plan].price, "quantity": 1}], **fields} | {
+        "duration": {"interval": "year", "interval_count": 1}
+    }
 
 
 class Shop(World):
@@ -68,6 +97,10 @@ class Shop(World):
     def at_stripe(self, subscription_id: str) -> dict[str, Any]:
         """The subscription as Stripe has it."""
         return self.sandbox.request("GET", f"/v1/subscriptions/{subscription_id}").body
+
+    def is_ending(self, subscription_id: str) -> bool:
+        """Whether Stripe ends it with the period of its first item."""
+        return is_ending(self.at_stripe(subscription_id))
 
     def writes(self) -> list[str]:
         """What was changed at Stripe beyond checkouts, in order."""

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from billing.errors import IdempotencyMismatch, InvalidRequest, NoSubscription, NotFound
 from billing.models import OperationStatus, customers, operations
-from billing.operations.decide import Kind
+from billing.operations.calls import Kind
 from tests.support.checkout_world import ORIGIN
 from tests.support.operations_world import RETURN, Shop
 

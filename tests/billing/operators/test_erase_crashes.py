@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from billing.coordination.wakeups import LocalWakeups
 from billing.errors import NotErasable, UserErased
 from billing.models import CheckoutStatus, lanes
-from billing.operations.decide import Kind
+from billing.operations.calls import Kind
 from billing.operators.erasure_store import Holdings
 from tests.races.unlocked import NoLocks
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe

@@ -15,7 +15,7 @@ from billing.doctor.finding import Verdict
 from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import StripeMisconfigured
 from billing.models import CheckoutStatus, OperationStatus, checkouts, customers, events, operations
-from billing.operations.decide import Kind
+from billing.operations.calls import Kind
 from billing.operations.requests import read_operation
 from billing.operators.erase import count_holdings, erase_user
 from billing.operators.installation import bind

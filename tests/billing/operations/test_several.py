@@ -1,0 +1,77 @@
+"""A buyer with several live subscriptions to the product: what Cancel makes of them, on both databases."""
+
+import pytest
+
+from billing.errors import OPERATORS
+from billing.models import OperationStatus, operations
+from billing.operations.calls import Kind
+from billing.operations.store import OperationView
+from tests.support.operations_world import Shop, schedule, year
+
+SUCCEEDED, REFUSED = OperationStatus.SUCCEEDED, OperationStatus.REFUSED
+
+
+def code(view: OperationView) -> str | None:
+    """Why it was refused."""
+    return (view.error or {}).get("code")
+
+
+def test_cancelling_ends_every_subscription_of_the_product(shop: Shop) -> None:
+    """SUB-84: the buyer is told that it is done once none of them goes on billing."""
+    first = shop.subscriber()
+    second = shop.another(first)
+    assert shop.done(Kind.CANCEL).status is SUCCEEDED
+    assert (shop.is_ending(first), shop.is_ending(second)) == (True, True)
+    assert code(shop.done(Kind.CANCEL)) == "already_canceling"
+    assert shop.done(Kind.REACTIVATE).status is SUCCEEDED
+    assert sorted([shop.is_ending(first), shop.is_ending(second)]) == [False, True], "one of them is enough"
+    assert shop.done(Kind.CANCEL).status is SUCCEEDED
+    assert (shop.is_ending(first), shop.is_ending(second)) == (True, True)
+
+
+@pytest.mark.parametrize("which", ["shown", "other"])
+def test_subscription_that_cannot_be_ended_here_is_named_and_the_other_ends(shop: Shop, which: str) -> None:
+    """SUB-84: finance has a schedule over one of the two."""
+    first = shop.subscriber()
+    second = shop.another(first)
+    governed, free = (second, first) if which == "shown" else (first, second)
+    id_ = schedule(shop, governed, then=[year(shop)])
+    for _ in range(2):
+        view = shop.done(Kind.CANCEL)
+        error = view.error or {}
+        assert (view.status, code(view)) == (REFUSED, "managed_elsewhere")
+        assert [(one["id"], one["schedule_id"]) for one in error["still_billing"]] == [(governed, id_)]
+        assert governed in error["detail"]
+        assert shop.is_ending(free)
+        assert shop.at_stripe(governed)["schedule"] == id_
+
+
+@pytest.mark.parametrize(("status", "why"), [(400, "stripe_refused"), (403, "misconfigured")])
+@pytest.mark.parametrize("which", [0, 1], ids=["the first", "the second"])
+def test_subscription_whose_cancellation_stripe_refuses_is_named_and_the_other_ends(
+    shop: Shop, status: int, why: str, which: int
+) -> None:
+    """SUB-84, OPS-61: the operator reads the call that was refused, the buyer does not."""
+    both = [shop.subscriber()]
+    both.append(shop.another(both[0]))
+    refused, free = both[which], both[1 - which]
+    shop.sandbox.faults.add("status", status=status, method="POST", path=f"^/v1/subscriptions/{refused}$", times=None)
+    view = shop.done(Kind.CANCEL)
+    assert (view.status, code(view)) == (OperationStatus.FAILED, why)
+    assert [one["id"] for one in (view.error or {})["still_billing"]] == [refused]
+    assert (shop.is_ending(refused), shop.is_ending(free)) == (False, True)
+    [error] = [row.error for row in shop.rows(operations)]
+    assert error[OPERATORS].count("POST /v1/subscriptions/{id}") == 1
+    assert OPERATORS not in str(view.error)
+
+
+def test_key_that_may_not_change_subscriptions_ends_none_and_the_operator_reads_why(shop: Shop) -> None:
+    """SUB-84, OPS-61: each one still bills, and nobody is told that it ends."""
+    first = shop.subscriber()
+    second = shop.another(first)
+    shop.sandbox.faults.add("status", status=403, method="POST", path="^/v1/subscriptions/sub_", times=None)
+    view = shop.done(Kind.CANCEL)
+    assert (view.status, code(view)) == (OperationStatus.FAILED, "misconfigured")
+    assert {one["id"] for one in (view.error or {})["still_billing"]} == {first, second}
+    [error] = [row.error for row in shop.rows(operations)]
+    assert error[OPERATORS].count("POST /v1/subscriptions/{id}") == 2
