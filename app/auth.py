@@ -6,7 +6,6 @@ Every failure is the same 401, whatever was wrong; the reason is only logged. A 
 
 import hmac
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,10 @@ from typing import Any
 import jwt
 import structlog
 from flask import Request
-from jwt import PyJWK, PyJWKClient
-from jwt.exceptions import PyJWKClientConnectionError
 
 from app.bodies import storable
 from app.errors import Forbidden, IdentityUnavailable
+from app.key_set import ALGORITHMS, KeySet
 from billing.errors import InvalidRequest, Unauthorized
 from billing.process.settings import Settings
 
@@ -27,8 +25,6 @@ log = structlog.get_logger(__name__)
 LEEWAY_SECONDS = 60  # clocks of the identity provider and ours
 MAX_HEADER = 8 * 1024  # a token with many claims has 2 KiB
 MAX_USER_ID = 200
-# What a key of the JWKS may sign with. HS is missing on purpose: a public key is no shared secret.
-JWKS_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"})
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,180}\.[^@\s.\x00-\x1f]{2,63}")
 
 
@@ -87,7 +83,7 @@ class Identity:
     def __init__(self, settings: Settings) -> None:
         self._api_keys = [key.get_secret_value().encode() for key in settings.auth_api_keys]
         self._secret = settings.auth_jwt_secret
-        self._keys = _Keys(settings.auth_jwks_url) if settings.auth_jwks_url else None
+        self._keys = KeySet(settings.auth_jwks_url) if settings.auth_jwks_url else None
         self._issuer = settings.auth_issuer
         self._audience = settings.auth_audience
 
@@ -115,9 +111,8 @@ class Identity:
     def _buyer(self, token: str) -> Caller:
         try:
             claims = self._claims(token)
-        except PyJWKClientConnectionError as error:
-            log.warning("identity.unavailable")
-            raise IdentityUnavailable("The keys that sign tokens cannot be fetched. Try again.") from error
+        except IdentityUnavailable:
+            raise
         except Exception as error:  # noqa: BLE001  a forged token may break the library in ways nobody listed
             raise _refused(type(error).__name__) from None
         if not is_user_id(claims["sub"]):
@@ -129,9 +124,9 @@ class Identity:
         if self._secret:
             key, algorithms = self._secret.get_secret_value(), ["HS256"]
         elif self._keys:
-            signer = self._keys.get_signing_key_from_jwt(token)
+            signer = _signer(token, self._keys)
             # One algorithm: the key's own `alg`, or the usual one of its type. The token's header chooses nothing.
-            key, algorithms = signer.key, sorted({signer.algorithm_name} & JWKS_ALGORITHMS)
+            key, algorithms = signer.key, [signer.algorithm_name]
         else:
             raise jwt.InvalidTokenError("no way to check tokens is configured")
         return jwt.decode(
@@ -149,43 +144,16 @@ class Identity:
         )
 
 
-class _Keys(PyJWKClient):
-    """PyJWT's client, cached, which fails at once for a while after a fetch failed.
-
-    Otherwise every request would hold a thread for the timeout while the identity provider is down.
-    """
-
-    TIMEOUT_SECONDS = 3
-    LIFESPAN_SECONDS = 900
-    PAUSE_SECONDS = 5.0
-    # A key that was published a moment ago waits so long at most; strangers' made-up kids cost the provider no more.
-    COOLDOWN_SECONDS = 10.0
-
-    def __init__(self, url: str) -> None:
-        super().__init__(
-            url,
-            timeout=self.TIMEOUT_SECONDS,
-            lifespan=self.LIFESPAN_SECONDS,
-            cooldown_duration=self.COOLDOWN_SECONDS,
-        )
-        self._paused_until = 0.0
-
-    def get_signing_key(self, kid: str) -> PyJWK:
-        """The key of that name. One that is known is given without a wait for a fetch that another's kid set off."""
-        cached = self.jwk_set_cache.get() if self.jwk_set_cache else None
-        signing = [key for key in cached.keys if key.key_id and key.public_key_use in (None, "sig")] if cached else []
-        known = self.match_kid(signing, kid)
-        return known or super().get_signing_key(kid)
-
-    def fetch_data(self) -> Any:
-        """Fetch the key set, unless that failed a moment ago."""
-        if time.monotonic() < self._paused_until:
-            raise PyJWKClientConnectionError("failed a moment ago")
-        try:
-            return super().fetch_data()
-        except (PyJWKClientConnectionError, ValueError, OSError) as error:
-            self._paused_until = time.monotonic() + self.PAUSE_SECONDS
-            raise PyJWKClientConnectionError(type(error).__name__) from error
+def _signer(token: str, keys: KeySet) -> jwt.PyJWK:
+    """The key that the token names. A token that no key of a set could have signed is not worth a fetch."""
+    header = jwt.get_unverified_header(token)
+    key_id = header.get("kid")
+    if header.get("alg") not in ALGORITHMS or not isinstance(key_id, str):
+        raise jwt.InvalidTokenError("not signed by a key of a set")
+    key = keys.find(key_id)
+    if key is None:
+        raise jwt.InvalidTokenError("no such key")
+    return key
 
 
 def _refused(reason: str) -> Unauthorized:

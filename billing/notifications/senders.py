@@ -15,11 +15,16 @@ import structlog
 from standardwebhooks import Webhook
 
 from billing.errors import ConfigurationError, TransientError
+from billing.process.deadline import Deadline
 
 log = structlog.get_logger(__name__)
 
 SHORTEST_KEY = 24  # bytes, by the standard
-TIMEOUT_SECONDS = (3, 10)  # to connect, to answer: an application that needs longer answers first and works later
+# Of a whole call, below the lease of the row (25 s): an application that needs longer answers first and works later.
+# Within it 3 s to connect, and 10 s without a byte.
+DEADLINE_SECONDS = 13.0
+TIMEOUT_SECONDS = (3, 10)
+MOST_CALLS = 64  # at once, those included that were given up and have not ended: as many as a worker's threads
 
 
 class NotDelivered(TransientError):
@@ -45,6 +50,7 @@ class HttpNotifier:
         self._url = url
         self._webhook = _webhook(secret)
         self._session = requests.Session()
+        self._deadline = Deadline(DEADLINE_SECONDS, most=MOST_CALLS)
 
     def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
         """Post the signed body. Any 2xx is a delivery; a redirect is not followed. Raises NotDelivered."""
@@ -56,19 +62,18 @@ class HttpNotifier:
             "webhook-signature": self._webhook.sign(message_id, at, data),
         }
         try:
-            with self._session.post(
-                self._url,
-                data=data.encode(),
-                headers=headers,
-                timeout=TIMEOUT_SECONDS,
-                allow_redirects=False,
-                stream=True,  # the answer's body is never read
-            ) as answer:
-                status = answer.status_code
-        except requests.RequestException as error:
+            status = self._deadline.call(lambda: self._post(data.encode(), headers))
+        except (requests.RequestException, TimeoutError) as error:
             raise NotDelivered(f"The application did not answer ({type(error).__name__}).") from None
         if not 200 <= status < 300:
             raise NotDelivered(f"The application answered {status}.")
+
+    def _post(self, data: bytes, headers: Mapping[str, str]) -> int:
+        """The status of the answer, whose body is never read."""
+        with self._session.post(
+            self._url, data=data, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True
+        ) as answer:
+            return answer.status_code
 
 
 class LogNotifier:

@@ -1,9 +1,11 @@
 """Notifications: what the application hears, in which order, and what becomes of what it does not take."""
 
+import itertools
 import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,9 +15,10 @@ from standardwebhooks import Webhook
 
 from billing.errors import ConfigurationError
 from billing.models import outbox
+from billing.notifications import senders
 from billing.notifications import store as outbox_store
 from billing.notifications.deliver import GIVE_UP, NotifyReport, notify
-from billing.notifications.senders import HttpNotifier, LogNotifier, NotDelivered
+from billing.notifications.senders import DEADLINE_SECONDS, HttpNotifier, LogNotifier, NotDelivered
 from billing.rules.lease import LEASE
 from billing.subscriptions import projection_store
 from tests.support.builders import NOON, MovableClock
@@ -259,6 +262,27 @@ def test_answer_without_end_is_not_read():
     with listening(200, [("Content-Length", str(10**12))], body=b"x" * 1000) as (url, got):
         HttpNotifier(url, SECRET).send("msg_1", {}, at=NOON)
     assert len(got) == 1
+
+
+def test_answer_that_comes_a_byte_now_and_then_is_given_up(monkeypatch):
+    """NTF-20; faults row 123: each byte comes in time, and the answer never does."""
+    monkeypatch.setattr(senders, "DEADLINE_SECONDS", 0.3)
+    ended = threading.Event()
+
+    def drip(listener):
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            for piece in itertools.chain(b"HTTP/1.1 200 OK\r\nX-Slow: ", itertools.repeat(ord("x"))):
+                connection.send(bytes([piece]))
+                if ended.wait(0.02):
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        with pytest.raises(NotDelivered):
+            HttpNotifier(f"http://127.0.0.1:{listener.getsockname()[1]}/", SECRET).send("msg_1", {}, at=NOON)
+        ended.set()
+    assert LEASE.total_seconds() > DEADLINE_SECONDS
 
 
 def test_application_that_is_not_there_is_no_delivery():
