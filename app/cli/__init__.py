@@ -26,6 +26,7 @@ COMMANDS = {
     "dead": "app.cli.events:dead",
     "checkouts": "app.cli.ledger:checkouts",
     "webhooks": "app.cli.webhooks:webhooks",
+    "find": "app.cli.find:find_command",
     "locks": "app.cli.report:locks",
     "report": "app.cli.report:report",
     "incidents": "app.cli.ledger:incidents",

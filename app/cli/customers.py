@@ -1,8 +1,8 @@
-"""`onelane customers`: import existing Stripe customers, and erase users.
+"""`onelane customers`: show users, import existing Stripe customers, and erase users.
 
-`import FILE.csv` reads the columns user_id and customer_id. A bad row is reported with its line and the others are
-imported; workers fetch those from Stripe next. Importing a file again changes nothing. `erase USER_ID` removes what is
-personal about one user; after an interruption it is run again and continues.
+`show USER_ID` is one user on one page. `import FILE.csv` reads the columns user_id and customer_id: a bad row is
+reported with its line and the others are imported; workers fetch those from Stripe next. Importing a file again changes
+nothing. `erase USER_ID` removes what is personal about one user; after an interruption it is run again and continues.
 """
 
 import csv
@@ -14,13 +14,15 @@ from typing import Any
 import click
 import structlog
 
-from app.cli.options import bulk_write, confirm, progress_bar, require_reason
+from app.cli.options import as_json, bulk_write, confirm, limit, progress_bar, require_reason
+from app.cli.tables import show_page
 from billing.clock import SystemClock
 from billing.coordination.jobs import SyncCustomers
 from billing.customers.customers import CUSTOMER_ID, claim_customer
 from billing.database import Database
 from billing.errors import PermanentError
 from billing.operators import lookup
+from billing.operators.customer import show_customer
 from billing.operators.erase import Found, count_holdings, erase_user
 from billing.operators.erasure_store import Holdings
 from billing.process.logs import configure_logging
@@ -35,6 +37,19 @@ LONGEST_USER_ID = 200
 @click.group()
 def customers() -> None:
     """Users and their Stripe customers."""
+
+
+@customers.command("show")
+@click.argument("user_id")
+@limit
+@as_json
+def show(user_id: str, limit: int, as_json: bool) -> None:
+    """Show a user: access and why, subscriptions, and what happened, newest first."""
+    services = build_services(load_settings())
+    shown = show_customer(
+        user_id, database=services.database, catalog=services.catalog, clock=services.clock, limit=limit
+    )
+    show_page(shown, as_json=as_json)
 
 
 @customers.command("import")

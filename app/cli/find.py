@@ -1,0 +1,26 @@
+"""`onelane find ID`: what an id is, and whose."""
+
+import click
+
+from app.cli.options import as_json
+from app.cli.tables import show_rows
+from billing.operators.find import find
+from billing.process.settings import load_settings
+from billing.services import build_services
+
+
+@click.command("find")
+@click.argument("text", metavar="ID")
+@as_json
+def find_command(text: str, as_json: bool) -> None:
+    """Say what an id is, and whose: a user's, Stripe's (cus_, sub_, cs_, evt_, in_, req_, ...), ours (chk_, op_, msg_).
+
+    Also takes the SHA-256 of an email in lower case, since emails are in no log.
+    """
+    hits = find(text.strip(), database=build_services(load_settings()).database)
+    if not hits:
+        raise click.ClickException("Nothing in the ledger has that id.")  # exit code 1
+    show_rows([hit.as_dict() for hit in hits], as_json=as_json, nothing="")
+    users = {hit.user_id for hit in hits if hit.user_id}
+    if len(users) == 1 and not as_json:
+        click.echo(f"\nonelane customers show {users.pop()}")

@@ -1,0 +1,163 @@
+"""One customer, as an operator sees them: access and why, what they have, and one timeline. From the ledger alone."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing.catalog import Catalog
+from billing.checkout.checkout_store import read_view
+from billing.clock import Clock
+from billing.customers.store import read_customer
+from billing.database import Database
+from billing.errors import NotFound
+from billing.models import checkouts, events, incidents, lanes, operations, outbox
+from billing.operators import erasure_store, installation
+from billing.subscriptions import product_trial
+from billing.subscriptions.access import choose, decide_access, describe, describe_access
+from billing.subscriptions.projection import Subscription
+from billing.subscriptions.projection_store import read_subscriptions
+
+Row = dict[str, Any]
+
+DASHBOARD = "https://dashboard.stripe.com"
+# What decided, by the access' reason; the names are those of the catalog's [access].
+WHY = {
+    "active": "a subscription is active",
+    "trialing": "a subscription is in its trial",
+    "past_due_grace": "an invoice is open, within past_due_grace_days",
+    "past_due": "an invoice is open for longer than past_due_grace_days, or the first payment failed",
+    "period_paid": "the current period is paid, whatever else is open",
+    "first_payment_pending": "the first payment is on its way, and first_payment_pending = deny",
+    "collection_paused": "collection is paused at Stripe, and collection_paused = deny",
+    "disputed": "the current period's payment is disputed, and disputed = deny",
+    "refunded": "the current period was refunded, and refunded = deny",
+    "not_sold": "the subscription has our tag, and a price that the catalog neither sells nor sold",
+    "unpaid": "Stripe gave up collecting; [access] unpaid decides",
+    "paused": "the trial ended without a card; [access] paused decides",
+    "incomplete": "the first payment waits for the buyer",
+    "canceled": "the subscription is over",
+    "product_trial": "product_trial_days of a new user",
+    "no_subscription": "nothing is known that gives access",
+}
+
+
+def show_customer(user_id: str, *, database: Database, catalog: Catalog, clock: Clock, limit: int) -> Row:
+    """The user, their access with its rule, and at most `limit` rows of each kind, newest first. No secrets.
+
+    Begins no product trial, as the user's own look does. Raises NotFound and LedgerUnavailable.
+    """
+    now = clock.now()
+    with database.read() as connection:
+        customer = read_customer(connection, user_id)
+        lane = connection.execute(
+            sa.select(lanes).where(lanes.c.user_id == user_id, lanes.c.product == catalog.product)
+        ).first()
+        trial = product_trial.read(connection, user_id, catalog.product)
+        if customer is None and trial is None:
+            raise NotFound("user")
+        customer_id = customer.customer_id if customer else None
+        ids = erasure_store.customers_of(connection, user_id)
+        rows = read_subscriptions(connection, customer_id) if customer_id else []
+        ours = [row for row in rows if row.product == catalog.product]
+        access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
+        decided_by = choose(ours, now, catalog.access)
+        bound = installation.read(connection)
+        dashboard = f"{DASHBOARD}{'' if bound is None or bound.livemode else '/test'}"
+        shown = {
+            "user_id": user_id,
+            "customer_id": customer_id,
+            "dashboard": f"{dashboard}/customers/{customer_id}" if customer_id else None,
+            "erased_at": customer.erased_at if customer else None,
+            "access": {
+                **describe_access(access),
+                "because": WHY.get(access.reason, access.reason),
+                "subscription": decided_by.subscription_id if decided_by else None,
+            },
+            "lane": _lane(lane._mapping) if lane else None,
+            "subscriptions": [_subscription(row, catalog, dashboard) for row in rows],
+            "checkouts": _checkouts(connection, user_id, now, limit),
+            "operations": _operations(connection, user_id, limit),
+            "events": _of(connection, events, ids, limit, "event_id", "type", "status", "received_at", "error"),
+            "notifications": _of(
+                connection, outbox, ids, limit, "message_id", "kind", "status", "created_at", "delivered_at", "error"
+            ),
+            "incidents": _of(connection, incidents, ids, limit, "id", "kind", "opened_at", "resolved_at", "reason"),
+        }
+    shown["timeline"] = sorted(_timeline(shown), key=lambda entry: entry["at"], reverse=True)[:limit]
+    return shown
+
+
+def _lane(row: Any) -> Row:
+    return {name: row[name] for name in ("id", "state", "session_id", "failures", "last_error", "next_attempt_at")}
+
+
+def _subscription(row: Subscription, catalog: Catalog, dashboard: str) -> Row:
+    plan = catalog.plans.get(row.plan or "")
+    return {
+        **describe(row),
+        "amount": plan.amount if plan else None,
+        "currency": plan.currency if plan else None,
+        "price_id": row.price_id,
+        "ours": row.product == catalog.product,
+        "dashboard": f"{dashboard}/subscriptions/{row.subscription_id}",
+    }
+
+
+def _checkouts(connection: sa.Connection, user_id: str, now: datetime, limit: int) -> list[Row]:
+    columns = [checkouts.c[name] for name in ("id", "arrived_at", "answered_at", "error")]
+    query = sa.select(*columns).where(checkouts.c.user_id == user_id).order_by(checkouts.c.arrived_at.desc())
+    return [_checkout(connection, row, now) for row in connection.execute(query.limit(limit)).all()]
+
+
+def _checkout(connection: sa.Connection, row: Any, now: datetime) -> Row:
+    view = read_view(connection, row.id, now=now)
+    assert view is not None, "it was read in this snapshot, or a moment ago"
+    times = {"arrived_at": row.arrived_at, "answered_at": row.answered_at}
+    return {
+        "id": row.id,
+        "status": view.status.value,
+        "plan": view.plan,
+        "session_id": view.session_id,
+        **times,
+        "error": row.error,
+    }
+
+
+def _operations(connection: sa.Connection, user_id: str, limit: int) -> list[Row]:
+    names = ("id", "kind", "status", "subscription_id", "arrived_at", "finished_at", "last_error", "error")
+    query = sa.select(*(operations.c[name] for name in names)).where(operations.c.user_id == user_id)
+    rows = connection.execute(query.order_by(operations.c.arrived_at.desc()).limit(limit))
+    return [dict(row._mapping) for row in rows]
+
+
+def _of(connection: sa.Connection, table: sa.Table, ids: Sequence[str], limit: int, *names: str) -> list[Row]:
+    query = sa.select(*(table.c[name] for name in names)).where(table.c.customer_id.in_(ids))
+    return [dict(row._mapping) for row in connection.execute(query.order_by(table.c.id.desc()).limit(limit))]
+
+
+def _timeline(shown: Row) -> Iterator[Row]:
+    """What happened, one entry for each moment."""
+    for row in shown["checkouts"]:
+        yield _entry(row["arrived_at"], "checkout", row["id"], f"asked for {row['plan']}")
+        if row["answered_at"]:
+            yield _entry(row["answered_at"], "checkout", row["id"], row["status"])
+    for row in shown["operations"]:
+        yield _entry(row["arrived_at"], "operation", row["id"], f"asked to {row['kind'].replace('_', ' ')}")
+        if row["finished_at"]:
+            yield _entry(row["finished_at"], "operation", row["id"], row["status"])
+    for row in shown["events"]:
+        yield _entry(row["received_at"], "event", row["event_id"], f"{row['type']}: {row['status']}")
+    for row in shown["notifications"]:
+        yield _entry(row["created_at"], "notification", row["message_id"], row["kind"])
+        if row["delivered_at"]:
+            yield _entry(row["delivered_at"], "notification", row["message_id"], "delivered")
+    for row in shown["incidents"]:
+        yield _entry(row["opened_at"], "incident", str(row["id"]), row["kind"])
+        if row["resolved_at"]:
+            yield _entry(row["resolved_at"], "incident", str(row["id"]), "resolved")
+
+
+def _entry(at: datetime, what: str, id_: str, text: str) -> Row:
+    return {"at": at, "what": what, "id": id_, "text": text}
