@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from flask import Request, Response, jsonify
+from flask import Request, Response, jsonify, request
 
 from app.auth import Caller
 from app.bodies import Body, Reader, read_body
@@ -139,7 +139,7 @@ def pending(
         answer, outcome = jsonify(body), "pending"
         answer.status_code = 202
         answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    answer.headers["Location"] = location
+    answer.headers["Location"] = request.script_root + location
     return answer, outcome
 
 

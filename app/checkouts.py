@@ -96,7 +96,7 @@ def _answer(view: CheckoutView, *, waited: bool, available: bool) -> tuple[Respo
         case CheckoutStatus.OPEN:
             answer = jsonify(view.as_json())
             answer.status_code = 201
-            answer.headers["Location"] = location
+            answer.headers["Location"] = request.script_root + location
             return answer, "open"
         case CheckoutStatus.COMPLETED | CheckoutStatus.EXPIRED:  # only a replayed request finds these
             return jsonify(view.as_json()), view.status.value

@@ -8,13 +8,14 @@ Rates are counted in Redis for all processes together. While Redis is down each 
 """
 
 import math
+import re
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import structlog
 from flask import Flask, Request, request
@@ -41,6 +42,12 @@ WAITERS_OF_ONE = 80
 REFUSED_SECONDS, MOST_REFUSALS = 1.0, 1000  # how long a 429 is repeated; and how many are remembered
 # One subscriber's line has a whole /64; counted by the address, a client would have 2**64 allowances.
 IPV6_PREFIX = 64
+NAT64 = ip_network("64:ff9b::/96")  # RFC 6052
+_BRACKETED = re.compile(r"\[([^\]]*)\](?::[0-9]+)?")
+ADDRESS_UNKNOWN = (
+    "A request came without its client's address, and no rate of addresses is counted for such. "
+    "Set TRUSTED_PROXIES to the number of proxies that write X-Forwarded-For."
+)
 
 
 class RateLimit:
@@ -216,26 +223,62 @@ def limit_addresses(app: Flask, *, identity: Identity, rate: RateLimit) -> None:
     The application's own servers speak for many users and are not counted; the public plans are not either.
     """
 
+    unknown = _Once()
+
     @app.before_request
     def count() -> None:
         rule = request.url_rule.rule if request.url_rule else ""
         if not rule.startswith("/v1/") or rule == "/v1/plans" or request.method == "OPTIONS":
             return
         if not identity.is_server_key(request.headers.get("Authorization", "")):
-            rate.take(counted_as(request.remote_addr or ""))
+            if name := counted_as(_seen_address()):
+                rate.take(name)
+            else:
+                unknown.tell()
+
+
+def _seen_address() -> str:
+    """The client's address; nothing where the proxies that are believed did not name it."""
+    original = request.environ.get("werkzeug.proxy_fix.orig")  # what ProxyFix documents that it leaves there
+    if original and original["REMOTE_ADDR"] == request.remote_addr:
+        return ""
+    return request.remote_addr or ""
 
 
 def counted_as(address: str) -> str:
-    """The name under which a client address is counted: IPv4 whole, IPv6 by its /64."""
+    """The name under which a client address is counted: IPv4 whole, IPv6 by its /64.
+
+    Proxies write it with a port or in brackets, too. Nothing where it is no address: one name for all of those would
+    be one allowance for all buyers.
+    """
+    text = address.strip().strip('"').partition("%")[0]
+    if bracketed := _BRACKETED.fullmatch(text):
+        text = bracketed[1]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
     try:
-        parsed = ip_address(address.partition("%")[0])
+        parsed = ip_address(text)
     except ValueError:
-        return "unknown"  # a socket without an address, or nonsense from a proxy: they share one allowance
+        return ""
     if not isinstance(parsed, IPv6Address):
         return str(parsed)
     if parsed.ipv4_mapped:
         return str(parsed.ipv4_mapped)
+    if parsed in NAT64:
+        return str(IPv4Address(int(parsed) & 0xFFFFFFFF))  # a whole network of IPv4 is one /64 there
     return str(ip_network((parsed, IPV6_PREFIX), strict=False))
+
+
+class _Once:
+    """Tells the operator once that addresses cannot be counted."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def tell(self) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("rate_limit.address_unknown", sentence=ADDRESS_UNKNOWN)
 
 
 def connect_storage(uri: str, prefix: str = KEY_PREFIX) -> RedisStorage | None:

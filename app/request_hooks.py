@@ -6,17 +6,24 @@ Bodies, query strings and headers are never logged; a path only as the route tha
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
 log = structlog.get_logger(__name__)
 
 # A caller's own id is taken over when it is harmless in a log and in a header.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,63}")
+_PREFIX = r"(/[A-Za-z0-9._~-]+)+/?"
+_PREFIXES = re.compile(rf"{_PREFIX}(\s*,\s*{_PREFIX})*")
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -35,10 +42,18 @@ def guard(app: Flask, *, origins: Sequence[str], trusted_proxies: int) -> None:
     """Set up what holds for every request (API-1, API-9, API-33, API-34)."""
     if trusted_proxies:
         # Exactly as many hops as the operator vouches for: what a client writes further left counts for nothing.
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted_proxies, x_proto=trusted_proxies)  # type: ignore[method-assign]
+        believed = ProxyFix(app.wsgi_app, x_for=trusted_proxies, x_proto=trusted_proxies, x_prefix=trusted_proxies)
+        app.wsgi_app = partial(_plain_prefix, believed)  # type: ignore[method-assign]
     app.before_request(_begin)
     _allow_origins(app, origins)
     app.after_request(_finish)
+
+
+def _plain_prefix(wsgi: "WSGIApplication", environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+    """Leave out a prefix that is no plain path: it would become part of Location (API-100)."""
+    if not _PREFIXES.fullmatch(environ.get("HTTP_X_FORWARDED_PREFIX", "")):
+        environ.pop("HTTP_X_FORWARDED_PREFIX", None)
+    return wsgi(environ, start)
 
 
 def request_id_for(given: str) -> str:

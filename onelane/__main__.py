@@ -12,6 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[1]
 PACKAGES = ("app", "billing", "sandbox", "worker")
+LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1", "[::1]")
 # These load nothing of the web: the `app` that a worker's handlers import is then the application's own.
 WITHOUT_THE_WEB = {
     "worker": "worker.__main__:work",
@@ -23,6 +24,7 @@ WITHOUT_THE_WEB = {
 def main() -> None:
     """Run the command line."""
     sys.path[:] = own_first(sys.path)
+    spare_loopback()
     # Where it is set, prometheus_client maps files into memory, and a full disk ends the process (OPS-130).
     if folder := os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None):
         os.environ.setdefault("METRICS_DIR", folder)
@@ -33,6 +35,16 @@ def main() -> None:
     from app.cli import main as commands
 
     commands(prog_name="onelane")
+
+
+def spare_loopback() -> None:
+    """Let no proxy stand between processes of this machine; calls to Stripe use it (OPS-26, OPS-132).
+
+    The two spellings exist, and libraries differ in which of them they read.
+    """
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if given.strip() != "*":
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join([given, *LOOPBACK] if given else LOOPBACK)
 
 
 def own_first(path: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+from flask import request
 from structlog.testing import capture_logs
 
 from app import limits
@@ -222,13 +223,57 @@ def test_address_is_the_one_that_the_believed_proxies_saw(make_app: MakeApp) -> 
         ("::ffff:192.0.2.7", "192.0.2.7"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("fe80::1%eth0", "fe80::/64"),
-        ("", "unknown"),
-        ("x" * 5000, "unknown"),
+        ("192.0.2.7:61234", "192.0.2.7"),
+        ("[2001:db8:1:2:3:4:5:6]:443", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2:3:4:5:6]", "2001:db8:1:2::/64"),
+        ('"[2001:db8:1:2::9]"', "2001:db8:1:2::/64"),
+        ("[::ffff:192.0.2.7]:1", "192.0.2.7"),
+        ("64:ff9b::192.0.2.7", "192.0.2.7"),
+        ("64:ff9b::c000:208", "192.0.2.8"),
+        (" 192.0.2.7", "192.0.2.7"),
+        # No one name for all whom nobody knows.
+        ("", ""),
+        ("unknown", ""),
+        ("_hidden", ""),
+        ("[::1", ""),
+        ("1.2.3.4.5", ""),
+        ("x" * 5000, ""),
     ],
 )
 def test_address_is_counted_by_whom_it_belongs_to(address: str, name: str) -> None:
     """API-39"""
     assert counted_as(address) == name
+
+
+@pytest.mark.parametrize(
+    ("headers", "statuses"),
+    [
+        ({"X-Forwarded-For": "192.0.2.7:{0}"}, [200, 429, 429]),  # one client, from several ports
+        ({"X-Forwarded-For": "[2001:db8::{0}]:443"}, [200, 429, 429]),
+        ({"X-Forwarded-For": "64:ff9b::192.0.2.{0}"}, [200, 200, 200]),  # several clients behind one NAT64
+        ({"X-Forwarded-For": "198.51.100.{0}:80"}, [200, 200, 200]),
+        ({"X-Forwarded-For": "unknown"}, [200, 200, 200]),
+        ({}, [200, 200, 200]),
+    ],
+)
+def test_address_as_proxies_write_it_is_understood_or_ignored(
+    make_app: MakeApp, headers: dict[str, str], statuses: list[int]
+) -> None:
+    """API-39, API-101, faults row 104: never one allowance for all."""
+    web = Web(make_app(rate_limit_addresses="1/minute", trusted_proxies=1))
+    sent = ({name: value.format(number) for name, value in headers.items()} for number in (1, 2, 3))
+    assert [web.get("/v1/subscription", headers=one).status_code for one in sent] == statuses
+
+
+def test_header_with_underscores_is_not_taken_for_the_one_with_hyphens(make_app: MakeApp) -> None:
+    """API-39, faults row 104: proxies hand it through, and WSGI writes both alike."""
+    app = make_app(trusted_proxies=1)
+    addresses: list[str | None] = []
+    app.before_request(lambda: addresses.append(request.remote_addr))
+    fields = [("x_forwarded_for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.7")]
+    for headers in (fields, fields[::-1]):
+        Request("GET", "/healthz", headers=headers, client=("10.0.0.1", "1")).run(asgi(app))
+    assert addresses == ["192.0.2.7"] * 2
 
 
 def test_deliveries_have_no_limit(make_app: MakeApp, world: World) -> None:

@@ -303,3 +303,26 @@ def test_line_about_a_request_names_its_route_and_answer(web: Web) -> None:
 
     (line,) = [line for line in lines if line["event"] == "request.answered"]
     assert (line["method"], line["route"], line["status"]) == ("GET", "/v1/checkouts/<checkout_id>", 404)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "prefix", "location"),
+    [
+        (1, "/pay", "/pay/v1/checkouts/"),
+        (1, "/pay/v2/", "/pay/v2/v1/checkouts/"),
+        (1, "/evil, /pay", "/pay/v1/checkouts/"),
+        (1, "//evil.example", "/v1/checkouts/"),
+        (1, "https://evil.example", "/v1/checkouts/"),
+        (1, "/a\\b", "/v1/checkouts/"),
+        (0, "/pay", "/v1/checkouts/"),
+    ],
+)
+def test_prefix_of_a_believed_proxy_is_part_of_our_addresses(
+    make_app: MakeApp, proxies: int, prefix: str, location: str
+) -> None:
+    """API-100, faults row 105."""
+    web = Web(make_app(trusted_proxies=proxies))
+    headers = {"X-Forwarded-Prefix": prefix}
+    assert web.checkout(headers=headers).headers["Location"].startswith(location)
+    docs = web.client.get("/docs", headers=headers).get_data(as_text=True)
+    assert f'href="{location.removesuffix("/v1/checkouts/")}/openapi.json"' in docs

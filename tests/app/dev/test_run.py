@@ -17,13 +17,16 @@ from tests.app.dev.conftest import Start
 from tests.support.running_dev import ROOT, Dev, descendants, onelane, running, wait_until
 
 # tests/conftest.py runs this folder's tests one at a time: each starts six processes on what may be two cores.
+NOBODY = "http://127.0.0.1:1"
 PARTS = {"valkey", "sandbox", "web", "checkout", "worker", "beat"}
 
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """One that runs, for the tests that leave it running."""
-    started = Dev(tmp_path_factory.mktemp("dev"), free_port(18_000))
+    # Behind a company's proxy, which nothing on this machine may use (OPS-132).
+    proxy = {"HTTP_PROXY": NOBODY, "http_proxy": NOBODY, "HTTPS_PROXY": NOBODY, "https_proxy": NOBODY}
+    started = Dev(tmp_path_factory.mktemp("dev"), free_port(18_000), **proxy)
     try:
         started.says("onelane is ready")
         yield started
