@@ -52,9 +52,13 @@ POOLED = "pooled"  # in a connection's info: there is a pooler in between
 def connect_arguments(url: sa.URL) -> dict[str, Any]:
     """What psycopg is given beside the URL: ours where the URL says nothing, and `options` of both."""
     own = [f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SESSION.items()]
-    given = url.query.get("options", "")
-    options = " ".join([*own, *([given] if isinstance(given, str) else given)])  # of two, the last one counts
+    options = " ".join([*own, _own_options(url)])  # of two, the last one counts
     return {**{name: value for name, value in CONNECT.items() if name not in url.query}, "options": options}
+
+
+def _own_options(url: sa.URL) -> str:
+    given = url.query.get("options", "")
+    return given if isinstance(given, str) else " ".join(given)
 
 
 def listen(engine: sa.Engine, watch: Watch, *, prepare_statements: bool) -> None:
@@ -62,12 +66,11 @@ def listen(engine: sa.Engine, watch: Watch, *, prepare_statements: bool) -> None
     refused: list[bool] = []  # whether there is a pooler that refuses `options`
 
     def connect(_dialect: object, _entry: object, _args: object, options: dict[str, Any]) -> Any:
-        if refused:
-            options["options"] = engine.url.query.get("options", "")
+        without = bool(refused)
         try:
-            connection = psycopg.connect(**options)
+            connection = psycopg.connect(**options | ({"options": _own_options(engine.url)} if without else {}))
         except psycopg.OperationalError as error:
-            if refused or "unsupported startup parameter" not in str(error):
+            if without or "unsupported startup parameter" not in str(error):
                 raise
             refused.append(True)
             return connect(_dialect, _entry, _args, options)
