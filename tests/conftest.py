@@ -30,6 +30,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 # What `make test` leaves to `make check` (decision 0023), by the beginning of a test's id.
 LONG = (
+    "tests/app/cli/test_database_url.py",
     "tests/app/cli/test_erase.py",
     "tests/app/cli/test_metrics_dir.py",
     "tests/app/cli/test_reconcile.py",

@@ -18,6 +18,7 @@ from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.signals import setup_logging
 
 from billing.coordination.jobs import QUEUES
+from billing.database.suitable import require_suitable
 from billing.errors import LedgerMisconfigured, TransientError
 from billing.process.exits import plain_exits
 from billing.process.logs import configure_logging
@@ -104,6 +105,7 @@ def _wait_until_ready(services: Services) -> None:
     """Return once the ledger has its tables and is bound to the key's account. Raises ConfigurationError."""
     for turn in range(sys.maxsize):
         try:
+            require_suitable(services.database)
             bound_stripe(services, why="workers are who talks to Stripe.")
         except LedgerMisconfigured:
             raise

@@ -42,9 +42,16 @@ def web(workers: int, threads: int) -> None:
 
 
 def _check() -> None:
+    from billing.database.suitable import require_suitable
+    from billing.errors import TransientError
     from billing.process.settings import load_settings
     from billing.services import build_services
 
     with plain_exits():
         load_settings()  # with a key that is here by mistake: some settings are unsafe only beside a live one
-        build_services(load_settings(stripe_api_key=None))  # opens nothing
+        services = build_services(load_settings(stripe_api_key=None))
+        try:
+            require_suitable(services.database)
+        except TransientError as error:  # it may come, and /readyz says so until then
+            click.echo(f"onelane: {error.for_operator} The web starts all the same.", err=True)
+        services.database.close()

@@ -31,7 +31,7 @@ STATES: Mapping[str, tuple[Meaning, str]] = {
     "40P01": (Meaning.CONFLICT, "another transaction was in the way (deadlock)"),
     "55P03": (Meaning.BUSY, "another transaction held a lock for too long"),
     "08": (Meaning.TRANSIENT, "the connection failed"),
-    "08P01": (Meaning.TRANSIENT, "a connection pooler refused or gave up (is its pool large enough?)"),
+    "08P01": (Meaning.TRANSIENT, "a pooler gave up: is its pool large enough?"),
     "0A000": (Meaning.TRANSIENT, "a prepared statement was older than its table"),
     "25006": (Meaning.WRONG_SERVER, "the server is read-only: a standby, or a primary that became one"),
     "25P03": (Meaning.TRANSIENT, "the transaction was idle for too long"),
@@ -76,8 +76,14 @@ CODES: Mapping[str, tuple[Meaning, str]] = {
     "SQLITE_CORRUPT": (Meaning.MISCONFIGURED, "the file is damaged: put a backup in its place"),
     "SQLITE_NOTADB": (Meaning.MISCONFIGURED, "the file is no SQLite database"),
 }
+BAD_VALUE = "bad value for"  # psycopg's own, of a ProgrammingError
 # The driver's or the server's words, while connecting; the first that fits. {…}: of DATABASE_URL.
 REFUSALS: tuple[tuple[tuple[str, ...], Meaning, str], ...] = (
+    (
+        ("invalid sslmode", "invalid value", "invalid integer", "invalid target_session", " value: ", BAD_VALUE),
+        Meaning.MISCONFIGURED,
+        "a parameter of the URL has a value that makes no sense",
+    ),
     (
         ("read-only", "hot standby"),
         Meaning.WRONG_SERVER,
@@ -97,20 +103,23 @@ REFUSALS: tuple[tuple[tuple[str, ...], Meaning, str], ...] = (
     ),
     (("role ", "no such user"), Meaning.MISCONFIGURED, "the server does not know the user {user}"),
     (("no such database",), Meaning.MISCONFIGURED, "the server has no database {name}"),
+    (
+        ("pg_hba.conf", "authentication failed"),
+        Meaning.MISCONFIGURED,
+        "the server does not let the user {user} in from here, or only with TLS (pg_hba.conf)",
+    ),
     (("does not support SSL",), Meaning.MISCONFIGURED, "the server does not speak TLS, and sslmode asks for it"),
     (
-        ("certificate", "SSL error", "SSL SYSCALL", "sslmode", "no encryption", "SSL off"),
+        ("certificate", "SSL error", "SSL SYSCALL"),
         Meaning.MISCONFIGURED,
         "TLS: the server's certificate or the URL's sslmode and sslrootcert do not fit",
     ),
-    (("pg_hba.conf", "authentication failed"), Meaning.MISCONFIGURED, "the server does not let the user {user} in"),
     (("permission denied for database", "CONNECT privilege"), Meaning.MISCONFIGURED, "{user} may not use {name}"),
     (("database ",), Meaning.MISCONFIGURED, "the server has no database {name}"),
     (("translate host", "resolve host", "Name or service"), Meaning.TRANSIENT, "nobody knows the host {host}"),
     (("refused", "No such file"), Meaning.TRANSIENT, "nobody listens at {host}, port {port}"),
     (("timeout", "timed out"), Meaning.TRANSIENT, "{host}, port {port}, does not answer in time"),
     (("unreachable", "No route"), Meaning.TRANSIENT, "no way leads to {host}"),
-    (("invalid ", "bad value"), Meaning.MISCONFIGURED, "a parameter of the URL has a value that makes no sense"),
 )
 
 
@@ -134,6 +143,8 @@ def translate(error: sa.exc.DBAPIError, url: sa.URL) -> Exception:
 
 def _look_up(error: BaseException | None) -> tuple[Meaning, str]:
     state = getattr(error, "sqlstate", None)
+    if "statement pooling mode" in str(error):
+        return Meaning.MISCONFIGURED, "the pooler allows no transactions: set pool_mode = transaction"
     if state:
         return STATES.get(state) or STATES.get(state[:2]) or (Meaning.BUG, "")
     code = getattr(error, "sqlite_errorname", None)
@@ -141,7 +152,7 @@ def _look_up(error: BaseException | None) -> tuple[Meaning, str]:
         return _sqlite(str(code), str(error))
     if isinstance(error, ConnectionTimeout):
         return Meaning.TRANSIENT, "{host}, port {port}, does not answer in time"
-    if isinstance(error, psycopg.OperationalError):
+    if isinstance(error, psycopg.OperationalError) or BAD_VALUE in str(error):
         words = str(error)
         for signs, found, reason in REFUSALS:
             if any(sign in words for sign in signs):

@@ -35,7 +35,7 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = POOL_SIZE, prepare_statements: bool = True) -> None:
         """`prepare_statements`: not behind a pooler that is not recognised as one. Raises ConfigurationError."""
-        self.url = read_url(url)
+        self.url, self.pool_size = read_url(url), pool_size
         self._watch = Watch()
         if self.is_sqlite:
             sqlite.make_folder(self.url)

@@ -9,23 +9,21 @@ from redis.exceptions import RedisError
 from billing.coordination.queue import create_producer
 from billing.database import Database
 from billing.database.migrations.upgrade import is_current
+from billing.database.suitable import require_suitable, room
 from billing.doctor.finding import Finding, fine, wrong
 from billing.doctor.redis import examine_redis, explain
-from billing.errors import TransientError
 from billing.process.settings import Settings
 
 BROKER_SECONDS = 3
+PROCESSES = 4  # of the compose file: two of the web, two workers
 
 
 def require_given(settings: Settings) -> None:
     """Check the servers that the settings name. Raises ConfigurationError or TransientError for the first bad one."""
     given = settings.model_fields_set
     if "database_url" in given:
-        try:
-            with closing(Database(settings.database_url)) as database, database.read():
-                pass
-        except TransientError:
-            raise TransientError("DATABASE_URL: the database does not answer. Start it, or set another.") from None
+        with closing(_database(settings)) as database:
+            require_suitable(database)
     if "redis_url" in given:
         list(examine_redis(settings))
     if "celery_broker_url" in given:
@@ -33,14 +31,40 @@ def require_given(settings: Settings) -> None:
 
 
 def examine_ledger(settings: Settings) -> Iterator[Finding]:
-    """Whether the database answers and has this version's tables."""
-    with closing(Database(settings.database_url)) as database:
+    """Whether the database answers, is suitable, has room for all connections, and this version's tables."""
+    with closing(_database(settings)) as database:
         kind = "SQLite" if database.is_sqlite else "PostgreSQL"
+        require_suitable(database)
+        if not database.is_sqlite:
+            yield _room(database)
         current = is_current(database)
     if current:
         yield fine("ledger", f"{kind} answers and has this version's tables.")
     else:
         yield wrong("ledger", f"{kind} lacks this version's tables. Run `onelane db upgrade`.")
+
+
+def _room(database: Database) -> Finding:
+    """Whether the processes of the compose file fit in; what each may have is added up."""
+    with database.read() as connection:
+        found, each = room(connection), database.pool_size
+    if found.pooled:
+        return fine("ledger", f"A pooler is in between, and gives one process its {each} connections.")
+    if found.connections >= PROCESSES * each:
+        fitting = found.connections // each
+        sentence = f"Room for {found.connections} connections: {fitting} processes of {each} (docs/connections.md)."
+        return fine("ledger", sentence)
+    return wrong(
+        "ledger",
+        f"{PROCESSES} processes have up to {PROCESSES * each} connections, and there is room for {found.connections}. "
+        f"Set DATABASE_POOL_SIZE={max(1, found.connections // PROCESSES)}, or raise max_connections.",
+    )
+
+
+def _database(settings: Settings) -> Database:
+    return Database(
+        settings.database_url, pool_size=settings.database_pool_size, prepare_statements=settings.database_prepare
+    )
 
 
 def examine_broker(settings: Settings) -> Iterator[Finding]:

@@ -13,17 +13,19 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from billing.database import Database
+from billing.database.suitable import require_session
 
 ADVISORY_LOCK = 0x6F6E656C  # "onel": any number, as long as all of our processes use the same
 
 
 def upgrade(database: Database) -> None:
-    """Run what is missing. Raises LedgerUnavailable."""
+    """Run what is missing. Raises ConfigurationError and LedgerUnavailable."""
     if database.is_sqlite:
         database.keep_wal()
     with database.write() as connection:
         database.allow(connection, None)  # to change a large table takes its time
         if not database.is_sqlite:
+            require_session(connection)
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         command.upgrade(_config(connection), "head")
 
