@@ -191,7 +191,7 @@ def test_disk_that_became_read_only_is_somebodys_mistake(tmp_path: Path) -> None
 
 
 def test_ledger_is_its_owners_only(tmp_path: Path) -> None:
-    """LED-67: a new one from its first byte, one of an earlier version from the next `db upgrade`."""
+    """LED-68: a new one from its first byte, one of an earlier version from the next `db upgrade`."""
     with sqlite_in(tmp_path) as ledger:
         path = Path(str(ledger.url.database))
         path.chmod(0o644)
