@@ -20,6 +20,7 @@ class Card:
     attaches: bool = True
     refund: str = "succeeded"  # or pending, or failed: what becomes of one
     asks: bool = False  # for authentication, when the buyer is there
+    always: bool = False  # and at each charge later, when they are not
 
 
 CARDS = {
@@ -27,8 +28,9 @@ CARDS = {
     "pm_card_chargeCustomerFail": Card("0341", declines="generic_decline"),
     "pm_card_chargeDeclined": Card("0002", declines="generic_decline", attaches=False),
     "pm_card_chargeDeclinedInsufficientFunds": Card("9995", declines="insufficient_funds", attaches=False),
-    "pm_card_authenticationRequired": Card("3184", asks=True),
+    "pm_card_authenticationRequired": Card("3184", asks=True, always=True),
     "pm_card_authenticationRequiredOnSetup": Card("3155", asks=True),
+    "pm_card_threeDSecure2Required": Card("3220", asks=True, always=True),
     "pm_card_pendingRefund": Card("7726", refund="pending"),
     "pm_card_refundFail": Card("5126", refund="failed"),
 }
@@ -36,10 +38,10 @@ _BY_LAST4 = {card.last4: card for card in CARDS.values()}
 _MESSAGES = {"insufficient_funds": "Your card has insufficient funds."}
 
 
-def named(token: str, param: str = "payment_method") -> Card:
-    """The test card that a token names."""
+def named(token: str, param: str = "payment_method", sent: str | None = None) -> Card:
+    """The test card that a token names; `sent` is how the request named it."""
     if (card := CARDS.get(token)) is None:
-        raise missing_object("PaymentMethod", token, param=param, status=400)
+        raise missing_object("PaymentMethod" if sent is None else "token", sent or token, param=param, status=400)
     return card
 
 
@@ -67,6 +69,19 @@ def declined(code: str, *, intent: Json | None = None, charge: str | None = None
     )
     error.more.update({name: value for name, value in (("payment_intent", intent), ("charge", charge)) if value})
     return error
+
+
+def asked(code: str, of: str) -> ApiError:
+    """402 where the bank wants to hear from the buyer, who is not there. What an invoice tried stays on record."""
+    return ApiError(
+        402,
+        "This payment requires additional user action before it can be completed successfully. Payment can be completed"
+        f" using the PaymentIntent associated with the {of}.",
+        type="card_error",
+        code=code,
+        saved=True,
+        keeps_changes=of == "invoice",
+    )
 
 
 def message(code: str) -> str:

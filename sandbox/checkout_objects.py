@@ -8,7 +8,7 @@ from .calls import Call
 from .checkout_parameters import SHOWN
 from .errors import Json
 
-_TEXTS = ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
+TEXTS = ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
 
 
 def new_session(
@@ -49,7 +49,7 @@ def new_session(
         "currency": lines[0]["currency"],
         "currency_conversion": None,
         "custom_fields": [],
-        "custom_text": {**dict.fromkeys(_TEXTS), **(params.get("custom_text") or {})},
+        "custom_text": {**dict.fromkeys(TEXTS), **(params.get("custom_text") or {})},
         "customer": customer["id"] if customer else None,
         "customer_account": None,
         "customer_creation": None if customer else "always" if params["mode"] == "subscription" else "if_required",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import balances, forms, lifecycle, payment_methods
+from . import balances, forms, lifecycle, payment_methods, sources
 from .calls import Call, Route
 from .errors import Json
 from .events import emit
@@ -25,6 +25,7 @@ _FIELDS: forms.Table = {
     "phone": forms.text(20),
     "preferred_locales": forms.items(forms.identifier),
     "shipping": forms.table({"address": _ADDRESS, "name": forms.text(), "phone": forms.text()}),
+    "source": forms.identifier,
     "tax_exempt": forms.one_of("none", "exempt", "reverse"),
 }
 _NEW: forms.Table = {**_FIELDS, "payment_method": forms.identifier}
@@ -61,7 +62,7 @@ def made(call: Call, **fields: Any) -> Json:
             settings = {**settings, "default_payment_method": card["id"]}
         one = call.store.change("customer", one["id"], invoice_settings=_settings(call, one, settings))
     emit(call, "customer.created", one)
-    return one
+    return sources.given(call, one, fields["source"]) if fields.get("source") else one
 
 
 def _settings(call: Call, old: Json, sent: Json) -> Json:
@@ -117,6 +118,8 @@ def update(call: Call, params: Json) -> Json:
         fields["invoice_settings"] = _settings(call, old, params["invoice_settings"])
     if "metadata" in params:
         fields["metadata"] = forms.merge_metadata(old["metadata"], params["metadata"])
+    if params.get("source"):
+        fields["default_source"] = sources.given(call, old, params["source"])["default_source"]
     one = changed(call, old, **fields)
     if params.get("balance") not in (None, old["balance"]):
         change = params["balance"] - old["balance"]

@@ -41,6 +41,7 @@ def _subscription(call: Call, one: Json) -> None:
     if one["status"] == "incomplete":
         lifecycle.abandon(call, one)
         return
+    one = lifecycle.tell_of_trial(call, one)
     paused = one["pause_collection"]
     if paused and paused["resumes_at"] and paused["resumes_at"] <= call.now:
         before, one = one, subscription_objects.save(call, one, pause_collection=None)
@@ -57,14 +58,8 @@ def _subscription(call: Call, one: Json) -> None:
 def _renew(call: Call, old: Json) -> None:
     """The next period. The card decides whether it is paid; a trial's end without one is the trial settings' matter."""
     card = payment_methods.paying_for(call, call.named("customer", old["customer"]), old)
-    if old["status"] == "trialing" and card is None:
-        behavior = old["trial_settings"]["end_behavior"]["missing_payment_method"]
-        if behavior == "cancel":
-            lifecycle.end(call, old)
-            return
-        if behavior == "pause":
-            lifecycle.mark(call, old, "paused", before=old)
-            return
+    if old["status"] == "trialing" and card is None and lifecycle.trial_over(call, old) is not None:
+        return
     one, renewed = lifecycle.next_period(call, old)
     one, billed = lifecycle.charge_period(call, one, reason="subscription_cycle", method=card, items=renewed)
     one = lifecycle.settle(call, one, billed)

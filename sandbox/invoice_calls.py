@@ -71,6 +71,17 @@ def finalize(call: Call, params: Json) -> Json:
     return opened
 
 
+def send(call: Call, params: Json) -> Json:
+    """The customer gets the invoice by e-mail; a draft is finalized first. No mail leaves the sandbox."""
+    one = call.named("invoice", params["id"])
+    if one["collection_method"] != "send_invoice":
+        raise refused("You can only manually send an invoice if its `collection_method` is `send_invoice`.")
+    if one["status"] == "draft":
+        one = finalize(call, {"id": one["id"]})
+    emit(call, "invoice.sent", one)
+    return one
+
+
 def pay(call: Call, params: Json) -> Json:
     """By a card of the customer; a declined one is a 402 that leaves the attempt on record."""
     old = call.named("invoice", params["id"])
@@ -90,8 +101,9 @@ def pay(call: Call, params: Json) -> Json:
         if after["status"] != subscription["status"]:
             emit(call, "customer.subscription.updated", after, previous=subscription)
     if billed.last["status"] == "open":
-        reason = billed.charge["outcome"]["reason"] if billed.charge else "generic_decline"
-        raise cards.declined(str(reason), charge=billed.charge["id"] if billed.charge else None)
+        if billed.charge is None:
+            raise cards.asked("invoice_payment_intent_requires_action", "invoice")
+        raise cards.declined(str(billed.charge["outcome"]["reason"]), charge=billed.charge["id"])
     return billed.last
 
 
@@ -207,6 +219,7 @@ ROUTES: list[Route] = [
         {"paid_out_of_band": forms.boolean, "payment_method": forms.identifier},
         pay,
     ),
+    ("POST", "/v1/invoices/{id}/send", {}, send),
     ("POST", "/v1/invoices/{id}/void", {}, give_up("void", "void", "invoice.voided")),
     (
         "POST",

@@ -102,6 +102,7 @@ def pending(
         else None,
         "proration": proration,
         "quantity": quantity,
+        "quantity_decimal": str(quantity),
         "tax_rates": list(rates),
         "test_clock": None,
     }

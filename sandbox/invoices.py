@@ -8,7 +8,7 @@ Stripe waits about an hour between a draft and its finalization; here both happe
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from . import balances
+from . import balances, cards
 from .amounts import Line, Off
 from .calls import Call
 from .errors import Json
@@ -105,14 +105,17 @@ def finalize(call: Call, draft: Json) -> Json:
     return opened
 
 
-def collect(call: Call, opened: Json, method: Json, *, fails: bool = False) -> Billed:
-    """One more try to have an open invoice paid, or the late answer of a payment that was processing."""
+def collect(call: Call, opened: Json, method: Json, *, fails: bool = False, answered: bool = False) -> Billed:
+    """One more try to have an open invoice paid, or the late answer of a payment that was processing.
+
+    `answered`: the buyer has just shown their bank who they are.
+    """
     created = None
     payment = next((one for one in payments_of(call, opened["id"]) if one["status"] == "open"), None)
     if payment is None:
         created, payment = _begin(call, opened)
     intent = call.named("payment_intent", payment["payment"]["payment_intent"])
-    return _try(call, Billed(opened, opened, opened, created, intent, None, payment), method, fails)
+    return _try(call, Billed(opened, opened, opened, created, intent, None, payment), method, fails, answered)
 
 
 def attempted_without_card(call: Call, opened: Json) -> Billed:
@@ -174,14 +177,21 @@ def _first_try(call: Call, billed: Billed, method: Json, outcome: str) -> Billed
     billed = replace(billed, intent_created=waiting, intent=waiting, payment=payment)
     if outcome not in ("processing", "requires_action"):
         return _try(call, billed, method, outcome == "failed")
-    asked = ask_for_authentication(call.base_url, waiting) if outcome == "requires_action" else None
-    fields = {"status": outcome, "payment_method": method["id"], "next_action": asked}
-    return replace(billed, intent=call.store.change("payment_intent", waiting["id"], **fields))
+    return replace(billed, intent=_waits(call, waiting, method, outcome))
 
 
-def _try(call: Call, billed: Billed, method: Json, fails: bool) -> Billed:
+def _waits(call: Call, intent: Json, method: Json, status: str) -> Json:
+    asked = ask_for_authentication(call.base_url, intent) if status == "requires_action" else None
+    fields = {"status": status, "payment_method": method["id"], "next_action": asked}
+    return call.store.change("payment_intent", intent["id"], **fields)
+
+
+def _try(call: Call, billed: Billed, method: Json, fails: bool, answered: bool = False) -> Billed:
     assert billed.intent is not None
     assert billed.payment is not None
+    if cards.behind(method).always and not answered:
+        asked = _waits(call, billed.intent, method, "requires_action")
+        return replace(billed, last=_attempted(call, billed.last), intent=asked)
     made, intent = charge(call, billed.intent, method, fails=fails)
     if made["status"] != "succeeded":
         return replace(billed, last=_attempted(call, billed.last), intent=intent, charge=made)

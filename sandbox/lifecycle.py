@@ -12,7 +12,7 @@ from .invoices import Billed, bill, collect, void
 from .paid_events import announce
 from .period_lines import WHOLE, of_period
 from .periods import following, next_end
-from .subscription_objects import ENDED, save
+from .subscription_objects import ENDED, TOLD_BEFORE, save
 
 
 def charge_period(
@@ -95,6 +95,8 @@ def end(call: Call, old: Json, *, status: str = "canceled", **details: Any) -> J
     if schedule is not None and schedule["status"] == "active":
         schedule = call.store.change("subscription_schedule", schedule["id"], status="canceled", canceled_at=call.now)
         emit(call, "subscription_schedule.canceled", schedule)
+        if details.get("reason") == "payment_failed":
+            emit(call, "subscription_schedule.aborted", schedule)
     emit(call, "customer.subscription.deleted" if status == "canceled" else "customer.subscription.updated", one,
          previous=None if status == "canceled" else old)  # fmt: skip
     return one
@@ -118,6 +120,26 @@ def abandon(call: Call, old: Json) -> Json:
             emit(call, "payment_intent.canceled", intent)
         emit(call, "invoice.voided", invoice)
     return end(call, old, status="incomplete_expired")
+
+
+def tell_of_trial(call: Call, one: Json, *, cut_short: bool = False) -> Json:
+    """Three days before a trial ends, at once where it is shorter or is `cut_short`: said once for each end."""
+    near = one["status"] == "trialing" and one["trial_end"] and one["trial_end"] - TOLD_BEFORE <= call.now
+    if not cut_short and (not near or one.get("_told_of") == one["trial_end"]):
+        return one
+    emit(call, "customer.subscription.trial_will_end", one)
+    return save(call, one, _told_of=one["trial_end"])
+
+
+def trial_over(call: Call, old: Json) -> Json | None:
+    """What a trial's end without a card comes to, as its settings say; None where the next period is billed."""
+    match old["trial_settings"]["end_behavior"]["missing_payment_method"]:
+        case "cancel":
+            return end(call, old)
+        case "pause":
+            return mark(call, old, "paused", before=old)
+        case _:
+            return None
 
 
 def next_period(call: Call, old: Json) -> tuple[Json, list[Json]]:

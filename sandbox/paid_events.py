@@ -29,10 +29,11 @@ def announce(call: Call, billed: Billed, *, charged: bool = False) -> None:
             emit(call, "invoice_payment.paid", billed.payment)
     elif billed.last["status"] in _CLOSED:
         emit(call, _CLOSED[billed.last["status"]], billed.last)
-    elif billed.last["attempt_count"] > billed.open["attempt_count"]:
-        emit(call, "invoice.payment_failed", billed.last)
-    elif billed.intent is not None and billed.intent["status"] == "requires_action":
-        emit(call, "invoice.payment_action_required", billed.last)
+    elif billed.last["status"] == "open":
+        if billed.intent is not None and billed.intent["status"] == "requires_action":
+            emit(call, "invoice.payment_action_required", billed.last)
+        if billed.last["attempt_count"] > billed.open["attempt_count"]:
+            emit(call, "invoice.payment_failed", billed.last)
 
 
 def announce_charge(call: Call, made: Json) -> None:

@@ -56,6 +56,7 @@ def pay(call: Call, session: Json, *, delayed: bool = False, card: str = "pm_car
     _noted(call, session, customer)
     emit(call, "customer.subscription.created", subscription)
     announce(call, billed, charged=True)
+    lifecycle.tell_of_trial(call, subscription)
     return done
 
 
@@ -132,7 +133,7 @@ def _subscribe(
 
 def _settle(call: Call, session: Json, waiting: Json, method: Json) -> Json:
     """The first payment comes after all: the subscription that waited for it is active, the session complete."""
-    billed = collect(call, call.named("invoice", waiting["latest_invoice"]), method)
+    billed = collect(call, call.named("invoice", waiting["latest_invoice"]), method, answered=True)
     subscription = subscription_objects.save(call, waiting, status="active", default_payment_method=method["id"])
     customer = call.named("customer", subscription["customer"])
     done = _complete(call, session, customer, subscription, billed)

@@ -2,6 +2,7 @@
 
 from . import checkout_sessions, forms, subscription_parameters
 from .calls import Call, Route
+from .checkout_objects import TEXTS
 from .errors import Json, bad_parameter, missing_parameter, refused
 from .events import emit
 from .lists import PAGING, page, part
@@ -9,6 +10,7 @@ from .resources import retrieve, same
 from .subscription_items import is_metered
 
 _DAY = 86400
+_CHANGED = ("active", "allow_promotion_codes", "inactive_message")
 
 
 def create(call: Call, params: Json) -> Json:
@@ -30,11 +32,10 @@ def create(call: Call, params: Json) -> Json:
         "object": "payment_link",
         "active": True,
         "after_completion": {
-            "hosted_confirmation": {"custom_message": None} if after["type"] == "hosted_confirmation" else None,
-            "redirect": None,
+            **({"hosted_confirmation": {"custom_message": None}} if after["type"] == "hosted_confirmation" else {}),
             **after,
         },
-        "allow_promotion_codes": False,
+        "allow_promotion_codes": bool(params.get("allow_promotion_codes")),
         "application": None,
         "application_fee_amount": None,
         "application_fee_percent": None,
@@ -43,7 +44,7 @@ def create(call: Call, params: Json) -> Json:
         "consent_collection": None,
         "currency": prices[0]["currency"],
         "custom_fields": [],
-        "custom_text": None,
+        "custom_text": dict.fromkeys(TEXTS),
         "customer_creation": "always" if prices[0]["recurring"] else "if_required",
         "invoice_creation": None,
         "inactive_message": params.get("inactive_message"),
@@ -86,6 +87,7 @@ def visit(call: Call, link: Json) -> Json:
         "line_items": link["_line_items"],
         "success_url": redirect,
         "metadata": link["metadata"],
+        "allow_promotion_codes": link["allow_promotion_codes"] or None,
         "payment_method_collection": link["payment_method_collection"] if link["_mode"] == "subscription" else None,
         "subscription_data": data,
     }
@@ -95,7 +97,7 @@ def visit(call: Call, link: Json) -> Json:
 
 def update(call: Call, params: Json) -> Json:
     old = call.named("payment_link", params["id"])
-    fields: Json = {name: params[name] for name in ("active", "inactive_message") if name in params}
+    fields: Json = {name: params[name] for name in _CHANGED if name in params}
     if "metadata" in params:
         fields["metadata"] = forms.merge_metadata(old["metadata"], params["metadata"])
     one = call.store.change("payment_link", old["id"], **fields)
@@ -132,6 +134,7 @@ ROUTES: list[Route] = [
                     "type": forms.one_of("hosted_confirmation", "redirect"),
                 }
             ),
+            "allow_promotion_codes": forms.boolean,
             "billing_address_collection": forms.one_of("auto", "required"),
             "inactive_message": forms.text(500),
             "line_items": forms.items(_LINE, 20),
@@ -161,7 +164,12 @@ ROUTES: list[Route] = [
     (
         "POST",
         "/v1/payment_links/{id}",
-        {"active": forms.boolean, "inactive_message": forms.text(500), "metadata": forms.metadata},
+        {
+            "active": forms.boolean,
+            "allow_promotion_codes": forms.boolean,
+            "inactive_message": forms.text(500),
+            "metadata": forms.metadata,
+        },
         update,
     ),
     ("GET", "/v1/payment_links/{id}/line_items", PAGING, line_items),

@@ -13,12 +13,14 @@ _NO_ADDRESS = {
 }  # fmt: skip
 
 
-def new_card(call: Call, customer: Json, *, card: str = "pm_card_visa", attached: bool = True) -> Json:
+def new_card(
+    call: Call, customer: Json, *, card: str = "pm_card_visa", attached: bool = True, prefix: str = "pm_1"
+) -> Json:
     """A card, attached to the customer unless it was declined. The caller announces it."""
     return call.store.put(
         "payment_method",
         {
-            "id": call.store.new_id("pm_1"),
+            "id": call.store.new_id(prefix),
             "object": "payment_method",
             "allow_redisplay": "limited",
             "billing_details": _billing_details(customer),

@@ -2,7 +2,7 @@
 
 from . import forms
 from .calls import Call, Route
-from .errors import Json
+from .errors import Json, refused
 from .events import emit
 from .lists import PAGING, page
 from .resources import check_id, retrieve, same, update
@@ -44,6 +44,15 @@ def update_product(call: Call, params: Json) -> Json:
     return update(call, "product", params, updated=call.now)
 
 
+def delete_product(call: Call, params: Json) -> Json:
+    one = call.named("product", params["id"])
+    if any(price["product"] == one["id"] for price in call.store.all("price")):
+        raise refused("This product cannot be deleted because it has one or more user-created prices.")
+    call.store.remove("product", one["id"])
+    emit(call, "product.deleted", one)
+    return {"id": one["id"], "object": "product", "deleted": True}
+
+
 PARAMETERS: forms.Table = {
     "active": forms.boolean,
     "description": forms.text(),
@@ -72,5 +81,6 @@ ROUTES: list[Route] = [
         ),
     ),
     ("GET", "/v1/products/{id}", {}, retrieve("product")),
+    ("DELETE", "/v1/products/{id}", {}, delete_product),
     ("POST", "/v1/products/{id}", {**PARAMETERS, "default_price": forms.text()}, update_product),
 ]

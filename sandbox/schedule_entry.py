@@ -49,7 +49,7 @@ def _terms(phase: Json, defaults: Json) -> Json:
     settings = phase["invoice_settings"] or {}
     if settings.get("days_until_due"):
         fields["days_until_due"] = settings["days_until_due"]
-    if phase["automatic_tax"] is not None:
+    if "automatic_tax" in phase:
         fields["automatic_tax"] = phase["automatic_tax"]
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -46,7 +46,7 @@ def _phase(call: Call, sent: Json, start: int, where: str) -> Json:
     return {
         **_blank(price["currency"], start, _end(sent, start, price["recurring"], where)),
         **{name: sent[name] for name in (*KEPT, "billing_cycle_anchor", "trial_end") if name in sent},
-        "automatic_tax": _tax(tax) if tax else None,
+        **({"automatic_tax": _tax(tax)} if tax else {}),
         "default_tax_rates": rates,
         "discounts": _discounts(sent.get("discounts")),
         "invoice_settings": {**_INVOICES, **sent["invoice_settings"]} if sent.get("invoice_settings") else None,
@@ -120,7 +120,6 @@ def _blank(currency: str, start: int, end: int) -> Json:
     return {
         "add_invoice_items": [],
         "application_fee_percent": None,
-        "automatic_tax": None,
         "billing_cycle_anchor": None,
         "billing_thresholds": None,
         "collection_method": None,

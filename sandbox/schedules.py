@@ -3,7 +3,7 @@
 Its phases follow one another without a gap. `schedule_course` has what becomes of it.
 """
 
-from . import balances, forms, lifecycle, schedule_entry, subscription_objects
+from . import balances, forms, schedule_entry, subscription_objects, subscriptions
 from .calls import Call, Route
 from .errors import Json, bad_parameter, refused
 from .events import emit
@@ -103,10 +103,12 @@ def cancel(call: Call, params: Json) -> Json:
     old = _running(call, params["id"], "cancel")
     subscription = call.find("subscription", old["subscription"])
     if subscription is not None and subscription["status"] not in subscription_objects.ENDED:
-        lifecycle.end(call, subscription, reason="cancellation_requested")  # its schedule ends with it
+        asked = {name: params.get(name) is not False for name in ("invoice_now", "prorate")}
+        subscriptions.canceled(call, subscription, asked)  # its schedule ends with it
         return call.named("subscription_schedule", old["id"])
     one = call.store.change("subscription_schedule", old["id"], status="canceled", canceled_at=call.now, _due=None)
     emit(call, "subscription_schedule.canceled", one)
+    emit(call, "subscription_schedule.aborted", one)  # as Stripe's CLI expects of one that never began
     return one
 
 
@@ -168,6 +170,6 @@ ROUTES: list[Route] = [
     ),
     ("GET", _ONE, {}, lambda call, params: call.named("subscription_schedule", params["id"])),
     ("POST", _ONE, {**_CHANGES, "proration_behavior": PHASE["proration_behavior"]}, update),
-    ("POST", f"{_ONE}/cancel", {}, cancel),
+    ("POST", f"{_ONE}/cancel", {"invoice_now": forms.boolean, "prorate": forms.boolean}, cancel),
     ("POST", f"{_ONE}/release", {"preserve_cancel_date": forms.boolean}, release),
 ]

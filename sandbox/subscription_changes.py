@@ -34,6 +34,11 @@ class Change:
 def update(call: Call, params: Json) -> Json:
     old = call.named("subscription", params["id"])
     _allowed(old, params)
+    if params.get("trial_end") == "now" and old["status"] == "trialing":
+        old = lifecycle.tell_of_trial(call, old, cut_short=True)
+        card = payment_methods.paying_for(call, call.named("customer", old["customer"]), old)
+        if card is None and (over := lifecycle.trial_over(call, old)) is not None:
+            return over
     change = _change(call, old, params)
     one = save(call, old, **change.fields)
     if one["cancel_at_period_end"]:
@@ -43,7 +48,7 @@ def update(call: Call, params: Json) -> Json:
         emit(call, "customer.subscription.updated", one, previous=old)
     if billed is not None:
         announce(call, billed)
-    return one
+    return lifecycle.tell_of_trial(call, one)
 
 
 def _allowed(old: Json, params: Json) -> None:

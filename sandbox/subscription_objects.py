@@ -10,6 +10,7 @@ from .periods import next_end
 
 ENDED = ("canceled", "incomplete_expired")
 STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
+TOLD_BEFORE = 3 * 86400  # the end of a trial
 _INCOMPLETE_LASTS = 23 * 3600
 
 
@@ -141,7 +142,10 @@ def _due(one: Json) -> float | None:
         return float(one["created"] + _INCOMPLETE_LASTS)
     moments = [item["current_period_end"] for item in one["items"]["data"]]
     resumes_at = (one["pause_collection"] or {}).get("resumes_at")
-    return float(min([*moments, *(at for at in (one["cancel_at"], resumes_at, one.get("_phase_ends_at")) if at)]))
+    tells = one["status"] == "trialing" and one["trial_end"] and one.get("_told_of") != one["trial_end"]
+    told_at = one["trial_end"] - TOLD_BEFORE if tells else None
+    others = (one["cancel_at"], resumes_at, one.get("_phase_ends_at"), told_at)
+    return float(min([*moments, *(at for at in others if at)]))
 
 
 def save(call: Call, old: Json, **fields: Any) -> Json:

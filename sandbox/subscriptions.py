@@ -68,7 +68,7 @@ def create(call: Call, params: Json) -> Json:
         one = _incomplete(call, one, billed, behavior)
     emit(call, "customer.subscription.created", one)
     announce(call, billed)
-    return one
+    return lifecycle.tell_of_trial(call, one)
 
 
 def _check_currency(call: Call, customer: Json, params: Json, currency: str) -> None:
@@ -98,9 +98,11 @@ def _billing_mode(params: Json, wanted: list[Json]) -> Json | None:
 def _incomplete(call: Call, one: Json, billed: Billed, behavior: str) -> Json:
     """The first payment did not come: refused without a card, and where the caller asked for that."""
     if behavior != "default_incomplete":
-        if billed.charge is None:
+        if billed.intent is None:
             raise refused(_NO_CARD, code="resource_missing")
         if behavior == "error_if_incomplete":
+            if billed.charge is None:
+                raise cards.asked("subscription_payment_intent_requires_action", "subscription")
             error = cards.declined(str(billed.charge["outcome"]["reason"]))
             error.keeps_changes = False
             raise error
@@ -111,11 +113,16 @@ def cancel(call: Call, params: Json) -> Json:
     old = call.named("subscription", params["id"])
     if old["status"] in ENDED:
         raise missing_object("subscription", old["id"])
+    return canceled(call, old, params)
+
+
+def canceled(call: Call, old: Json, params: Json) -> Json:
+    """Ended now, the unused time given back (`prorate`) and what waits billed (`invoice_now`) where asked."""
     billed = None
     if params.get("prorate"):
         none_left = {**old, "items": {**old["items"], "data": []}}
         add_pending(call, old, prorations(call, old, none_left, at=call.now))
-    if params.get("invoice_now"):
+    if params.get("invoice_now") and invoice_items.waiting(call, old["customer"], old["id"]):
         card = payment_methods.paying_for(call, call.named("customer", old["customer"]), old)
         old, billed = lifecycle.charge_lines(call, old, [], reason="subscription_cycle", method=card)
     details = {**(params.get("cancellation_details") or {}), "reason": "cancellation_requested"}

@@ -3,6 +3,7 @@
 from . import forms
 from .calls import Call, Route
 from .errors import Json, bad_parameter, refused
+from .events import emit
 from .lists import PAGING, page
 from .resources import retrieve, same, update
 
@@ -16,7 +17,9 @@ def create(call: Call, params: Json) -> Json:
             raise bad_parameter(f"Missing required param: {name}.", name, code="parameter_missing")
     if not 0 <= params["percentage"] <= 100:
         raise bad_parameter("Invalid percentage: must be between 0 and 100.", "percentage")
-    return call.store.put("tax_rate", fields(call, params))
+    one = call.store.put("tax_rate", fields(call, params))
+    emit(call, "tax_rate.created", one)
+    return one
 
 
 def fields(call: Call, params: Json) -> Json:

@@ -33,6 +33,7 @@ _NEW_PRODUCT = {"product": None, "product_data": {"name": "n"}}  # in place of o
 VALUES: dict[Any, Case] = {
     # of many addresses
     "active": Case("false"),
+    "allow_promotion_codes": Case("true"),
     "amount": Case("7"),
     "balance": Case("-40"),
     "automatic_tax[enabled]": Case("true"),
@@ -98,6 +99,7 @@ VALUES: dict[Any, Case] = {
     ),
     ("POST /v1/customers/{id}/balance_transactions", "currency"): Case("USD"),
     ("GET /v1/customers/{id}/balance_transactions", "invoice"): Case(of("invoice")),
+    "source": Case("tok_visa"),
     # disputes, events, charges
     ("GET /v1/disputes", "charge"): Case(of("charge")),
     ("GET /v1/disputes", "payment_intent"): Case(of("intent")),

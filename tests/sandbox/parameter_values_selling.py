@@ -43,8 +43,10 @@ _OF_PHASES = {
 }
 
 SELLING: dict[Any, Case] = {
+    # Schedules
+    ("POST /v1/subscription_schedules/{id}/cancel", "invoice_now"): Case("false"),
+    ("POST /v1/subscription_schedules/{id}/cancel", "prorate"): Case("false"),
     # Checkout
-    ("POST /v1/checkout/sessions", "allow_promotion_codes"): Case("true"),
     ("POST /v1/checkout/sessions", "automatic_tax[enabled]"): Case("true", {"customer_update": {"address": "auto"}}),
     ("POST /v1/checkout/sessions", "consent_collection[promotions]"): Case("auto"),
     ("POST /v1/checkout/sessions", "consent_collection[terms_of_service]"): Case("required"),

@@ -191,3 +191,66 @@ def test_what_is_unpaid_gets_drafts_and_what_ended_is_not_tried_again(sandbox: S
     sandbox.advance(10 * DAY)
     assert get(sandbox, f"/v1/invoices/{owed['id']}")["attempt_count"] == attempts
     assert get(sandbox, f"/v1/invoices/{first}")["status"] == "open"
+
+
+@pytest.mark.parametrize("token", ["pm_card_threeDSecure2Required", "pm_card_authenticationRequired"])
+def test_a_card_that_always_asks_is_not_charged_without_its_buyer(sandbox: Sandbox, token: str) -> None:
+    """SBX-88"""
+    made = subscribe(sandbox)
+    card = sandbox.give_card("cus_ann", token)
+    sandbox.set_clock(made["items"]["data"][0]["current_period_end"] + 1)
+    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == "past_due"
+    assert {"invoice.payment_action_required", "invoice.payment_failed"} <= set(types(sandbox)[:5])
+    invoice = latest(sandbox, made)
+    refused = sandbox.request("POST", f"/v1/invoices/{invoice['id']}/pay", {"payment_method": card["id"]})
+    assert (refused.status, refused.body["error"]["code"]) == (402, "invoice_payment_intent_requires_action")
+    assert latest(sandbox, made)["attempt_count"] == 2
+    asked = {"customer": "cus_ann", "items": [{"price": "price_month"}]}
+    assert done(sandbox, "/v1/subscriptions", **asked)["status"] == "incomplete"
+    strict = sandbox.request("POST", "/v1/subscriptions", {**asked, "payment_behavior": "error_if_incomplete"})
+    assert (strict.status, strict.body["error"]["code"]) == (402, "subscription_payment_intent_requires_action")
+    sandbox.give_card("cus_ann")
+    assert done(sandbox, f"/v1/invoices/{invoice['id']}/pay")["status"] == "paid"
+    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == "active"
+
+
+def test_a_source_is_the_default_card_where_no_other_is(sandbox: Sandbox) -> None:
+    """SBX-72"""
+    customer = done(sandbox, "/v1/customers", source="tok_visa")
+    assert customer["default_source"].startswith("card_")
+    assert subscribe(sandbox, customer=customer["id"])["status"] == "active"
+    assert next(sandbox.store.newest_first("charge"))["payment_method"] == customer["default_source"]
+    changed = done(sandbox, f"/v1/customers/{customer['id']}", source="tok_chargeCustomerFail")
+    assert changed["default_source"] not in (None, customer["default_source"])
+    assert subscribe(sandbox, customer=customer["id"])["status"] == "incomplete"
+    for token, status in (("tok_chargeDeclined", 402), ("tok_nobody", 400)):
+        assert sandbox.request("POST", "/v1/customers", {"source": token}).status == status
+    assert types(sandbox).count("customer.source.created") == 2
+
+
+@pytest.mark.parametrize(("days", "waits"), [(1, 0), (3, 0), (10, 7)])
+def test_a_trials_end_is_told_three_days_before(sandbox: Sandbox, days: int, waits: int) -> None:
+    """SBX-89"""
+    made = subscribe(sandbox, trial_period_days=days)
+    assert types(sandbox).count("customer.subscription.trial_will_end") == (not waits)
+    sandbox.advance(waits * DAY)
+    assert types(sandbox).count("customer.subscription.trial_will_end") == 1
+    sandbox.advance((days - waits) * DAY)
+    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == "active"
+    assert types(sandbox).count("customer.subscription.trial_will_end") == 1
+
+
+@pytest.mark.parametrize(
+    ("customer", "behavior", "status"),
+    [("cus_bob", "pause", "paused"), ("cus_bob", "cancel", "canceled"), ("cus_ann", "pause", "active")],
+)
+def test_a_trial_that_is_cut_short_ends_like_any_other(
+    sandbox: Sandbox, customer: str, behavior: str, status: str
+) -> None:
+    """SBX-75, SBX-89"""
+    settings = {"end_behavior": {"missing_payment_method": behavior}}
+    made = subscribe(sandbox, customer=customer, trial_period_days=10, trial_settings=settings)
+    after = done(sandbox, f"/v1/subscriptions/{made['id']}", trial_end="now")
+    assert after["status"] == status
+    assert types(sandbox).count("customer.subscription.trial_will_end") == 1
+    assert types(sandbox).count("customer.subscription.paused") == (status == "paused")

@@ -1,0 +1,69 @@
+"""What people and Stripe's CLI do beside selling: products go, invoices are sent, schedules end early."""
+
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from tests.sandbox.buying import DAY, done, get, subscribe, types
+
+
+def test_a_product_without_prices_can_be_deleted(sandbox: Sandbox) -> None:
+    """SBX-90"""
+    made = done(sandbox, "/v1/products", name="Short-lived")
+    assert sandbox.request("DELETE", f"/v1/products/{made['id']}").body["deleted"] is True
+    assert sandbox.request("GET", f"/v1/products/{made['id']}").status == 404
+    assert types(sandbox)[0] == "product.deleted"
+    assert sandbox.request("DELETE", "/v1/products/prod_claw").status == 400
+
+
+def test_an_invoice_is_sent_where_it_is_not_charged(sandbox: Sandbox) -> None:
+    """SBX-90"""
+    done(sandbox, "/v1/invoiceitems", customer="cus_ann", amount=100, currency="usd")
+    asked = {"customer": "cus_ann", "pending_invoice_items_behavior": "include"}
+    draft = done(sandbox, "/v1/invoices", **asked, collection_method="send_invoice", days_until_due=7)
+    sent = done(sandbox, f"/v1/invoices/{draft['id']}/send")
+    assert (sent["status"], sent["amount_due"]) == ("open", 100)
+    assert types(sandbox)[:2] == ["invoice.sent", "invoice.finalized"]
+    charged = done(sandbox, "/v1/invoices", customer="cus_ann")
+    assert sandbox.request("POST", f"/v1/invoices/{charged['id']}/send").status == 400
+
+
+@pytest.mark.parametrize(
+    ("asked", "credited"), [({}, True), ({"prorate": False}, False), ({"invoice_now": False}, False)]
+)
+def test_a_canceled_schedule_bills_what_is_left_unless_told_not_to(
+    sandbox: Sandbox, asked: dict[str, Any], credited: bool
+) -> None:
+    """SBX-37"""
+    made = subscribe(sandbox)
+    schedule = done(sandbox, "/v1/subscription_schedules", from_subscription=made["id"])
+    sandbox.advance(10 * DAY)
+    assert done(sandbox, f"/v1/subscription_schedules/{schedule['id']}/cancel", **asked)["status"] == "canceled"
+    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == "canceled"
+    assert (get(sandbox, "/v1/customers/cus_ann")["balance"] < 0) == credited
+    assert "subscription_schedule.aborted" not in types(sandbox)
+
+
+def test_a_schedule_that_never_began_is_aborted(sandbox: Sandbox) -> None:
+    later = int(sandbox.clock.now()) + 10 * DAY
+    phases = [{"items": [{"price": "price_month"}]}]
+    made = done(sandbox, "/v1/subscription_schedules", customer="cus_ann", start_date=later, phases=phases)
+    done(sandbox, f"/v1/subscription_schedules/{made['id']}/cancel")
+    assert types(sandbox)[:2] == ["subscription_schedule.aborted", "subscription_schedule.canceled"]
+
+
+def test_nothing_is_null_that_stripes_document_wants_otherwise(sandbox: Sandbox) -> None:
+    """SBX-91"""
+    schedule = done(sandbox, "/v1/subscription_schedules", from_subscription=subscribe(sandbox)["id"])
+    now = schedule["phases"][0]
+    first = {name: now[name] for name in ("start_date", "end_date")} | {"items": [{"price": "price_month"}]}
+    changed = done(sandbox, f"/v1/subscription_schedules/{schedule['id']}", phases=[first])
+    assert "automatic_tax" not in changed["phases"][0]
+    link = done(sandbox, "/v1/payment_links", line_items=[{"price": "price_month"}])
+    assert link["after_completion"] == {"type": "hosted_confirmation", "hosted_confirmation": {"custom_message": None}}
+    assert set(link["custom_text"].values()) == {None}
+    item = done(sandbox, "/v1/invoiceitems", customer="cus_ann", amount=100, currency="usd")
+    assert item["quantity_decimal"] == "1"
+    done(sandbox, "/v1/tax_rates", display_name="VAT", percentage=20, inclusive=False)
+    assert types(sandbox)[0] == "tax_rate.created"
