@@ -7,14 +7,19 @@ from . import discounts, forms, subscription_parameters, tax_rates
 from .calls import Call
 from .errors import Json, bad_parameter, missing_parameter, refused
 from .periods import next_end, step
-from .subscription_items import wanted_items
+from .subscription_items import check_currency, wanted_items
 
 _INVOICES: Json = {"account_tax_ids": None, "days_until_due": None, "issuer": {"type": "self"}}
 KEPT = ("collection_method", "default_payment_method", "description")
 
 
-def new_phases(call: Call, sent: list[Json], *, start: int, current: Json | None) -> list[Json]:
-    """The phases as sent, from `start` on; `current` is the one that runs, whose beginning cannot be moved."""
+def new_phases(
+    call: Call, sent: list[Json], *, start: int, current: Json | None, currency: str | None = None
+) -> list[Json]:
+    """The phases as sent, from `start` on; `current` is the one that runs, whose beginning cannot be moved.
+
+    All have one `currency`: the subscription's, else the first one's.
+    """
     if not sent:
         raise bad_parameter("You must provide at least one phase.", "phases")
     phases: list[Json] = []
@@ -31,15 +36,18 @@ def new_phases(call: Call, sent: list[Json], *, start: int, current: Json | None
                 raise refused("You can not modify the start date of the current phase.", param=f"{where}[start_date]")
         elif given not in (None, begins):
             raise refused("Phases must follow each other without a gap.", param=f"{where}[start_date]")
-        phases.append(_phase(call, each, begins, where))
+        phases.append(_phase(call, each, begins, where, currency=currency))
+        currency = phases[0]["currency"]
         if phases[-1]["end_date"] <= call.now:
             raise refused("The end of a phase must be in the future.", param=f"{where}[end_date]")
     return phases
 
 
-def _phase(call: Call, sent: Json, start: int, where: str) -> Json:
+def _phase(call: Call, sent: Json, start: int, where: str, *, currency: str | None) -> Json:
     wanted = wanted_items(call, sent["items"], f"{where}[items]")
     price = wanted[0]["price"]
+    for expected in (sent.get("currency"), currency):
+        check_currency(price, expected, f"{where}[items][0][price]")
     discounts.wanted(call, sent.get("discounts"), f"{where}[discounts]", price["currency"])
     rates = tax_rates.wanted(call, sent.get("default_tax_rates"), f"{where}[default_tax_rates]")
     tax = sent.get("automatic_tax")

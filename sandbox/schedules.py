@@ -67,7 +67,13 @@ def update(call: Call, params: Json) -> Json:
         fields["default_settings"] = {**old["default_settings"], **params["default_settings"]}
     if "phases" in params:
         start = (old["current_phase"] or old["phases"][0])["start_date"]
-        fields["phases"] = new_phases(call, params["phases"], start=start, current=old["current_phase"])
+        fields["phases"] = new_phases(
+            call,
+            params["phases"],
+            start=start,
+            current=old["current_phase"],
+            currency=old["phases"][0]["currency"],
+        )
         if old["current_phase"]:
             fields["current_phase"] = dates(fields["phases"][0])
     one = call.store.change("subscription_schedule", old["id"], **fields)

@@ -20,12 +20,7 @@ def wanted_items(call: Call, sent: list[Json], name: str, *, recurring: bool = T
         if not each.get("price"):
             raise bad_parameter(f"Missing required param: {where}[price].", f"{where}[price]", code="parameter_missing")
         price = _price(call, each["price"], f"{where}[price]", recurring)
-        if wanted and price["currency"] != wanted[0]["price"]["currency"]:
-            raise refused(
-                f"The price specified only supports `{price['currency']}`. This doesn't match the expected currency:"
-                f" `{wanted[0]['price']['currency']}`.",
-                param=f"{where}[price]",
-            )
+        check_currency(price, wanted[0]["price"]["currency"] if wanted else None, f"{where}[price]")
         wanted.append(
             {
                 "price": price,
@@ -52,6 +47,16 @@ def _price(call: Call, id: str, param: str, recurring: bool) -> Json:
             param=param,
         )
     return price
+
+
+def check_currency(price: Json, expected: str | None, param: str) -> None:
+    """A subscription has one currency."""
+    if expected is not None and price["currency"] != expected.lower():
+        raise refused(
+            f"The price specified only supports `{price['currency']}`. This doesn't match the expected currency:"
+            f" `{expected.lower()}`.",
+            param=param,
+        )
 
 
 def is_metered(price: Json) -> bool:
@@ -118,12 +123,7 @@ def changed_items(call: Call, old: Json, sent: list[Json]) -> tuple[Json, frozen
 def _changed(call: Call, old: Json, item: Json | None, sent: Json, where: str) -> tuple[Json, bool]:
     """One item, new or changed, and whether it begins a period now."""
     price = _price(call, sent.get("price") or (item or {}).get("price", {}).get("id", ""), f"{where}[price]", True)
-    if price["currency"] != old["currency"]:
-        raise refused(
-            f"The price specified only supports `{price['currency']}`. This doesn't match the expected currency:"
-            f" `{old['currency']}`.",
-            param=f"{where}[price]",
-        )
+    check_currency(price, old["currency"], f"{where}[price]")
     found = {"discounts": discounts.wanted(call, sent.get("discounts"), f"{where}[discounts]", price["currency"]),
              "tax_rates": tax_rates.wanted(call, sent.get("tax_rates"), f"{where}[tax_rates]")}  # fmt: skip
     if item is None:

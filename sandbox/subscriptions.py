@@ -15,7 +15,7 @@ from .lists import PAGING, page
 from .paid_events import announce
 from .period_lines import prorations
 from .periods import first_share
-from .subscription_items import later_anchor, rhythm, wanted_items
+from .subscription_items import check_currency, later_anchor, rhythm, wanted_items
 from .subscription_objects import ENDED, STATUSES, save
 from .subscription_parameters import BILLING_MODE, DETAILS, ITEM, SHARED, ending, kept, trial_end
 
@@ -32,7 +32,8 @@ def create(call: Call, params: Json) -> Json:
     customer = balances.alive(call, params["customer"])
     wanted = wanted_items(call, params["items"], "items")
     currency = wanted[0]["price"]["currency"]
-    _check_currency(call, customer, params, currency)
+    check_currency(wanted[0]["price"], params.get("currency"), "items[0][price]")
+    balances.check_currency(customer, currency)
     ends_at = trial_end(call, params)
     anchor = later_anchor(call, params, wanted[0]["price"], "billing_cycle_anchor")
     share = first_share(
@@ -69,16 +70,6 @@ def create(call: Call, params: Json) -> Json:
     emit(call, "customer.subscription.created", one)
     announce(call, billed)
     return lifecycle.tell_of_trial(call, one)
-
-
-def _check_currency(call: Call, customer: Json, params: Json, currency: str) -> None:
-    if params.get("currency") and params["currency"].lower() != currency:
-        raise refused(
-            f"The price specified only supports `{currency}`. This doesn't match the expected currency:"
-            f" `{params['currency'].lower()}`.",
-            param="items[0][price]",
-        )
-    balances.check_currency(customer, currency)
 
 
 def _own_card(call: Call, customer: Json, params: Json) -> str | None:

@@ -87,7 +87,7 @@ SUBSCRIPTION: tuple[Operation, ...] = (
         "The same subscription goes on with the other plan's price; nothing is billed before. Add-ons, discounts, tax"
         " rates and metadata stay.",
         bodies=(schemas.SwitchBody, schemas.ServerSwitchBody),
-        problems=("already_on_plan", "already_canceling", "managed_elsewhere", "not_switchable"),
+        problems=("already_on_plan", "already_canceling", "managed_elsewhere", "not_switchable", "currency_mismatch"),
     ),
     _change(
         "delete",

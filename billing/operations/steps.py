@@ -7,14 +7,16 @@ refusal is never judged by its text: what Stripe says of the object afterwards d
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 import structlog
 
 from billing.checkout.context import Context
+from billing.checkout.refusal import by_currency
 from billing.coordination.jobs import RemedyDuplicates
-from billing.errors import StripeRefused, StripeSavedFailure
+from billing.errors import StripeMisconfigured, StripeRefused, StripeSavedFailure
 from billing.models import OperationStatus
 from billing.operations import store as operations_store
 from billing.operations.calls import NO_SUBSCRIPTION, RUNNING, Call, Done, Kind, Refusal, Sent, Snapshot, Write, names
@@ -31,6 +33,8 @@ log = structlog.get_logger(__name__)
 KEY_LIFETIME = timedelta(hours=20)
 # A portal session that was opened minutes ago may have ended: a new one is opened instead.
 PORTAL_KEY_LIFETIME = timedelta(minutes=2)
+# With one of these an operation failed. With any other code it does not apply to this user, and is refused.
+_OF_STRIPE = (StripeRefused.code, StripeMisconfigured.code)
 # 15 s: a call at its 10 s timeout, plus slack. A worker that slept longer between the row and the call reads again.
 READ_LASTS = timedelta(seconds=15)
 
@@ -49,11 +53,11 @@ def send_planned(operation: Operation, read_at: datetime, ctx: Context) -> None:
         return  # slept in between: read again
     try:
         url = send(call, stripe=ctx.stripe)
-    except StripeRefused:
+    except StripeRefused as refused:
         if _is_overtaken(call, ctx):
             change(operation, ctx, call=None)  # look at Stripe again
             return
-        raise
+        raise _explained(refused, operation, ctx) from None
     except StripeSavedFailure as failure:
         if not failure.replayed:
             raise  # the next try with this key shows whether Stripe saved it: then it is marked as a replay
@@ -95,6 +99,15 @@ def _is_overtaken(call: Mapping[str, Any], ctx: Context) -> bool:
         return True
     subscription_id = call.get("subscription_id")
     return subscription_id is not None and not is_going_on(or_none(ctx.stripe.get_subscription, subscription_id))
+
+
+def _explained(refused: StripeRefused, operation: Operation, ctx: Context) -> StripeRefused:
+    """SUB-87: the plan of a switch may have another currency than the subscription."""
+    call, plan = operation.call, ctx.catalog.plans.get(operation.request.get("plan", ""))
+    if call is None or call["name"] != Write.PHASES or plan is None:
+        return refused
+    read_billed = partial(ctx.stripe.get_subscription, call["subscription_id"])
+    return by_currency(refused, read_billed, plan.price, stripe=ctx.stripe)
 
 
 def _release(schedule_id: str, key: str, stripe: StripeGateway) -> None:
@@ -154,11 +167,11 @@ def _conclude(operation: Operation, step: Done | Refusal, customer_id: str | Non
     error: dict[str, Any] | None = None
     status = OperationStatus.SUCCEEDED
     if operation.failure is not None:
-        status, error = OperationStatus.FAILED, dict(operation.failure)
+        error = dict(operation.failure)
     elif isinstance(step, Refusal):
-        by_stripe = any(one.refused and one.refused["code"] == step.code for one in operation.sent)
-        status = OperationStatus.FAILED if by_stripe else OperationStatus.REFUSED
         error = {"code": step.code, "detail": step.detail, **step.extra}
+    if error is not None:
+        status = OperationStatus.FAILED if error["code"] in _OF_STRIPE else OperationStatus.REFUSED
     if customer_id is None or operation.kind is Kind.PORTAL:
         end(operation, status, error, ctx)
         return

@@ -163,3 +163,18 @@ def test_a_phase_that_ends_in_the_middle_of_a_period_is_prorated(sandbox: Sandbo
     assert after["items"]["data"][0]["quantity"] == 3
     invoice = sandbox.request("GET", f"/v1/invoices/{after['latest_invoice']}").body
     assert (invoice["total"], invoice["billing_reason"]) == (900, "subscription_update")
+
+
+def test_phases_keep_the_currency_of_the_subscription(sandbox: Sandbox) -> None:
+    """SBX-82: by the price and by the parameter."""
+    euros = {"currency": "eur", "unit_amount": 200, "recurring": {"interval": "month"}}
+    sandbox.seed([{"object": "price", "id": "price_euros", **euros}])
+    one = subscribe(sandbox)
+    made = sandbox.request("POST", "/v1/subscription_schedules", {"from_subscription": one["id"]}).body
+    first = sent_back(made["phases"][0])
+    for then in ({"items": [{"price": "price_euros"}]}, {"items": [{"price": "price_month"}], "currency": "eur"}):
+        asked = {"phases": [first, then]}
+        answer = sandbox.request("POST", f"/v1/subscription_schedules/{made['id']}", asked)
+        assert answer.status == 400
+        assert "doesn't match the expected currency" in answer.body["error"]["message"]
+        assert answer.body["error"]["param"] == "phases[1][items][0][price]"

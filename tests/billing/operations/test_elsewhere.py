@@ -148,48 +148,6 @@ def test_our_schedule_is_ours_before_and_after_the_switch(shop: Shop) -> None:
     assert shop.is_ending(subscription)
 
 
-# --- what is sold, and how
-
-
-def test_switch_finds_the_plan_by_its_stripe_product(shop: Shop) -> None:
-    """SUB-34, SUB-73: a price that the catalog does not name, of the product that it does."""
-    plans = {key: plan.model_copy(update={"stripe_product": f"prod_{key}"}) for key, plan in shop.catalog.plans.items()}
-    price: dict[str, Any] = {"object": "price", "id": "price_by_hand", "product": "prod_standard", "currency": "usd"}
-    price |= {"unit_amount": 700, "recurring": {"interval": "month", "interval_count": 1}}
-    shop.sandbox.seed([{"object": "product", "id": "prod_standard", "name": "Standard"}, price])
-    subscription = shop.subscriber()
-    shop.catalog = shop.catalog.model_copy(update={"plans": plans})
-    [own] = shop.at_stripe(subscription)["items"]["data"]
-    change(shop, f"subscriptions/{subscription}", {"items": [{"id": own["id"], "price": "price_by_hand"}]})
-    assert code(shop.done(Kind.SWITCH, plan="standard")) == "already_on_plan"
-    assert shop.done(Kind.SWITCH, plan="commit").status is SUCCEEDED
-    shop.renew(subscription)
-    [own] = shop.at_stripe(subscription)["items"]["data"]
-    assert own["price"]["id"] == plans["commit"].price
-
-
-def test_switch_to_a_plan_that_is_billed_by_usage_and_back_has_the_quantity_that_each_wants(shop: Shop) -> None:
-    """SUB-34, SUB-83: none for a metered price, at least the least of the other one; both can be taken back."""
-    usage: dict[str, Any] = {"object": "price", "id": "price_metered", "product": "prod_usage", "currency": "usd"}
-    usage |= {"unit_amount": 3, "recurring": {"interval": "month", "interval_count": 1, "usage_type": "metered"}}
-    shop.sandbox.seed([{"object": "product", "id": "prod_usage", "name": "Usage"}, usage])
-    own = shop.catalog.plans["standard"].model_copy(update={"max_quantity": 9})
-    metered = own.model_copy(update={"key": "usage", "price": "price_metered", "metered": True, "max_quantity": 1})
-    shop.catalog = shop.catalog.model_copy(update={"plans": {"standard": own, "usage": metered}})
-    subscription = shop.subscriber()
-    [item] = shop.at_stripe(subscription)["items"]["data"]
-    change(shop, f"subscriptions/{subscription}", {"items": [{"id": item["id"], "quantity": 3}]})
-    for plan, quantity in (("usage", None), ("standard", 1)):
-        assert shop.done(Kind.SWITCH, plan=plan).status is SUCCEEDED
-        assert shop.done(Kind.UNDO_SWITCH).status is SUCCEEDED
-        assert shop.at_stripe(subscription)["schedule"] is None
-        assert shop.done(Kind.SWITCH, plan=plan).status is SUCCEEDED
-        shop.renew(subscription)
-        shop.renew(subscription)
-        [item] = shop.at_stripe(subscription)["items"]["data"]
-        assert (item["price"]["id"], item.get("quantity")) == (shop.catalog.plans[plan].price, quantity)
-
-
 # --- items with their own periods
 
 
