@@ -19,7 +19,7 @@ from billing.notifications.handlers import HandlerNotifier
 from billing.notifications.senders import HttpNotifier, LogNotifier, Notifier
 from billing.operators.installation import bind
 from billing.process.settings import Settings
-from billing.stripe_gateway import GatewayClient, StripeGateway
+from billing.stripe_gateway import GatewayClient, Pace, StripeGateway
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,6 @@ def build_stripe(settings: Settings, clock: Clock) -> GatewayClient | None:
         settings.stripe_api_key.get_secret_value(),
         api_base=settings.stripe_api_base,
         timeout_seconds=settings.stripe_timeout_seconds,
-        max_per_second=settings.stripe_max_per_second,
+        pace=Pace(settings.stripe_max_per_second),
         clock=clock,
     )

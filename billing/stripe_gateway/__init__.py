@@ -8,7 +8,8 @@ pace     the budget of requests a second, buyers first
 """
 
 from billing.stripe_gateway.client import GatewayClient
+from billing.stripe_gateway.pace import Pace
 from billing.stripe_gateway.port import Page, StripeGateway
 from billing.stripe_gateway.requests import API_VERSION
 
-__all__ = ["API_VERSION", "GatewayClient", "Page", "StripeGateway"]
+__all__ = ["API_VERSION", "GatewayClient", "Pace", "Page", "StripeGateway"]

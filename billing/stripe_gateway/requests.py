@@ -48,11 +48,10 @@ class StripeRequests:
         api_base: str | None,
         timeout_seconds: float,
         clock: Clock,
-        max_per_second: float = 100.0,
+        pace: Pace,
         http_client: stripe.HTTPClient | None = None,
     ) -> None:
         http = http_client or BoundedClient(timeout_seconds, address=api_base or stripe.DEFAULT_API_BASE)
-        pace = Pace(max_per_second)
         self._client, self._background = (
             stripe.StripeClient(
                 api_key,

@@ -81,7 +81,7 @@ class Postgres:
         try:
             cleaner.exec_driver_sql(END_SESSIONS)
             if cleaner.exec_driver_sql(RELATIONS).scalar() == self._relations:
-                cleaner.exec_driver_sql(f"{EMPTY}; {COUNT_ANEW}")
+                cleaner.exec_driver_sql(f"{EMPTY}; {COUNT_ANEW}; ALTER DATABASE {name} RESET ALL")
                 self._cleaners[name] = cleaner
         except sa.exc.OperationalError:
             pass

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import stripe
 
 from billing.clock import SYSTEM_CLOCK, Clock
-from billing.stripe_gateway import GatewayClient
+from billing.stripe_gateway import GatewayClient, Pace
 from sandbox.core import Sandbox
 from sandbox.decoding import decode
 
@@ -46,6 +46,19 @@ class InProcess(stripe.HTTPClient):
         return answer.data, answer.status, answer.headers
 
 
+class Unpaced(Pace):
+    """No budget, and no pause after a 429: both are in real time, and a test's clock stands still."""
+
+    def __init__(self) -> None:
+        super().__init__(float("inf"))
+
+    def wait(self, *, buyer: bool = True) -> None:
+        """At once."""
+
+    def refused(self) -> None:
+        """Ask again at once."""
+
+
 def gateway(sandbox: Sandbox, *, clock: Clock = SYSTEM_CLOCK, api_key: str = API_KEY) -> GatewayClient:
     """The real gateway in front of a sandbox in this process."""
     return GatewayClient(
@@ -53,5 +66,6 @@ def gateway(sandbox: Sandbox, *, clock: Clock = SYSTEM_CLOCK, api_key: str = API
         api_base="http://sandbox.invalid",
         timeout_seconds=5,
         clock=clock,
+        pace=Unpaced(),
         http_client=InProcess(sandbox),
     )

@@ -19,7 +19,7 @@ from billing.clock import SYSTEM_CLOCK
 from billing.errors import OnelaneError, StripeMisconfigured, StripeRefused, StripeSavedFailure, StripeUnclear
 from billing.process.settings import load_settings
 from billing.services import build_services
-from billing.stripe_gateway import GatewayClient
+from billing.stripe_gateway import GatewayClient, Pace
 from billing.stripe_gateway.requests import MOST_BYTES
 from sandbox.core import Sandbox
 from sandbox.server import running
@@ -30,7 +30,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\
 
 def live(base: str, *, timeout: float = 5) -> GatewayClient:
     """The gateway as a worker has it."""
-    return GatewayClient(KEY, api_base=base, timeout_seconds=timeout, clock=SYSTEM_CLOCK)
+    return GatewayClient(KEY, api_base=base, timeout_seconds=timeout, clock=SYSTEM_CLOCK, pace=Pace(100))
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ class Fixed(stripe.HTTPClient):
 def fixed(status: int, body: Any, headers: Mapping[str, str] | None = None) -> GatewayClient:
     """A gateway to it."""
     client = Fixed(status, body, headers)
-    return GatewayClient(KEY, api_base=None, timeout_seconds=1, clock=SYSTEM_CLOCK, http_client=client)
+    return GatewayClient(KEY, api_base=None, timeout_seconds=1, clock=SYSTEM_CLOCK, pace=Pace(100), http_client=client)
 
 
 REFUSAL = {"error": {"type": "invalid_request_error", "param": "customer", "code": "resource_missing"}}

@@ -148,7 +148,7 @@ def test_repetitions_of_the_sdk_wait_for_their_turn_too():
 def processes(sandbox, count):
     """As many gateways with a budget of their own, 40 a second."""
     address = {"api_base": "http://sandbox.invalid", "timeout_seconds": 5, "clock": SYSTEM_CLOCK}
-    return [GatewayClient(API_KEY, **address, max_per_second=40, http_client=InProcess(sandbox)) for _ in range(count)]
+    return [GatewayClient(API_KEY, **address, pace=Pace(40), http_client=InProcess(sandbox)) for _ in range(count)]
 
 
 def test_refused_processes_slow_down_also_when_nobody_backs_off():
