@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 ALL    := -n auto --dist loadgroup
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
 
+# Where it is set, every process that a test starts compiles our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help dev test check long race kills soak conformance bench lint types clean lock
 .DEFAULT_GOAL := help
 

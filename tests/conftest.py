@@ -28,8 +28,11 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
             yield ledger
 
 
-# What `make test` leaves to `make check` (decision 0023), by the beginning of a test's id.
+# What `make test` leaves to `make check` (decision 0023), by the beginning of a test's id. A walk over every crash or
+# every failure runs on SQLite in `make test`, and on PostgreSQL in `make check`.
 LONG = (
+    "tests/app/cli/test_commands.py::test_doctor_finds",
+    "tests/app/cli/test_commands.py::test_import",
     "tests/app/cli/test_database_url.py",
     "tests/app/cli/test_erase.py",
     "tests/app/cli/test_metrics_dir.py",
@@ -43,16 +46,32 @@ LONG = (
     "tests/app/dev/test_run.py",
     "tests/app/dev/test_web.py",
     "tests/app/test_contract.py",
+    "tests/app/test_server.py",
     "tests/bench/",
+    "tests/billing/checkout/test_lane_faults.py::test_crash_at_any_step_is_resumed_by_running_again[postgresql",
+    "tests/billing/checkout/test_lane_faults.py::test_unclear_answer_to_a_creation_is_sent_again_with_the_same_key[postgresql",
     "tests/billing/checkout/test_passes.py::test_thousand_buyers",
+    "tests/billing/customers/test_customers.py::test_concurrent_first_checkouts_with_unclear_answers_make_one_customer[postgresql",
+    "tests/billing/duplicates/test_remedy.py::test_crash_at_every_step_is_finished_by_running_it_again[postgresql",
+    "tests/billing/duplicates/test_remedy.py::test_failure_in_passing_is_tried_again_by_the_sweep[postgresql",
+    "tests/billing/duplicates/test_repayments.py::test_crash_at_every_step_gives_back_once[postgresql",
+    "tests/billing/duplicates/test_repayments.py::test_unclear_answer_is_looked_at_before_more_is_given[postgresql",
+    "tests/billing/maintenance/test_reconcile.py::test_killed_once_at_this_point[postgresql",
+    "tests/billing/operations/test_crashes.py::test_crash_at_every_step_is_finished_by_running_it_again[postgresql",
     "tests/billing/operations/test_crashes.py::test_failure_in_passing",
     "tests/billing/operators/test_erase_crashes.py::test_run_that_is_killed_anywhere",
+    "tests/billing/operators/test_erase_crashes.py::test_what_was_begun_is_never_taken_back[postgresql",
     "tests/billing/stripe_gateway/test_pace.py::test_refused_processes",
     "tests/billing/stripe_gateway/test_pace.py::test_workers_settle",
     "tests/billing/webhooks/test_trickle.py",
     "tests/browser/",
+    "tests/docs/test_readme.py::test_curl",
     "tests/kills/",
+    "tests/onelane/test_main.py::test_processes_of_the_web",
+    "tests/onelane/test_main.py::test_worker_finds_handlers",
     "tests/races/",
+    "tests/sandbox/test_parameters.py::test_no_",
+    "tests/sandbox/test_parameters.py::test_what_stripe_",
     "tests/worker/test_consumer.py::test_forged_message",
     "tests/worker/test_consumer.py::test_what_is_no_message",
 )
@@ -60,8 +79,23 @@ LONG = (
 SHORT = (
     "tests/app/cli/test_metrics_dir.py::test_process_goes_on_without_its_metrics_and_says_so_once[web-full]",
     "tests/app/dev/test_run.py::test_everything_is_ready_when_it_says_so",
+    "tests/app/test_server.py::test_ambiguous_request",
+    "tests/app/test_server.py::test_nothing_a_stranger_sends",
+    "tests/app/test_server.py::test_odd_request",
+    "tests/app/test_server.py::test_web_that_is_told_to_stop_answers",
     "tests/browser/test_shop.py::test_buyer_chooses_pays_and_has_access",
+    "tests/sandbox/test_parameters.py::test_no_parameter_is_taken_and_forgotten[POST /v1/checkout/sessions",
+    "tests/sandbox/test_parameters.py::test_no_parameter_is_taken_and_forgotten[POST /v1/subscriptions",
+    "tests/sandbox/test_parameters.py::test_no_value_of_a_parameter_is_a_mistake_of_the_sandboxs[POST /v1/checkout/",
+    "tests/sandbox/test_parameters.py::test_what_stripe_has_and_the_sandbox_does_not_is_a_501[POST /v1/checkout/",
 )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import files that `make test` leaves out whole: hypothesis, schemathesis and mutants take seconds."""
+    path = collection_path.relative_to(config.rootpath).as_posix()
+    whole = f"{path}/".startswith(LONG) and not any(one.startswith(path) for one in SHORT)
+    return True if whole and config.option.markexpr == "not long" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
