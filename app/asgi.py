@@ -23,8 +23,9 @@ from app.errors import BodyCutOff, BodyTimeout, BodyTooLarge, RateLimited, refus
 from app.limits import Refusals
 from app.loop_results import Results
 from app.request_hooks import ANSWER_HEADERS, log_answer, request_id_for
-from app.webhooks import PATH, SIGNATURE, TOO_LONG, WAIT_SECONDS, Deliveries
+from app.webhooks import SIGNATURE, TOO_LONG, WAIT_SECONDS, Deliveries
 from billing.errors import Busy, LedgerUnavailable
+from billing.webhooks.endpoint import PATH
 from billing.webhooks.group_commit import Row
 
 Scope = Mapping[str, Any]

@@ -13,11 +13,11 @@ from flask import Flask, Response, g, jsonify, request
 from app.bodies import read_bytes
 from billing.errors import Busy, LedgerUnavailable
 from billing.services import Services
+from billing.webhooks.endpoint import PATH
 from billing.webhooks.group_commit import Row
 from billing.webhooks.ingest import Ingest
 from billing.webhooks.signature import Signature
 
-PATH = "/webhooks/stripe"
 EXTENSION = "onelane.deliveries"  # where `app/asgi.py` finds them
 SIGNATURE = "Stripe-Signature"
 # Stripe hears within 3 s that it has to send again. Whatever the ledger does: a commit takes 20 ms.

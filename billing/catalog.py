@@ -5,7 +5,7 @@ A client names a plan. The price, the coupon, the trial and the start of billing
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -173,15 +173,18 @@ class Catalog(BaseModel):
         return self
 
 
-def load_catalog(path: Path) -> Catalog:
-    """Read and check the catalog. Raises ConfigurationError with one line that says what to correct."""
+def load_catalog(path: Path, *, leave_out: Collection[str] = ()) -> Catalog:
+    """Read and check the catalog. Raises ConfigurationError with one line that says what to correct.
+
+    `leave_out`: tables that are not looked at.
+    """
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(f"CATALOG: there is no file {path}. Set CATALOG to your catalog's path.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"CATALOG: {path} cannot be read as TOML ({error}). Mend that line.") from None
-    return parse_catalog(raw, name=str(path))
+    return parse_catalog({table: value for table, value in raw.items() if table not in leave_out}, name=str(path))
 
 
 def parse_catalog(raw: Mapping[str, Any], *, name: str = "the catalog") -> Catalog:

@@ -38,7 +38,7 @@ class Services:
     @cached_property
     def notifier(self) -> Notifier:
         """The way to the application. Built at first use: only workers import the application's handlers."""
-        return _notifier(self.settings)
+        return build_notifier(self.settings)
 
 
 def build_services(settings: Settings) -> Services:
@@ -75,7 +75,8 @@ def bound_stripe(services: Services, *, why: str) -> StripeGateway:
     return services.stripe
 
 
-def _notifier(settings: Settings) -> Notifier:
+def build_notifier(settings: Settings) -> Notifier:
+    """The way to the application that the settings name. Raises ConfigurationError."""
     if settings.app_handlers is not None:
         return HandlerNotifier(settings.app_handlers)
     if settings.app_webhook_url is None or settings.app_webhook_secret is None:

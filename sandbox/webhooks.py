@@ -79,7 +79,7 @@ def plant(call: Call, endpoints: Sequence[Endpoint]) -> None:
             call.store.change("webhook_endpoint", left.pop(), url=each.url)
         secrets = [secret.strip() for secret in each.secret.split(",") if secret.strip()]
         one = configured(call, each.url, secrets, list(each.types) or None)
-        call.store.change("webhook_endpoint", one["id"], _planted=True)
+        call.store.change("webhook_endpoint", one["id"], _planted=True, api_version=API_VERSION)
     for id in left:
         call.store.remove("webhook_endpoint", id)
 

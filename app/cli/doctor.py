@@ -1,16 +1,21 @@
 """`onelane doctor`: checks the settings and every server, and says what to change."""
 
+import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 import click
+from dotenv import dotenv_values
 
 from app.cli.tables import show_rows
-from billing.clock import SystemClock
-from billing.doctor.examine import examine
-from billing.doctor.finding import Verdict
+from app.cli.web_checks import examine_identity, examine_port
+from billing.clock import SYSTEM_CLOCK
+from billing.doctor.examine import examine_installation
+from billing.doctor.finding import Finding, Verdict, guarded
 from billing.process.exits import CONFIGURATION, UNAVAILABLE
-from billing.process.settings import read_settings
+from billing.process.settings import Settings, read_settings
 from billing.services import build_stripe
 
 COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.UNAVAILABLE: "red", Verdict.WRONG: "red"}
@@ -24,10 +29,8 @@ def doctor(as_json: bool, read_only: bool) -> None:
 
     A payment page of each plan is opened and expired at once, for a customer that is deleted again.
     """
-    settings = read_settings()
-    stripe = build_stripe(settings, SystemClock())
     findings = []
-    for finding in examine(settings, stripe=stripe, tries=not read_only):
+    for finding in _findings(tries=not read_only):
         findings.append(finding)
         if not as_json:
             # click drops the colour where there is no terminal.
@@ -40,3 +43,22 @@ def doctor(as_json: bool, read_only: bool) -> None:
         sys.exit(CONFIGURATION)
     if Verdict.UNAVAILABLE in verdicts:
         sys.exit(UNAVAILABLE)
+
+
+def _findings(*, tries: bool) -> Iterator[Finding]:
+    read: list[Settings] = []
+
+    def load() -> Settings:
+        read.append(read_settings())
+        return read[0]
+
+    names = {*os.environ, *dotenv_values(".env")}
+    yield from guarded(
+        "settings",
+        lambda: examine_installation(
+            load, connect=lambda settings: build_stripe(settings, SYSTEM_CLOCK), names=names, tries=tries
+        ),
+    )
+    for settings in read:
+        yield from guarded("identity", partial(examine_identity, settings))
+        yield from guarded("web", partial(examine_port, settings))

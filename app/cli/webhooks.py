@@ -10,9 +10,7 @@ from billing.errors import ConfigurationError
 from billing.process.settings import load_settings
 from billing.services import build_services
 from billing.stripe_gateway import API_VERSION, GatewayClient
-from billing.webhooks.endpoint import Action, Setup, set_up_endpoint
-
-PATH = "/webhooks/stripe"
+from billing.webhooks.endpoint import PATH, Action, Setup, set_up_endpoint
 
 
 @click.group()

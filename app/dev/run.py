@@ -26,7 +26,8 @@ from billing.database import Database
 from billing.database.migrations.upgrade import upgrade
 from billing.doctor.servers import require_given
 from billing.errors import ConfigurationError
-from billing.process.settings import DEV_STATE, Settings, load_settings
+from billing.process.setting_sources import DEV_STATE
+from billing.process.settings import Settings, load_settings
 from billing.services import build_services
 
 FOLDER = Path("var")

@@ -13,14 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from app.dev.ports import free_port
 from billing.catalog import Catalog
 from billing.errors import ConfigurationError
-from billing.process.settings import DEV_STATE, Settings
+from billing.process.setting_sources import DEV_STATE
+from billing.process.settings import Settings
 from billing.process.unsafe_settings import is_live
 
 VALKEY_PORT = 16379  # not the usual one, which may be taken by a Redis
 SANDBOX_PORT = 12111
+# By which commands in this folder find the same servers.
+_SERVERS = ("port", "bind", "database_url", "redis_url", "celery_broker_url", "stripe_api_base", "catalog")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class DevSettings:
 
     values: Mapping[str, str]  # for the environment of every process, and for dev.json
     generated: Mapping[str, str]  # those of `values` that were not given
+    given: Mapping[str, str]  # all others that were, but for secrets
     valkey_port: int | None
     sandbox_port: int | None
     home: str  # the address of the web, for a browser on this machine
@@ -72,8 +78,9 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
         values["RATE_LIMIT_ADDRESSES"] = "1000000/minute"  # every request comes from this machine
     signing = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]
     return DevSettings(
-        values={**_plain(settings), **values},
+        values={**_plain(settings, *_SERVERS), **values},
         generated=values,
+        given=_plain(settings, *given),
         valkey_port=valkey_port,
         sandbox_port=sandbox_port,
         home=home,
@@ -84,7 +91,8 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
 
 def write_state(decided: DevSettings) -> None:
     """Write the state for commands in this folder. A secret that was given is not written."""
-    write_private(DEV_STATE, json.dumps({"pid": os.getpid(), "settings": dict(decided.values)}))
+    settings = {**decided.given, **decided.values}
+    write_private(DEV_STATE, json.dumps({"pid": os.getpid(), "settings": settings}))
 
 
 def remove_state() -> None:
@@ -128,14 +136,18 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _plain(settings: Settings) -> dict[str, str]:
-    """The settings by which commands in this folder find the same servers; no secret that was given."""
-    plain = {"PORT": str(settings.port), "BIND": settings.bind, "DATABASE_URL": settings.database_url}
-    plain |= {"REDIS_URL": settings.redis_url, "CATALOG": str(settings.catalog)}
-    for name in ("celery_broker_url", "stripe_api_base"):
-        if value := getattr(settings, name):
-            plain[name.upper()] = value
-    return plain
+def _plain(settings: Settings, *names: str) -> dict[str, str]:
+    """These settings as the environment has them: no secret that was given."""
+    values = {name.upper(): getattr(settings, name) for name in names}
+    return {
+        name: ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in values.items()
+        if value is not None and not _is_secret(value)
+    }
+
+
+def _is_secret(value: object) -> bool:
+    return isinstance(value, SecretStr) or (isinstance(value, tuple) and any(map(_is_secret, value)))
 
 
 def _generated_secrets(path: Path) -> dict[str, str]:

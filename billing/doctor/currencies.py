@@ -8,11 +8,9 @@ from collections.abc import Collection, Iterator
 
 import sqlalchemy as sa
 
-from billing.catalog import Catalog
 from billing.customers.store import IS_ERASED
 from billing.database import Database
 from billing.doctor.finding import Finding, fine, warning
-from billing.errors import StripeMissing
 from billing.models import customers
 from billing.stripe_gateway import GatewayClient
 
@@ -20,11 +18,8 @@ MOST_PAGES = 10  # of 100 customers: some three seconds at Stripe
 SHOWN = 3
 
 
-def examine_currencies(catalog: Catalog, stripe: GatewayClient, *, database: Database) -> Iterator[Finding]:
-    """One finding for each other currency. Raises what the gateway and the ledger raise."""
-    sold = _sold_in(catalog, stripe)
-    if not sold:
-        return  # no price was found: that is said of the prices
+def examine_currencies(sold: set[str], stripe: GatewayClient, *, database: Database) -> Iterator[Finding]:
+    """One finding for each currency that is not among those sold in. Raises what the gateway and the ledger raise."""
     bound: dict[str, list[str]] = defaultdict(list)
     looked_at, after, more = 0, None, True
     while more and looked_at < MOST_PAGES * 100:
@@ -48,16 +43,6 @@ def examine_currencies(catalog: Catalog, stripe: GatewayClient, *, database: Dat
     if not bound:
         which = "The account's newest" if more else "All of the account's"
         yield fine("currency", f"{which} {looked_at} customers can be billed in {ours}.")
-
-
-def _sold_in(catalog: Catalog, stripe: GatewayClient) -> set[str]:
-    found = set()
-    for plan in catalog.plans.values():
-        try:
-            found.add(str(stripe.get_price(plan.price)["currency"]))
-        except StripeMissing:
-            continue
-    return found
 
 
 def _ours(customer_ids: Collection[str], database: Database) -> list[str]:

@@ -1,80 +1,152 @@
-"""What `onelane doctor` looks at, in order: settings, ledger, Redis, broker, catalog and Stripe.
+"""What `onelane doctor` looks at, in order: settings, ledger, Redis, broker, application, catalog and Stripe.
 
-A server that does not answer is `unavailable`; what must be set differently is `wrong`.
+Whatever a worker or the web checks at its start is here, with the same sentence. A server that does not answer is
+`unavailable`; what must be set differently is `wrong`. Nothing that is found ends the examination.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
 from billing.catalog import Catalog, load_catalog
+from billing.clock import SYSTEM_CLOCK, Clock
 from billing.database import Database
+from billing.database.migrations.upgrade import is_current
 from billing.doctor.buying import examine_buying
+from billing.doctor.clocks import examine_clocks
 from billing.doctor.currencies import examine_currencies
+from billing.doctor.endpoint import examine_endpoint
 from billing.doctor.finding import Finding, Verdict, fine, guarded, wrong
-from billing.doctor.given import examine_settings
+from billing.doctor.given import examine_names, examine_settings
 from billing.doctor.portal import examine_portal
 from billing.doctor.prices import examine_prices
 from billing.doctor.redis import examine_redis
-from billing.doctor.servers import examine_broker, examine_ledger
+from billing.doctor.servers import examine_broker, examine_ledger, open_ledger
 from billing.errors import ConfigurationError, TransientError
-from billing.operators import lookup
-from billing.process.settings import Settings
+from billing.operators import installation
+from billing.process.settings import Settings, WrongSettings
+from billing.services import build_notifier
 from billing.stripe_gateway import GatewayClient
 
+Connect = Callable[[Settings], GatewayClient | None]
 
-def examine(settings: Settings, *, stripe: GatewayClient | None, tries: bool = True) -> Iterator[Finding]:
-    """Yield the findings, subject by subject. `stripe` is None without a key: then nothing is asked of Stripe.
 
-    `tries`: open payment pages and expire them; without it Stripe is only read.
+def examine_installation(
+    load: Callable[[], Settings], *, connect: Connect, names: Iterable[str], tries: bool, clock: Clock = SYSTEM_CLOCK
+) -> Iterator[Finding]:
+    """Yield the findings of this installation. Settings that cannot be read are all that there is to say.
+
+    `names`: of everything that was given as a setting. `tries`: open payment pages and expire them at once.
     """
-    yield from guarded("settings", lambda: examine_settings(settings))
-    yield from guarded("ledger", lambda: examine_ledger(settings))
+    try:
+        settings = load()
+    except WrongSettings as error:
+        yield from (wrong("settings", sentence) for sentence in error.sentences)
+        yield from examine_names(names)
+    else:
+        yield from examine(settings, stripe=connect(settings), names=names, tries=tries, clock=clock)
+
+
+def examine(
+    settings: Settings,
+    *,
+    stripe: GatewayClient | None,
+    names: Iterable[str] = (),
+    tries: bool = True,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Iterator[Finding]:
+    """Yield the findings, subject by subject. `stripe` is None without a key: then nothing is asked of Stripe."""
+    said: set[str] = set()  # what two checks find is said once
+    for finding in _all(settings, stripe, names=names, tries=tries, clock=clock):
+        if finding.sentence not in said:
+            yield finding
+        said.add(finding.sentence)
+
+
+def _all(
+    settings: Settings, stripe: GatewayClient | None, *, names: Iterable[str], tries: bool, clock: Clock
+) -> Iterator[Finding]:
+    yield from guarded("settings", lambda: examine_settings(settings, names))
+    ledger = list(guarded("ledger", lambda: examine_ledger(settings)))
+    yield from ledger
     yield from guarded("redis", lambda: examine_redis(settings))
     if settings.broker_url != settings.redis_url:
         yield from guarded("broker", lambda: examine_broker(settings))
+    yield from guarded("changes", lambda: _changes(settings))
+    if any(finding.verdict is Verdict.UNAVAILABLE for finding in ledger) or not _has_tables(settings):
+        yield from _with_servers(settings, None, stripe, tries=tries, clock=clock)
+        return
+    with closing(open_ledger(settings)) as database:
+        yield from _with_servers(settings, database, stripe, tries=tries, clock=clock)
+
+
+def _has_tables(settings: Settings) -> bool:
+    """Whether anything can be read of the ledger; why not was said before."""
+    try:
+        with closing(open_ledger(settings)) as database:
+            return is_current(database)
+    except (ConfigurationError, TransientError):
+        return False
+
+
+def _changes(settings: Settings) -> Iterator[Finding]:
+    """Where changes go, built as a worker builds it at its start."""
+    build_notifier(settings)
+    if settings.app_handlers:
+        yield fine("changes", f"APP_HANDLERS: {settings.app_handlers} can be imported.")
+    elif settings.app_webhook_url:
+        yield fine("changes", f"They are sent to {settings.app_webhook_url} (APP_WEBHOOK_URL).")
+    else:
+        yield fine("changes", "They are sent nowhere: set APP_WEBHOOK_URL or APP_HANDLERS to hear of them.")
+
+
+def _with_servers(
+    settings: Settings, database: Database | None, stripe: GatewayClient | None, *, tries: bool, clock: Clock
+) -> Iterator[Finding]:
+    """What takes a ledger (None where it does not answer) or Stripe."""
+    account = list(guarded("stripe", lambda: _account(settings, database, stripe)))
+    yield from account
+    if any(finding.verdict is not Verdict.OK for finding in account):
+        stripe = None  # it does not answer, or refuses the key: it is asked once
+    yield from guarded("clock", lambda: examine_clocks(stripe, database, clock=clock))
     try:
         catalog = load_catalog(settings.catalog)
     except ConfigurationError as error:
         yield wrong("catalog", error.sentence)
-        catalog = None
-    account = list(guarded("stripe", lambda: _account(settings, stripe)))
-    yield from account
-    if any(finding.verdict is not Verdict.OK for finding in account):
-        stripe = None  # it does not answer, or refuses the key: it is asked once
-    if catalog is None:
-        return
+        tries = False
+        try:
+            catalog = load_catalog(settings.catalog, leave_out=["session"])  # the plans may be read all the same
+        except ConfigurationError:
+            return
     if stripe is None:
         yield from examine_prices(catalog, None)
     else:
-        yield from _at_stripe(settings, catalog, stripe, tries=tries)
+        yield from _at_stripe(settings, catalog, database, stripe, tries=tries)
 
 
-def _at_stripe(settings: Settings, catalog: Catalog, stripe: GatewayClient, *, tries: bool) -> Iterator[Finding]:
-    """What is read of Stripe, and then tried."""
-    found = list(guarded("catalog", lambda: examine_prices(catalog, stripe)))
-    yield from found
-    yield from guarded("portal", lambda: examine_portal(catalog, stripe))
-    yield from guarded("currency", lambda: _currencies(settings, catalog, stripe))
-    if tries and all(finding.verdict is not Verdict.WRONG for finding in found):  # else it would be said twice
-        yield from guarded("buying", lambda: examine_buying(catalog, stripe, settings=settings))
-
-
-def _currencies(settings: Settings, catalog: Catalog, stripe: GatewayClient) -> Iterator[Finding]:
-    with closing(Database(settings.database_url)) as database:
-        yield from examine_currencies(catalog, stripe, database=database)
-
-
-def _account(settings: Settings, stripe: GatewayClient | None) -> Iterator[Finding]:
+def _account(settings: Settings, database: Database | None, stripe: GatewayClient | None) -> Iterator[Finding]:
+    """Whether the key belongs to the ledger's account and mode, as a worker sees to at its start."""
     if stripe is None:
         return  # there is no key, which is said of the settings
-    account = str(stripe.account()["id"])
-    try:
-        with closing(Database(settings.database_url)) as database:
-            bound = lookup.bound_account(database=database)
-    except TransientError:
-        bound = None  # the ledger's own check reports it
-    if bound and bound != account:
-        raise ConfigurationError(
-            f"STRIPE_API_KEY is of {account}, the ledger of {bound}. Set that account's key or another ledger."
-        )
-    yield fine("stripe", f"Answers for {account}.")
+    account, livemode = installation.of_key(stripe, settings)
+    if database is not None:
+        with database.read() as connection:
+            bound = installation.read(connection)
+        if bound:
+            installation.compare(bound, account, livemode)
+    yield fine("stripe", f"Answers for {account}, in {'live' if livemode else 'test'} mode.")
+
+
+def _at_stripe(
+    settings: Settings, catalog: Catalog, database: Database | None, stripe: GatewayClient, *, tries: bool
+) -> Iterator[Finding]:
+    """What is read of Stripe, and then tried."""
+    livemode = installation.mode_of_key(settings)
+    yield from guarded("endpoint", lambda: examine_endpoint(stripe, livemode=livemode))
+    currencies: set[str] = set()
+    found = list(guarded("catalog", lambda: examine_prices(catalog, stripe, currencies=currencies)))
+    yield from found
+    yield from guarded("portal", lambda: examine_portal(catalog, stripe))
+    if database is not None and currencies:
+        yield from guarded("currency", lambda: examine_currencies(currencies, stripe, database=database))
+    if tries and all(finding.verdict is not Verdict.WRONG for finding in found):  # else it would be said twice
+        yield from guarded("buying", lambda: examine_buying(catalog, stripe, settings=settings))

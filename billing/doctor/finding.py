@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from billing.errors import OnelaneError, TransientError
+from billing.errors import LedgerMisconfigured, OnelaneError, TransientError
 
 
 class Verdict(StrEnum):
@@ -26,12 +26,15 @@ class Finding:
 
 
 def guarded(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """The findings of a check; an error of ours that ends it is the last one."""
+    """The findings of a check; an error that ends it is the last one, and the other checks go on."""
     try:
         yield from check()
     except OnelaneError as error:
-        verdict = Verdict.UNAVAILABLE if isinstance(error, TransientError) else Verdict.WRONG
-        yield Finding(subject, verdict, error.sentence)
+        waits = isinstance(error, TransientError) and not isinstance(error, LedgerMisconfigured)
+        yield Finding(subject, Verdict.UNAVAILABLE if waits else Verdict.WRONG, error.for_operator)
+    except Exception as error:  # noqa: BLE001  whatever is set up in a way that nobody thought of
+        sentence = f"This could not be looked at ({type(error).__name__}). Report it, with the version of onelane."
+        yield Finding(subject, Verdict.UNAVAILABLE, sentence)
 
 
 def wrong(subject: str, sentence: str) -> Finding:

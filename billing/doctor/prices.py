@@ -14,24 +14,29 @@ from billing.stripe_gateway import GatewayClient
 Json = dict[str, Any]
 
 
-def examine_prices(catalog: Catalog, stripe: GatewayClient | None) -> Iterator[Finding]:
-    """What is wrong with the plans; at the end, how many there are. `stripe` None: Stripe is not asked."""
+def examine_prices(
+    catalog: Catalog, stripe: GatewayClient | None, *, currencies: set[str] | None = None
+) -> Iterator[Finding]:
+    """What is wrong with the plans; at the end, how many there are. `stripe` None: Stripe is not asked.
+
+    Into `currencies` go those that the plans are sold in.
+    """
     if stripe is not None:
-        sold = set()
+        sold = set() if currencies is None else currencies
         for plan in catalog.plans.values():
             try:
                 price = stripe.get_price(plan.price)
             except StripeMissing:
                 yield wrong("catalog", f"{plan.key}: Stripe has no price {plan.price} for this key. Set the right id.")
             else:
-                sold.add(price.get("currency"))
+                sold.add(str(price.get("currency")))
                 yield from _price(plan, price)
             yield from _former_prices(plan, stripe)
             yield from _coupon(plan, stripe)
         if len(sold) > 1:
             yield warning(
                 "catalog",
-                f"Plans are sold in {' and '.join(sorted(map(str, sold)))}, and Stripe keeps a subscription in one"
+                f"Plans are sold in {' and '.join(sorted(sold))}, and Stripe keeps a subscription in one"
                 " currency: a switch between them is refused. Sell them as products of their own.",
             )
     unchecked = "" if stripe else " Stripe was not asked."

@@ -1,7 +1,7 @@
 """Whether Redis answers, lets us do what we do, is new enough, and keeps what it is given."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import redis
@@ -28,18 +28,24 @@ def examine_redis(settings: Settings) -> Iterator[Finding]:
     if about is None:
         yield warning("redis", "Answers. Its user may not call INFO, so version and policy are not known.")
         return
+    yield from judge_redis(about)
+
+
+def judge_redis(about: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the server's INFO says of its version and of what it keeps. Raises ConfigurationError for a cluster."""
     if int(about.get("cluster_enabled", 0)):
         raise ConfigurationError("REDIS_URL is a cluster, which Celery cannot use. Set it to one server.")
     shown = about.get("valkey_version") or str(about.get("redis_version"))
     number = tuple(int(part) for part in str(about.get("redis_version")).split(".")[:2] if part.isdecimal())
     if number < OLDEST:
-        yield wrong("redis", f"Answers, version {shown}: too old. Use Redis 6.2 or newer, or any Valkey.")
+        yield wrong("redis", f"REDIS_URL answers, version {shown}: too old. Use Redis 6.2 or newer, or any Valkey.")
     else:
         yield fine("redis", f"Answers, version {shown}.")
     if (policy := about.get("maxmemory_policy", "noeviction")) != "noeviction":
-        yield wrong("redis", f"maxmemory-policy is {policy}: it may drop messages. Set noeviction.")
+        yield wrong("redis", f"REDIS_URL: maxmemory-policy is {policy}, so it may drop messages. Set noeviction there.")
     if not int(about.get("aof_enabled", 0)):
-        yield warning("redis", "No append-only file: after a restart, work waits for the sweep.")
+        sentence = "REDIS_URL keeps no append-only file: after a restart work waits for the sweep. Set appendonly yes."
+        yield warning("redis", sentence)
 
 
 def explain(error: Exception, name: str) -> ConfigurationError | TransientError:
@@ -57,7 +63,7 @@ def explain(error: Exception, name: str) -> ConfigurationError | TransientError:
         return ConfigurationError(f"{name} is a replica, which cannot be written. Set it to the primary.")
     if isinstance(error, ResponseError) and "DB index is out of range" in text:
         return ConfigurationError(f"{name} names a database that the server does not have. Set a lower number.")
-    return TransientError(f"{name}: the server does not answer ({type(error).__name__}).")
+    return TransientError(f"{name}: the server does not answer ({type(error).__name__}). Start it, or set another.")
 
 
 def _cause(error: BaseException | None, kind: type[BaseException]) -> bool:

@@ -1,28 +1,33 @@
 """The servers that the settings name: ledger, Redis, broker."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from billing.coordination.queue import create_producer
 from billing.database import Database
-from billing.database.migrations.upgrade import is_current
 from billing.database.suitable import require_suitable, room
-from billing.doctor.finding import Finding, fine, wrong
+from billing.doctor.finding import Finding, Verdict, fine, warning, wrong
 from billing.doctor.redis import examine_redis, explain
+from billing.errors import LedgerMisconfigured, LedgerUnavailable
+from billing.operators.readiness import try_to_write
 from billing.process.settings import Settings
 
 BROKER_SECONDS = 3
 PROCESSES = 4  # of the compose file: two of the web, two workers
+# A million events take some 2 GB, and SQLite needs as much again while it tidies up.
+NARROW_BYTES, FULL_BYTES = 2 * 2**30, 200 * 2**20
 
 
 def require_given(settings: Settings) -> None:
     """Check the servers that the settings name. Raises ConfigurationError or TransientError for the first bad one."""
     given = settings.model_fields_set
     if "database_url" in given:
-        with closing(_database(settings)) as database:
+        with closing(open_ledger(settings)) as database:
             require_suitable(database)
     if "redis_url" in given:
         list(examine_redis(settings))
@@ -31,20 +36,36 @@ def require_given(settings: Settings) -> None:
 
 
 def examine_ledger(settings: Settings) -> Iterator[Finding]:
-    """Whether the database answers, is suitable, has room for all connections, and this version's tables."""
-    with closing(_database(settings)) as database:
-        kind = "SQLite" if database.is_sqlite else "PostgreSQL"
-        require_suitable(database)
-        if not database.is_sqlite:
-            yield _room(database)
-        current = is_current(database)
+    """Whether the database answers, is suitable, has this version's tables, takes writes, and has room."""
+    try:
+        with closing(open_ledger(settings)) as database:
+            kind = "SQLite" if database.is_sqlite else "PostgreSQL"
+            require_suitable(database)
+            if not database.is_sqlite:
+                yield _connections(database)
+            current = try_to_write(database)
+    except LedgerUnavailable as error:
+        verdict = Verdict.WRONG if isinstance(error, LedgerMisconfigured) else Verdict.UNAVAILABLE
+        yield Finding("ledger", verdict, f"{error.for_operator} Mend that, or set another DATABASE_URL.")
+        return
     if current:
-        yield fine("ledger", f"{kind} answers and has this version's tables.")
+        yield fine("ledger", f"{kind} answers, has this version's tables, and takes writes.")
     else:
-        yield wrong("ledger", f"{kind} lacks this version's tables. Run `onelane db upgrade`.")
+        yield wrong("ledger", f"{kind} (DATABASE_URL) lacks this version's tables. Run `onelane db upgrade`.")
+    if database.is_sqlite and database.url.database:
+        yield from _room(Path(database.url.database).absolute().parent)
 
 
-def _room(database: Database) -> Finding:
+def _room(folder: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(folder).free
+    megabytes = f"{free // 2**20} MB"
+    if free < FULL_BYTES:
+        yield wrong("ledger", f"Only {megabytes} are free in {folder} (DATABASE_URL): writing fails soon. Make room.")
+    elif free < NARROW_BYTES:
+        yield warning("ledger", f"{megabytes} are free in {folder} (DATABASE_URL). Make room, or lower RETENTION_DAYS.")
+
+
+def _connections(database: Database) -> Finding:
     """Whether the processes of the compose file fit in; what each may have is added up."""
     with database.read() as connection:
         found, each = room(connection), database.pool_size
@@ -61,7 +82,8 @@ def _room(database: Database) -> Finding:
     )
 
 
-def _database(settings: Settings) -> Database:
+def open_ledger(settings: Settings) -> Database:
+    """The ledger, as the settings name it. Raises ConfigurationError."""
     return Database(
         settings.database_url, pool_size=settings.database_pool_size, prepare_statements=settings.database_prepare
     )

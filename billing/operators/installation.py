@@ -34,11 +34,22 @@ def bind(*, database: Database, stripe: StripeGateway, settings: Settings, clock
 
     Of several processes that start at once, one inserts the row and the others compare.
     """
-    account, livemode = _account_of_key(stripe, settings), _mode_of_key(settings)
+    account, livemode = of_key(stripe, settings)
     with database.write() as connection:
         insert_first(connection, stripe_account=account, livemode=livemode, bound_at=clock.now())
         bound = read(connection)
     assert bound is not None, "just inserted, or there before"
+    compare(bound, account, livemode)
+    return bound
+
+
+def of_key(stripe: StripeGateway, settings: Settings) -> tuple[str, bool]:
+    """The account and the mode of the key, which the settings must not contradict. Raises ConfigurationError."""
+    return _account_of_key(stripe, settings), mode_of_key(settings)
+
+
+def compare(bound: Installation, account: str, livemode: bool) -> None:
+    """Raise ConfigurationError where the ledger belongs to another account or mode."""
     if bound.stripe_account != account:
         raise ConfigurationError(
             f"STRIPE_API_KEY belongs to {account}, but this ledger to {bound.stripe_account}. "
@@ -49,7 +60,6 @@ def bind(*, database: Database, stripe: StripeGateway, settings: Settings, clock
             f"STRIPE_API_KEY is a {_mode(livemode)} key, but this ledger holds {_mode(bound.livemode)} data. "
             f"Set STRIPE_API_KEY to a {_mode(bound.livemode)} key, or DATABASE_URL to another ledger."
         )
-    return bound
 
 
 def read(connection: sa.Connection) -> Installation | None:
@@ -77,8 +87,11 @@ def _account_of_key(stripe: StripeGateway, settings: Settings) -> str:
     return account
 
 
-def _mode_of_key(settings: Settings) -> bool:
-    """Whether the key is a live one, by its prefix; for a key without one (the sandbox's) by STRIPE_LIVEMODE."""
+def mode_of_key(settings: Settings) -> bool:
+    """Whether the key is a live one, by its prefix; for a key without one (the sandbox's) by STRIPE_LIVEMODE.
+
+    Raises ConfigurationError where the two differ.
+    """
     key = settings.stripe_api_key.get_secret_value() if settings.stripe_api_key else ""
     if key.startswith(("sk_live_", "rk_live_")):
         livemode = True

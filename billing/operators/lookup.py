@@ -13,7 +13,6 @@ from billing.customers.store import find_owner, read_customer
 from billing.database import Database
 from billing.errors import NotFound
 from billing.models import checkouts, events, incidents, remedies, replayed_events, replays
-from billing.operators import installation
 
 Row = dict[str, Any]
 
@@ -108,13 +107,6 @@ def customer_problem(user_id: str, customer_id: str, *, database: Database) -> s
     if owner and owner.user_id != user_id:
         return "this Stripe customer already belongs to another user"
     return None
-
-
-def bound_account(*, database: Database) -> str | None:
-    """The Stripe account that the ledger belongs to; None before the first worker started."""
-    with database.read() as connection:
-        bound = installation.read(connection)
-    return bound.stripe_account if bound else None
 
 
 def _rows(query: sa.Select[Any], database: Database) -> list[Row]:

@@ -21,7 +21,7 @@ SECONDS = 1.5
 def examine_ledger(database: Database) -> dict[str, str]:
     """`database` and `migrations`, each `ok` or what is wrong; within 1.5 s once there is a connection."""
     try:
-        current = _try_to_write(database)
+        current = try_to_write(database)
     except LedgerUnavailable as error:
         log.warning("ledger.not_ready", reason=error.for_operator)
         wrong = isinstance(error, LedgerMisconfigured)
@@ -30,7 +30,11 @@ def examine_ledger(database: Database) -> dict[str, str]:
     return {"database": "ok", "migrations": "ok" if current else "not current: run `onelane db upgrade`"}
 
 
-def _try_to_write(database: Database) -> bool:
+def try_to_write(database: Database) -> bool:
+    """Whether the ledger has this version's tables; where it has, a row is written and rolled back.
+
+    Raises LedgerUnavailable.
+    """
     with database.write() as connection:
         database.allow(connection, SECONDS)
         current = is_current_in(connection)

@@ -4,23 +4,22 @@ A wrong value stops the start with one line that says what to set (OPS-1). Secre
 `Settings` shows none of them.
 """
 
-import json
-import os
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from billing.errors import ConfigurationError
 from billing.process.server_url import read_broker, read_server
+from billing.process.setting_sources import FilesSource, RunningDevSource, Unreadable
 from billing.process.unsafe_settings import unsafe_settings
 
-DEV_STATE = Path("var/dev.json")  # written by a running `onelane dev` for the commands in its folder
 KEY_PREFIX = "onelane:"
 Origins = Annotated[tuple[str, ...], NoDecode]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -88,7 +87,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order: arguments, environment, `NAME_FILE`, `.env`, then what a running `onelane dev` uses."""
-        return (init_settings, env_settings, _Files(settings_cls), dotenv_settings, _RunningDev(settings_cls))
+        return (init_settings, env_settings, FilesSource(settings_cls), dotenv_settings, RunningDevSource(settings_cls))
 
     @field_validator("stripe_webhook_secrets", "auth_api_keys", mode="before")
     @classmethod
@@ -150,14 +149,25 @@ class Settings(BaseSettings):
             raise ValueError("must have at least 32 bytes")
         return value
 
+    # The last one, since these run from the last to the first.
+    @field_validator("*", mode="before")
+    @classmethod
+    def _readable(cls, value: Any) -> Any:
+        if isinstance(value, Unreadable):
+            raise ValueError(f"{value.setting} cannot be read. Set it to the path of a readable text file.")  # noqa: TRY004
+        return value
+
     @model_validator(mode="after")
     def _together(self) -> "Settings":
+        wrong = []
         if self.auth_jwt_secret and self.auth_jwks_url:
-            raise ValueError("AUTH_JWT_SECRET and AUTH_JWKS_URL exclude each other; set one of them")
+            wrong.append("AUTH_JWT_SECRET and AUTH_JWKS_URL exclude each other; set one of them")
         if self.app_webhook_url and not self.app_webhook_secret:
-            raise ValueError("APP_WEBHOOK_URL needs APP_WEBHOOK_SECRET; set it to the signing secret")
+            wrong.append("APP_WEBHOOK_URL needs APP_WEBHOOK_SECRET; set it to the signing secret")
         if self.app_webhook_url and self.app_handlers:
-            raise ValueError("APP_WEBHOOK_URL and APP_HANDLERS exclude each other; set one of them")
+            wrong.append("APP_WEBHOOK_URL and APP_HANDLERS exclude each other; set one of them")
+        if wrong:
+            raise ValueError(". ".join(wrong))
         return self
 
     @cached_property
@@ -166,62 +176,38 @@ class Settings(BaseSettings):
         return self.celery_broker_url or self.redis_url
 
 
+class WrongSettings(ConfigurationError):
+    """Settings that make no sense: `sentences` has one for each, and the error's own sentence is the first."""
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        more = f" {len(sentences) - 1} more: `onelane doctor` lists them." if sentences[1:] else ""
+        super().__init__(sentences[0] + more)
+        self.sentences = tuple(sentences)
+
+
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings. Raises ConfigurationError with one line for the first that is wrong or opens the door."""
+    """Read the settings. Raises WrongSettings, whose line names the first that is wrong or opens the door."""
     settings = read_settings(**overrides)
-    for sentence in unsafe_settings(settings):
-        raise ConfigurationError(sentence)
+    if unsafe := unsafe_settings(settings):
+        raise WrongSettings(unsafe)
     return settings
 
 
 def read_settings(**overrides: Any) -> Settings:
-    """The settings, also those that `load_settings` refuses as unsafe (for `onelane doctor`)."""
+    """The settings, also those that `load_settings` refuses as unsafe (for `onelane doctor`). Raises WrongSettings."""
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        name = str(first["loc"][0]).upper() if first["loc"] else ""
-        problem = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(
-            f"{name}: {problem}. Set {name} as README.md lists it." if name else f"{problem}."
-        ) from None
+        found = error.errors(include_input=False, include_url=False)
+        raise WrongSettings(list(dict.fromkeys(map(_sentence, found)))) from None
 
 
-class _Files(PydanticBaseSettingsSource):
-    """`NAME_FILE=/run/secrets/name` stands for that file's text; from the environment or from `.env`."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        name = f"{field_name.upper()}_FILE"
-        path = os.environ.get(name) or self._dotenv.get(name)
-        if not path:
-            return None, field_name, False
-        try:
-            return Path(path).read_text("utf-8").strip(), field_name, False
-        except (OSError, UnicodeDecodeError):
-            raise ConfigurationError(
-                f"{field_name.upper()}_FILE cannot be read. Set it to the path of a readable text file."
-            ) from None
-
-    def __call__(self) -> dict[str, Any]:
-        file = self.config.get("env_file")
-        self._dotenv = dotenv_values(str(file)) if file else {}
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: value for name, value in found.items() if value is not None}
-
-
-class _RunningDev(PydanticBaseSettingsSource):
-    """The settings of the `onelane dev` that runs in this folder: its ledger, its Valkey, its sandbox."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        try:
-            state = json.loads(DEV_STATE.read_text("utf-8"))
-            os.kill(int(state["pid"]), 0)  # signal 0: does the process exist?
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-        return {name.lower(): value for name, value in state["settings"].items()}
+def _sentence(error: ErrorDetails) -> str:
+    name, problem = (str(part).upper() for part in error["loc"][:1]), error["msg"].removeprefix("Value error, ")
+    for setting in name:
+        file = f"{setting}_FILE"
+        return problem if problem.startswith(file) else f"{setting}: {problem}. Set {setting} as README.md lists it."
+    return f"{problem}."
 
 
 def _split(value: Any) -> Any:

@@ -15,6 +15,7 @@ from billing.webhooks.event_types import FOLLOWED
 
 Json = dict[str, Any]
 
+PATH = "/webhooks/stripe"  # of our address
 DESCRIPTION = "onelane"
 TRIES = 3
 

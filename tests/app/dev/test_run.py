@@ -189,6 +189,9 @@ def test_given_stripe_is_used_and_no_sandbox_starts(tmp_path: Path, dev: Dev, st
     assert set(other.children()) == PARTS - {"sandbox", "valkey"}
     assert (tmp_path / "given.sqlite3").exists()
     assert "sk_test_given_by_hand" not in (tmp_path / "var" / "dev.json").read_text("utf-8")
+    if Path("/proc").exists():  # where a key that was given is read from
+        checked = onelane("doctor", "--json", folder=tmp_path)
+        assert [one for one in json.loads(checked.stdout) if one["verdict"] in ("wrong", "unavailable")] == []
     assert other.terminate() == 0
     assert "sk_test_given_by_hand" not in other.output
 

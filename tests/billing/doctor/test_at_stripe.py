@@ -1,6 +1,5 @@
 """What `onelane doctor` finds at Stripe: each finding names what is wrong and its fix (habit 8)."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from billing.catalog import Catalog, parse_catalog
 from billing.customers.customers import claim_customer
 from billing.doctor.buying import USER, examine_buying
 from billing.doctor.currencies import examine_currencies
-from billing.doctor.examine import examine
 from billing.doctor.finding import Finding, Verdict
 from billing.doctor.portal import examine_portal
 from billing.doctor.prices import examine_prices
@@ -48,10 +46,11 @@ class Place(Shop):
 
     def found(self) -> list[Finding]:
         """All that is found at Stripe."""
+        currencies: set[str] = set()
         return [
-            *examine_prices(self.catalog, self.stripe),
+            *examine_prices(self.catalog, self.stripe, currencies=currencies),
             *examine_portal(self.catalog, self.stripe),
-            *examine_currencies(self.catalog, self.stripe, database=self.database),
+            *examine_currencies(currencies, self.stripe, database=self.database),
             *examine_buying(self.catalog, self.stripe, settings=SETTINGS),
         ]
 
@@ -183,22 +182,6 @@ def test_what_would_be_refused_to_buyers_is_named_with_its_fix(place: Place, nam
     assert "\n" not in named[0].sentence
 
 
-def test_automatic_tax_without_customer_update_is_named_with_its_fix(tmp_path: Path) -> None:
-    """OPS-90: that catalog stops the start; doctor says the same, and goes on with the rest."""
-    plan = {"name": "S", "price": "price_1", "interval": "month"}
-    file = tmp_path / "catalog.toml"
-    file.write_text(
-        '[product]\nkey = "kiloclaw"\n[plans.standard]\n'
-        + "\n".join(f"{name} = {json.dumps(value)}" for name, value in plan.items())
-        + "\n[session]\nautomatic_tax = { enabled = true }\n",
-        "utf-8",
-    )
-    found = list(examine(load_settings(catalog=file, _env_file=None), stripe=None))
-    [finding] = [one for one in found if one.subject == "catalog"]
-    assert finding.verdict is Verdict.WRONG
-    assert 'customer_update = { address = "auto" }' in finding.sentence
-
-
 def test_nothing_stays_of_what_was_tried(place: Place) -> None:
     """OPS-91"""
     place.sells(plan={"trial_days": 14, "missing_payment_method": "cancel", "min_quantity": 2, "max_quantity": 9})
@@ -225,7 +208,7 @@ def test_customers_of_others_are_not_named(place: Place) -> None:
     """OPS-92"""
     customer = place.call("customers")["id"]
     place.call(f"customers/{customer}/balance_transactions", amount="-100", currency="eur")
-    [finding] = examine_currencies(place.catalog, place.stripe, database=place.database)
+    [finding] = examine_currencies({"usd"}, place.stripe, database=place.database)
     assert finding.verdict is Verdict.OK
 
 
@@ -233,7 +216,7 @@ def test_account_of_many_customers_is_read_in_part(place: Place, monkeypatch: py
     """OPS-92: the finding says of how many it speaks."""
     monkeypatch.setattr("billing.doctor.currencies.MOST_PAGES", 1)
     place.sandbox.seed({"object": "customer", "id": f"cus_{number}"} for number in range(101))
-    [finding] = examine_currencies(place.catalog, place.stripe, database=place.database)
+    [finding] = examine_currencies({"usd"}, place.stripe, database=place.database)
     assert "newest 100 customers" in finding.sentence
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,23 @@ def test_environment_goes_before_dotenv_and_dotenv_before_a_running_dev(
     monkeypatch.setenv("PORT", "8003")
     settings = load_settings()
     assert (settings.port, settings.bind, settings.redis_url) == (8003, "127.0.0.2", "redis://dev/0")
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="the environment of a process is read from /proc")
+def test_secrets_that_a_running_dev_was_given_are_read_from_its_environment(empty_folder: Path) -> None:
+    """OPS-96: they are written to no file. A file that one was given in is read again."""
+    (empty_folder / "hook").write_text("whsec_given_by_hand\n")
+    given = {"STRIPE_API_KEY": "sk_test_given", "STRIPE_WEBHOOK_SECRETS_FILE": "hook", "PORT": "8001"}
+    command = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=given) as running:
+        state = {"pid": running.pid, "settings": {"PORT": "8004"}}
+        (empty_folder / "var").mkdir()
+        (empty_folder / "var/dev.json").write_text(json.dumps(state))
+        settings = load_settings()
+    assert settings.stripe_api_key is not None
+    assert settings.stripe_api_key.get_secret_value() == "sk_test_given"
+    assert [one.get_secret_value() for one in settings.stripe_webhook_secrets] == ["whsec_given_by_hand"]
+    assert settings.port == 8004
 
 
 def test_state_of_a_dev_that_is_gone_is_not_believed(empty_folder: Path) -> None:

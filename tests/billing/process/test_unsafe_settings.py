@@ -35,6 +35,7 @@ SAFE: dict[str, dict[str, str]] = {
     "24 and 16 characters": {
         "AUTH_API_KEYS": "a-key-of-24-characters-x",
         "STRIPE_WEBHOOK_SECRETS": "whsec_1234567890",
+        "STRIPE_API_BASE": "https://stripe.example",  # Stripe's own are longer
     },
     "a random secret": {"AUTH_JWT_SECRET": "0f1e2d3c4b5a69788796a5b4c3d2e1f0"},
     "a key set of this machine": {"AUTH_JWKS_URL": "http://[::1]:1/keys", "AUTH_ISSUER": "https://id.example.com"},

@@ -24,7 +24,7 @@ from billing.process.settings import load_settings
 from billing.stripe_gateway import API_VERSION, GatewayClient
 from billing.subscriptions.queries import read_subscription
 from billing.subscriptions.sync import sync_customer
-from billing.webhooks.endpoint import Action, set_up_endpoint
+from billing.webhooks.endpoint import PATH, Action, set_up_endpoint
 from sandbox import thin
 from sandbox.permissions import needed
 from tests.support.builders import build_event
@@ -169,8 +169,12 @@ def _remedy(shop: RestrictedShop, first: str) -> None:
 def _examine(shop: RestrictedShop) -> None:
     """`onelane doctor`: what it asks of Stripe."""
     catalog = str(ROOT / "catalog.toml")
-    settings = load_settings(stripe_api_key=KEY, catalog=catalog, redis_url="redis://127.0.0.1:1/0", _env_file=None)
-    at_stripe = ("stripe", "catalog", "portal", "currency", "buying")
+    ledger = shop.database.url.render_as_string(hide_password=False)
+    places = {"catalog": catalog, "redis_url": "redis://127.0.0.1:1/0", "database_url": ledger}
+    settings = load_settings(stripe_api_key=KEY, **places, _env_file=None)
+    endpoint = {"url": f"https://app.example.com{PATH}", "enabled_events": ["*"], "api_version": API_VERSION}
+    shop.sandbox.request("POST", "/v1/webhook_endpoints", endpoint)
+    at_stripe = ("stripe", "endpoint", "catalog", "portal", "currency", "buying")
     said = [one for one in examine(settings, stripe=shop.stripe) if one.subject in at_stripe]
     for finding in said:
         if finding.verdict is not Verdict.OK:
