@@ -18,7 +18,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from billing.process.exits import plain_exits
+from billing.process.exits import hang_up_like_term, plain_exits
 from billing.process.logs import configure_logging
 from billing.process.run_with_parent import run_with_parent
 from billing.process.settings import Settings, load_settings
@@ -66,6 +66,7 @@ def serve(settings: Settings, *, workers: int, threads: int, load: "Callable[[in
         log_dictconfig=LOGGING,
         websockets=False,
     )
+    server.on_startup(hang_up_like_term)
     try:
         server.serve(target_loader=partial(_loaded, load or load_web, threads, os.getpid()), wrap_loader=False)
     except SystemExit:
@@ -106,6 +107,7 @@ def _loaded(load: "Callable[[int], Web]", threads: int, parent: int) -> "Web":
     # the process would be killed after STOP_SECONDS. Nothing is in hand yet, so it may end at once.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal tells all of them; the parent stops them in order
     return load(threads)
 
 

@@ -25,6 +25,9 @@ def main() -> None:
     """Run the command line."""
     sys.path[:] = own_first(sys.path)
     spare_loopback()
+    from billing.process.exits import end_on_signals
+
+    end_on_signals()
     # Where it is set, prometheus_client maps files into memory, and a full disk ends the process (OPS-130).
     if folder := os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None):
         os.environ.setdefault("METRICS_DIR", folder)

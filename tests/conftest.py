@@ -38,6 +38,7 @@ LONG = (
     "tests/app/cli/test_metrics_dir.py",
     "tests/app/cli/test_reconcile.py",
     "tests/app/cli/test_replays.py",
+    "tests/app/cli/test_signals.py",
     "tests/app/cli/test_webhooks.py",
     "tests/app/dev/test_canary.py",
     "tests/app/dev/test_events.py",
@@ -77,6 +78,7 @@ LONG = (
 )
 # One of each kind of them that `make test` runs all the same.
 SHORT = (
+    "tests/app/cli/test_signals.py::test_migration_that_waits_for_another_hears_the_signal",
     "tests/app/cli/test_metrics_dir.py::test_process_goes_on_without_its_metrics_and_says_so_once[web-full]",
     "tests/app/dev/test_run.py::test_everything_is_ready_when_it_says_so",
     "tests/app/test_server.py::test_ambiguous_request",

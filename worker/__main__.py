@@ -20,7 +20,7 @@ from celery.signals import setup_logging
 from billing.coordination.jobs import QUEUES
 from billing.database.suitable import require_suitable
 from billing.errors import LedgerMisconfigured, TransientError
-from billing.process.exits import plain_exits
+from billing.process.exits import end_on_signals, plain_exits
 from billing.process.logs import configure_logging
 from billing.process.metrics import MetricsFile
 from billing.process.settings import Settings, load_settings
@@ -81,6 +81,7 @@ def _own_stdout() -> Iterator[None]:
 
 
 def _start(process: str) -> Settings:
+    end_on_signals()
     settings = load_settings()
     configure_logging(settings, process=process)
     # JSON only, so no message becomes code; whether to run as root is for who starts us.

@@ -11,10 +11,12 @@ from typing import Any
 
 import structlog
 from celery import Celery, bootsteps
+from celery.apps.worker import Worker
 from celery.worker.consumer import Consumer
 from redis.exceptions import RedisError
 
 from billing.coordination.jobs import JOB_KINDS
+from billing.process.exits import hang_up_like_term
 from worker.alive import AliveFile
 
 log = structlog.get_logger(__name__)
@@ -33,7 +35,8 @@ def consume(
     if alive_file:
         celery.steps["consumer"].add(_alive_step(alive_file))
     log.info("worker.started", queues=",".join(queues), concurrency=concurrency)
-    worker = celery.Worker(
+    worker = _Worker(
+        app=celery,
         hostname=f"{name}@{os.uname().nodename}",
         pool="threads",  # a job waits for Stripe and the ledger, each call with its own timeout
         concurrency=concurrency,
@@ -47,6 +50,15 @@ def consume(
     worker.start()
     log.info("worker.stopped")
     return worker.exitcode or 0
+
+
+class _Worker(Worker):
+    """Celery's worker. By itself it takes SIGHUP for "start anew"."""
+
+    def install_platform_tweaks(self, worker: Any) -> None:
+        """Set the signals' handlers."""
+        super().install_platform_tweaks(worker)
+        hang_up_like_term()
 
 
 def _alive_step(path: Path) -> type[bootsteps.StartStopStep]:

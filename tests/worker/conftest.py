@@ -81,8 +81,8 @@ class Worker:
         lines = [line.split() for line in self._notes.read_text("utf-8").splitlines()]
         return [int(row_id) for _time, noted, _kind, row_id in lines if noted == word]
 
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
         return self.process.wait(20)
 
 

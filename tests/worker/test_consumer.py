@@ -4,6 +4,7 @@ import base64
 import json
 import pickle
 import re
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -26,16 +27,17 @@ def test_delayed_job_is_worked_after_its_delay_and_not_before(queue: CeleryQueue
     wait_until(lambda: worker.noted("done") == [2, 1], "the delayed job")
 
 
-def test_sigterm_finishes_the_work_in_hand_and_leaves_the_rest_in_the_queue(
-    queue: CeleryQueue, client: "redis.Redis", start_worker: Start
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_finishes_the_work_in_hand_and_leaves_the_rest_in_the_queue(
+    number: int, queue: CeleryQueue, client: "redis.Redis", start_worker: Start
 ) -> None:
-    """OPS-14"""
+    """OPS-14, OPS-134"""
     worker = start_worker(concurrency=1)
     for row_id in (100, 101, 102):
         queue.send(WorkLane(row_id))
     queue.send(WorkLane(50), delay_seconds=1)  # held in the worker's memory
     wait_until(lambda: worker.noted("begun") == [100], "the first job has begun")
-    assert worker.stop() == 0
+    assert worker.stop(number) == 0
     assert worker.noted("done") == [100]
     assert client.llen("onelane:checkout") == 3, "nothing is lost, nothing waits for the visibility timeout"
 

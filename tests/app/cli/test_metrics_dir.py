@@ -90,7 +90,7 @@ def test_process_goes_on_without_its_metrics_and_says_so_once(
             "worker": lambda: log.read_text("utf-8").count('"worker.waits"') >= 2,
             "beat": lambda: '"beat.started"' in log.read_text("utf-8"),
         }
-        wait_until(lambda: signs[command]() or process.poll() is not None, f"{command} works")
+        wait_until(lambda: signs[command]() or process.poll() is not None, f"{command} works", seconds=60)
         assert process.poll() is None, log.read_text("utf-8")
         for _ in range(3 if command == "web" else 0):
             assert _status(port, "/webhooks/stripe", b"{}") < 500
