@@ -30,6 +30,8 @@ COMMANDS = {
     "locks": "app.cli.report:locks",
     "report": "app.cli.report:report",
     "incidents": "app.cli.ledger:incidents",
+    "notifications": "app.cli.notifications:notifications",
+    "audit": "app.cli.audit:audit",
     "customers": "app.cli.customers:customers",
     "reconcile": "app.cli.reconcile:reconcile_command",
     "token": "app.cli.token:token",

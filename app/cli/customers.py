@@ -22,6 +22,7 @@ from billing.customers.customers import CUSTOMER_ID, claim_customer
 from billing.database import Database
 from billing.errors import PermanentError
 from billing.operators import lookup
+from billing.operators.audit import audited
 from billing.operators.customer import show_customer
 from billing.operators.erase import Found, count_holdings, erase_user
 from billing.operators.erasure_store import Holdings
@@ -66,7 +67,15 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
     database = services.database
     problems: list[str] = []
     lines: dict[str, int] = {}  # of each id
-    with progress_bar(len(rows), "Importing") as advance:
+    noted = audited(
+        "customers import",
+        target=file.name,
+        reason=reason,
+        database=database,
+        clock=services.clock,
+        dry_run=dry_run,
+    )
+    with noted as say, progress_bar(len(rows), "Importing") as advance:
         for line, user_id, customer_id in rows:
             advance(1)
             problem = _problem(user_id, customer_id, lines) or _claim(user_id, customer_id, database, dry_run=dry_run)
@@ -74,6 +83,7 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
                 problems.append(f"line {line}: {problem}")
             else:
                 lines[user_id] = lines[customer_id] = line
+        say(f"{len(rows) - len(problems)} of {len(rows)} rows")
     for problem in problems:
         click.echo(problem, err=True)
     good = len(rows) - len(problems)
@@ -111,7 +121,12 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
     also = " and delete the customer at Stripe" if delete_at_stripe else ""
     confirm(f"Erase this user from {services.database.url!r}{also}? It cannot be undone.", yes=yes or bool(found.live))
     configure_logging(settings, process="cli", stream=sys.stderr)
-    with progress_bar(found.holdings.rows, "Erasing") as advance:
+    with (
+        audited(
+            "customers erase", target=user_id, reason=given, database=services.database, clock=services.clock
+        ) as say,
+        progress_bar(found.holdings.rows, "Erasing") as advance,
+    ):
         removed = erase_user(
             user_id,
             reason=given,
@@ -122,6 +137,7 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
             progress=advance,
             **at_hand,
         )
+        say(_counted(removed))
     click.echo(f"Erased: {_counted(removed)}.")
 
 

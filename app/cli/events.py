@@ -1,6 +1,9 @@
 """`onelane events` and `onelane dead`: list, show, follow and replay what Stripe delivered."""
 
+import json
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
@@ -14,6 +17,7 @@ from billing.maintenance.replay import count_events, replay_few, replay_many
 from billing.maintenance.replay_store import REPLAYABLE, Count, EventFilter
 from billing.models import EventStatus
 from billing.operators import lookup
+from billing.operators.audit import audited
 from billing.operators.tail import follow_events
 from billing.process.settings import load_settings
 from billing.services import Services, build_services
@@ -134,7 +138,11 @@ def _replay(chosen: EventFilter, *, dry_run: bool, reason: str | None, yes: bool
     if dry_run or not found.events:
         return
     if chosen.event_ids:
-        done = replay_few(chosen, reason=why, database=services.database, queue=_queue(services), clock=services.clock)
+        with _audited(chosen, why, services) as say:
+            done = replay_few(
+                chosen, reason=why, database=services.database, queue=_queue(services), clock=services.clock
+            )
+            say(f"{done.replayed} of {done.counted} (replay {done.replay_id})")
         click.echo(f"Replayed {done.replayed} of {done.counted} (replay {done.replay_id}).")
         return
     confirm(f"Replay {found.events} events?", yes=yes)
@@ -143,7 +151,11 @@ def _replay(chosen: EventFilter, *, dry_run: bool, reason: str | None, yes: bool
 
 def _replay_many(chosen: EventFilter, found: Count, reason: str, services: Services) -> None:
     queue = _queue(services)
-    with stop_by_signal() as stop, progress_bar(found.events, "Replaying") as advance:
+    with (
+        _audited(chosen, reason, services) as say,
+        stop_by_signal() as stop,
+        progress_bar(found.events, "Replaying") as advance,
+    ):
         done = replay_many(
             chosen,
             found,
@@ -154,12 +166,18 @@ def _replay_many(chosen: EventFilter, found: Count, reason: str, services: Servi
             progress=advance,
             stop=stop,
         )
+        say(f"{done.replayed} of {done.counted} (replay {done.replay_id})")
     click.echo(f"Replayed {done.replayed:,} of {done.counted:,} (replay {done.replay_id}).")
     if done.stopped:
         click.echo("Stopped: the rest is as it was.", err=True)
         sys.exit(STOPPED)
     if done.replayed < done.counted:
         click.echo("Workers have taken the others meanwhile.", err=True)
+
+
+def _audited(chosen: EventFilter, reason: str, services: Services) -> AbstractContextManager[Callable[[str], None]]:
+    target = json.dumps(chosen.described())
+    return audited("events replay", target=target, reason=reason, database=services.database, clock=services.clock)
 
 
 def _queue(services: Services) -> Queue:

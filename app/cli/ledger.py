@@ -9,6 +9,7 @@ from billing.database import Database
 from billing.database.migrations.upgrade import upgrade
 from billing.models import CheckoutStatus
 from billing.operators import lookup
+from billing.operators.audit import audited
 from billing.operators.resolve_incident import resolve_incident
 from billing.process.settings import load_settings
 
@@ -70,7 +71,9 @@ def list_incidents(everything: bool, limit: int, as_json: bool) -> None:
 def resolve(incident_id: int, reason: str | None) -> None:
     """Say that a person has finished what an incident asked for."""
     said = require_reason(reason)
-    resolve_incident(incident_id, reason=said, database=_database(), clock=SystemClock())
+    database, clock = _database(), SystemClock()
+    with audited("incidents resolve", target=f"incident {incident_id}", reason=said, database=database, clock=clock):
+        resolve_incident(incident_id, reason=said, database=database, clock=clock)
     click.echo(f"Incident {incident_id} is resolved.")
 
 

@@ -18,6 +18,7 @@ from billing.clock import iso
 from billing.errors import StripeUnclear, TransientError
 from billing.maintenance.reconcile import reconcile
 from billing.maintenance.runs import Run
+from billing.operators.audit import audited
 from billing.process.logs import configure_logging
 from billing.process.settings import load_settings
 from billing.services import Services, bound_stripe, build_services
@@ -51,8 +52,13 @@ def reconcile_command(
     stripe = bound_stripe(services, why="reconciling asks Stripe.")
     if not dry_run and not yes and sys.stdin.isatty():
         click.confirm(f"Reconcile {services.database.url!r} with Stripe?", abort=True)
-    with stop_by_signal() as stop:
+    wanted = f"{'full' if full else 'ordinary'}, since {iso(since) or 'the mark'}"
+    noted = audited(
+        "reconcile", target=wanted, reason=reason, database=services.database, clock=services.clock, dry_run=dry_run
+    )
+    with noted as say, stop_by_signal() as stop:
         row = _run(services, stripe, since=since, full=full, dry=dry_run, stop=stop, progress=Progress())
+        say(f"{row.report['found']} events found, {row.report['drifted']} customers differed")
     if as_json:
         about = {"since": iso(row.since), "until": iso(row.until), "mark": iso(row.mark)}
         click.echo(json.dumps({**about, "dry_run": dry_run, "finished": not row.unfinished, **row.report}, indent=2))

@@ -4,6 +4,7 @@ A new table must be added here, too: migrations see only these. `tests/billing/d
 the migrated schema with these tables.
 """
 
+from billing.models.audit import audit
 from billing.models.columns import Json, UtcTime, metadata
 from billing.models.incident import RemedyState, incidents, remedies, repayments
 from billing.models.lane import (
@@ -43,6 +44,7 @@ __all__ = [
     "RunPhase",
     "UtcTime",
     "attempts",
+    "audit",
     "checkouts",
     "customers",
     "events",

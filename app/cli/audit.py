@@ -1,0 +1,26 @@
+"""`onelane audit list`: who changed what on the command line, why, and what came of it."""
+
+from datetime import datetime
+
+import click
+
+from app.cli.options import Moment, as_json, limit
+from app.cli.tables import show_rows
+from billing.operators.audit import list_audit
+from billing.process.settings import load_settings
+from billing.services import build_services
+
+
+@click.group()
+def audit() -> None:
+    """What people changed, who, and why."""
+
+
+@audit.command("list")
+@click.option("--since", type=Moment(), help="2026-06-01T12:00Z, or 36h ago.")
+@limit
+@as_json
+def list_command(since: datetime | None, limit: int, as_json: bool) -> None:
+    """List the newest writes. One without an outcome runs, or was killed."""
+    rows = list_audit(database=build_services(load_settings()).database, since=since, limit=limit)
+    show_rows(rows, as_json=as_json, nothing="Nobody has changed anything.")
