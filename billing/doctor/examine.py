@@ -20,7 +20,7 @@ from billing.doctor.given import examine_names, examine_settings
 from billing.doctor.portal import examine_portal
 from billing.doctor.prices import examine_prices
 from billing.doctor.redis import examine_redis
-from billing.doctor.servers import examine_broker, examine_ledger, open_ledger
+from billing.doctor.servers import examine_broker, examine_ledger, examine_metrics, open_ledger
 from billing.errors import ConfigurationError, TransientError
 from billing.operators import installation
 from billing.process.settings import Settings, WrongSettings
@@ -71,6 +71,7 @@ def _all(
     yield from guarded("redis", lambda: examine_redis(settings))
     if settings.broker_url != settings.redis_url:
         yield from guarded("broker", lambda: examine_broker(settings))
+    yield from guarded("metrics", lambda: examine_metrics(settings))
     yield from guarded("changes", lambda: _changes(settings))
     if any(finding.verdict is Verdict.UNAVAILABLE for finding in ledger) or not _has_tables(settings):
         yield from _with_servers(settings, None, stripe, tries=tries, clock=clock)

@@ -1,5 +1,6 @@
-"""The servers that the settings name: ledger, Redis, broker."""
+"""The servers and folders that the settings name: ledger, Redis, broker, counts."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -87,6 +88,19 @@ def open_ledger(settings: Settings) -> Database:
     return Database(
         settings.database_url, pool_size=settings.database_pool_size, prepare_statements=settings.database_prepare
     )
+
+
+def examine_metrics(settings: Settings) -> Iterator[Finding]:
+    """Whether processes can write their counts."""
+    folder = settings.metrics_dir
+    if folder is None:
+        return
+    nearest = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())  # it is made
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        yield fine("metrics", f"METRICS_DIR {folder} can be written.")
+    else:
+        sentence = f"METRICS_DIR {folder} cannot be written: each process shows its own counts. Let us write there."
+        yield warning("metrics", sentence)
 
 
 def examine_broker(settings: Settings) -> Iterator[Finding]:

@@ -152,6 +152,10 @@ SET_UP_WRONGLY: dict[str, tuple[Prepare, Verdict, str, str]] = {
     "Redis that keeps nothing": (
         lambda place: place.redis.config_set("appendonly", "no"), WARNING, "REDIS_URL keeps no", "Set appendonly yes"
     ),
+    "folder of counts that is a file": (
+        lambda place: place.put(METRICS_DIR=str(place.folder / "catalog.toml")),
+        WARNING, "METRICS_DIR", "Let us write there",
+    ),
     "secret of the application that is none": (
         lambda place: place.put(APP_WEBHOOK_URL="https://app.example.com/x", APP_WEBHOOK_SECRET="short"),
         WRONG, "APP_WEBHOOK_SECRET is no Standard Webhooks secret", "Set it to whsec_",
@@ -194,7 +198,7 @@ SET_UP_WRONGLY: dict[str, tuple[Prepare, Verdict, str, str]] = {
         lambda place: place.at_stripe("webhook_endpoints", url=URL, enabled_events=["*"], api_version=API_VERSION),
         WARNING, "2 endpoints send", "Remove all but the one",
     ),
-    "clock that is ahead": (_clock_ahead, WRONG, "clock is 400 s ahead of Stripe's", "by NTP"),
+    "clock that is ahead": (_clock_ahead, WRONG, "clock is 400 s ahead of Stripe's", "Set the one that is wrong"),
 }  # fmt: skip
 
 
