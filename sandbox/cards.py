@@ -20,6 +20,7 @@ class Card:
     attaches: bool = True
     refund: str = "succeeded"  # or pending, or failed: what becomes of one
     asks: bool = False  # for authentication, when the buyer is there
+    disputed: str | None = None  # the status of the dispute that each charge of it gets
     always: bool = False  # and at each charge later, when they are not
 
 
@@ -31,6 +32,8 @@ CARDS = {
     "pm_card_authenticationRequired": Card("3184", asks=True, always=True),
     "pm_card_authenticationRequiredOnSetup": Card("3155", asks=True),
     "pm_card_threeDSecure2Required": Card("3220", asks=True, always=True),
+    "pm_card_createDispute": Card("0259", disputed="needs_response"),
+    "pm_card_createDisputeInquiry": Card("1976", disputed="warning_needs_response"),
     "pm_card_pendingRefund": Card("7726", refund="pending"),
     "pm_card_refundFail": Card("5126", refund="failed"),
 }

@@ -2,7 +2,7 @@
 
 from . import forms
 from .calls import Call, Route
-from .errors import ApiError, Json
+from .errors import ApiError, Json, refused
 from .events import emit
 from .lists import PAGING
 from .payments import list_of, retrieve
@@ -59,6 +59,23 @@ def dispute(call: Call, charge_id: str, status: str) -> Json:
     return made
 
 
+def update(call: Call, params: Json) -> Json:
+    old = call.named("dispute", params["id"])
+    if "metadata" not in params:
+        return old
+    one = call.store.change("dispute", old["id"], metadata=forms.merge_metadata(old["metadata"], params["metadata"]))
+    emit(call, "charge.dispute.updated", one, previous=old)
+    return one
+
+
+def close(call: Call, params: Json) -> Json:
+    """The seller gives in: a dispute is lost, an inquiry is over."""
+    old = call.named("dispute", params["id"])
+    if old["status"] not in ("needs_response", "warning_needs_response"):
+        raise refused(f"This dispute is already {old['status']}.")
+    return dispute(call, old["charge"], "lost" if old["status"] == "needs_response" else "warning_closed")
+
+
 ROUTES: list[Route] = [
     (
         "GET",
@@ -67,4 +84,6 @@ ROUTES: list[Route] = [
         list_of("dispute", "/v1/disputes", "charge", "payment_intent"),
     ),
     ("GET", "/v1/disputes/{id}", {}, retrieve("dispute")),
+    ("POST", "/v1/disputes/{id}", {"metadata": forms.metadata}, update),
+    ("POST", "/v1/disputes/{id}/close", {}, close),
 ]

@@ -12,8 +12,9 @@ from . import balances, cards
 from .amounts import Line, Off
 from .calls import Call
 from .errors import Json
+from .intent_objects import ask_for_authentication, new_intent, unauthenticated
 from .invoice_objects import new_invoice, new_payment
-from .payment_objects import ask_for_authentication, charge, new_intent, unauthenticated
+from .payment_objects import charge
 
 # Days from one failed attempt to the next, as in Stripe's custom retry schedule; after the last one there is none.
 RETRY_DAYS = (3, 5, 7)
@@ -168,6 +169,7 @@ def _begin(call: Call, opened: Json) -> tuple[Json, Json]:
         currency=opened["currency"],
         customer=opened["customer"],
         description=words,
+        setup_future_usage="off_session",
     )
     return intent, new_payment(call, opened, intent)
 

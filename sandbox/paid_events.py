@@ -1,6 +1,8 @@
 """The events of one invoice, in the order in which Stripe was seen to send them after a subscription Checkout."""
 
+from . import cards
 from .calls import Call
+from .disputes import dispute
 from .errors import Json
 from .events import emit
 from .invoices import Billed
@@ -37,4 +39,8 @@ def announce(call: Call, billed: Billed, *, charged: bool = False) -> None:
 
 
 def announce_charge(call: Call, made: Json) -> None:
+    """A charge's own event; some test cards' buyers then go to their bank."""
     emit(call, f"charge.{made['status']}", made)
+    status = cards.behind(made["payment_method_details"]).disputed
+    if status is not None and made["status"] == "succeeded":
+        dispute(call, made["id"], status)

@@ -7,7 +7,16 @@ which Stripe was seen to send it: the charge and the session first, the subscrip
 
 from fractions import Fraction
 
-from . import cards, checkout_lines, checkout_sessions, customers, lifecycle, payment_objects, subscription_objects
+from . import (
+    cards,
+    checkout_lines,
+    checkout_sessions,
+    customers,
+    intent_objects,
+    lifecycle,
+    payment_objects,
+    subscription_objects,
+)
 from .calls import Call
 from .checkout_objects import details_of
 from .errors import Json, refused
@@ -176,7 +185,7 @@ def _noted(call: Call, session: Json, customer: Json) -> None:
 def _pay_once(call: Call, session: Json, customer: Json, method: Json | None) -> Json:
     intent = made = None
     if method is not None and session["amount_total"]:
-        waiting = payment_objects.new_intent(
+        waiting = intent_objects.new_intent(
             call,
             amount=session["amount_total"],
             currency=session["currency"],
@@ -212,7 +221,7 @@ def decline(call: Call, session: Json, *, card: str = "pm_card_chargeDeclined") 
     }
     intent = call.find("payment_intent", session["_intent"])
     if intent is None:
-        intent = payment_objects.new_intent(
+        intent = intent_objects.new_intent(
             call, amount=session["amount_total"], currency=session["currency"], customer=card_holder["id"]
         )
         emit(call, "payment_intent.created", intent)

@@ -29,6 +29,19 @@ def attached(call: Call, customer: Json, token: str, param: str = "payment_metho
     return one
 
 
+def one_off(call: Call, customer: Json | None, token: str, param: str = "payment_method") -> Json:
+    """A card for one payment: a test card's token makes one, an id names one that is free or the customer's."""
+    if token in cards.CARDS:
+        none = dict.fromkeys(("address", "email", "id", "name", "phone"))
+        return new_card(call, customer or none, card=token, attached=False)
+    one = call.named("payment_method", token, noun="PaymentMethod", param=param)
+    if one["customer"] not in (None, customer["id"] if customer else None):
+        raise refused(
+            f"The payment method {token} belongs to a Customer. Please pass its Customer, too, to use it.", param=param
+        )
+    return one
+
+
 def of_customer(call: Call, customer: Json, id: str, param: str) -> Json:
     """The card that a parameter names; it must belong to the customer."""
     one = call.named("payment_method", id, noun="PaymentMethod", param=param)

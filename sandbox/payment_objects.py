@@ -1,13 +1,9 @@
-"""Money that moves, or does not: payment methods, payment intents and charges. `cards` says which card does what."""
+"""Money that moves, or does not: payment methods and charges. `cards` says which card does what."""
 
 from . import cards
 from .calls import Call
 from .errors import Json
 
-UNAUTHENTICATED = (
-    "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new PaymentMethod"
-    " to attempt to fulfill this PaymentIntent again."
-)
 _NO_ADDRESS = {
     "city": None, "country": None, "line1": None, "line2": None, "postal_code": None, "state": None
 }  # fmt: skip
@@ -58,72 +54,6 @@ def _billing_details(customer: Json) -> Json:
         "phone": customer["phone"],
         "tax_id": None,
     }
-
-
-def new_intent(
-    call: Call,
-    *,
-    amount: int,
-    currency: str,
-    customer: str | None,
-    description: str | None = None,
-    metadata: Json | None = None,
-) -> Json:
-    """A payment intent that still waits for its payment method. The caller announces it."""
-    id = call.store.new_id("pi_3")
-    return call.store.put(
-        "payment_intent",
-        {
-            "id": id,
-            "object": "payment_intent",
-            "amount": amount,
-            "amount_capturable": 0,
-            "amount_details": {"tip": {}},
-            "amount_received": 0,
-            "application": None,
-            "application_fee_amount": None,
-            "automatic_payment_methods": None,
-            "canceled_at": None,
-            "cancellation_reason": None,
-            "capture_method": "automatic",
-            "client_secret": call.store.new_id(f"{id}_secret_", 25),
-            "confirmation_method": "automatic",
-            "created": call.now,
-            "currency": currency,
-            "customer": customer,
-            "customer_account": None,
-            "description": description,
-            "excluded_payment_method_types": None,
-            "last_payment_error": None,
-            "latest_charge": None,
-            "livemode": call.livemode,
-            "metadata": metadata or {},
-            "next_action": None,
-            "on_behalf_of": None,
-            "payment_method": None,
-            "payment_method_configuration_details": None,
-            "payment_method_options": {
-                "card": {
-                    "installments": None,
-                    "mandate_options": None,
-                    "network": None,
-                    "request_three_d_secure": "automatic",
-                }
-            },
-            "payment_method_types": ["card"],
-            "processing": None,
-            "receipt_email": None,
-            "review": None,
-            "setup_future_usage": "off_session",
-            "shipping": None,
-            "source": None,
-            "statement_descriptor": None,
-            "statement_descriptor_suffix": None,
-            "status": "requires_payment_method",
-            "transfer_data": None,
-            "transfer_group": None,
-        },
-    )
 
 
 def charge(call: Call, intent: Json, method: Json, *, fails: bool = False) -> tuple[Json, Json]:
@@ -186,7 +116,7 @@ def charge(call: Call, intent: Json, method: Json, *, fails: bool = False) -> tu
             "receipt_url": f"{call.base_url}/receipts/{id}" if succeeds else None,
             "refunded": False,
             "review": None,
-            "shipping": None,
+            "shipping": intent["shipping"],
             "source": None,
             "source_transfer": None,
             "statement_descriptor": None,
@@ -228,25 +158,3 @@ def charge(call: Call, intent: Json, method: Json, *, fails: bool = False) -> tu
             status="requires_payment_method",
         )
     return made, intent
-
-
-def ask_for_authentication(base_url: str, intent: Json) -> Json:
-    """What the buyer has to do next: their bank's page."""
-    return {
-        "type": "redirect_to_url",
-        "redirect_to_url": {"return_url": None, "url": f"{base_url}/authenticate/{intent['id']}"},
-    }
-
-
-def unauthenticated(call: Call, intent: Json) -> Json:
-    """The buyer's bank was not convinced. No charge is made. The caller announces it."""
-    code = "payment_intent_authentication_failure"
-    error: Json = {
-        "code": code,
-        "doc_url": f"https://docs.stripe.com/error-codes/{code.replace('_', '-')}",
-        "message": UNAUTHENTICATED,
-        "payment_method": call.find("payment_method", intent["payment_method"]),
-        "type": "invalid_request_error",
-    }
-    fields = {"status": "requires_payment_method", "payment_method": None, "next_action": None}
-    return call.store.change("payment_intent", intent["id"], last_payment_error=error, **fields)

@@ -1,4 +1,4 @@
-"""The API of payment intents and charges: they are read only. `payment_objects` makes them."""
+"""Payment intents and charges, read. `payment_intents` and `payment_objects` make them."""
 
 from typing import Any
 

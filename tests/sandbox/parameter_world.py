@@ -102,6 +102,9 @@ def world() -> Sandbox:
     newest = sandbox.request("GET", "/v1/charges").body["data"]
     ids["undisputed"], charges = newest[0]["id"], newest[1:]
     ids["charge"], ids["other_charge"] = charges[0]["id"], charges[1]["id"]
+    make("waiting_intent", "/v1/payment_intents", amount=5, currency="usd")
+    make("setup", "/v1/setup_intents", customer="cus_ann", payment_method=ids["card"])
+    make("other_setup", "/v1/setup_intents", customer="cus_cat", payment_method=ids["card_of_cat"])
     make("refund", "/v1/refunds", charge=ids["charge"], amount=10)
     make("other_refund", "/v1/refunds", charge=ids["other_charge"], amount=10)
     for name in ("charge", "other_charge"):
@@ -136,12 +139,14 @@ _PATH_IDS = {
     "/v1/invoice_payments": "payment",
     "/v1/invoiceitems": "pending",
     "/v1/invoices": "invoice",
+    "POST /v1/payment_intents/{id}/": "waiting_intent",
     "/v1/payment_intents": "intent",
     "/v1/payment_links": "link",
     "/v1/payment_methods": "card",
     "/v1/prices": "=price_month",
     "/v1/products": "=prod_claw",
     "/v1/refunds": "refund",
+    "/v1/setup_intents": "setup",
     "/v1/subscription_schedules": "schedule",
     "/v1/subscriptions": "sub",
     "/v1/tax_rates": "rate",
@@ -175,6 +180,8 @@ BASES = {
     "POST /v1/payment_links": Case({"line_items": _ITEMS}),
     "POST /v1/payment_methods": Case({"type": "card", "card": {"token": "tok_visa"}}),
     "POST /v1/payment_methods/{id}/attach": Case({"customer": "cus_bob"}),
+    "POST /v1/payment_intents": Case({"amount": "5", "currency": "usd"}),
+    "POST /v1/payment_intents/{id}/confirm": Case({"payment_method": "pm_card_visa"}),
     "POST /v1/prices": Case(
         {"currency": "usd", "unit_amount": "5", "product": "prod_claw", "recurring": {"interval": "month"}}
     ),

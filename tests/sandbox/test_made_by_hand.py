@@ -67,3 +67,57 @@ def test_nothing_is_null_that_stripes_document_wants_otherwise(sandbox: Sandbox)
     assert item["quantity_decimal"] == "1"
     done(sandbox, "/v1/tax_rates", display_name="VAT", percentage=20, inclusive=False)
     assert types(sandbox)[0] == "tax_rate.created"
+
+
+def test_a_payment_intent_is_charged_when_it_is_confirmed(sandbox: Sandbox) -> None:
+    """SBX-92"""
+    asked = {"amount": 100, "currency": "usd"}
+    waits = done(sandbox, "/v1/payment_intents", **asked)
+    assert waits["status"] == "requires_payment_method"
+    assert sandbox.request("POST", f"/v1/payment_intents/{waits['id']}/confirm").status == 400
+    path = f"/v1/payment_intents/{waits['id']}/confirm"
+    assert done(sandbox, path, payment_method="pm_card_visa")["amount_received"] == 100
+    assert sandbox.request("POST", path).body["error"]["code"] == "payment_intent_unexpected_state"
+    both = {**asked, "customer": "cus_bob", "confirm": True}
+    done(sandbox, "/v1/payment_intents", **both, payment_method="pm_card_visa", setup_future_usage="off_session")
+    assert [one["customer"] for one in sandbox.store.newest_first("payment_method", customer="cus_bob")] == ["cus_bob"]
+    refused = sandbox.request("POST", "/v1/payment_intents", {**both, "payment_method": "pm_card_chargeDeclined"})
+    assert (refused.status, refused.body["error"]["payment_intent"]["status"]) == (402, "requires_payment_method")
+    gone = done(sandbox, f"/v1/payment_intents/{refused.body['error']['payment_intent']['id']}/cancel")
+    assert (gone["status"], types(sandbox)[0]) == ("canceled", "payment_intent.canceled")
+
+
+@pytest.mark.parametrize(
+    ("card", "status", "closed"),
+    [
+        ("pm_card_createDispute", "needs_response", "lost"),
+        ("pm_card_createDisputeInquiry", "warning_needs_response", "warning_closed"),
+    ],
+)
+def test_a_card_whose_charges_are_disputed(sandbox: Sandbox, card: str, status: str, closed: str) -> None:
+    """SBX-73"""
+    asked = {"amount": 100, "currency": "usd", "confirm": True, "payment_method": card}
+    intent = done(sandbox, "/v1/payment_intents", **asked)
+    listed = sandbox.request("GET", "/v1/disputes", {"payment_intent": intent["id"]})
+    (found,) = listed.body["data"]
+    assert found["status"] == status
+    path = f"/v1/disputes/{found['id']}"
+    assert done(sandbox, path, metadata={"a": "1"})["metadata"] == {"a": "1"}
+    assert done(sandbox, f"{path}/close")["status"] == closed
+    assert sandbox.request("POST", f"{path}/close").status == 400
+    assert types(sandbox)[:3] == ["charge.dispute.closed", "charge.dispute.updated", "payment_intent.succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("card", "status"),
+    [("pm_card_visa", "succeeded"), ("pm_card_authenticationRequired", "requires_action")],
+)
+def test_a_setup_intent_keeps_a_card_without_a_charge(sandbox: Sandbox, card: str, status: str) -> None:
+    """SBX-92"""
+    made = done(sandbox, "/v1/setup_intents", customer="cus_bob", payment_method=card, confirm=True)
+    assert made["status"] == status
+    attached = list(sandbox.store.newest_first("payment_method", customer="cus_bob"))
+    assert len(attached) == (status == "succeeded")
+    assert sandbox.store.all("charge") == []
+    declined = {"payment_method": "pm_card_chargeDeclined", "confirm": True}
+    assert sandbox.request("POST", "/v1/setup_intents", declined).status == 402
