@@ -1,6 +1,6 @@
 """The parameters of a new checkout session, and what is wrong with them whatever the state may be."""
 
-from . import forms, settings, subscription_parameters, tax_rates
+from . import forms, intent_objects, settings, subscription_parameters, tax_rates
 from .calls import Call
 from .errors import Json, bad_parameter, refused
 
@@ -117,7 +117,14 @@ PARAMETERS: forms.Table = {
     "metadata": forms.metadata,
     "mode": forms.one_of("payment", "subscription"),
     "origin_context": forms.one_of("mobile_app", "web"),
-    "payment_intent_data": forms.table({"description": forms.text(), "metadata": forms.metadata}),
+    "payment_intent_data": forms.table(
+        {
+            "description": forms.text(),
+            "metadata": forms.metadata,
+            "setup_future_usage": intent_objects.USAGE,
+            "shipping": intent_objects.SHIPPING,
+        }
+    ),
     "payment_method_collection": forms.one_of("always", "if_required"),
     "phone_number_collection": forms.table({"enabled": forms.boolean}),
     "submit_type": forms.one_of("auto", "book", "donate", "pay", "subscribe"),

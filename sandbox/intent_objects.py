@@ -1,5 +1,6 @@
 """A payment intent as it begins, asks its buyer, and is not answered."""
 
+from . import forms
 from .calls import Call
 from .errors import Json
 
@@ -7,6 +8,10 @@ UNAUTHENTICATED = (
     "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new PaymentMethod"
     " to attempt to fulfill this PaymentIntent again."
 )
+
+_PLACE = forms.table({name: forms.text() for name in ("city", "country", "line1", "line2", "postal_code", "state")})
+SHIPPING = forms.table({"address": _PLACE, "name": forms.text(), "phone": forms.text()})
+USAGE = forms.one_of("off_session", "on_session")
 
 
 def new_intent(

@@ -14,6 +14,7 @@ from . import (
     customers,
     intent_objects,
     lifecycle,
+    paying_once,
     payment_objects,
     subscription_objects,
 )
@@ -52,7 +53,7 @@ def pay(call: Call, session: Json, *, delayed: bool = False, card: str = "pm_car
     needed = due or session["payment_method_collection"] == "always"
     method = payment_objects.new_card(call, customer, card=card) if needed else None
     if session["mode"] == "payment":
-        return _pay_once(call, session, customer, method)
+        return paying_once.pay(call, session, customer, method, delayed=delayed)
     if method and (waiting := _waiting(call, session)):  # begun with a card that asked: there is never a second
         return _settle(call, session, waiting, method)
     subscription, billed = _subscribe(call, session, customer, method, "processing" if delayed else "try")
@@ -182,32 +183,6 @@ def _noted(call: Call, session: Json, customer: Json) -> None:
     customers.changed(call, {**now, "currency": customer["currency"]}, **fields)
 
 
-def _pay_once(call: Call, session: Json, customer: Json, method: Json | None) -> Json:
-    intent = made = None
-    if method is not None and session["amount_total"]:
-        waiting = intent_objects.new_intent(
-            call,
-            amount=session["amount_total"],
-            currency=session["currency"],
-            customer=customer["id"],
-            **session["_intent_data"],
-        )
-        made, intent = payment_objects.charge(call, waiting, method)
-        announce_charge(call, made)
-        emit(call, "payment_intent.succeeded", intent)
-        emit(call, "payment_intent.created", waiting)
-    done = checkout_sessions.completed(
-        call,
-        session,
-        customer=customer["id"],
-        customer_details=details_of(customer),
-        payment_intent=intent["id"] if intent else None,
-        payment_status="paid" if intent else "no_payment_required",
-    )
-    emit(call, "checkout.session.completed", done)
-    return done
-
-
 def decline(call: Call, session: Json, *, card: str = "pm_card_chargeDeclined") -> Json:
     """The card is refused: the session stays open, the attempt is announced."""
     _still_open(session)
@@ -236,6 +211,8 @@ def settle_late(call: Call, session: Json, *, succeeds: bool) -> Json:
     """The delayed payment arrives, or does not: then the subscription is past due."""
     if session["status"] != "complete" or session["payment_status"] != "unpaid":
         raise refused("Only a complete session whose payment is still on its way can be settled.")
+    if session["mode"] == "payment":
+        return paying_once.settle(call, session, succeeds=succeeds)
     subscription = call.named("subscription", session["subscription"])
     card = call.named("payment_method", subscription["default_payment_method"])
     billed = collect(call, call.named("invoice", session["invoice"]), card, fails=not succeeds)

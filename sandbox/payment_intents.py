@@ -7,7 +7,7 @@ from . import balances, cards, forms
 from .calls import Call, Route
 from .errors import Json, bad_parameter, refused
 from .events import emit
-from .intent_objects import ask_for_authentication, new_intent
+from .intent_objects import SHIPPING, USAGE, ask_for_authentication, new_intent
 from .paid_events import announce_charge
 from .payment_methods import one_off
 from .payment_objects import charge
@@ -92,10 +92,6 @@ def _in(call: Call, id: str, verb: str) -> Json:
         )
     return one
 
-
-_PLACE = forms.table({name: forms.text() for name in ("city", "country", "line1", "line2", "postal_code", "state")})
-SHIPPING = forms.table({"address": _PLACE, "name": forms.text(), "phone": forms.text()})
-USAGE = forms.one_of("off_session", "on_session")
 
 ROUTES: list[Route] = [
     (

@@ -178,6 +178,13 @@ VALUES: dict[Any, Case] = {
     "features[subscription_update][proration_behavior]": Case("always_invoice", _PRODUCTS),
     ("GET /v1/billing_portal/configurations", "active"): Case("false"),
     ("GET /v1/billing_portal/configurations", "is_default"): Case("true"),
+    # promotion codes
+    ("POST /v1/promotion_codes", "active"): Case("false"),
+    ("POST /v1/promotion_codes", "expires_at"): Case(_AHEAD),
+    ("POST /v1/promotion_codes", "max_redemptions"): Case("2"),
+    ("POST /v1/promotion_codes", "promotion[coupon]"): Case("half_once"),
+    ("POST /v1/promotion_codes", "promotion[type]"): Case("coupon", shows_only=True),
+    ("GET /v1/promotion_codes", "coupon"): Case("half_once"),
     # prices and products
     ("POST /v1/prices", "billing_scheme"): Case("per_unit", shows_only=True),
     ("POST /v1/prices", "product"): Case(of("product")),

@@ -4,6 +4,7 @@ from typing import Any
 
 from tests.sandbox.parameter_world import DAY, NOW, Case, of
 
+ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 _AHEAD = str(NOW + 10 * DAY)
 _TRIAL = {"trial_period_days": "5"}
 _SUB_TRIAL = {"subscription_data": {"trial_period_days": "5"}}
@@ -59,6 +60,11 @@ SELLING: dict[Any, Case] = {
     ("POST /v1/checkout/sessions", "locale"): Case("de"),
     ("POST /v1/checkout/sessions", "origin_context"): Case("web"),
     ("POST /v1/checkout/sessions", "payment_intent_data[metadata]"): Case({"a": "1"}, _ONCE),
+    ("POST /v1/checkout/sessions", "payment_intent_data[setup_future_usage]"): Case("off_session", _ONCE),
+    **{
+        ("POST /v1/checkout/sessions", f"payment_intent_data[shipping][{name}]"): Case("x", _ONCE)
+        for name in ("name", "phone", *(f"address][{part}" for part in ADDRESS))
+    },
     ("POST /v1/checkout/sessions", "payment_intent_data[description]"): Case("d", _ONCE),
     ("POST /v1/checkout/sessions", "phone_number_collection[enabled]"): Case("true"),
     ("POST /v1/checkout/sessions", "subscription_data[billing_cycle_anchor]"): Case(_AHEAD),

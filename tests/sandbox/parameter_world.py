@@ -105,6 +105,8 @@ def world() -> Sandbox:
     make("waiting_intent", "/v1/payment_intents", amount=5, currency="usd")
     make("setup", "/v1/setup_intents", customer="cus_ann", payment_method=ids["card"])
     make("other_setup", "/v1/setup_intents", customer="cus_cat", payment_method=ids["card_of_cat"])
+    make("code", "/v1/promotion_codes", promotion={"type": "coupon", "coupon": "half_once"}, customer="cus_cat")
+    make("other_code", "/v1/promotion_codes", promotion={"type": "coupon", "coupon": "all_of_it"}, active=False)
     make("refund", "/v1/refunds", charge=ids["charge"], amount=10)
     make("other_refund", "/v1/refunds", charge=ids["other_charge"], amount=10)
     for name in ("charge", "other_charge"):
@@ -145,6 +147,7 @@ _PATH_IDS = {
     "/v1/payment_methods": "card",
     "/v1/prices": "=price_month",
     "/v1/products": "=prod_claw",
+    "/v1/promotion_codes": "code",
     "/v1/refunds": "refund",
     "/v1/setup_intents": "setup",
     "/v1/subscription_schedules": "schedule",
@@ -186,6 +189,7 @@ BASES = {
         {"currency": "usd", "unit_amount": "5", "product": "prod_claw", "recurring": {"interval": "month"}}
     ),
     "POST /v1/products": Case({"name": "New"}),
+    "POST /v1/promotion_codes": Case({"promotion": {"type": "coupon", "coupon": "all_of_it"}}),
     "POST /v1/refunds": Case(lambda ids: {"charge": ids["undisputed"]}),
     "POST /v1/subscription_schedules": Case({"customer": "cus_cat", "phases": {"0": _PHASE}}),
     "POST /v1/subscription_schedules/{id}": Case(

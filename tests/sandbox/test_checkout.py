@@ -331,3 +331,19 @@ def test_a_session_expired_while_its_buyer_authenticates_ends_with_nothing_paid(
     assert (ended["status"], intent["status"]) == ("incomplete_expired", "canceled")
     assert fetch(sandbox, f"/v1/invoices/{ended['latest_invoice']}")["status"] == "void"
     assert sandbox.request("GET", "/v1/charges").body["data"] == []
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_a_delayed_payment_of_what_is_bought_once(sandbox: Sandbox, open_session: Open, succeeds: bool) -> None:
+    """SBX-19"""
+    lines = [{"price": "price_once", "quantity": 2}]
+    shipping = {"name": "Ann", "address": {"city": "Bern"}}
+    data = {"setup_future_usage": "off_session", "shipping": shipping}
+    once = open_session(mode="payment", subscription_data=None, line_items=lines, payment_intent_data=data)
+    session = sandbox.pay(once["id"], delayed=True)
+    intent = sandbox.request("GET", f"/v1/payment_intents/{session['payment_intent']}").body
+    assert (session["payment_status"], intent["status"], intent["shipping"]) == ("unpaid", "processing", shipping)
+    assert sandbox.store.all("charge") == []
+    assert sandbox.settle(once["id"], succeeds=succeeds)["payment_status"] == ("paid" if succeeds else "unpaid")
+    told = next(sandbox.store.newest_first("event"))["type"]
+    assert told == f"checkout.session.async_payment_{'succeeded' if succeeds else 'failed'}"

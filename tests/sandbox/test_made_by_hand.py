@@ -121,3 +121,15 @@ def test_a_setup_intent_keeps_a_card_without_a_charge(sandbox: Sandbox, card: st
     assert sandbox.store.all("charge") == []
     declined = {"payment_method": "pm_card_chargeDeclined", "confirm": True}
     assert sandbox.request("POST", "/v1/setup_intents", declined).status == 402
+
+
+def test_a_promotion_code_stands_for_a_coupon(sandbox: Sandbox) -> None:
+    """SBX-93"""
+    coupon = {"promotion": {"type": "coupon", "coupon": "half_once"}}
+    made = done(sandbox, "/v1/promotion_codes", **coupon, code="HALF")
+    assert sandbox.request("POST", "/v1/promotion_codes", {**coupon, "code": "half"}).status == 400
+    done(sandbox, f"/v1/promotion_codes/{made['id']}", active=False)
+    again = done(sandbox, "/v1/promotion_codes", **coupon, code="half")
+    listed = sandbox.request("GET", "/v1/promotion_codes", {"active": "true"}).body["data"]
+    assert [one["id"] for one in listed] == [again["id"]]
+    assert types(sandbox)[:2] == ["promotion_code.created", "promotion_code.updated"]
