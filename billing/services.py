@@ -13,7 +13,7 @@ from billing.coordination.queue import CeleryQueue, Queue, create_producer
 from billing.coordination.redis_client import connect_redis
 from billing.coordination.wakeups import POLL_SECONDS, RedisWakeups, Wakeups
 from billing.database import Database
-from billing.database.migrations.upgrade import is_current
+from billing.database.migrations.upgrade import find
 from billing.errors import ConfigurationError
 from billing.notifications.handlers import HandlerNotifier
 from billing.notifications.senders import HttpNotifier, LogNotifier, Notifier
@@ -69,8 +69,8 @@ def bound_stripe(services: Services, *, why: str) -> StripeGateway:
     """
     if services.stripe is None:
         raise ConfigurationError(f"STRIPE_API_KEY is not set. Set it: {why}")
-    if not is_current(services.database):
-        raise ConfigurationError("The ledger lacks this version's tables. Run `onelane db upgrade` first.")
+    if not (found := find(services.database)).fit.works:
+        raise ConfigurationError(found.sentence)
     bind(database=services.database, stripe=services.stripe, settings=services.settings, clock=services.clock)
     return services.stripe
 

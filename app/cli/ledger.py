@@ -6,6 +6,7 @@ from app.cli.options import as_json, limit, require_reason
 from app.cli.tables import show_one, show_rows
 from billing.clock import SystemClock
 from billing.database import Database
+from billing.database.migrations.compatibility import Fit
 from billing.database.migrations.upgrade import upgrade
 from billing.models import CheckoutStatus
 from billing.operators import lookup
@@ -22,8 +23,8 @@ def db() -> None:
 @db.command("upgrade")
 def db_upgrade() -> None:
     """Create or migrate the tables. Safe to repeat, and from several places at once."""
-    upgrade(_database())
-    click.echo("The ledger is up to date.")
+    fit = upgrade(_database())
+    click.echo("The ledger is up to date." if fit is Fit.CURRENT else f"The ledger is {fit}. Nothing was changed.")
 
 
 @click.group()

@@ -10,7 +10,7 @@ from contextlib import closing
 from billing.catalog import Catalog, load_catalog
 from billing.clock import SYSTEM_CLOCK, Clock
 from billing.database import Database
-from billing.database.migrations.upgrade import is_current
+from billing.database.migrations.upgrade import find
 from billing.doctor.buying import examine_buying
 from billing.doctor.clocks import examine_clocks
 from billing.doctor.currencies import examine_currencies
@@ -84,7 +84,7 @@ def _has_tables(settings: Settings) -> bool:
     """Whether anything can be read of the ledger; why not was said before."""
     try:
         with closing(open_ledger(settings)) as database:
-            return is_current(database)
+            return find(database).fit.works
     except (ConfigurationError, TransientError):
         return False
 

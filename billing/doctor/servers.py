@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from billing.coordination.queue import create_producer
 from billing.database import Database
+from billing.database.migrations.compatibility import Fit
 from billing.database.suitable import require_suitable, room
 from billing.doctor.finding import Finding, Verdict, fine, warning, wrong
 from billing.doctor.redis import examine_redis, explain
@@ -44,15 +45,17 @@ def examine_ledger(settings: Settings) -> Iterator[Finding]:
             require_suitable(database)
             if not database.is_sqlite:
                 yield _connections(database)
-            current = try_to_write(database)
+            found = try_to_write(database)
     except LedgerUnavailable as error:
         verdict = Verdict.WRONG if isinstance(error, LedgerMisconfigured) else Verdict.UNAVAILABLE
         yield Finding("ledger", verdict, f"{error.for_operator} Mend that, or set another DATABASE_URL.")
         return
-    if current:
+    if found.fit is Fit.CURRENT:
         yield fine("ledger", f"{kind} answers, has this version's tables, and takes writes.")
+    elif found.fit.works:
+        yield fine("ledger", f"{kind} answers and takes writes; its tables are {found.fit}.")
     else:
-        yield wrong("ledger", f"{kind} (DATABASE_URL) lacks this version's tables. Run `onelane db upgrade`.")
+        yield wrong("ledger", found.sentence)
     if database.is_sqlite and database.url.database:
         yield from _room(Path(database.url.database).absolute().parent)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from billing.database import Database
-from billing.database.migrations.upgrade import is_current_in
+from billing.database.migrations.compatibility import Found, look_up
 from billing.errors import LedgerMisconfigured, LedgerUnavailable
 from billing.models import customers
 
@@ -21,26 +21,26 @@ SECONDS = 1.5
 def examine_ledger(database: Database) -> dict[str, str]:
     """`database` and `migrations`, each `ok` or what is wrong; within 1.5 s once there is a connection."""
     try:
-        current = try_to_write(database)
+        fit = try_to_write(database).fit
     except LedgerUnavailable as error:
         log.warning("ledger.not_ready", reason=error.for_operator)
         wrong = isinstance(error, LedgerMisconfigured)
         word = "not set up correctly: see `onelane doctor`" if wrong else "not reachable"
         return {"database": word, "migrations": "not known"}
-    return {"database": "ok", "migrations": "ok" if current else "not current: run `onelane db upgrade`"}
+    return {"database": "ok", "migrations": "ok" if fit.works else fit.value}
 
 
-def try_to_write(database: Database) -> bool:
-    """Whether the ledger has this version's tables; where it has, a row is written and rolled back.
+def try_to_write(database: Database) -> Found:
+    """How this version and the ledger fit together; where it works, a row is written and rolled back.
 
     Raises LedgerUnavailable.
     """
     with database.write() as connection:
         database.allow(connection, SECONDS)
-        current = is_current_in(connection)
-        if current:
+        found = look_up(connection)
+        if found.fit.works:
             now = datetime.now(UTC)
             row = {"user_id": f"readiness {uuid.uuid4()}", "idempotency_key": "", "parameters": {}, "created_at": now}
             connection.execute(customers.insert().values(row))
         connection.rollback()
-    return current
+    return found

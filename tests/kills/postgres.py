@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from billing.database import Database
 from billing.database.migrations.upgrade import upgrade
-from tests.support.databases import postgres_server
+from tests.support.databases import guarded_folder, postgres_server
 from tests.support.valkey import wait_until
 
 
@@ -67,6 +67,29 @@ class KillablePostgres:
                 self.start()
 
             yield put_back
+
+    @property
+    def socket(self) -> str:
+        """The path of its socket."""
+        return f"{self._server.pgdata}/.s.PGSQL.5432"
+
+    @contextmanager
+    def standby(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """A hot standby, replicating: the path of its socket, and what makes it the primary."""
+        with guarded_folder("onelane-standby-") as folder:
+            if self._server.system_user:
+                shutil.chown(folder, self._server.system_user)
+            source = ["-h", str(self._server.pgdata), "-U", "postgres"]
+            self._command("pg_basebackup", *source, "-D", str(folder), "-R", "-X", "stream", "--checkpoint=fast")
+            for copied in ("log", ".s.PGSQL.5432.lock"):  # the primary's, which lie among its data here
+                (folder / copied).unlink(missing_ok=True)
+            self._command("pg_ctl", "-w", "-D", str(folder), "-o", f'-h "" -k {folder}', "-l", f"{folder}/log", "start")
+            yield f"{folder}/.s.PGSQL.5432", lambda: self._command("pg_ctl", "-w", "-D", str(folder), "promote")
+
+    def _command(self, name: str, *arguments: str) -> None:
+        """Run one of the wheel's programs. Its output is no pipe: a server that it starts would keep it open."""
+        command = [str(self._server.bin_path / name), *arguments]
+        subprocess.run(command, check=True, user=self._server.system_user, stdout=subprocess.DEVNULL, timeout=60)
 
     @contextmanager
     def small_disk(self, table: str) -> Iterator[tuple[str, Callable[[], None], Callable[[], None]]]:

@@ -71,7 +71,11 @@ class Proxy:
         if isinstance(self.target, int):
             return socket.create_connection(("127.0.0.1", self.target))
         server = socket.socket(socket.AF_UNIX)
-        server.connect(self.target)
+        try:
+            server.connect(self.target)
+        except OSError:
+            server.close()
+            raise
         return server
 
     def _back(

@@ -92,10 +92,10 @@ class World:
 
     # --- what a test does to it
 
-    def start_web(self) -> subprocess.Popen[bytes]:
-        """Start a web on `port`, and wait until it is ready."""
+    def start_web(self, *version: str) -> subprocess.Popen[bytes]:
+        """Start a web on `port`, of another `version` if that is given, and wait until it is ready."""
         web = {"AUTH_API_KEYS": SERVER_KEY, "STRIPE_WEBHOOK_SECRETS": SIGNING_SECRET, "PORT": str(self.port)}
-        process = self._start("web", ["tests.kills.web"], **web)
+        process = self._start("web", [*version, "tests.kills.web"], **web)
         wait_until(lambda: answers(f"http://127.0.0.1:{self.port}/readyz"), "the web is ready", seconds=60)
         return process
 
@@ -105,17 +105,18 @@ class World:
         self.web.wait()
         self.web = self.start_web()
 
-    def replace_web(self) -> subprocess.Popen[bytes]:
+    def replace_web(self, *version: str) -> subprocess.Popen[bytes]:
         """Start another web beside this one, and let the proxy send everything new there; the old one."""
         old, self.port = self.web, free_port(self.port + 1)
-        self.web = self.start_web()
+        self.web = self.start_web(*version)
         self.front.target = self.port
         return old
 
-    def start_workers(self, count: int) -> subprocess.Popen[bytes]:
+    def start_workers(self, count: int, *version: str) -> subprocess.Popen[bytes]:
         """Start so many more workers, and wait until they are ready."""
         before = len(self.worker_pids())
-        process = self._start("workers", ["tests.kills.worker", str(count)], STRIPE_API_KEY="sk_test_of_the_kills")
+        module = [*version, "tests.kills.worker", str(count)]
+        process = self._start("workers", module, STRIPE_API_KEY="sk_test_of_the_kills")
         wait_until(lambda: len(self.worker_pids()) >= before + count, "the workers are ready", seconds=60)
         return process
 

