@@ -35,9 +35,10 @@ def create_app(
     from app.limits import EXTENSION, build_limits, limit_addresses
     from app.openapi.page import docs_routes
     from app.operations import operation_routes
-    from app.request_hooks import guard
+    from app.request_hooks import guard, refuse_unreadable_query
     from app.subscription import subscription_routes
     from app.webhooks import webhook_routes
+    from billing.webhooks.endpoint import PATH
 
     app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
@@ -50,7 +51,8 @@ def create_app(
     app.extensions[EXTENSION] = limits.refusals
     register(app)
     guard(app, origins=settings.redirect_origins, trusted_proxies=settings.trusted_proxies)
-    limit_addresses(app, identity=identity, rate=limits.addresses)
+    limit_addresses(app, identity=identity, limits=limits, uncounted=PATH)
+    app.before_request(refuse_unreadable_query)
     deliveries = webhook_routes(app, services)
     app.register_blueprint(checkout_routes(services, identity=identity, limits=limits))
     app.register_blueprint(operation_routes(services, identity=identity, limits=limits))

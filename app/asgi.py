@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -119,12 +120,21 @@ class Web:
             refuse_again()
             body = await self._read(headers, receive, MAX_BODY_BYTES)
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except (BodyTooLarge, BodyTimeout, BodyCutOff) as error:
+            refused = self._answer(error, scope, headers, started)
+            # Flask counts the request, whose body ends in this error: a refused one costs what a good one does.
+            environ = {**_environ(scope, headers, b""), "wsgi.input": _RefusedBody(error)}
+            counted = await asyncio.get_running_loop().run_in_executor(self._threads, _call, self._wsgi, environ)
+            return counted if counted[0] == HTTPStatus.TOO_MANY_REQUESTS else refused
         except Exception as error:  # noqa: BLE001 - every error has its answer
-            request_id = request_id_for(headers.get("request-id", ""))
-            status, fields, problem = _refused(error, request_id, scope["method"], "-", started)
-            return status, fields + self._for_pages(scope, headers), problem
+            return self._answer(error, scope, headers, started)
         finally:
             self._bodies_bytes -= len(body)
+
+    def _answer(self, error: Exception, scope: Scope, headers: Headers, started: float) -> Answer:
+        request_id = request_id_for(headers.get("request-id", ""))
+        status, fields, problem = _refused(error, request_id, scope["method"], "-", started)
+        return status, fields + self._for_pages(scope, headers), problem
 
     async def _read(self, headers: Headers, receive: Receive, limit: int) -> bytes:
         """The whole body. Raises BodyTooLarge, BodyTimeout, BodyCutOff and Busy."""
@@ -177,6 +187,18 @@ class Web:
             "Vary": "Origin",
         }
         return _encoded({"Access-Control-Allow-Origin": origin, **exposed})
+
+
+class _RefusedBody(io.RawIOBase):
+    """A body that whoever reads it finds refused."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def read(self, size: int = -1) -> bytes:
+        """Raises why it was refused."""
+        del size
+        raise self._error
 
 
 def _refused(error: Exception, request_id: str, method: str, route: str, started: float) -> Answer:

@@ -57,6 +57,12 @@ class Caller:
             raise Forbidden("Only a server key may do this; a buyer's token may not.")
 
 
+def is_bearer(header: str, secret: str) -> bool:
+    """Whether an Authorization header holds this secret, compared in constant time."""
+    scheme, _, token = header.partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), secret.encode())
+
+
 def is_user_id(value: object) -> bool:
     """Whether this can be a user's id: 1 to 200 printable characters (API-12)."""
     # U+FFFD stands for bytes that were no UTF-8: two different ids would become one.

@@ -74,6 +74,12 @@ class InvalidJson(PermanentError):
     code = "invalid_json"
 
 
+class UnreadableQuery(PermanentError):
+    """The query is not written as addresses are."""
+
+    code = "bad_request"
+
+
 class InvalidId(PermanentError):
     """An id in the path that does not match its pattern: it is never looked up."""
 

@@ -7,14 +7,15 @@ room. The ledger's gauges are counted in SQL when they are asked for, so that th
 from collections.abc import Iterator
 from http import HTTPStatus
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.auth import is_bearer
 from app.readiness import Check
 from app.webhooks import Deliveries
-from billing.errors import LedgerUnavailable
+from billing.errors import LedgerUnavailable, Unauthorized
 from billing.maintenance import runs
 from billing.operators.readiness import examine_ledger
 from billing.process.metrics import FolderCollector, MetricsFile
@@ -50,8 +51,12 @@ def health_routes(services: Services, deliveries: Deliveries) -> Blueprint:
         answer.status_code = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
         return _uncached(answer)
 
+    token = services.settings.metrics_token
+
     @routes.get("/metrics")
     def metrics() -> Response:
+        if token is not None and not is_bearer(request.headers.get("Authorization", ""), token.get_secret_value()):
+            raise Unauthorized("Send METRICS_TOKEN as `Authorization: Bearer …`.")
         return _uncached(Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST))
 
     return routes

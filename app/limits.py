@@ -197,6 +197,7 @@ class Limits:
     """The limits of one process, built once."""
 
     addresses: RateLimit
+    strangers: RateLimit
     checkouts: UserRate
     operations: UserRate
     reads: UserRate
@@ -209,6 +210,7 @@ def build_limits(settings: Settings, *, storage_uri: str | None = None, waiters:
     storage, refusals = connect_storage(storage_uri or settings.redis_url, settings.redis_key_prefix), Refusals()
     return Limits(
         addresses=RateLimit("addresses", settings.rate_limit_addresses, storage=storage),
+        strangers=RateLimit("strangers", settings.rate_limit_addresses, storage=None),
         checkouts=UserRate(RateLimit("checkouts", settings.rate_limit_checkouts, storage=storage), refusals),
         operations=UserRate(RateLimit("operations", settings.rate_limit_checkouts, storage=storage), refusals),
         reads=UserRate(RateLimit("reads", settings.rate_limit_reads, storage=storage), refusals),
@@ -217,10 +219,12 @@ def build_limits(settings: Settings, *, storage_uri: str | None = None, waiters:
     )
 
 
-def limit_addresses(app: Flask, *, identity: Identity, rate: RateLimit) -> None:
-    """Count each request under /v1 by where it came from. X-Forwarded-For counts as far as TRUSTED_PROXIES says.
+def limit_addresses(app: Flask, *, identity: Identity, limits: Limits, uncounted: str) -> None:
+    """Count each request by where it came from. X-Forwarded-For counts as far as TRUSTED_PROXIES says.
 
-    The application's own servers speak for many users and are not counted; the public plans are not either.
+    The application's own servers speak for many users and are not counted, nor are deliveries (`uncounted`). What needs
+    no credential has an allowance of its own, so that no buyer's requests make a probe fail. It is counted in
+    this process alone: neither Redis nor the ledger has to do with it (API-92).
     """
 
     unknown = _Once()
@@ -228,13 +232,15 @@ def limit_addresses(app: Flask, *, identity: Identity, rate: RateLimit) -> None:
     @app.before_request
     def count() -> None:
         rule = request.url_rule.rule if request.url_rule else ""
-        if not rule.startswith("/v1/") or rule == "/v1/plans" or request.method == "OPTIONS":
+        if rule == uncounted:
             return
-        if not identity.is_server_key(request.headers.get("Authorization", "")):
-            if name := counted_as(_seen_address()):
-                rate.take(name)
-            else:
-                unknown.tell()
+        needs_credential = rule.startswith("/v1/") and rule != "/v1/plans" and request.method != "OPTIONS"
+        if needs_credential and identity.is_server_key(request.headers.get("Authorization", "")):
+            return
+        if name := counted_as(_seen_address()):
+            (limits.addresses if needs_credential else limits.strangers).take(name)
+        else:
+            unknown.tell()
 
 
 def _seen_address() -> str:

@@ -9,11 +9,14 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app.errors import UnreadableQuery
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -54,6 +57,14 @@ def _plain_prefix(wsgi: "WSGIApplication", environ: "WSGIEnvironment", start: "S
     if not _PREFIXES.fullmatch(environ.get("HTTP_X_FORWARDED_PREFIX", "")):
         environ.pop("HTTP_X_FORWARDED_PREFIX", None)
     return wsgi(environ, start)
+
+
+def refuse_unreadable_query() -> None:
+    """Refuse a query that is not UTF-8: two different ones would read the same (API-93). Raises UnreadableQuery."""
+    try:
+        unquote_to_bytes(request.query_string).decode("utf-8")
+    except UnicodeDecodeError:
+        raise UnreadableQuery("The query is not in UTF-8.") from None
 
 
 def request_id_for(given: str) -> str:

@@ -1,10 +1,13 @@
 """The control plane under /_sandbox/: JSON in and out, no key.
 
-Whoever can reach it can break everything; that is its use.
+Whoever can reach it can break everything; that is its use. A page that a person on this machine looks at can not: what
+it sends without being asked is no JSON or has an `Origin`, and a name of its own that leads here is not our Host.
 """
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -17,6 +20,16 @@ from .events import visible
 
 def blueprint(sandbox: Sandbox) -> Blueprint:
     pages = Blueprint("control", __name__, url_prefix="/_sandbox")
+
+    @pages.before_request
+    def refuse_other_pages() -> None:
+        own = request.host_url.rstrip("/")
+        if not _is_own(urlsplit(own).hostname or "", sandbox.public_url):
+            raise ApiError(403, "This is not the sandbox's own address.")
+        if request.headers.get("Origin", own) != own:
+            raise ApiError(403, "Pages of other origins may not use the control plane.")
+        if request.method == "POST" and (request.mimetype or request.content_length) and not request.is_json:
+            raise ApiError(415, "Send the body as application/json.")
 
     @pages.errorhandler(ApiError)
     def refused(error: ApiError) -> tuple[Response, int]:
@@ -197,6 +210,14 @@ def _buyers(pages: Blueprint, sandbox: Sandbox) -> None:
     @pages.post("/charges/<id>/dispute")
     def dispute(id: str) -> Response:
         return jsonify(sandbox.dispute(id, str(table_of().get("status", "needs_response"))))
+
+
+def _is_own(host: str, public_url: str | None) -> bool:
+    """Whether no page's owner decides where this name leads: an address, a name without a dot, or our public one."""
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return "." not in host or host == urlsplit(public_url or "").hostname
 
 
 def _matching(log: Any, method: str | None, path: str | None) -> Iterator[Json]:

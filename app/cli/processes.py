@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 import tempfile
 from contextlib import suppress
 
@@ -24,9 +25,14 @@ def dev() -> None:
 def web(workers: int, threads: int) -> None:
     """Serve HTTP on BIND and PORT."""
     from app.dev.ports import require_free
-    from app.server import serve
+    from app.server import KEYS, serve
     from billing.process.settings import load_settings
 
+    if held := [name for name in KEYS if name in os.environ]:
+        load_settings()  # refuses what is unsafe beside this key
+        # A process' first environment is in /proc for as long as it lives, whatever is removed later: it begins anew.
+        without = {name: value for name, value in os.environ.items() if name not in held}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], without)  # noqa: S606
     settings = load_settings(stripe_api_key=None)
     if workers > 1 and settings.metrics_dir is None:
         with suppress(OSError):  # no folder may be written: then each process shows its own counts

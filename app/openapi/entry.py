@@ -28,6 +28,8 @@ class Operation:
 BODY = ("bad_request", "invalid_json", "body_timeout", "payload_too_large", "unsupported_media_type", "invalid_request")
 AUTH = ("unauthorized", "identity_unavailable")
 EVERY = ("internal", "ledger_unavailable", "try_again")
+# What anybody may ask for.
+OPEN = ("internal", "bad_request", "rate_limited")
 BUYER, SERVER, STRIPE = "buyer", "server", "stripe"
 
 # Any request to a lane may end with these.
@@ -44,4 +46,4 @@ LANE = (
     "misconfigured",
 )
 # Reading a checkout or operation may end with these.
-ANSWER = (*AUTH, *EVERY, "invalid_id", "not_found", "invalid_request", "rate_limited")
+ANSWER = (*AUTH, *EVERY, "bad_request", "invalid_id", "not_found", "invalid_request", "rate_limited")

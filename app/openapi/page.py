@@ -5,9 +5,10 @@ The page has no script and loads nothing from other hosts. A problem's `type` is
 
 import json
 from collections.abc import Iterator
+from functools import cache, lru_cache
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, render_template
+from flask import Blueprint, Response, jsonify, render_template, request
 
 from app.errors import PROBLEMS
 from app.openapi import SERVER, STRIPE, TAGS
@@ -17,26 +18,34 @@ from app.openapi.document import document
 def docs_routes(*, shop: bool) -> Blueprint:
     """GET /openapi.json and /docs."""
     routes = Blueprint("docs", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
-    whole = document()
-    operations = list(_operations(whole))
 
-    @routes.get("/openapi.json")
-    def read_document() -> Response:
-        return _for_a_minute(jsonify(whole))
+    # Made at the first request, and once: a stranger may ask for them a thousand times a second (API-92).
+    # Its links have the prefix under which a proxy shows us.
+    @cache
+    def written() -> bytes:
+        return jsonify(document()).get_data()
 
-    @routes.get("/docs")
-    def read_page() -> Response:
-        page = render_template(
+    @lru_cache(maxsize=8)
+    def page(_prefix: str) -> str:
+        whole = document()
+        return render_template(
             "docs.html",
             info=whole["info"],
             tags=TAGS,
-            operations=operations,
+            operations=list(_operations(whole)),
             problems=PROBLEMS,
             problem_fields=list(_names(whole, {"$ref": "#/components/schemas/ProblemDetails"})),
             security=whole["components"]["securitySchemes"],
             shop=shop,
         )
-        return _for_a_minute(Response(page, content_type="text/html; charset=utf-8"))
+
+    @routes.get("/openapi.json")
+    def read_document() -> Response:
+        return _for_a_minute(Response(written(), content_type="application/json"))
+
+    @routes.get("/docs")
+    def read_page() -> Response:
+        return _for_a_minute(Response(page(request.script_root), content_type="text/html; charset=utf-8"))
 
     return routes
 

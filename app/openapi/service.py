@@ -2,7 +2,7 @@
 
 from app import schemas
 from app.openapi import answers
-from app.openapi.entry import AUTH, BODY, EVERY, SERVER, STRIPE, Operation
+from app.openapi.entry import AUTH, BODY, EVERY, OPEN, SERVER, STRIPE, Operation
 
 SERVICE: tuple[Operation, ...] = (
     Operation(
@@ -50,7 +50,7 @@ SERVICE: tuple[Operation, ...] = (
         "Whether the process answers. Nothing else is checked.",
         "Operations",
         answers={200: ("Alive", answers.Alive)},
-        problems=("internal",),
+        problems=OPEN,
     ),
     Operation(
         "get",
@@ -60,17 +60,17 @@ SERVICE: tuple[Operation, ...] = (
         "Whether the database, its migrations and the broker are ready, and deliveries find room.",
         "Operations",
         answers={200: ("Ready", answers.Readiness), 503: ("Not ready", answers.Readiness)},
-        problems=("internal",),
+        problems=OPEN,
     ),
     Operation(
         "get",
         "/metrics",
         "readMetrics",
         "Figures for Prometheus",
-        "Text in Prometheus' exposition format.",
+        "Text in Prometheus' exposition format. With METRICS_TOKEN, only for who sends it as a bearer token.",
         "Operations",
         answers={200: ("Figures", "text/plain")},
-        problems=("internal",),
+        problems=(*OPEN, "unauthorized"),
     ),
     Operation(
         "get",
@@ -80,6 +80,6 @@ SERVICE: tuple[Operation, ...] = (
         "OpenAPI 3.1.",
         "Operations",
         answers={200: ("The document", "application/json")},
-        problems=("internal",),
+        problems=OPEN,
     ),
 )

@@ -4,7 +4,7 @@ from pydantic import BaseModel
 
 from app import schemas
 from app.openapi import answers
-from app.openapi.entry import ANSWER, AUTH, BUYER, EVERY, LANE, SERVER, Operation
+from app.openapi.entry import ANSWER, AUTH, BUYER, EVERY, LANE, OPEN, SERVER, Operation
 
 
 def _change(
@@ -57,7 +57,7 @@ SUBSCRIPTION: tuple[Operation, ...] = (
         who=(BUYER, SERVER),
         parameters=("UserIdQuery",),
         answers={200: ("Access, and the subscription if there is one", answers.SubscriptionAnswer)},
-        problems=(*AUTH, *EVERY, "invalid_request", "rate_limited"),
+        problems=(*AUTH, *EVERY, "bad_request", "invalid_request", "rate_limited"),
     ),
     _change(
         "post",
@@ -130,6 +130,6 @@ SUBSCRIPTION: tuple[Operation, ...] = (
         "The catalog's public part. No login needed.",
         "Subscription",
         answers={200: ("The plans", answers.Plans)},
-        problems=("internal",),
+        problems=OPEN,
     ),
 )

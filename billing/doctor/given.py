@@ -11,7 +11,7 @@ from billing.doctor.secrets import examine_secrets
 from billing.errors import ConfigurationError
 from billing.operators.installation import mode_of_key
 from billing.process.settings import Settings
-from billing.process.unsafe_settings import unsafe_settings
+from billing.process.unsafe_settings import is_live, unsafe_settings
 
 LIKE_ENOUGH = 0.85  # STRIPE_WEBHOOK_SECRET beside STRIPE_WEBHOOK_SECRETS has 0.98, REDIS_HOST beside REDIS_URL 0.74
 # Names that other programs and frameworks give to the same thing.
@@ -32,6 +32,9 @@ def examine_settings(settings: Settings, names: Iterable[str] = ()) -> Iterator[
     found += [*examine_key(settings), *examine_secrets(settings)]
     if settings.auth_jwks_url and settings.auth_issuer and not settings.auth_audience:
         sentence = "AUTH_AUDIENCE is not set: what AUTH_ISSUER signs for other applications passes here, too. Set it."
+        found.append(warning("settings", sentence))
+    if is_live(settings) and settings.metrics_token is None:
+        sentence = "METRICS_TOKEN is not set: whoever reaches the web reads /metrics. Set METRICS_TOKEN."
         found.append(warning("settings", sentence))
     yield from found
     if not found:

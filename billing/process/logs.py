@@ -90,8 +90,13 @@ def log_handler(stream: TextIO, *, process: str, secrets: tuple[str, ...] = (), 
 
 def known_secrets(settings: Settings) -> tuple[str, ...]:
     """Give this process' own secrets, to be cut out wherever they turn up, whatever their form."""
-    single = (settings.stripe_api_key, settings.auth_jwt_secret, settings.console_password, settings.app_webhook_secret)
-    every = [*(secret for secret in single if secret), *settings.stripe_webhook_secrets, *settings.auth_api_keys]
+    single = (settings.stripe_api_key, settings.auth_jwt_secret, settings.console_password)
+    others = (settings.app_webhook_secret, settings.metrics_token)
+    every = [
+        *(secret for secret in (*single, *others) if secret),
+        *settings.stripe_webhook_secrets,
+        *settings.auth_api_keys,
+    ]
     # Under 6 characters a "secret" is a word: hiding it would only make the log unreadable.
     return tuple(value for secret in every if len(value := secret.get_secret_value()) >= 6)
 

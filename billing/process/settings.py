@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     auth_audience: str | None = None
     auth_api_keys: Secrets = ()
     console_password: SecretStr | None = None
+    metrics_token: SecretStr | None = None
 
     catalog: Path = Path("catalog.toml")
     metrics_dir: Path | None = None

@@ -41,6 +41,8 @@ class Given(Protocol):
     def auth_audience(self) -> str | None: ...
     @property
     def auth_api_keys(self) -> tuple[SecretStr, ...]: ...
+    @property
+    def metrics_token(self) -> SecretStr | None: ...
 
 
 def unsafe_settings(settings: Given, environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -70,11 +72,12 @@ def is_loopback(host: str) -> bool:
 def _secrets(settings: Given) -> Iterator[str]:
     limits = {
         "AUTH_API_KEYS": (settings.auth_api_keys, LEAST_SERVER_KEY),
+        "METRICS_TOKEN": ((settings.metrics_token,) if settings.metrics_token else (), LEAST_SERVER_KEY),
         "STRIPE_WEBHOOK_SECRETS": (settings.stripe_webhook_secrets, LEAST_WEBHOOK_SECRET),
     }
     for name, (secrets, least) in limits.items():
         if any(len(secret.get_secret_value()) < least for secret in secrets):
-            yield f"{name} has one of fewer than {least} characters, which can be guessed. Set {name} to random ones."
+            yield f"{name} has one of fewer than {least} characters, which can be guessed. Set {name} to random text."
     secret = settings.auth_jwt_secret
     if secret and len(set(secret.get_secret_value())) < LEAST_DIFFERENT:
         yield "AUTH_JWT_SECRET repeats a few characters, which can be guessed. Set AUTH_JWT_SECRET to a random text."

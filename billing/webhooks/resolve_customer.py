@@ -68,7 +68,9 @@ def find_customer(event: Claimed, *, database: Database, stripe: StripeGateway) 
     hints = read_data(payload) if payload else {}  # pruned: nothing
     if not is_thin(event.type):
         return _payer(hints, stripe) or Found()
-    told = _read(stripe.get_thin_event, id_like(EVENT, event.event_id)) or {}
+    told = _read(stripe.get_thin_event, id_like(EVENT, event.event_id))
+    if told is None:
+        return Found()  # one that Stripe does not know starts nothing, whatever it says
     if ask is not EventAction.MISSED:
         return _owner(_part(told, "related_object") or hints, stripe) or Found()
     impact = _part(_part(told, "data"), "impact")

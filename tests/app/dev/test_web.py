@@ -49,6 +49,7 @@ def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple["subpr
             AUTH_API_KEYS="server-key-of-the-tests-0",
             REDIRECT_ORIGINS="https://app.example.com",
             CHECKOUT_WAIT_SECONDS="2",
+            STRIPE_API_KEY="sk_test_of_the_environment",
         )
         server = subprocess.Popen(
             launched([sys.executable, "-P", "-m", "onelane", "web", "--workers", str(request.param)]),
@@ -158,6 +159,18 @@ def test_web_takes_no_stripe_key_from_anywhere(tmp_path: Path) -> None:
         text=True,
     )
     assert shown.stdout == "None None\n", shown.stderr
+
+
+def test_key_that_the_web_was_started_with_is_gone_from_proc(
+    tmp_path: Path, web: tuple["subprocess.Popen[bytes]", str]
+) -> None:
+    """OPS-112; faults row 125: also from the processes that serve."""
+    if not Path("/proc").exists():
+        pytest.skip("the environment of a process is read from /proc")
+    server, address = web
+    wait_until(lambda: _ready(address), "it is ready")
+    for pid in (server.pid, *descendants(server.pid)):
+        assert b"STRIPE_API_KEY" not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def _ask(address: str) -> int:

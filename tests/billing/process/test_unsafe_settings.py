@@ -91,7 +91,7 @@ def test_doctor_names_all_of_them_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     """OPS-110"""
     _set(monkeypatch, {"AUTH_JWKS_URL": "http://id.example.com/keys", "AUTH_API_KEYS": "x"})
     found = " ".join(_wrong(read_settings()))
-    assert all(name in found for name in ("AUTH_API_KEYS has one", "AUTH_JWKS_URL is http", "Set AUTH_AUDIENCE"))
+    assert all(name in found for name in ("AUTH_API_KEYS has", "AUTH_JWKS_URL is http", "Set AUTH_AUDIENCE"))
 
 
 def test_doctor_warns_of_an_issuer_without_an_audience(monkeypatch: pytest.MonkeyPatch) -> None:

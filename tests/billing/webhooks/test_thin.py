@@ -76,6 +76,7 @@ def test_snapshot_and_thin_notification_of_the_same_change_are_two_events_with_o
 def test_notification_that_was_looked_up_is_worked_with_the_others_of_its_customer(stripe, record, work, database):
     """WHK-70: one fetch for all of them, and looking it up was no failure."""
     stripe.put(build_subscription())
+    stripe.put(build_note(id="evt_test_9"))
     record(build_note(id="evt_test_9"))
     for number in range(3):
         record(build_note("v1.customer.updated", ("cus_1", "customer"), id=f"evt_test_{number}"))
@@ -101,7 +102,7 @@ def test_notification_that_was_looked_up_is_worked_with_the_others_of_its_custom
 )
 @pytest.mark.parametrize("knows_event", [True, False], ids=["event", "no event"])
 def test_every_kind_of_object_leads_to_its_customer(stripe, record, work, database, named, knows_event):
-    """WHK-70, WHK-72: also where Stripe no longer knows the event, since the notification names the object, too."""
+    """WHK-70, WHK-72: but not where Stripe does not know the event, whatever the notification says."""
     stripe.put({**build_subscription(), **named} if named["object"] == "subscription" else named)
     stripe.put({"id": "ch_2", "object": "charge", "customer": "cus_1"})
     note = build_note(named=(named["id"], named["object"]))
@@ -109,7 +110,7 @@ def test_every_kind_of_object_leads_to_its_customer(stripe, record, work, databa
         stripe.put(note)
         note = build_note(named=("sub_elsewhere", "subscription"))
     work(record(note))
-    assert rows(database) == [(note["type"], "done", "cus_1")]
+    assert rows(database) == [(note["type"], *(("done", "cus_1") if knows_event else ("ignored", None)))]
 
 
 # --- missing, strange, hostile
@@ -152,6 +153,7 @@ def test_lookup_that_fails_comes_back(stripe, record, work, database, clock):
         raise StripeUnclear("no answer")
 
     stripe.put(build_subscription())
+    stripe.put(build_note())
     row, stripe.before_arrival = record(build_note()), fail
     work(row)
     assert rows(database) == [("v1.customer.subscription.updated", "pending", None)]
@@ -274,6 +276,17 @@ def test_where_nobody_can_tell_whom_it_concerned_everybody_is_compared(shop, imp
     shop.reconcile(when_due=True)
     assert shop.projection() == shop.truth()
     assert rows(shop.database)[-1] == (HEALTH, "done", None)
+
+
+def test_notification_that_stripe_never_made_has_nobody_compared(shop):
+    """WHK-72, WHK-73; faults row 127: whoever knows the signing secret could have everybody fetched."""
+    with shop.sandbox.calling() as call:
+        event = thin.announce(call, HEALTH, data={"impact": {}})
+    shop.sandbox.store.remove("event", event["id"])
+    shop.deliver([thin.notification(event)])
+    shop.work_events()
+    assert rows(shop.database) == [(HEALTH, "ignored", None)]
+    assert (reconciling(shop.database).unfinished, shop.queue.sent) == (False, [])
 
 
 def test_event_of_a_type_that_nobody_follows_and_that_was_never_made_is_ignored(shop):
