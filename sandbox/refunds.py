@@ -121,6 +121,7 @@ def update(call: Call, params: Json) -> Json:
         return old
     one = call.store.change("refund", old["id"], metadata=forms.merge_metadata(old["metadata"], params["metadata"]))
     emit(call, "refund.updated", one, previous=old)
+    emit(call, "charge.refund.updated", one, previous=old)
     return one
 
 

@@ -101,6 +101,7 @@ def test_a_card_whose_charges_are_disputed(sandbox: Sandbox, card: str, status: 
     listed = sandbox.request("GET", "/v1/disputes", {"payment_intent": intent["id"]})
     (found,) = listed.body["data"]
     assert found["status"] == status
+    assert (found["evidence"], found["evidence_details"]["enhanced_eligibility"]) == ({"enhanced_evidence": {}}, {})
     path = f"/v1/disputes/{found['id']}"
     assert done(sandbox, path, metadata={"a": "1"})["metadata"] == {"a": "1"}
     assert done(sandbox, f"{path}/close")["status"] == closed
@@ -133,3 +134,11 @@ def test_a_promotion_code_stands_for_a_coupon(sandbox: Sandbox) -> None:
     listed = sandbox.request("GET", "/v1/promotion_codes", {"active": "true"}).body["data"]
     assert [one["id"] for one in listed] == [again["id"]]
     assert types(sandbox)[:2] == ["promotion_code.created", "promotion_code.updated"]
+
+
+def test_a_changed_refund_is_told_by_its_newer_and_its_older_event(sandbox: Sandbox) -> None:
+    """SBX-91"""
+    paid = {"amount": 100, "currency": "usd", "confirm": True, "payment_method": "pm_card_visa"}
+    refund = done(sandbox, "/v1/refunds", payment_intent=done(sandbox, "/v1/payment_intents", **paid)["id"])
+    done(sandbox, f"/v1/refunds/{refund['id']}", metadata={"order": "6735"})
+    assert types(sandbox)[:2] == ["charge.refund.updated", "refund.updated"]
