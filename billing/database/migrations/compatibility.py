@@ -17,7 +17,7 @@ from sqlalchemy.engine.reflection import Inspector
 
 FOLDER = Path(__file__).parent
 VERSIONS = (FOLDER / "versions",)
-FIRST = "0013"  # before it nothing said what may run
+FIRST = "0014"  # before it nothing said what may run
 
 
 class Fit(StrEnum):
