@@ -30,13 +30,13 @@ _KIND_OF_FIELD = {
     "schedule": "subscription_schedule",
     "subscription": "subscription",
 }
-_DEEPEST = 4
+_DEEPEST = 4  # each `data` of a list counts
 
 
 def expand(call: Call, answer: Json, paths: list[str]) -> Json:
     for path in paths:
         parts = path.split(".")
-        if len(parts) - (parts[0] == "data") > _DEEPEST:
+        if len(parts) > _DEEPEST:
             raise ApiError(400, f"You cannot expand more than {_DEEPEST} levels of a property. Property: {path}")
         answer = _walk(call, answer, parts, path)
     return answer

@@ -30,6 +30,11 @@ def is_address(method: str, path: str) -> bool:
     return _patterns().fullmatch(f"{method} {path}") is not None
 
 
+def is_word(method: str, path: str) -> bool:
+    """Whether this very address is one of Stripe's, with no id in it."""
+    return f"{method} {path}" in _addresses()
+
+
 def is_parameter(address: str, param: str) -> bool:
     """Whether Stripe takes `items[0][price]` at `POST /v1/subscriptions`. A position in a list is no parameter."""
     last = param.rstrip("]").rpartition("[")[2]

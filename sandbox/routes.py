@@ -84,6 +84,8 @@ def find(method: str, path: str) -> Found:
     """The route of a request. An address of Stripe's that is not served is a 501, any other a 404 in Stripe's words."""
     if (fixed := _FIXED.get((method, path))) is not None:
         return fixed
+    if known.is_word(method, path):  # `/v1/subscriptions/search` is no subscription
+        raise unsupported(f"{method} {path}")
     for route_method, pattern, found in _WITH_ID:
         if route_method == method and (match := pattern.fullmatch(path)) is not None:
             return replace(found, ids=match.groupdict())

@@ -195,7 +195,7 @@ def test_expansion_reaches_through_lists_and_four_levels(
     intent = client.v1.payment_intents.retrieve(payment.payment.payment_intent, {"expand": ["latest_charge"]})
     assert intent.latest_charge.paid
     with pytest.raises(stripe.InvalidRequestError):
-        client.v1.checkout.sessions.list({"expand": ["data.a.b.c.d.e"]})
+        client.v1.subscriptions.list({"expand": ["data.items.data.price.product"]})
 
 
 def test_a_refund_is_bounded_by_what_was_paid(sandbox: Sandbox, open_session: Callable[..., Any]) -> None:

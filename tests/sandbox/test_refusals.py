@@ -129,6 +129,8 @@ def test_another_version_of_the_api_is_refused(sandbox: Sandbox) -> None:
         ("GET", "/v1/payouts", 501),
         ("POST", "/v1/subscriptions/sub_1/migrate", 501),
         ("GET", "/v1/test_helpers/test_clocks", 501),
+        ("GET", "/v1/subscriptions/search", 501),
+        ("POST", "/v1/invoices/create_preview", 501),
         ("POST", "/v1/payouts/po_1/nonsense", 404),
         ("DELETE", "/v1/refunds/re_1", 404),
         ("GET", "/v1/no_such_thing", 404),
