@@ -8,7 +8,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # Where it is set, every process that a test starts compiles our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help dev test check long race kills soak conformance bench lint types clean lock
+.PHONY: help dev test check long race kills soak mutation conformance bench lint types clean lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -40,6 +40,9 @@ soak: $(VENV)/dev.stamp  ## 200 events a second for five minutes while workers, 
 conformance: $(VENV)/dev.stamp  ## Stripe's own CLI and SDKs against the sandbox, each answer by Stripe's document (needs node and the package registries)
 	@$(BIN)/python -m tests.conformance
 
+mutation: $(VENV)/mutation.stamp  ## does a test notice each small change of the code (hours; ARGS="sample 28 4", names, or "again"; docs/mutation.md)
+	@$(BIN)/python -m tests.mutation $(ARGS)
+
 lint: $(VENV)/dev.stamp  ## ruff, formatting and import directions
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
@@ -49,9 +52,10 @@ types: $(VENV)/dev.stamp  ## mypy, strict
 lock:  ## pin the dependencies anew (needs uv; writes hashes, never an index address)
 	$(COMPILE) --extra build --upgrade -o requirements.lock
 	$(COMPILE) --extra build --extra dev --upgrade -c requirements.lock -o requirements-dev.lock
+	$(subst pyproject.toml,tests/mutation/requirements.in,$(COMPILE)) --upgrade -c requirements-dev.lock -o tests/mutation/requirements.lock
 
 clean:  ## remove the environment and the local data
-	rm -rf $(VENV) var build *.egg-info
+	rm -rf $(VENV) var build mutants *.egg-info
 
 # Installs a lock file and names each package as it comes. "failed" stands for pip's exit code, which a pipe does not pass on.
 INSTALL = { $(BIN)/python -m pip install --require-hashes -r $(1) || echo failed; } | while read -r word name _; do case $$word in \
@@ -67,6 +71,11 @@ $(VENV)/run.stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
 	@echo "Installing what tests need, a minute or two the first time:"
 	@$(call INSTALL,requirements-dev.lock)
+	@touch $@
+
+$(VENV)/mutation.stamp: tests/mutation/requirements.lock $(VENV)/dev.stamp
+	@echo "Installing what changes the code:"
+	@$(call INSTALL,tests/mutation/requirements.lock)
 	@touch $@
 
 $(VENV)/bin/python:

@@ -56,7 +56,10 @@ def test_no_committed_file_names_a_package_index_or_a_path_of_one_machine() -> N
     assert found == []
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+LOCKS = ["requirements.lock", "requirements-dev.lock", "tests/mutation/requirements.lock"]
+
+
+@pytest.mark.parametrize("name", LOCKS)
 def test_everything_in_a_lock_file_is_pinned_with_hashes(name: str) -> None:
     """OPS-21"""
     text = (ROOT / name).read_text("utf-8")
