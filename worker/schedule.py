@@ -18,7 +18,7 @@ from worker.alive import AliveFile
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 30  # how late a lost wake-up is noticed
-NOTIFY_SECONDS = 5  # how late the application hears of a change at the most, while it answers
+NOTIFY_SECONDS = 5  # how late a change is sent whose wake-up was lost, or that is due again
 LOOK_SECONDS = 60  # how often it is looked whether reconciling and pruning are due; their rows say when
 SCHEDULE: dict[str, dict[str, Any]] = {
     job.kind: {"task": job.kind, "schedule": seconds, "options": {"expires": seconds}}

@@ -6,7 +6,6 @@ unexpected  logged with its traceback and counted; the worker goes on with the n
 A message that does not carry exactly its kind's arguments was not sent by us: it is refused and logged.
 """
 
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -33,7 +32,11 @@ LARGEST_ROW_ID = 2**63 - 1
 
 
 class JobTask(Task):  # type: ignore[type-arg]  # celery's Task is generic in its stubs only
-    """The task of one job kind, `at_once` as often in a process; one more finds them at work and lets them be."""
+    """The task of one job kind.
+
+    `alone`: one at a time in a process. A message that arrives meanwhile takes no thread, and is not lost: whoever is
+    at work begins once more when they are through (NTF-10).
+    """
 
     ignore_result = True
     max_retries = 0  # never Celery's own retry: it keeps arguments in the broker and counts per message
@@ -44,14 +47,15 @@ class JobTask(Task):  # type: ignore[type-arg]  # celery's Task is generic in it
         work: Callable[[Any, Services], None],
         services: Callable[[], Services],
         *,
-        at_once: int = sys.maxsize,
+        alone: bool = False,
     ) -> None:
         self.name = job.kind
         self._job = job
         self._work = work
         self._services = services
         self._tries = Tries()
-        self._free = threading.Semaphore(at_once)
+        self._alone = threading.Lock() if alone else None
+        self._asked = threading.Event()
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Do the job that the message names."""
@@ -61,11 +65,23 @@ class JobTask(Task):  # type: ignore[type-arg]  # celery's Task is generic in it
             _count(self.name, "refused")
             log.warning("job.refused", kind=self.name, reason="not the arguments of this kind")
             return
-        if self._free.acquire(blocking=False):
+        if self._alone is None:
+            self._attempt(self._job(*args))
+        else:
+            self._run_alone(self._job(*args), self._alone)
+
+    def _run_alone(self, job: Job, alone: threading.Lock) -> None:
+        """Attempt it until nobody has asked since the last one began.
+
+        Who asks does so before trying the lock, and who holds it looks again after letting go: so one of them sees it.
+        """
+        self._asked.set()
+        while self._asked.is_set() and alone.acquire(blocking=False):
             try:
-                self._attempt(self._job(*args))
+                self._asked.clear()
+                self._attempt(job)
             finally:
-                self._free.release()
+                alone.release()
 
     def _attempt(self, job: Job) -> None:
         with structlog.contextvars.bound_contextvars(job=self.name, **asdict(job)):

@@ -3,7 +3,6 @@
 What may go wrong with a flow is handled once, for all of them, in `worker/task_base.py`.
 """
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -144,9 +143,17 @@ def ledger_sweep(_job: Sweep, services: Services) -> None:
     )
 
 
-def outbox_notify(_job: Notify, services: Services) -> None:
+def outbox_notify(job: Notify, services: Services) -> None:
     """Tell the application what changed (NTF)."""
-    notify(database=services.database, notifier=services.notifier, clock=services.clock)
+    services.queue.taken(job)
+    report = notify(
+        database=services.database,
+        notifier=services.notifier,
+        clock=services.clock,
+        stop=time_is_up(SLICE_SECONDS),
+    )
+    if report.unfinished:
+        services.queue.send(job)
 
 
 def register(celery: Celery, services: Callable[[], Services]) -> None:
@@ -164,8 +171,7 @@ def register(celery: Celery, services: Callable[[], Services]) -> None:
     }
     for job, work in works.items():
         # An application that hangs while it is told of changes keeps one thread, not all.
-        at_once = 1 if job in (Sweep, Notify) else sys.maxsize
-        celery.register_task(JobTask(job, work, services, at_once=at_once))
+        celery.register_task(JobTask(job, work, services, alone=job in (Sweep, Notify)))
 
 
 def _context(services: Services) -> Context:

@@ -193,7 +193,13 @@ def _has_replaced(customer_id: str, lane: Lane, refused: StripeRefused | StripeM
     if not isinstance(refused, StripeRefused) or refused.param != "customer":
         return False
     return release_deleted(
-        lane.user_id, customer_id, database=ctx.database, stripe=ctx.stripe, clock=ctx.clock, catalog=ctx.catalog
+        lane.user_id,
+        customer_id,
+        database=ctx.database,
+        stripe=ctx.stripe,
+        queue=ctx.queue,
+        clock=ctx.clock,
+        catalog=ctx.catalog,
     )
 
 

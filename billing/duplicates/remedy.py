@@ -53,6 +53,7 @@ class Context:
     cancels: bool
     database: Database
     stripe: StripeGateway
+    queue: Queue
     clock: Clock
     catalog: Catalog
     lease: Lease
@@ -86,7 +87,7 @@ def remedy_duplicates(
         if lease is None:
             queue.send(job, delay_seconds=retry_seconds())
             return
-        ctx = Context(cancels, database, stripe, clock, catalog, lease)
+        ctx = Context(cancels, database, stripe, queue, clock, catalog, lease)
         try:
             undecided = _cancel_all(incident, ctx)
             owed = refund_all(incident, database=database, stripe=stripe, clock=clock)  # 4
@@ -214,10 +215,12 @@ def _sync(customer_id: str, ctx: Context, *, remedy: Remedy | None = None, state
         customer_id,
         database=ctx.database,
         stripe=ctx.stripe,
+        queue=ctx.queue,
         clock=ctx.clock,
         catalog=ctx.catalog,
         with_customer=False,
         then=settle,
+        wakes_remedy=False,  # this is it
     )
     return won
 

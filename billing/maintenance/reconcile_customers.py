@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 
-from billing.coordination.jobs import RemedyDuplicates
 from billing.errors import StaleWrite, StripeRefused
 from billing.ids import CUSTOMER, id_like
 from billing.maintenance import reconcile_store
@@ -102,7 +101,7 @@ def _differences(customer_id: str, ctx: Context) -> Sequence[Change]:
         return compare_customer(customer_id, **ports)
     return sync_customer(
         customer_id,
+        queue=ctx.queue,
         with_payment_status=ctx.catalog.access.depends_on_payment,
-        on_duplicates=lambda incident_id: ctx.queue.send(RemedyDuplicates(incident_id)),
         **ports,
     )

@@ -6,6 +6,7 @@ After a kill between 3 and 4 it is sent again under the same id, by which the re
 """
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from billing.notifications.store import BACKOFF, Message
 
 log = structlog.get_logger(__name__)
 
-BATCH = 100
+BATCH = 100  # messages that one read finds
 GIVE_UP = timedelta(days=3)  # as long as Stripe repeats a delivery
 
 
@@ -31,23 +32,31 @@ class NotifyReport:
     delivered: int = 0
     postponed: int = 0
     given_up: int = 0
+    unfinished: bool = False  # stopped before nothing was due
 
 
-def notify(*, database: Database, notifier: Notifier, clock: Clock, limit: int = BATCH) -> NotifyReport:
-    """Send the due messages, at most `limit`. Safe from any number of workers at once. Raises LedgerUnavailable."""
+def notify(
+    *, database: Database, notifier: Notifier, clock: Clock, stop: Callable[[], bool] = lambda: False
+) -> NotifyReport:
+    """Send messages until none is due, or until `stop`. Safe from any number of workers at once.
+
+    Raises LedgerUnavailable.
+    """
     counts = {"delivered": 0, "postponed": 0, "given_up": 0}
-    left = limit
-    while left > 0:
+    more, unfinished = True, False
+    while more and not unfinished:
         with database.read() as connection:
-            messages = outbox_store.due(connection, now=clock.now(), limit=left)
-        outcomes = [_send(message, database=database, notifier=notifier, clock=clock) for message in messages]
-        for outcome in outcomes:
+            messages = outbox_store.due(connection, now=clock.now(), limit=BATCH)
+        more = len(messages) == BATCH
+        for message in messages:
+            if unfinished := stop():
+                break
+            outcome = _send(message, database=database, notifier=notifier, clock=clock)
             if outcome is not None:
                 counts[outcome] += 1
-        left -= len(messages)
-        if "delivered" not in outcomes:
-            break  # only a delivery can make a customer's next message due
-    return NotifyReport(**counts)
+            # These make the customer's next message due (NTF-1).
+            more = more or outcome in ("delivered", "given_up")
+    return NotifyReport(counts["delivered"], counts["postponed"], counts["given_up"], unfinished)
 
 
 def _send(message: Message, *, database: Database, notifier: Notifier, clock: Clock) -> str | None:

@@ -15,7 +15,6 @@ import structlog
 
 from billing.checkout.context import Context
 from billing.checkout.refusal import by_currency
-from billing.coordination.jobs import RemedyDuplicates
 from billing.errors import StripeMisconfigured, StripeRefused, StripeSavedFailure
 from billing.models import OperationStatus
 from billing.operations import store as operations_store
@@ -185,12 +184,12 @@ def _conclude(operation: Operation, step: Done | Refusal, customer_id: str | Non
         customer_id,
         database=ctx.database,
         stripe=ctx.stripe,
+        queue=ctx.queue,
         clock=ctx.clock,
         catalog=ctx.catalog,
         with_customer=False,
         subscriptions=[operation.subscription_id] if operation.subscription_id else [],
         then=finish,
-        on_duplicates=lambda incident_id: ctx.queue.send(RemedyDuplicates(incident_id)),
     )
     if ended:
         _wake_buyer(operation, status, error, ctx)

@@ -4,6 +4,7 @@ import structlog
 
 from billing.catalog import Catalog
 from billing.clock import Clock
+from billing.coordination.queue import Queue
 from billing.customers import store as customers_store
 from billing.database import Database
 from billing.errors import StripeMissing
@@ -14,7 +15,14 @@ log = structlog.get_logger(__name__)
 
 
 def release_deleted(
-    user_id: str, customer_id: str, *, database: Database, stripe: StripeGateway, clock: Clock, catalog: Catalog
+    user_id: str,
+    customer_id: str,
+    *,
+    database: Database,
+    stripe: StripeGateway,
+    queue: Queue,
+    clock: Clock,
+    catalog: Catalog,
 ) -> bool:
     """Release a customer that Stripe has deleted from its user; whether it is not theirs any more (CHK-17).
 
@@ -28,7 +36,7 @@ def release_deleted(
         deleted = False
     if not deleted:
         return False
-    sync_customer(customer_id, database=database, stripe=stripe, clock=clock, catalog=catalog)
+    sync_customer(customer_id, database=database, stripe=stripe, queue=queue, clock=clock, catalog=catalog)
     with database.write() as connection:
         if customers_store.release(connection, user_id, customer_id):
             log.warning("customer.released", customer_id=customer_id, reason="deleted at Stripe")

@@ -15,6 +15,8 @@ import structlog
 
 from billing.catalog import Catalog
 from billing.clock import Clock
+from billing.coordination.jobs import Notify, RemedyDuplicates
+from billing.coordination.queue import Queue
 from billing.customers import due_syncs
 from billing.customers.store import Owner, find_owner
 from billing.database import Database, run_in_transaction
@@ -46,6 +48,7 @@ def sync_customer(
     *,
     database: Database,
     stripe: StripeGateway,
+    queue: Queue,
     clock: Clock,
     catalog: Catalog,
     with_customer: bool = True,
@@ -53,13 +56,14 @@ def sync_customer(
     sessions: Iterable[str] = (),
     subscriptions: Iterable[str] = (),
     then: Callable[[sa.Connection], None] | None = None,
-    on_duplicates: Callable[[int], object] | None = None,
+    wakes_remedy: bool = True,
 ) -> Sequence[Change]:
     """Fetch the customer, write the projection, and return the changes.
 
     `sessions` and `subscriptions` are ids that events named. `with_payment_status` fetches disputes and refunds, too.
-    `then` runs inside the transaction that writes. `on_duplicates` is called after its commit with the open incident's
-    id, if there is one. Raises the gateway's errors, and StaleWrite when others kept writing for ROUNDS rounds.
+    `then` runs inside the transaction that writes. After its commit a worker is woken for the changes in the outbox
+    (NTF-9), and for the remedy of an open incident about duplicates. Raises the gateway's errors, and StaleWrite when
+    others kept writing for ROUNDS rounds.
     """
     for _ in range(ROUNDS):
         with database.read() as connection:
@@ -77,10 +81,12 @@ def sync_customer(
         written = run_in_transaction(database, write)
         if written is None:
             continue
-        changes, incident_id = written
+        changes, noted, incident_id = written
         log.info("customer.synced", customer_id=customer_id, changes=[change.kind for change in changes])
-        if incident_id is not None and on_duplicates is not None:
-            on_duplicates(incident_id)
+        if noted:
+            queue.send(Notify())
+        if incident_id is not None and wakes_remedy:
+            queue.send(RemedyDuplicates(incident_id))
         return changes
     raise StaleWrite("Other workers kept syncing this customer. Try again in a moment.")
 
@@ -118,7 +124,7 @@ def _write_all(
     catalog: Catalog,
     now: datetime,
     then: Callable[[sa.Connection], None] | None,
-) -> tuple[Sequence[Change], int | None] | None:
+) -> tuple[Sequence[Change], int, int | None] | None:
     """Step 3; None when another sync was written since the generation was read.
 
     Otherwise the subscriptions are still as they were read with it: only a sync writes them, and it raises it first.
@@ -141,8 +147,11 @@ def _write(
     *,
     catalog: Catalog,
     now: datetime,
-) -> tuple[Sequence[Change], int | None]:
-    """Step 3, after the gate: rows, changes, sessions and the incident. The changes, and the incident's id."""
+) -> tuple[Sequence[Change], int, int | None]:
+    """Step 3, after the gate: rows, changes, sessions and the incident.
+
+    The changes, how many were noted in the outbox, and the incident's id.
+    """
     after = _project(customer_id, snapshot, before, money, catalog=catalog, now=now)
     projection_store.replace_subscriptions(connection, before, after)
     changes = news = differences(before, after)
@@ -151,12 +160,13 @@ def _write(
         due_syncs.note_synced(connection, customer_id)
         # What the application was told of these before named no user (SUB-71).
         news = differences([row for row in before if not is_live(row.status)], after)
+    noted = 0
     if news:
         ours = [row for row in after if row.product == catalog.product]
-        _note(connection, customer_id, owner, news, ours, catalog=catalog, now=now)
+        noted = _note(connection, customer_id, owner, news, ours, catalog=catalog, now=now)
     for session_id, outcome in snapshot.sessions.items():
         projection_store.note_session(connection, session_id, outcome)
-    return changes, _note_incidents(connection, customer_id, owner, after, catalog=catalog, now=now)
+    return changes, noted, _note_incidents(connection, customer_id, owner, after, catalog=catalog, now=now)
 
 
 def _project(
@@ -187,15 +197,18 @@ def _note(
     connection: sa.Connection,
     customer_id: str,
     owner: Owner | None,
-    changes: Iterable[Change],
+    changes: Sequence[Change],
     ours: Sequence[Subscription],
     *,
     catalog: Catalog,
     now: datetime,
-) -> None:
-    """Write the changes to the outbox, each with its user and their access now; none for a user who was erased."""
+) -> int:
+    """Write the changes to the outbox, each with its user and their access now; none for a user who was erased.
+
+    How many were written.
+    """
     if owner and owner.is_erased:
-        return
+        return 0
     user_id = owner.user_id if owner else None
     trial = product_trial.read(connection, user_id, catalog.product) if user_id else None
     access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
@@ -203,6 +216,7 @@ def _note(
     for change in changes:
         payload = {**about, "subscription": describe(change.subject)}
         projection_store.note_change(connection, customer_id=customer_id, kind=change.kind, payload=payload, now=now)
+    return len(changes)
 
 
 def _note_incidents(

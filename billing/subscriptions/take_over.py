@@ -13,7 +13,7 @@ import structlog
 
 from billing.catalog import Catalog
 from billing.clock import Clock
-from billing.coordination.jobs import RemedyDuplicates, SyncCustomers
+from billing.coordination.jobs import SyncCustomers
 from billing.coordination.queue import Queue
 from billing.coordination.wakeups import Wakeups, wait_while
 from billing.customers import due_syncs
@@ -75,10 +75,10 @@ def _sync(due: DueSync, ctx: Context) -> None:
         due.customer_id,
         database=ctx.database,
         stripe=ctx.stripe,
+        queue=ctx.queue,
         clock=ctx.clock,
         catalog=ctx.catalog,
         with_payment_status=ctx.catalog.access.depends_on_payment,
-        on_duplicates=lambda incident_id: ctx.queue.send(RemedyDuplicates(incident_id)),
     )
     ctx.wakeups.wake([due.customer_id])
 

@@ -148,6 +148,7 @@ def _sync(batch: Batch, ctx: Context) -> None:
         batch.customer_id,
         database=ctx.database,
         stripe=_renewing(batch, ctx),
+        queue=ctx.queue,
         clock=ctx.clock,
         catalog=ctx.catalog,
         with_customer=bool(actions & {EventAction.CUSTOMER, EventAction.MISSED}),
@@ -155,7 +156,6 @@ def _sync(batch: Batch, ctx: Context) -> None:
         sessions=_named(SESSION, [event for event in followed if action_for(event.type) is EventAction.SESSION]),
         subscriptions=_named(SUBSCRIPTION, followed),
         then=close,
-        on_duplicates=lambda incident_id: ctx.queue.send(RemedyDuplicates(incident_id)),
     )
     for incident_id in looking:
         ctx.queue.send(RemedyDuplicates(incident_id))

@@ -108,7 +108,9 @@ class Changing(Surroundings):
             self.sandbox.give_card(paid["customer"])
             assert self.sandbox.request("POST", "/v1/subscriptions", made).status == 200
         places: dict[str, Any] = {"database": self.database, "stripe": self.stripe, "clock": self.clock}
-        sync_customer(paid["customer"], subscriptions=[paid["subscription"]], catalog=self.catalog, **places)
+        sync_customer(
+            paid["customer"], subscriptions=[paid["subscription"]], catalog=self.catalog, queue=self.queue, **places
+        )
         self.delivered |= {event["id"] for event in self.objects("event")}
         if not self.scene.lag_seconds:
             self.clock.advance(hours=1)

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from billing.coordination.jobs import Job, WorkLane, WorkOperations
+from billing.coordination.jobs import Job, Notify, WorkLane, WorkOperations
 from billing.database import Database
 from billing.errors import IdempotencyMismatch
 from billing.maintenance.sweep import sweep
@@ -140,7 +140,7 @@ class Story(RuleBasedStateMachine):
             self.world.work_lane(job.row_id, **hands)
         elif isinstance(job, WorkOperations):
             self.world.work_operations(job.row_id, **hands)
-        else:
+        elif not isinstance(job, Notify):
             places = {"queue": self.world.queue, "clock": self.world.clock, "catalog": self.world.catalog}
             work_due(**places, **hands)
 

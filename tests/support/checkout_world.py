@@ -15,7 +15,7 @@ from billing.checkout.checkout_store import CheckoutView
 from billing.checkout.context import Context
 from billing.checkout.requests import CheckoutRequest, Recorded, read_checkout, record_checkout
 from billing.checkout.work import work_lane
-from billing.coordination.jobs import Job, SyncCustomers, WorkOperations
+from billing.coordination.jobs import Job, SyncCustomers, WorkLane, WorkOperations
 from billing.coordination.locks import LocalLocks, Locks
 from billing.coordination.queue import InlineQueue
 from billing.coordination.wakeups import LocalWakeups
@@ -107,7 +107,7 @@ class World:
                 self.work_operations(job.row_id)
             elif isinstance(job, SyncCustomers):
                 self.sync_taken_over()
-            else:
+            elif isinstance(job, WorkLane):
                 self.work_lane(job.row_id)
 
     def work_lane(self, lane_id: int = 1, **instead: Any) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.coordination.jobs import RemedyDuplicates, WorkEvents
+from billing.coordination.queue import InlineQueue
 from billing.duplicates.remedy import remedy_duplicates
 from billing.maintenance.sweep import sweep
 from billing.models import customers, events, remedies
@@ -71,10 +72,10 @@ class Shop(ReconcileShop):
 
     def found(self, customer: str) -> int:
         """Sync, as an event would; the id of the incident."""
-        ids: list[int] = []
+        queue = InlineQueue()
         collaborators: Any = {"stripe": self.stripe, "clock": self.clock, "catalog": self.catalog}
-        sync_customer(customer, database=self.database, on_duplicates=ids.append, **collaborators)
-        [incident_id] = ids
+        sync_customer(customer, database=self.database, queue=queue, **collaborators)
+        [incident_id] = [job.row_id for job in queue.sent if isinstance(job, RemedyDuplicates)]
         return incident_id
 
     def remedy(self, incident_id: int, **instead: Any) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.coordination.jobs import WorkOperations
+from billing.coordination.jobs import WorkLane, WorkOperations
 from billing.maintenance.sweep import sweep
 from billing.models import operations
 from billing.operations.calls import Kind
@@ -75,8 +75,10 @@ class Shop(World):
         for _ in range(20):
             if self.queue.sent:
                 job = self.queue.sent.pop(0)
-                work = self.work_operations if isinstance(job, WorkOperations) else self.work_lane
-                work(job.row_id)
+                if isinstance(job, WorkOperations):
+                    self.work_operations(job.row_id)
+                elif isinstance(job, WorkLane):
+                    self.work_lane(job.row_id)
         self.queue.sent.clear()
 
     def look(self, operation_id: str, user: str = "user_1") -> OperationView:

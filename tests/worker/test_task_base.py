@@ -109,17 +109,23 @@ def test_memory_of_tries_is_bounded() -> None:
     assert len(tries._counts) == REMEMBERED
 
 
-def test_task_that_runs_once_at_a_time_leaves_a_second_one_be() -> None:
-    """OPS-9: a second sweep finds the first at work."""
+def test_task_that_runs_alone_begins_once_more_for_all_that_came_meanwhile() -> None:
+    """NTF-10: none of them takes a thread, and none is lost."""
     task: JobTask
-    ran: list[Job] = []
+    begun: list[Job] = []
+    running: list[int] = []
 
     def work(job: Job, _services: Services) -> None:
-        ran.append(job)
-        task.run()
+        begun.append(job)
+        running.append(len(running))
+        assert running == [0], "one at a time"
+        if len(begun) == 1:
+            for _ in range(3):
+                task.run()
+        running.pop()
 
-    task = JobTask(Sweep, work, lambda: cast("Services", World()), at_once=1)
+    task = JobTask(Sweep, work, lambda: cast("Services", World()), alone=True)
     task.run()
-    assert len(ran) == 1
+    assert len(begun) == 2
     task.run()
-    assert len(ran) == 2
+    assert len(begun) == 3

@@ -209,7 +209,7 @@ def test_sync_leaves_the_incident_open_while_money_is_owed(shop: Shop) -> None:
     customer, _, incident_id = doubled(shop, card=PENDING)
     shop.remedy(incident_id)
     places: dict[str, Any] = {"database": shop.database, "stripe": shop.stripe, "clock": shop.clock}
-    sync_customer(customer, catalog=shop.catalog, **places)
+    sync_customer(customer, catalog=shop.catalog, queue=shop.queue, **places)
     assert "pending" in shop.reason()
 
 

@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 
 from billing.errors import ConfigurationError
 from billing.models import outbox
-from billing.notifications import senders
+from billing.notifications import deliver, senders
 from billing.notifications import store as outbox_store
 from billing.notifications.deliver import GIVE_UP, NotifyReport, notify
 from billing.notifications.senders import DEADLINE_SECONDS, HttpNotifier, LogNotifier, NotDelivered
@@ -129,8 +129,7 @@ def test_change_is_given_up_after_three_days_and_the_next_has_its_turn(note, sen
     note(2)
     assert send() == NotifyReport(postponed=1)
     clock.advance(hours=1)
-    assert send() == NotifyReport(given_up=1)
-    assert send() == NotifyReport(delivered=1)
+    assert send() == NotifyReport(given_up=1, delivered=1)
     assert application.numbers == [2]
     assert [row.status for row in rows_of(database)] == ["dead", "delivered"]
     with database.read() as connection:
@@ -193,11 +192,21 @@ def test_worker_that_lost_its_claim_notes_nothing(note, send, application, datab
     assert [(row.status, row.error, row.attempts) for row in rows_of(database)] == [("pending", None, 0)]
 
 
-def test_round_is_bounded(note, send):
-    """NTF-1: what is left is the next round's."""
+def test_round_that_is_stopped_says_that_more_waits(note, send, application):
+    """NTF-9: so that its task sends a wake-up for the rest."""
     for number in range(5):
         note(number)
-    assert [send(limit=3).delivered, send(limit=3).delivered] == [3, 2]
+    assert send(stop=lambda: len(application.heard) == 3) == NotifyReport(delivered=3, unfinished=True)
+    assert send() == NotifyReport(delivered=2)
+
+
+def test_round_sends_more_than_one_read_finds(note, send, monkeypatch, application):
+    """NTF-9: also where nothing that it read was delivered."""
+    monkeypatch.setattr(deliver, "BATCH", 2)
+    application.refuse = lambda body: body["data"]["number"] < 4
+    for number in range(7):
+        note(number, f"cus_{number}")
+    assert send() == NotifyReport(delivered=3, postponed=4)
 
 
 # --- over HTTP

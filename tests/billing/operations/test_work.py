@@ -194,6 +194,7 @@ def test_subscription_that_stripes_list_does_not_show_yet_can_be_changed(shop: S
         paid["customer"],
         database=shop.database,
         stripe=shop.stripe,
+        queue=shop.queue,
         clock=shop.clock,
         catalog=shop.catalog,
         subscriptions=[paid["subscription"]],

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from billing.checkout.checkout_store import CheckoutView
+from billing.coordination.jobs import RemedyDuplicates
 from billing.customers.customers import claim_customer
 from billing.doctor.examine import examine
 from billing.doctor.finding import Verdict
@@ -150,11 +151,11 @@ def _remedy(shop: RestrictedShop, first: str) -> None:
     ).body
     shop.sandbox.pay(session["id"], delayed=True)
     places: dict[str, Any] = {"database": shop.database, "clock": shop.clock, "stripe": shop.stripe}
-    places |= {"catalog": shop.catalog}
-    found: list[int] = []
-    sync_customer(customer, on_duplicates=found.append, **places)
+    places |= {"catalog": shop.catalog, "queue": shop.queue}
+    sync_customer(customer, **places)
+    [incident_id] = [job.row_id for job in shop.queue.sent if isinstance(job, RemedyDuplicates)]
     for _ in range(2):
-        remedy_duplicates(found[0], cancels=True, locks=shop.locks, queue=shop.queue, **places)
+        remedy_duplicates(incident_id, cancels=True, locks=shop.locks, **places)
         reasons = [str(one["reason"]) for one in list_incidents(database=shop.database, limit=10)]
         if refusals := [reason for reason in reasons if "STRIPE_API_KEY" in reason]:
             raise Refused(refusals[0])

@@ -45,7 +45,7 @@ class Shop(Delivered):
     def sync(self, customer: str) -> None:
         """Without any event."""
         rest = {"database": self.database, "stripe": self.stripe, "clock": self.clock, "catalog": self.catalog}
-        sync_customer(customer, **rest)
+        sync_customer(customer, queue=self.queue, **rest)
 
     def renew(self) -> None:
         """Go on to the next period, which is paid."""

@@ -6,6 +6,7 @@ from datetime import timedelta, timezone
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.queue import InlineQueue
 from billing.models import customers
 from billing.subscriptions.access import Access, decide_access, iso
 from billing.subscriptions.projection import project
@@ -106,7 +107,7 @@ def reading(database, stripe, clock, user_of):
 
     def reading(*subscriptions, user="user_1"):
         stripe.put(*subscriptions)
-        sync_customer("cus_1", database=database, stripe=stripe, clock=clock, catalog=CATALOG)
+        sync_customer("cus_1", database=database, stripe=stripe, queue=InlineQueue(), clock=clock, catalog=CATALOG)
         return read_subscription(user, database=database, catalog=CATALOG, clock=clock)
 
     return reading

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.queue import InlineQueue
 from billing.errors import (
     LedgerUnavailable,
     StripeRefused,
@@ -113,7 +114,7 @@ def test_old_fetch_does_not_overwrite_a_newer_one(stripe, record, work, projecte
         if not late:
             late.append(True)
             stripe.put(build_subscription(status="active"))
-            sync_customer("cus_1", database=database, stripe=stripe, clock=clock, catalog=CATALOG)
+            sync_customer("cus_1", database=database, stripe=stripe, queue=InlineQueue(), clock=clock, catalog=CATALOG)
 
     stripe.before_arrival = overtake
     work(first)

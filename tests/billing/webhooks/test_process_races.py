@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 import sqlalchemy as sa
 
+from billing.coordination.queue import InlineQueue
 from billing.errors import StaleWrite
 from billing.models import events, incidents, outbox
 from billing.subscriptions import projection_store
@@ -79,7 +80,9 @@ def test_fetches_that_race_never_bring_old_news_back(database, slow):
             slow.put(build_subscription(item={"quantity": version}))
         for _ in range(20):
             with suppress(StaleWrite):  # overtaken five times in a row
-                sync_customer("cus_1", database=database, stripe=slow, clock=Standing(), catalog=CATALOG)
+                sync_customer(
+                    "cus_1", database=database, stripe=slow, queue=InlineQueue(), clock=Standing(), catalog=CATALOG
+                )
                 return
 
     with ThreadPoolExecutor(WORKERS) as threads:
@@ -138,7 +141,7 @@ def test_workers_that_see_a_duplicate_at_once_open_one_incident(database, slow):
     slow.put(build_subscription(), build_subscription("sub_2"))
 
     def sync(_number):
-        sync_customer("cus_1", database=database, stripe=slow, clock=Standing(), catalog=CATALOG)
+        sync_customer("cus_1", database=database, stripe=slow, queue=InlineQueue(), clock=Standing(), catalog=CATALOG)
 
     with ThreadPoolExecutor(3) as threads:
         list(threads.map(sync, range(3)))
