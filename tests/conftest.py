@@ -74,6 +74,7 @@ LONG = (
     "tests/sandbox/test_parameters.py::test_no_",
     "tests/sandbox/test_parameters.py::test_what_stripe_",
     "tests/worker/test_consumer.py::test_forged_message",
+    "tests/worker/test_rabbitmq.py",
     "tests/worker/test_consumer.py::test_what_is_no_message",
 )
 # One of each kind of them that `make test` runs all the same.

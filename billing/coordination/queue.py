@@ -66,7 +66,9 @@ def create_producer(settings: Settings) -> Celery:
         task_default_queue=Job.queue,
         task_routes={job.kind: {"queue": job.queue} for job in JOB_KINDS},
         broker_connection_retry_on_startup=True,
-        broker_transport_options={} if isinstance(broker, OtherBroker) else _redis_options(broker, settings),
+        broker_transport_options=_other_options(broker)
+        if isinstance(broker, OtherBroker)
+        else _redis_options(broker, settings),
         # Without it kombu takes rediss:// for "verify nothing".
         broker_use_ssl=dict(broker.tls) if broker.tls else False,
         # Short: a publisher is a web request; what is not sent within 0.2 s is the sweep's.
@@ -78,6 +80,11 @@ def create_producer(settings: Settings) -> Celery:
         },
     )
     return celery
+
+
+def _other_options(broker: OtherBroker) -> dict[str, Any]:
+    # A RabbitMQ whose memory is full stops reading: a request of the web is not kept by that.
+    return {"write_timeout": 3} if broker.url.startswith("amqp") else {}
 
 
 def _redis_options(server: RedisServer, settings: Settings) -> dict[str, Any]:
@@ -126,15 +133,36 @@ class CeleryQueue:
             log.warning("job.mark_unavailable", kind=job.kind, **asdict(job), error=type(error).__name__)
 
     def reachable(self) -> bool:
-        """Open a channel, which with Redis as the broker sends a PING; 1 s is enough for that."""
-        quick = {"socket_timeout": 1, "socket_connect_timeout": 1} if self._celery.conf.broker_transport_options else {}
-        try:
-            with self._celery.connection_for_write(connect_timeout=1, transport_options=quick) as connection:
+        """Whether the broker answers, and takes messages; 1 s is enough for each."""
+        redis_broker = "global_keyprefix" in self._celery.conf.broker_transport_options
+        # The time-outs hold for closing, too: a RabbitMQ whose memory is full answers nothing.
+        quick: dict[str, Any] = {"confirm_publish": True, "read_timeout": 0.5, "write_timeout": 0.5}
+        if redis_broker:
+            quick = {"socket_timeout": 1, "socket_connect_timeout": 1}
+        with self._celery.connection_for_write(connect_timeout=1, transport_options=quick) as connection:
+            errors: tuple[Any, ...] = (*connection.connection_errors, *connection.channel_errors)
+            try:
                 connection.ensure_connection(max_retries=1, interval_start=0, timeout=1)
-                connection.channel()
-        except (OperationalError, RedisError, OSError):
-            return False
+                if redis_broker:
+                    connection.channel()  # sends a PING
+                else:
+                    # To a queue that nobody has: the broker drops and confirms it. With its memory or its disk full, a
+                    # RabbitMQ connects and confirms one message. It reads nothing after that.
+                    producer = connection.Producer()
+                    for _ in range(2):
+                        producer.publish(b"", routing_key=f"{self._prefix}nobody", confirm_timeout=0.5)
+            except (OperationalError, RedisError, OSError, *errors):
+                return False
         return True
+
+
+def waiting(celery: Celery, queue: str) -> int:
+    """How many messages wait in a queue. Raises what the broker's library raises."""
+    with celery.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
+        channel: Any = connection.channel()
+        # As Celery declares it. Not `passive`: with a key prefix, kombu then looks for the queue without it.
+        return int(channel.queue_declare(queue, durable=True, auto_delete=False).message_count)
 
 
 def _mark(prefix: str, job: Job, delay_seconds: float = 0) -> tuple[str, int]:

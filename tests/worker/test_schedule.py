@@ -13,8 +13,10 @@ import redis
 
 from billing.coordination.jobs import Sweep
 from billing.process.run_with_parent import launched
+from billing.process.settings import Settings
 from tests.worker.conftest import ROOT, Valkey, wait_until
-from worker.schedule import LOOK_SECONDS, SCHEDULE
+from worker.app import create_celery
+from worker.schedule import LOOK_SECONDS, MOST_WAITING, SCHEDULE, MemoryScheduler
 
 
 def test_two_beats_send_sweeps_that_expire_and_end_at_sigterm(
@@ -63,3 +65,22 @@ def test_scheduled_message_expires_before_the_next_but_one(entry: dict[str, Any]
     """OPS-9"""
     assert entry["schedule"] <= LOOK_SECONDS
     assert entry["options"]["expires"] <= 2 * entry["schedule"]
+
+
+def test_messages_that_nobody_reads_do_not_pile_up(
+    valkey: Valkey, client: "redis.Redis", capsys: pytest.CaptureFixture[str]
+) -> None:
+    """OPS-135, faults row 108: a day without a worker of that queue is as long as two minutes."""
+    celery = create_celery(Settings(redis_url=valkey.url, _env_file=None), services=lambda: None)  # type: ignore[arg-type]
+    scheduler = MemoryScheduler(app=celery)
+    for _ in range(20):
+        for entry in scheduler.schedule.values():
+            scheduler.apply_entry(entry, producer=scheduler.producer)
+    assert client.llen("onelane:maintenance") == MOST_WAITING
+    assert capsys.readouterr().out.count("beat.nobody_reads") == 1
+
+    client.delete("onelane:maintenance")  # a worker came
+    for entry in scheduler.schedule.values():
+        scheduler.apply_entry(entry, producer=scheduler.producer)
+    assert client.llen("onelane:maintenance") == len(scheduler.schedule)
+    celery.close()
