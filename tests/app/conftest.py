@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app import create_app
+from app import create_app, webhooks
 from app.limits import Semaphore
 from billing.database import Database
 from billing.process.settings import Settings, load_settings
@@ -50,8 +50,13 @@ def build_settings(**instead: Any) -> Settings:
 
 
 @pytest.fixture
-def make_app(world: World) -> MakeApp:
-    """Build the application over this world, with other settings or services where a test says so."""
+def make_app(world: World) -> Iterator[MakeApp]:
+    """Build the application over this world, with other settings or services where a test says so.
+
+    Its threads end with the test. One that is left and logs while pytest takes the output of another test away can
+    crash Python 3.11.
+    """
+    made: list[Flask] = []
 
     def make(
         *,
@@ -72,15 +77,19 @@ def make_app(world: World) -> MakeApp:
             "stripe": None,
             "clock": world.clock,
         }
-        return create_app(
+        app = create_app(
             chosen,
             Services(**collaborators | (services or {})),
             shop=shop,
             limits_storage=limits,
             waiters=waiters,
         )
+        made.append(app)
+        return app
 
-    return make
+    yield make
+    for app in made:
+        app.extensions[webhooks.EXTENSION].close()
 
 
 @pytest.fixture
