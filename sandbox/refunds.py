@@ -58,6 +58,7 @@ def refund(call: Call, params: Json) -> Json:
             "source_transfer_reversal": None,
             "status": status,
             "transfer_reversal": None,
+            **({"pending_reason": "processing"} if status == "pending" else {}),
             "_due": call.time + _LATER_SECONDS if later else None,
             "_later": later,
         },
@@ -105,7 +106,8 @@ def became(call: Call, old: Json, status: str) -> Json:
     if status == "failed":
         fields["failure_reason"] = "expired_or_canceled_card"
         fields["failure_balance_transaction"] = call.store.new_id("txn_3")
-    one = call.store.change("refund", old["id"], **fields)
+    kept = {name: value for name, value in old.items() if name != "pending_reason"}
+    one = call.store.put("refund", {**kept, **fields})
     if status in ("failed", "canceled"):
         _refunded(call, charge, -one["amount"])
     emit(call, "refund.updated", one, previous=old)

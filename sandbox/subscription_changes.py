@@ -136,6 +136,19 @@ def bill(call: Call, old: Json, one: Json, change: Change, params: Json) -> tupl
     return lifecycle.settle(call, one, billed), billed
 
 
+def resume(call: Call, params: Json) -> Json:
+    """A paused one begins a period now and is billed for it: active when that is paid, else past due."""
+    old = call.named("subscription", params["id"])
+    if old["status"] != "paused":
+        raise refused(f"You can only resume a subscription that is paused. This one is {old['status']}.")
+    card = payment_methods.paying_for(call, call.named("customer", old["customer"]), old)
+    one = save(call, old, **lifecycle.period(old, call.now, call.now))
+    one, billed = lifecycle.charge_period(call, one, reason="subscription_update", method=card)
+    one = lifecycle.mark(call, one, "active" if billed.last["status"] == "paid" else "past_due", before=old)
+    announce(call, billed)
+    return one
+
+
 def _proration_date(call: Call, old: Json, params: Json) -> int:
     at = params.get("proration_date")
     if at is None:
@@ -149,6 +162,7 @@ def _proration_date(call: Call, old: Json, params: Json) -> int:
 
 
 ROUTES: list[Route] = [
+    ("POST", "/v1/subscriptions/{id}/resume", {"billing_cycle_anchor": forms.one_of("now")}, resume),
     (
         "POST",
         "/v1/subscriptions/{id}",

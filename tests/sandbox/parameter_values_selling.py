@@ -44,6 +44,7 @@ _OF_PHASES = {
 }
 
 SELLING: dict[Any, Case] = {
+    ("POST /v1/subscriptions/{id}/resume", "billing_cycle_anchor"): Case("now", shows_only=True),
     # Schedules
     ("POST /v1/subscription_schedules/{id}/cancel", "invoice_now"): Case("false"),
     ("POST /v1/subscription_schedules/{id}/cancel", "prorate"): Case("false"),

@@ -107,6 +107,11 @@ def world() -> Sandbox:
     make("other_setup", "/v1/setup_intents", customer="cus_cat", payment_method=ids["card_of_cat"])
     make("code", "/v1/promotion_codes", promotion={"type": "coupon", "coupon": "half_once"}, customer="cus_cat")
     make("other_code", "/v1/promotion_codes", promotion={"type": "coupon", "coupon": "all_of_it"}, active=False)
+    settings = {"end_behavior": {"missing_payment_method": "pause"}}
+    make("paused", "/v1/subscriptions", customer="cus_bob", items=items, trial_period_days=9, trial_settings=settings)
+    assert (
+        sandbox.request("POST", f"/v1/subscriptions/{ids['paused']}", {"trial_end": "now"}).body["status"] == "paused"
+    )
     make("refund", "/v1/refunds", charge=ids["charge"], amount=10)
     make("other_refund", "/v1/refunds", charge=ids["other_charge"], amount=10)
     for name in ("charge", "other_charge"):
@@ -123,6 +128,7 @@ def ids_of(sandbox: Sandbox) -> Ids:
 
 # The object that `{id}` stands for: by the beginning of the path, or by the whole address.
 _PATH_IDS = {
+    "POST /v1/subscriptions/{id}/resume": "paused",
     "POST /v1/invoices/{id}/finalize": "draft",
     "DELETE /v1/invoices/{id}": "draft",
     "POST /v1/invoices/{id}/": "open",

@@ -150,7 +150,7 @@ def test_the_card_decides_what_becomes_of_a_refund(sandbox: Sandbox, card: str, 
     done(sandbox, "/v1/subscriptions", customer="cus_bob", items=[{"price": "price_month"}])
     [charge] = sandbox.store.all("charge")
     refund = done(sandbox, "/v1/refunds", charge=charge["id"])
-    assert refund["status"] == first
+    assert (refund["status"], refund.get("pending_reason")) == (first, "processing" if first == "pending" else None)
     sandbox.advance(2 * DAY)
     assert get(sandbox, f"/v1/refunds/{refund['id']}")["status"] == later
     after = get(sandbox, f"/v1/charges/{charge['id']}")
@@ -254,3 +254,20 @@ def test_a_trial_that_is_cut_short_ends_like_any_other(
     assert after["status"] == status
     assert types(sandbox).count("customer.subscription.trial_will_end") == 1
     assert types(sandbox).count("customer.subscription.paused") == (status == "paused")
+
+
+@pytest.mark.parametrize(("card", "status"), [("pm_card_visa", "active"), ("pm_card_chargeCustomerFail", "past_due")])
+def test_a_paused_trial_is_resumed_and_billed(sandbox: Sandbox, card: str, status: str) -> None:
+    """SBX-94"""
+    settings = {"end_behavior": {"missing_payment_method": "pause"}}
+    made = subscribe(sandbox, customer="cus_bob", trial_period_days=7, trial_settings=settings)
+    path = f"/v1/subscriptions/{made['id']}/resume"
+    assert sandbox.request("POST", path).status == 400
+    sandbox.advance(40 * DAY)
+    assert get(sandbox, f"/v1/subscriptions/{made['id']}")["status"] == "paused"
+    sandbox.give_card("cus_bob", card)
+    resumed = done(sandbox, path)
+    assert resumed["status"] == status
+    assert resumed["items"]["data"][0]["current_period_start"] == int(sandbox.clock.now())
+    assert latest(sandbox, made)["status"] == ("paid" if status == "active" else "open")
+    assert "customer.subscription.resumed" in types(sandbox)
