@@ -1,41 +1,33 @@
 """What the server runs (ASGI): deliveries on the event loop, everything else handed to Flask in a thread.
 
 Every body is read whole first, on the loop, bounded in bytes and in time. So neither a slow body nor a delivery that
-waits for its commit holds a thread, and Flask is called with a whole body and gives a whole answer: the bridge between
-the two standards (ASGI 3, PEP 3333) is `_environ` and `_call`.
+waits for its commit holds a thread, and Flask is called with a whole body and gives a whole answer (`app/bridge.py`).
 """
 
 import asyncio
 import io
-import sys
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import structlog
 from prometheus_client import Counter
 
 from app.bodies import MAX_BODY_BYTES
+from app.bridge import WSGI, Answer, Fields, Headers, Scope, call_wsgi, environ_of
 from app.errors import BodyCutOff, BodyTimeout, BodyTooLarge, RateLimited, refusal
 from app.limits import Refusals
-from app.loop_results import Results
 from app.request_hooks import ANSWER_HEADERS, log_answer, request_id_for
-from app.webhooks import SIGNATURE, TOO_LONG, WAIT_SECONDS, Deliveries
+from app.webhooks import SIGNATURE, TOO_LONG, WAIT_SECONDS, Deliveries, Results
 from billing.errors import Busy, LedgerUnavailable
 from billing.webhooks.endpoint import PATH
 from billing.webhooks.group_commit import Row
 
-Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-Headers = Mapping[str, str]
-Fields = list[tuple[bytes, bytes]]
-Answer = tuple[int, Fields, bytes]
 REFUSED_AGAIN = Counter("onelane_refused_again_total", "Requests beyond a rate, refused without a log line.")
 
 # An honest body comes with its headers; 5 s is for the slowest line that still has a buyer at its end.
@@ -114,7 +106,7 @@ class Web:
 
         def call() -> Answer:
             refuse_again()  # of a thousand at once, the first were judged while this one waited for its thread
-            return _call(self._wsgi, _environ(scope, headers, body))
+            return call_wsgi(self._wsgi, environ_of(scope, headers, body))
 
         try:
             refuse_again()
@@ -123,8 +115,8 @@ class Web:
         except (BodyTooLarge, BodyTimeout, BodyCutOff) as error:
             refused = self._answer(error, scope, headers, started)
             # Flask counts the request, whose body ends in this error: a refused one costs what a good one does.
-            environ = {**_environ(scope, headers, b""), "wsgi.input": _RefusedBody(error)}
-            counted = await asyncio.get_running_loop().run_in_executor(self._threads, _call, self._wsgi, environ)
+            environ = {**environ_of(scope, headers, b""), "wsgi.input": _RefusedBody(error)}
+            counted = await asyncio.get_running_loop().run_in_executor(self._threads, call_wsgi, self._wsgi, environ)
             return counted if counted[0] == HTTPStatus.TOO_MANY_REQUESTS else refused
         except Exception as error:  # noqa: BLE001 - every error has its answer
             return self._answer(error, scope, headers, started)
@@ -224,55 +216,6 @@ def _length(headers: Headers) -> int:
     """What the request says about its body's length; the server has refused what is no number."""
     text = headers.get("content-length", "0")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
-
-
-def _environ(scope: Scope, headers: Headers, body: bytes) -> dict[str, Any]:
-    """The request as WSGI has it: with a body that is here, and no header that could be taken for another one."""
-    root = scope.get("root_path", "").encode().decode("latin-1")
-    path = unquote_to_bytes(scope.get("raw_path") or scope["path"]).decode("latin-1")
-    host, port = scope.get("server") or ("localhost", None)
-    environ = {
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": root,
-        "PATH_INFO": path.removeprefix(root),
-        "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "SERVER_NAME": host,
-        "SERVER_PORT": str(port or ""),
-        "SERVER_PROTOCOL": "HTTP/1.0" if scope["http_version"] in ("1", "1.0") else f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": (scope.get("client") or ("",))[0],
-        "CONTENT_TYPE": headers.get("content-type", ""),
-        "CONTENT_LENGTH": str(len(body)),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope["scheme"],
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.input_terminated": True,
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    for name, value in headers.items():
-        if "_" not in name and name not in ("content-type", "content-length", "transfer-encoding"):
-            environ[f"HTTP_{name.replace('-', '_').upper()}"] = value
-    return environ
-
-
-def _call(wsgi: WSGI, environ: dict[str, Any]) -> Answer:
-    """Flask's whole answer."""
-    answers: list[tuple[str, list[tuple[str, str]]]] = []
-    written: list[bytes] = []
-
-    def start_response(status: str, fields: list[tuple[str, str]], _error: object = None) -> Callable[[bytes], None]:
-        answers.append((status, fields))
-        return written.append
-
-    pieces = wsgi(environ, start_response)
-    try:
-        body = b"".join([*written, *pieces])
-    finally:
-        getattr(pieces, "close", lambda: None)()
-    status, fields = answers[-1]
-    return int(status[:3]), [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields], body
 
 
 def _encoded(headers: Headers) -> Fields:

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from app.loop_results import Results
+from app.webhooks import Results
 
 SECONDS = 20
 
