@@ -39,7 +39,7 @@ def checkouts() -> None:
 @as_json
 def list_checkouts(status: str | None, user_id: str | None, limit: int, as_json: bool) -> None:
     """List the newest checkouts."""
-    rows = lookup.list_checkouts(database=_database(), status=status, user_id=user_id, limit=limit)
+    rows = lookup.list_checkouts(database=_database(), clock=SystemClock(), status=status, user_id=user_id, limit=limit)
     show_rows(rows, as_json=as_json, nothing="No checkouts.")
 
 
@@ -48,7 +48,7 @@ def list_checkouts(status: str | None, user_id: str | None, limit: int, as_json:
 @as_json
 def show_checkout(checkout_id: str, as_json: bool) -> None:
     """Show one checkout (without its url, which is a secret)."""
-    show_one(lookup.show_checkout(checkout_id, database=_database()), as_json=as_json)
+    show_one(lookup.show_checkout(checkout_id, database=_database(), clock=SystemClock()), as_json=as_json)
 
 
 @click.group()

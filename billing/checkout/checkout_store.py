@@ -4,6 +4,7 @@ A URL is a bearer secret, and it promises that paying is right now. So it is rea
 shown only while the lane is open with the checkout's own nonce. Otherwise the checkout shows what became of it (CHK-6).
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,8 @@ from billing.checkout.rules import Checkout, Lane
 from billing.clock import iso
 from billing.errors import for_buyer
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, lanes
+
+READ_TOGETHER = 1000  # rows that a list looks through at a time for those of a shown status
 
 _WAITS = sa.select(
     sa.exists().where(checkouts.c.lane_id == sa.bindparam("lane_id"), checkouts.c.status == CheckoutStatus.PENDING)
@@ -127,7 +130,7 @@ class CheckoutView:
         }
 
 
-_VIEW = (
+_WITH_LANE = (
     sa.select(
         checkouts.c.id,
         checkouts.c.user_id,
@@ -146,8 +149,8 @@ _VIEW = (
     )
     .join(lanes, lanes.c.id == checkouts.c.lane_id)
     .outerjoin(attempts, attempts.c.nonce == checkouts.c.nonce)
-    .where(checkouts.c.id == sa.bindparam("checkout_id"))
 )
+_VIEW = _WITH_LANE.where(checkouts.c.id == sa.bindparam("checkout_id"))
 
 
 def read_view(connection: sa.Connection, checkout_id: str, *, now: datetime) -> CheckoutView | None:
@@ -168,6 +171,29 @@ def read_view(connection: sa.Connection, checkout_id: str, *, now: datetime) -> 
         error=for_buyer(row.error),
         trouble=row.last_error if status is CheckoutStatus.PENDING else None,
     )
+
+
+def read_newest(
+    connection: sa.Connection, *, status: CheckoutStatus | None, user_id: str | None, now: datetime, limit: int
+) -> list[dict[str, Any]]:
+    """The newest checkouts without their urls; `status` is what their buyers are shown (CHK-6)."""
+    query = _WITH_LANE.add_columns(checkouts.c.arrived_at, checkouts.c.answered_at)
+    query = query.order_by(checkouts.c.arrived_at.desc(), checkouts.c.number.desc())
+    if status is not None:  # one that is stored as open may be shown as anything that follows it
+        query = query.where(checkouts.c.status.in_({status, CheckoutStatus.OPEN}))
+    if user_id is not None:
+        query = query.where(checkouts.c.user_id == user_id)
+    found: list[dict[str, Any]] = []
+    for offset in range(0, sys.maxsize, READ_TOGETHER):
+        rows = connection.execute(query.limit(READ_TOGETHER).offset(offset)).all()
+        for row in rows:
+            shown = _shown(row, now)
+            if status in (None, shown):
+                kept = {name: getattr(row, name) for name in ("id", "user_id", "plan", "arrived_at", "answered_at")}
+                found.append({**kept, "status": shown.value})
+        if len(found) >= limit or len(rows) < READ_TOGETHER:
+            break
+    return found[:limit]
 
 
 def _shown(row: Any, now: datetime) -> CheckoutStatus:

@@ -9,10 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from billing.checkout.checkout_store import read_newest, read_view
+from billing.clock import Clock
 from billing.customers.store import find_owner, read_customer
 from billing.database import Database
 from billing.errors import NotFound
-from billing.models import checkouts, events, incidents, remedies, replayed_events, replays
+from billing.models import CheckoutStatus, checkouts, events, incidents, remedies, replayed_events, replays
 
 Row = dict[str, Any]
 
@@ -60,23 +62,22 @@ def list_replays(*, database: Database, limit: int) -> list[Row]:
 
 
 def list_checkouts(
-    *, database: Database, status: str | None = None, user_id: str | None = None, limit: int
+    *, database: Database, clock: Clock, status: str | None = None, user_id: str | None = None, limit: int
 ) -> list[Row]:
-    """The newest checkouts; only those of a status or a user where one is given."""
-    query = sa.select(*_CHECKOUT).order_by(checkouts.c.arrived_at.desc(), checkouts.c.number.desc())
-    if status:
-        query = query.where(checkouts.c.status == status)
-    if user_id:
-        query = query.where(checkouts.c.user_id == user_id)
-    return _rows(query.limit(limit), database)
+    """The newest checkouts, each as its buyer sees it; only those of a status or a user where one is given."""
+    wanted = CheckoutStatus(status) if status else None
+    with database.read() as connection:
+        return read_newest(connection, status=wanted, user_id=user_id, now=clock.now(), limit=limit)
 
 
-def show_checkout(checkout_id: str, *, database: Database) -> Row:
-    """One checkout, never its url. Raises NotFound."""
+def show_checkout(checkout_id: str, *, database: Database, clock: Clock) -> Row:
+    """One checkout as its buyer sees it, never its url. Raises NotFound."""
     found = _rows(sa.select(*_CHECKOUT_DETAIL).where(checkouts.c.id == checkout_id), database)
-    if not found:
+    with database.read() as connection:
+        view = read_view(connection, checkout_id, now=clock.now())
+    if not found or view is None:
         raise NotFound("checkout")
-    return found[0]
+    return {**found[0], "status": view.status.value}
 
 
 def list_incidents(*, database: Database, everything: bool = False, limit: int) -> list[Row]:

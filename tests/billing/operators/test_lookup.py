@@ -1,0 +1,38 @@
+"""What an operator looks up says the same as the API."""
+
+from typing import Any
+
+import pytest
+
+from billing.checkout import checkout_store
+from billing.database import Database
+from billing.errors import NotFound
+from billing.operators.lookup import list_checkouts, show_checkout
+from tests.support.reconcile_world import Shop
+
+
+@pytest.mark.parametrize("together", [1, 2, 1000])
+def test_checkouts_are_listed_and_shown_as_their_buyers_see_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """OPS-144: each is stored as open; paid, replaced, over and open they are by now."""
+    monkeypatch.setattr(checkout_store, "READ_TOGETHER", together)
+    shop = Shop(database)
+    over = shop.served("standard", user="user_over").id
+    shop.clock.advance(hours=25)
+    replaced = shop.served("standard", user="user_1").id
+    paid = shop.served("commit", user="user_1")
+    shop.sandbox.pay(str(paid.session_id))
+    shop.deliver(shop.made())
+    shop.work_events()
+    still = shop.served("standard", user="user_2").id
+    expected = {over: "expired", replaced: "superseded", paid.id: "completed", still: "open"}
+    places: dict[str, Any] = {"database": database, "clock": shop.clock}
+    assert {row["id"]: row["status"] for row in list_checkouts(limit=10, **places)} == expected
+    for id_, status in expected.items():
+        assert [row["id"] for row in list_checkouts(status=status, limit=10, **places)] == [id_]
+        assert show_checkout(id_, **places)["status"] == status
+    assert len(list_checkouts(limit=2, **places)) == 2
+    assert [row["id"] for row in list_checkouts(user_id="user_2", limit=10, **places)] == [still]
+    with pytest.raises(NotFound):
+        show_checkout("chk_nowhere", **places)
