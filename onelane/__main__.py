@@ -5,6 +5,7 @@ import path, but PYTHONPATH may name it: such entries go behind ours before anyt
 the path, since handlers import from them. A process that is spawned or forked inherits the path (decision 0024).
 """
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -24,6 +25,9 @@ WITHOUT_THE_WEB = {
 def main() -> None:
     """Run the command line."""
     sys.path[:] = own_first(sys.path)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # no command ends because a terminal has no "é" (OPS-137)
     spare_loopback()
     from billing.process.exits import end_on_signals
 

@@ -33,7 +33,7 @@ class FilesSource(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         file = self.config.get("env_file")
-        self._dotenv = dotenv_values(str(file)) if file else {}
+        self._dotenv = dotenv_values(str(file), encoding="utf-8-sig") if file else {}
         found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
         return {name: value for name, value in found.items() if value is not None}
 
@@ -63,9 +63,11 @@ def _given(name: str, environment: Mapping[str, str]) -> str | Unreadable | None
     if environment.get(name) or not environment.get(file):
         return environment.get(name) or None
     try:
-        return Path(environment[file]).read_text("utf-8").strip()
+        text = Path(environment[file]).read_text("utf-8-sig").strip()  # some editors begin a file with a mark
     except (OSError, UnicodeDecodeError):
         return Unreadable(file)
+    # An empty key is none, and UTF-16 without its mark reads as text with zeros.
+    return Unreadable(file) if not text or "\0" in text else text
 
 
 def _environment(pid: int) -> dict[str, str]:

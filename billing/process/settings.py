@@ -28,7 +28,9 @@ Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 class Settings(BaseSettings):
     """Every setting, named as in the environment but in lower case."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8-sig", extra="ignore", frozen=True, env_ignore_empty=True
+    )
 
     port: int = Field(8000, ge=1, le=65535)
     bind: str = "127.0.0.1"
@@ -105,6 +107,8 @@ class Settings(BaseSettings):
     def _secret_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and value.get_secret_value().startswith("pk_"):
             raise ValueError("is a publishable key; take the secret one (sk_...) or a restricted one (rk_...)")
+        if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+            raise ValueError("has a character that no key has; copy it again")
         return value
 
     @field_validator("redirect_origins", mode="before")
@@ -198,6 +202,8 @@ def read_settings(**overrides: Any) -> Settings:
     """The settings, also those that `load_settings` refuses as unsafe (for `onelane doctor`). Raises WrongSettings."""
     try:
         return Settings(**overrides)
+    except UnicodeDecodeError:
+        raise ConfigurationError("The file .env is not in UTF-8. Write it anew in UTF-8.") from None
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False)
         raise WrongSettings(list(dict.fromkeys(map(_sentence, found)))) from None

@@ -1,0 +1,61 @@
+"""Bytes of other systems: files of settings, and terminals."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from billing.errors import ConfigurationError
+from billing.process.settings import load_settings
+from tests.support.running_dev import ROOT, environment
+
+KEY = "sk_test_from_a_file"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_file_is_read_with_a_mark_and_without(encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPS-138, faults row 110."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "key").write_text(f"{KEY}\r\n", encoding)
+    (tmp_path / ".env").write_text("PORT=8123\n", encoding)
+    monkeypatch.setenv("STRIPE_API_KEY_FILE", "key")
+    settings = load_settings()
+    assert settings.stripe_api_key is not None
+    assert settings.stripe_api_key.get_secret_value() == KEY
+    assert settings.port == 8123
+
+
+@pytest.mark.parametrize("name", ["STRIPE_API_KEY", "AUTH_JWT_SECRET", "DATABASE_URL", "STRIPE_WEBHOOK_SECRETS"])
+@pytest.mark.parametrize("data", [b"", b"\n", KEY.encode("utf-16"), KEY.encode("utf-16-le"), b"\xff"])
+def test_file_that_is_no_text_is_refused(
+    name: str, data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OPS-138, OPS-1, faults row 110."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "value").write_bytes(data)
+    monkeypatch.setenv(f"{name}_FILE", "value")
+    with pytest.raises(ConfigurationError, match=f"{name}_FILE"):
+        load_settings()
+
+
+def test_dotenv_in_utf_16_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPS-138, faults row 110."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("PORT=8123\n", "utf-16")
+    with pytest.raises(ConfigurationError, match="UTF-8"):
+        load_settings()
+
+
+def test_output_does_not_fail_where_a_terminal_lacks_a_letter(tmp_path: Path) -> None:
+    """OPS-137, faults row 110."""
+    told = subprocess.run(
+        [sys.executable, "-P", "-m", "onelane", "db", "\u017cle"],
+        env=environment(PYTHONPATH=str(ROOT), PYTHONIOENCODING="latin-1"),
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+    )
+    assert told.returncode == 2
+    assert b"\\u017cle" in told.stderr
+    assert b"Traceback" not in told.stderr
