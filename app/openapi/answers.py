@@ -30,6 +30,8 @@ class Checkout(Answer):
     session_id: str | None
     expires_at: Time | None
     reused: bool = Field(description="Whether an earlier checkout of the same user already opened this session")
+    client_reference_id: str | None = Field(description="As it was sent")
+    metadata: dict[str, str] = Field(description="The client's own, as it was sent")
     error: CheckoutError | None
 
 
@@ -67,6 +69,8 @@ class Subscription(Answer):
         description="Set while a person has paused collecting its invoices"
     )
     scheduled_plan: str | None
+    client_reference_id: str | None = Field(description="As it was sent with the checkout that made it; else null")
+    metadata: dict[str, str] = Field(description="The client's own, as it was sent with that checkout; else empty")
 
 
 class ProductTrial(Answer):

@@ -17,6 +17,7 @@ from billing.checkout.rules import Checkout, Lane
 from billing.clock import iso
 from billing.errors import for_buyer
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, lanes
+from billing.subscriptions.client_data import ClientData
 
 READ_TOGETHER = 1000  # rows that a list looks through at a time for those of a shown status
 
@@ -113,6 +114,7 @@ class CheckoutView:
     session_id: str | None
     expires_at: datetime | None
     reused: bool
+    said: ClientData
     error: Mapping[str, Any] | None
     trouble: str | None
 
@@ -126,6 +128,7 @@ class CheckoutView:
             "session_id": self.session_id,
             "expires_at": iso(self.expires_at),
             "reused": self.reused,
+            **self.said.as_json(),
             "error": dict(self.error) if self.error else None,
         }
 
@@ -137,6 +140,7 @@ _WITH_LANE = (
         checkouts.c.status,
         checkouts.c.plan,
         checkouts.c.reused,
+        checkouts.c.request,
         checkouts.c.error,
         checkouts.c.nonce,
         lanes.c.state,
@@ -168,6 +172,7 @@ def read_view(connection: sa.Connection, checkout_id: str, *, now: datetime) -> 
         session_id=row.session_id,
         expires_at=row.expires_at,
         reused=row.reused,
+        said=ClientData.of(row.request),
         error=for_buyer(row.error),
         trouble=row.last_error if status is CheckoutStatus.PENDING else None,
     )

@@ -41,6 +41,7 @@ subscriptions = sa.Table(
     sa.Column("payment", sa.String(20)),  # what the invoices say beside the status
     sa.Column("collection_paused", sa.String(40)),  # what becomes of the invoices meanwhile; NULL: not paused
     time_column("collection_resumes_at"),
+    sa.Column("nonce", sa.String(36)),  # of the attempt that made it, as its metadata say
     time_column("created_at", nullable=False),
 )
 

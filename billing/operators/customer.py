@@ -16,6 +16,7 @@ from billing.models import checkouts, events, incidents, lanes, operations, outb
 from billing.operators import erasure_store, installation
 from billing.subscriptions import product_trial
 from billing.subscriptions.access import choose, decide_access, describe, describe_access
+from billing.subscriptions.client_data import ClientData, read_client_data
 from billing.subscriptions.projection import Subscription
 from billing.subscriptions.projection_store import read_subscriptions
 
@@ -60,6 +61,7 @@ def show_customer(user_id: str, *, database: Database, catalog: Catalog, clock: 
         customer_id = customer.customer_id if customer else None
         ids = erasure_store.customers_of(connection, user_id)
         rows = read_subscriptions(connection, customer_id) if customer_id else []
+        said = read_client_data(connection, user_id, [row.nonce for row in rows])
         ours = [row for row in rows if row.product == catalog.product]
         access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
         decided_by = choose(ours, now, catalog.access)
@@ -76,7 +78,7 @@ def show_customer(user_id: str, *, database: Database, catalog: Catalog, clock: 
                 "subscription": decided_by.subscription_id if decided_by else None,
             },
             "lane": _lane(lane._mapping) if lane else None,
-            "subscriptions": [_subscription(row, catalog, dashboard) for row in rows],
+            "subscriptions": [_subscription(row, said.get(row.nonce), catalog, dashboard) for row in rows],
             "checkouts": _checkouts(connection, user_id, now, limit),
             "operations": _operations(connection, user_id, limit),
             "events": _of(connection, events, ids, limit, "event_id", "type", "status", "received_at", "error"),
@@ -93,10 +95,10 @@ def _lane(row: Any) -> Row:
     return {name: row[name] for name in ("id", "state", "session_id", "failures", "last_error", "next_attempt_at")}
 
 
-def _subscription(row: Subscription, catalog: Catalog, dashboard: str) -> Row:
+def _subscription(row: Subscription, said: ClientData | None, catalog: Catalog, dashboard: str) -> Row:
     plan = catalog.plans.get(row.plan or "")
     return {
-        **describe(row),
+        **describe(row, said),
         "amount": plan.amount if plan else None,
         "currency": plan.currency if plan else None,
         "price_id": row.price_id,

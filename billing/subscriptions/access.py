@@ -11,6 +11,7 @@ from typing import Any
 
 from billing.catalog import AccessRules
 from billing.clock import iso
+from billing.subscriptions.client_data import ClientData
 from billing.subscriptions.invoices import Payment
 from billing.subscriptions.projection import Subscription, has_begun
 
@@ -48,8 +49,8 @@ def choose(rows: Sequence[Subscription], now: datetime, rules: AccessRules = DEF
     return max(rows, key=lambda row: _rank(row, now, rules), default=None)
 
 
-def describe(row: Subscription) -> dict[str, Any]:
-    """A subscription as buyers and the application see it."""
+def describe(row: Subscription, said: ClientData | None) -> dict[str, Any]:
+    """A subscription as buyers and the application see it, with what the client `said` when it was bought."""
     return {
         "id": row.subscription_id,
         "plan": row.plan,
@@ -70,6 +71,7 @@ def describe(row: Subscription) -> dict[str, Any]:
         "pause_collection": _pause(row),
         "scheduled_plan": row.scheduled_plan,
         "created_at": iso(row.created_at),
+        **(said or ClientData()).as_json(),
     }
 
 

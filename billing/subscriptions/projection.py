@@ -3,14 +3,15 @@
 Unknown fields are ignored, and missing ones are None: no answer of Stripe's raises.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 from typing import Any
 
 from billing.catalog import Catalog
-from billing.rules.product_tag import is_tagged
+from billing.rules.product_tag import is_tagged, nonce_of
 from billing.subscriptions.invoices import Money, Payment
 from billing.subscriptions.stripe_fields import commitment_end, id_of, items_of, next_plan, price_id_of, time_of
 
@@ -47,6 +48,8 @@ class Subscription:
     payment: str | None = None  # a `Payment`; None: the status says it all
     collection_paused: str | None = None  # what becomes of the invoices meanwhile
     collection_resumes_at: datetime | None = None
+    # Of the attempt that made it. No change to tell of: rows of an earlier version get theirs with the next sync.
+    nonce: str | None = field(default=None, compare=False)
 
 
 # The changes that are sent to the application; specs/subscriptions.md says when each occurs.
@@ -136,7 +139,14 @@ def project(
         payment=payment.value if isinstance(payment, Payment) else payment,
         collection_paused=str(pause.get("behavior")) if pause else None,
         collection_resumes_at=time_of(pause.get("resumes_at")),
+        nonce=_attempt_of(subscription),
     )
+
+
+def _attempt_of(subscription: Mapping[str, Any]) -> str | None:
+    """The nonce, where it is written like one of ours: other programs' metadata may have any text by that name."""
+    nonce = nonce_of(subscription)
+    return nonce if nonce and re.fullmatch(r"[0-9a-f-]{36}", str(nonce)) else None
 
 
 def _known(now: bool | None, before: bool) -> bool:

@@ -59,13 +59,15 @@ def replace_subscriptions(
     connection: sa.Connection, before: Iterable[Subscription], after: Iterable[Subscription]
 ) -> None:
     """Replace the rows `before` by the rows `after`; rows that are equal are not written."""
-    kept = set(before)
+    kept = {(row, row.nonce) for row in before}
     after = list(after)
-    gone = {row.subscription_id for row in kept} - {row.subscription_id for row in after}
+    gone = {row.subscription_id for row, _ in kept} - {row.subscription_id for row in after}
     if gone:
         connection.execute(sa.delete(subscriptions).where(subscriptions.c.subscription_id.in_(gone)))
-    changed = [{name: getattr(row, name) for name in Subscription.__slots__} for row in after if row not in kept]
-    upsert(connection, subscriptions, changed)
+    changed = [row for row in after if (row, row.nonce) not in kept]
+    upsert(
+        connection, subscriptions, [{name: getattr(row, name) for name in Subscription.__slots__} for row in changed]
+    )
 
 
 def note_change(

@@ -10,6 +10,7 @@ from billing.customers.store import read_customer
 from billing.database import Database
 from billing.subscriptions import product_trial
 from billing.subscriptions.access import choose, decide_access, describe, describe_access
+from billing.subscriptions.client_data import read_client_data
 from billing.subscriptions.projection import has_begun
 from billing.subscriptions.projection_store import read_subscriptions
 
@@ -32,14 +33,15 @@ def read_subscription(user_id: str, *, database: Database, catalog: Catalog, clo
         is_new = is_candidate and product_trial.may_begin(connection, user_id, product)
         # Read after it: a trial that another request has just begun has to be found.
         trial = None if customer and customer.is_erased else product_trial.read(connection, user_id, product)
+        chosen = choose(ours, now, catalog.access)
+        said = read_client_data(connection, user_id, [chosen.nonce]) if chosen else {}
     if is_new:
         with database.write() as connection:
             trial = product_trial.begin(connection, user_id, product, days=days, now=now)
         log.info("product_trial.begun", product=product, days=days)
-    chosen = choose(ours, now, catalog.access)
     access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
     return {
         "access": describe_access(access),
-        "subscription": describe(chosen) if chosen else None,
+        "subscription": describe(chosen, said.get(chosen.nonce)) if chosen else None,
         "product_trial": {"started_at": iso(trial.started_at), "ends_at": iso(trial.ends_at)} if trial else None,
     }

@@ -24,6 +24,7 @@ from billing.errors import StaleWrite
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions import product_trial, projection_store
 from billing.subscriptions.access import decide_access, describe, describe_access
+from billing.subscriptions.client_data import read_client_data
 from billing.subscriptions.fetch import Snapshot, fetch
 from billing.subscriptions.invoices import Money
 from billing.subscriptions.payment_status import fetch_money
@@ -213,8 +214,10 @@ def _note(
     trial = product_trial.read(connection, user_id, catalog.product) if user_id else None
     access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
     about = {"user_id": user_id, "customer_id": customer_id, "access": describe_access(access)}
+    changes = list(changes)
+    said = read_client_data(connection, user_id, (change.subject.nonce for change in changes))
     for change in changes:
-        payload = {**about, "subscription": describe(change.subject)}
+        payload = {**about, "subscription": describe(change.subject, said.get(change.subject.nonce))}
         projection_store.note_change(connection, customer_id=customer_id, kind=change.kind, payload=payload, now=now)
     return len(changes)
 

@@ -26,6 +26,7 @@ def test_buyer_gets_the_payment_page_when_it_is_ready_in_time(served: Web, world
     (session,) = world.sessions("open")
     assert (body["status"], body["url"], body["session_id"]) == ("open", session["url"], session["id"])
     assert session["metadata"]["cart"] == "12"
+    assert (body["client_reference_id"], body["metadata"]) == ("order 7", {"cart": "12"})
     assert answer.headers["Location"] == f"/v1/checkouts/{body['id']}"
     assert answer.headers["Cache-Control"] == "no-store"
 

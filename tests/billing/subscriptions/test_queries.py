@@ -138,6 +138,8 @@ def test_user_reads_access_and_subscription(reading):
             "pause_collection": None,
             "scheduled_plan": None,
             "created_at": "2026-06-01T12:00:00Z",
+            "client_reference_id": None,
+            "metadata": {},
         },
         "product_trial": None,
     }
