@@ -56,4 +56,4 @@ def _is_first_trial(snapshot: Snapshot, checkout: Checkout, verdict: Verdict, ct
     if plan is None or plan.trial_days is None or verdict.begun:
         return False
     with ctx.database.read() as connection:
-        return not lane_store.has_had_trial(connection, snapshot.lane.id)
+        return not lane_store.has_bought(connection, snapshot.lane.id)

@@ -129,12 +129,9 @@ def insert_attempt(connection: sa.Connection, attempt: Attempt) -> None:
     connection.execute(_KEEP, asdict(attempt))
 
 
-def has_had_trial(connection: sa.Connection, lane_id: int) -> bool:
-    """Whether a session with a trial was completed in this lane, for whichever customer its user had then."""
-    days = attempts.c.parameters["subscription_data"]["trial_period_days"].as_integer()
-    own = sa.exists().where(
-        attempts.c.lane_id == lane_id, attempts.c.outcome == AttemptOutcome.COMPLETED, days.is_not(None)
-    )
+def has_bought(connection: sa.Connection, lane_id: int) -> bool:
+    """Whether a session was completed in this lane, for whichever customer its user had then."""
+    own = sa.exists().where(attempts.c.lane_id == lane_id, attempts.c.outcome == AttemptOutcome.COMPLETED)
     return bool(connection.scalar(sa.select(own)))
 
 
@@ -172,8 +169,8 @@ def postpone(connection: sa.Connection, lane_id: int, *, code: str, until: datet
 
 def clear_failures(connection: sa.Connection, lane_id: int) -> None:
     """Clear the lane's past failures."""
-    failed = sa.update(lanes).where(lanes.c.id == lane_id, lanes.c.failures > 0)
-    connection.execute(failed.values(failures=0, last_error=None, next_attempt_at=None))
+    own = sa.update(lanes).where(lanes.c.id == lane_id)
+    connection.execute(own.values(failures=0, last_error=None, next_attempt_at=None))
 
 
 def lanes_to_wake(connection: sa.Connection, *, now: datetime, limit: int) -> list[int]:

@@ -60,7 +60,7 @@ def put_off(connection: sa.Connection, due: DueSync, *, until: datetime, failure
 def note_synced(connection: sa.Connection, customer_id: str) -> None:
     """Note that the customer was fetched since it was taken over."""
     own = sa.update(customers).where(customers.c.customer_id == customer_id)
-    connection.execute(own.values(sync_due_at=None, sync_failures=0))
+    connection.execute(own.values(sync_due_at=None))  # a later take-over begins to count anew
 
 
 def _move(connection: sa.Connection, due: DueSync, **values: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from billing.checkout.rules import SESSION_LIFETIME
+from billing.checkout.rules import BACKOFF, SESSION_LIFETIME
 from billing.database import Database
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, lanes
 from tests.support.checkout_world import UNCLEAR, World
@@ -159,6 +159,25 @@ def test_refused_expire_of_a_session_that_is_still_open_waits(world: World) -> N
     assert (lane(world).state, world.creates()) == (LaneState.CLOSING, 1)
     assert settle(world, checkout_id).status is CheckoutStatus.OPEN
     assert len(world.sessions("open")) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_expire_that_the_key_may_not_do_is_tried_again_by_the_sweep(world: World, status: int) -> None:
+    """LAN-8, LAN-14: the buyer is told, the lane waits ten minutes, and then its page is closed."""
+    world.served()
+    world.ask(user="user_2")
+    world.sandbox.faults.add("status", method="POST", path=EXPIRE, status=status, times=None)
+    refused = world.ask("commit")
+    world.work_lane()
+    assert world.view(refused).status is CheckoutStatus.FAILED
+    first, second = world.rows(lanes)
+    assert (first.state, first.last_error) == (LaneState.CLOSING, "misconfigured")
+    assert first.next_attempt_at == world.clock.now() + BACKOFF.longest
+    assert (second.last_error, second.next_attempt_at) == (None, None)
+    world.sandbox.faults.clear()
+    world.clock.advance(seconds=BACKOFF.longest.total_seconds())
+    world.work_lane()
+    assert (world.rows(lanes)[0].state, world.sessions("open")) == (LaneState.CLOSED, [])
 
 
 def test_session_that_is_gone_does_not_block(world: World) -> None:

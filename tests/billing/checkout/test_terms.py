@@ -92,6 +92,16 @@ def test_trial_of_a_deleted_customer_is_remembered(world: World) -> None:
     assert paid(world, user="user_2")["status"] == "trialing"
 
 
+def test_subscriber_of_old_gets_no_trial_as_another_customer(world: World) -> None:
+    """CHK-33, CHK-17: they paid without a trial, and Stripe has deleted the customer since."""
+    paid(world)
+    world.work_lane()
+    [row] = world.rows(customers)
+    assert world.sandbox.request("DELETE", f"/v1/customers/{row.customer_id}").status == 200
+    sell(world, **CARDLESS)
+    assert paid(world)["status"] == "active"
+
+
 # --- quantity and metered prices
 
 

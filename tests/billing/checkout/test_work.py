@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -288,6 +289,31 @@ def test_coupon_is_spent_by_a_first_month_that_was_refunded_or_free(world: World
     assert world.objects("invoice")[0]["amount_paid"] == (0 if spoilt == "free" else 400)
     world.served()
     assert not world.sessions("open")[0]["discounts"]
+
+
+@pytest.mark.parametrize(
+    ("invoice", "spent"),
+    [
+        ({"status": "draft"}, False),
+        ({"status": "void"}, False),
+        ({"status": "open"}, True),
+        ({"status": "uncollectible"}, True),
+        ({"status": "paid"}, True),
+        ({"status": "open", "billing_reason": "subscription_cycle"}, False),
+        ({"status": "paid", "billing_reason": "subscription_cycle"}, True),
+        ({"status": "paid", "subtotal": 0}, False),
+    ],
+)
+def test_coupon_is_spent_by_an_invoice_that_was_paid_or_began_a_subscription(
+    world: World, invoice: dict[str, Any], spent: bool
+) -> None:
+    """CHK-20: a draft bills nobody yet, a void one was never meant; after a trial a later one is the first."""
+    world.sandbox.pay(str(world.served().session_id))
+    world.sandbox.force_status(world.objects("subscription")[0]["id"], "canceled")
+    [made] = world.objects("invoice")
+    world.sandbox.store.put("invoice", {**made, **invoice})
+    world.served()
+    assert bool(world.sessions("open")[0]["discounts"]) is not spent
 
 
 def test_commit_has_no_coupon_and_no_promotion_codes(world: World) -> None:

@@ -107,6 +107,20 @@ def test_buyer_is_told_of_trouble_and_the_next_one_waits_its_turn(shop: Shop) ->
     assert shop.seen()["cancel_at_period_end"] is False
 
 
+def test_trouble_is_nobody_elses(shop: Shop) -> None:
+    """SUB-30: another buyer's operation waits for nothing."""
+    shop.subscriber()
+    shop.subscriber("user_2")
+    own = shop.change(Kind.CANCEL)
+    anothers = shop.change(Kind.CANCEL, "user_2")
+    shop.sandbox.faults.add("status", status=503, method="POST")
+    shop.work_operations(shop.lane_of("user_1"))
+    assert shop.look(own.operation_id).trouble == "stripe_unavailable"
+    assert shop.look(anothers.operation_id, "user_2").trouble is None
+    shop.work_operations(shop.lane_of("user_2"))
+    assert shop.look(anothers.operation_id, "user_2").status is OperationStatus.SUCCEEDED
+
+
 def test_key_that_may_not_do_it_ends_the_operation(shop: Shop) -> None:
     """SUB-30: a refusal that asking again does not change."""
     subscription = shop.subscriber()

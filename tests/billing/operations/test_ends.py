@@ -8,14 +8,14 @@ from billing.operations.calls import Sent
 from billing.operations.ends import NEAR, PlannedEnd, cancel, find_end, take_back
 
 DAY = 86_400
-NOW, START, MONTH, YEAR = 5 * DAY, 0, 30 * DAY, 365 * DAY
-TERM = 330 * DAY
+START = 100 * DAY
+NOW, MONTH, YEAR, TERM = START + 5 * DAY, START + 30 * DAY, START + 365 * DAY, START + 330 * DAY
 
 
 def build(*, ends: tuple[int, ...] = (MONTH,), **fields: Any) -> dict[str, Any]:
     """A subscription made two periods ago, whose items end then; the first is the plan's."""
     items = [{"current_period_start": START, "current_period_end": end} for end in ends]
-    return {"id": "sub_1", "status": "active", "created": START - MONTH, "items": {"data": items}, **fields}
+    return {"id": "sub_1", "status": "active", "created": START - 30 * DAY, "items": {"data": items}, **fields}
 
 
 OURS = (Sent("cancel", "sub_1", ends_at=MONTH, term=TERM), Sent("cancel", "sub_1", ends_at=MONTH, term=None))
@@ -32,33 +32,41 @@ CASES: dict[str, tuple[dict[str, Any], tuple[Sent, ...], PlannedEnd | None]] = {
         (),
         PlannedEnd(MONTH, True, True),
     ),
-    "the portal, flexible": (build(cancel_at=MONTH, canceled_at=DAY), (), PlannedEnd(MONTH, True, True)),
+    "the portal, flexible": (build(cancel_at=MONTH, canceled_at=START + DAY), (), PlannedEnd(MONTH, True, True)),
     "the portal, beside a yearly add-on": (
-        build(ends=(MONTH, YEAR), cancel_at=YEAR, canceled_at=DAY),
+        build(ends=(MONTH, YEAR), cancel_at=YEAR, canceled_at=START + DAY),
         (),
         PlannedEnd(YEAR, True, False),
     ),
-    "a term": (build(cancel_at=TERM, canceled_at=DAY), (), PlannedEnd(TERM, False, False)),
+    "a term": (build(cancel_at=TERM, canceled_at=START + DAY), (), PlannedEnd(TERM, False, False)),
     "a term in its last period": (build(cancel_at=MONTH, canceled_at=START - DAY), (), PlannedEnd(MONTH, False, True)),
     "a term of one period": (
         build(cancel_at=MONTH, canceled_at=START, created=START),
         (),
         PlannedEnd(MONTH, False, True),
     ),
-    "a date within the period": (build(cancel_at=9 * DAY, canceled_at=DAY), (), PlannedEnd(9 * DAY, False, True)),
+    "a date within the period": (
+        build(cancel_at=START + 9 * DAY, canceled_at=START + DAY),
+        (),
+        PlannedEnd(START + 9 * DAY, False, True),
+    ),
     "ours, which replaced a term": (
         build(cancel_at=MONTH, canceled_at=START - DAY),
         OURS,
         PlannedEnd(MONTH, True, True, TERM),
     ),
-    "ours, and moved since": (build(cancel_at=TERM + 1, canceled_at=DAY), OURS, PlannedEnd(TERM + 1, False, False)),
+    "ours, and moved since": (
+        build(cancel_at=TERM + 1, canceled_at=START + DAY),
+        OURS,
+        PlannedEnd(TERM + 1, False, False),
+    ),
     "another subscription's": (
         build(cancel_at=MONTH, canceled_at=START - DAY),
         (Sent("cancel", "sub_2", ends_at=MONTH),),
         PlannedEnd(MONTH, False, True),
     ),
     "paused, about to end": (
-        build(ends=(DAY,), status="paused", cancel_at=NOW + NEAR, canceled_at=NOW),
+        build(ends=(START + DAY,), status="paused", cancel_at=NOW + NEAR, canceled_at=NOW),
         (Sent("cancel", "sub_1", ends_at=NOW + NEAR),),
         PlannedEnd(NOW + NEAR, True, True),
     ),
@@ -76,10 +84,10 @@ def test_end_is_a_cancellation_or_fixed_by_somebody(name: str) -> None:
     ("subscription", "end", "sent", "term"),
     [
         (build(), None, {"cancel_at": MONTH}, None),
-        (build(ends=(6 * MONTH, MONTH)), None, {"cancel_at": 6 * MONTH}, None),
+        (build(ends=(YEAR, MONTH)), None, {"cancel_at": YEAR}, None),
         (build(), PlannedEnd(TERM, False, False), {"cancel_at": MONTH}, TERM),
-        (build(ends=(DAY,), status="paused"), None, {"cancel_at": NOW + NEAR}, None),
-        (build(ends=(DAY,)), None, {"cancel_at_period_end": True}, None),
+        (build(ends=(START + DAY,), status="paused"), None, {"cancel_at": NOW + NEAR}, None),
+        (build(ends=(START + DAY,)), None, {"cancel_at_period_end": True}, None),
     ],
 )
 def test_cancelling_names_the_end_of_the_plans_own_period(

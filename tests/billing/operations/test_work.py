@@ -224,6 +224,40 @@ def test_operation_goes_on_with_the_subscription_that_is_left(shop: Shop, call: 
     assert (shop.seen()["id"], shop.seen()["cancel_at_period_end"]) == (first, True)
 
 
+def test_last_one_that_ends_before_its_cancellation_arrives_leaves_nothing_to_cancel(shop: Shop) -> None:
+    """SUB-37: Stripe's refusal says nothing to the buyer that a look does not say better."""
+    only = shop.subscriber()
+    real = shop.stripe.update_subscription
+
+    def ended_first(*arguments: Any, **options: Any) -> Any:
+        shop.sandbox.request("DELETE", f"/v1/subscriptions/{only}")
+        return real(*arguments, **options)
+
+    shop.stripe.update_subscription = ended_first  # type: ignore[method-assign]
+    view = shop.done(Kind.CANCEL)
+    assert (view.status, (view.error or {})["code"]) == (OperationStatus.REFUSED, "no_subscription")
+
+
+def test_switch_wants_a_quantity_that_the_other_plan_is_sold_in(shop: Shop) -> None:
+    """SUB-34: and takes it along."""
+    plan = shop.catalog.plans["commit"].model_copy(update={"min_quantity": 2, "max_quantity": 5})
+    shop.catalog = shop.catalog.model_copy(update={"plans": {**shop.catalog.plans, "commit": plan}})
+    subscription = shop.subscriber()
+    item = shop.at_stripe(subscription)["items"]["data"][0]["id"]
+    for quantity, refused in ((1, True), (2, False), (5, False), (6, True)):
+        changed = {"items": [{"id": item, "quantity": quantity}], "proration_behavior": "none"}
+        assert shop.sandbox.request("POST", f"/v1/subscriptions/{subscription}", changed).status == 200
+        view = shop.done(Kind.SWITCH, plan="commit")
+        if refused:
+            assert (view.status, (view.error or {})["code"]) == (OperationStatus.REFUSED, "invalid_request")
+            assert f"has {quantity}" in (view.error or {})["detail"]
+            continue
+        assert view.status is OperationStatus.SUCCEEDED, view.error
+        [planned] = shop.objects("subscription_schedule")[0]["phases"][-1]["items"]
+        assert planned["quantity"] == quantity
+        assert shop.done(Kind.UNDO_SWITCH).status is OperationStatus.SUCCEEDED
+
+
 def test_operation_never_turns_to_what_was_bought_after_it(shop: Shop) -> None:
     """SUB-37: Stripe was away, the subscription ended, and its user bought anew."""
     first = shop.subscriber()

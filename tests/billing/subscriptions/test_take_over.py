@@ -1,11 +1,14 @@
 """A customer that is taken over is fetched at once, whatever dies in between."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from billing.coordination import wakeups
 from billing.coordination.jobs import SyncCustomers, WorkLane
 from billing.customers import due_syncs
 from billing.customers.customers import claim_customer
@@ -13,6 +16,7 @@ from billing.maintenance.sweep import sweep
 from billing.models import customers, outbox
 from billing.rules.lease import LEASE
 from billing.subscriptions.queries import read_subscription
+from billing.subscriptions.take_over import await_sync
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
 from tests.support.reconcile_world import Shop as Delivered
 from tests.support.reconcile_world import tagged_subscription
@@ -110,6 +114,57 @@ def test_stripe_that_does_not_answer_is_asked_again(shop):
     shop.clock.advance(seconds=shop.queue.delays[SyncCustomers()])
     shop.sync_taken_over()
     assert shop.has_access()
+
+
+def test_failures_in_a_row_are_counted_until_it_was_fetched(shop):
+    """SUB-70: the wait grows; a user who is taken over later begins anew, and nobody else is concerned."""
+    shop.take_over()
+    shop.sandbox.faults.add("status", path=LISTS, status=503, times=None)
+    for failures in (1, 2):
+        shop.sync_taken_over()
+        [row] = shop.rows(customers)
+        assert (row.sync_failures, row.sync_due_at > shop.clock.now()) == (failures, True)
+        shop.clock.advance(seconds=10)
+    shop.sandbox.faults.clear()
+    tagged_subscription(shop, "cus_2")
+    shop.take_over("user_2", "cus_2")
+    shop.sync_taken_over()
+    assert shop.waits() == []
+    assert shop.has_access("user_1")
+    assert [row.sync_failures for row in shop.rows(customers)] == [2, 0]
+
+
+def test_one_who_was_given_another_customer_meanwhile_is_not_put_off(shop):
+    """SUB-70: a worker's answer is about the customer that it fetched."""
+    shop.take_over()
+    with shop.database.write() as connection:
+        due = due_syncs.claim(connection, now=shop.clock.now())
+        connection.execute(sa.update(customers).values(customer_id="cus_2"))
+        due_syncs.put_off(connection, due, until=shop.clock.now() + timedelta(hours=1), failures=1)
+    [row] = shop.rows(customers)
+    assert (row.sync_due_at, row.sync_failures) == (due.sync_due_at, 0)
+
+
+def test_whoever_took_a_customer_over_waits_until_it_was_fetched(shop, monkeypatch):
+    """SUB-70: woken as soon as it is, and not before."""
+    monkeypatch.setattr(wakeups, "POLL_SECONDS", 60)
+    shop.take_over()
+    shop.take_over("user_2", "cus_2")
+    read = []
+
+    def wait():
+        await_sync("cus_1", seconds=60, database=shop.database, wakeups=shop.wakeups)
+        read.append(shop.has_access())
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    shop.sync_taken_over()
+    waiting.join(20)  # else it was not woken
+    assert read == [True]
+    await_sync("cus_1", seconds=60, database=shop.database, wakeups=shop.wakeups)  # at once
+    await_sync("cus_9", seconds=60, database=shop.database, wakeups=shop.wakeups)
 
 
 def test_last_one_goes_first(shop):

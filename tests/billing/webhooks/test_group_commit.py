@@ -114,6 +114,16 @@ def test_deliveries_that_wait_share_one_transaction(database, gated, make_group)
     assert ids_in(database) == sorted(event.event_id for event in new)
 
 
+def test_ledger_that_is_down_fails_all_for_its_own_reason(gated):
+    """LED-13: it is asked for all at once, and for the first one alone; the others share that answer."""
+    gated.gate.set()
+    gated.failing = LedgerUnavailable("It is down.")
+    for number in (1, 2, 5):
+        before = gated.transactions
+        assert commit(gated, [new_event() for _ in range(number)]) == [gated.failing] * number
+        assert gated.transactions - before == min(number, 2)
+
+
 def test_nobody_is_answered_before_the_commit(gated, make_group):
     """LED-13, LED-3."""
     future = make_group(gated).submit(new_event())

@@ -1,0 +1,87 @@
+"""The phases of a switch, as tables: what is sent back of Stripe's own phase."""
+
+from typing import Any
+
+import pytest
+
+from billing.operations.phases import agrees, carry, exchange, metered_prices
+from tests.support.builders import CATALOG
+
+NOW, END = 1_800_000_000, 1_802_592_000
+PLAN = CATALOG.plans["commit"]
+
+
+def phase(*items: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """The phase that runs, as Stripe shows it."""
+    return {"start_date": NOW, "end_date": END, "proration_behavior": "none", "items": list(items), **fields}
+
+
+def test_item_billed_by_usage_is_carried_without_a_quantity() -> None:
+    """SUB-82: Stripe shows one where the phase has been asked for with its plan, and refuses it."""
+    both = phase({"price": {"id": "price_1"}, "quantity": 3}, {"price": "price_used", "quantity": 1})
+    assert carry(both, metered={"price_used"}) == {
+        "items": [{"price": "price_1", "quantity": 3}, {"price": "price_used"}]
+    }
+
+
+def test_price_billed_by_usage_is_told_by_its_missing_quantity() -> None:
+    """SUB-82"""
+    items = [
+        {"price": {"id": "price_1"}, "quantity": 1},
+        {"price": {"id": "price_used"}},
+        {"price": "price_2", "quantity": 0},
+    ]
+    assert metered_prices({"items": {"data": items}}) == {"price_used"}
+
+
+@pytest.mark.parametrize(("quantity", "sent"), [(3, 3), (1, 1), (None, PLAN.min_quantity)])
+def test_quantity_of_the_plan_goes_on(quantity: int | None, sent: int) -> None:
+    """SUB-82: the least that is sold where there was none."""
+    first = {"items": [{"price": "price_add_on", "quantity": 7}, {"price": "price_1"}]}
+    assert exchange(first, price="price_1", plan=PLAN, quantity=quantity)["items"] == [
+        {"price": "price_add_on", "quantity": 7},
+        {"price": PLAN.price, "quantity": sent},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("of_phase", "of_subscription", "same"),
+    [
+        ({}, {}, True),
+        ({"discounts": [{"discount": "di_1"}]}, {"discounts": ["di_1"]}, True),
+        ({"discounts": [{"discount": "di_1"}]}, {"discounts": []}, False),
+        ({}, {"discounts": ["di_1"]}, False),
+        ({"discounts": [{"discount": "di_1"}]}, {"discounts": ["di_2"]}, False),
+        ({"discounts": [{"discount": "di_2"}, {"discount": "di_1"}]}, {"discounts": ["di_1", {"id": "di_2"}]}, True),
+        ({"default_tax_rates": ["txr_1"]}, {"default_tax_rates": [{"id": "txr_1"}]}, True),
+        ({"default_tax_rates": ["txr_1"]}, {}, False),
+    ],
+)
+def test_phase_agrees_with_a_subscription_that_has_the_same(
+    of_phase: dict[str, Any], of_subscription: dict[str, Any], same: bool
+) -> None:
+    """SUB-82: discounts and taxes count, in any order and form."""
+    runs = phase({"price": "price_1", "quantity": 1}, **of_phase)
+    item = {"price": {"id": "price_1"}, "quantity": 1}
+    assert (
+        agrees({"current_phase": {"start_date": NOW}, "phases": [runs]}, {"items": {"data": [item]}, **of_subscription})
+        is same
+    )
+
+
+@pytest.mark.parametrize(
+    ("of_phase", "of_item", "same"),
+    [
+        ({"quantity": 2}, {"quantity": 2}, True),
+        ({"quantity": 2}, {"quantity": 1}, False),
+        ({"tax_rates": ["txr_1"]}, {"tax_rates": [{"id": "txr_1"}]}, True),
+        ({"tax_rates": ["txr_1"]}, {}, False),
+        ({"discounts": [{"discount": "di_1"}]}, {"discounts": ["di_1"]}, True),
+        ({}, {"discounts": ["di_1"]}, False),
+    ],
+)
+def test_phase_agrees_item_by_item(of_phase: dict[str, Any], of_item: dict[str, Any], same: bool) -> None:
+    """SUB-82"""
+    runs = phase({"price": "price_1", **of_phase})
+    subscription = {"items": {"data": [{"price": {"id": "price_1"}, **of_item}]}}
+    assert agrees({"current_phase": {"start_date": NOW}, "phases": [runs]}, subscription) is same
