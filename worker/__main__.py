@@ -52,7 +52,7 @@ def work(queues: str, concurrency: int, name: str, alive_file: Path | None) -> N
         services = build_services(settings)
         _ = services.notifier  # a module of handlers that cannot be imported stops the start, not the first change
         _wait_until_ready(services)
-        celery = create_celery(settings, services=lambda: services)
+        celery = create_celery(settings, services=lambda: services, threads=concurrency)
         sys.exit(consume(celery, queues=chosen, concurrency=concurrency, name=name, alive_file=alive_file))
 
 

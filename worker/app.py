@@ -17,8 +17,11 @@ from worker.tasks import register
 SOFT_SHUTDOWN_SECONDS = 20  # two Stripe calls at their 10 s timeout; what is not done by then goes back
 
 
-def create_celery(settings: Settings, *, services: Callable[[], Services]) -> Celery:
-    """Give the application with every task registered. `services` is called in the worker, at its first task."""
+def create_celery(settings: Settings, *, services: Callable[[], Services], threads: int = 16) -> Celery:
+    """Give the application with every task registered. `services` is called in the worker, at its first task.
+
+    `threads`: how many jobs are worked at once.
+    """
     celery = create_producer(settings)
     celery.conf.update(
         task_acks_late=True,  # a killed worker's message comes back
@@ -39,5 +42,5 @@ def create_celery(settings: Settings, *, services: Callable[[], Services]) -> Ce
         beat_schedule=SCHEDULE,
         beat_scheduler="worker.schedule:MemoryScheduler",
     )
-    register(celery, services)
+    register(celery, services, threads=threads)
     return celery

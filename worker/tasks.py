@@ -33,9 +33,10 @@ from billing.notifications.deliver import notify
 from billing.operations.work import work_operations
 from billing.services import Services
 from billing.stripe_gateway import StripeGateway
-from billing.stripe_gateway.pace import Pace
+from billing.stripe_gateway.pace import Pace, for_lane
 from billing.subscriptions import take_over
 from billing.webhooks import process
+from worker.lane_shares import BACK_SECONDS, LaneShares
 from worker.task_base import JobTask
 
 # 15 s: a thread of a worker that is told to end is waited for no longer than 20 s; the rest is another message's.
@@ -44,16 +45,25 @@ EVENTS_SECONDS = 2  # so long sweeps, notifications and a stop wait for a thread
 BACKGROUND_SHARE = 4  # a look is up to three calls: three quarters of the budget at the most, mostly a quarter
 
 
-def lane_work(job: WorkLane, services: Services) -> None:
+def lane_work(job: WorkLane, services: Services, lanes: LaneShares) -> None:
     """Bring a lane to rest (LAN)."""
-    services.queue.taken(job)
-    work_lane(job.row_id, _context(services))
+    _of_a_lane(job, services, lanes, work_lane)
 
 
-def operations_work(job: WorkOperations, services: Services) -> None:
+def operations_work(job: WorkOperations, services: Services, lanes: LaneShares) -> None:
     """Finish what this lane's buyer asked to be changed (SUB-30)."""
+    _of_a_lane(job, services, lanes, work_operations)
+
+
+def _of_a_lane(
+    job: WorkLane | WorkOperations, services: Services, lanes: LaneShares, work: Callable[[int, Context], None]
+) -> None:
     services.queue.taken(job)
-    work_operations(job.row_id, _context(services))
+    with lanes.place(job.row_id) as has_place, for_lane(job.row_id):
+        if has_place:
+            work(job.row_id, _context(services))
+        else:
+            services.queue.send(job, delay_seconds=BACK_SECONDS)
 
 
 def events_work(job: WorkEvents, services: Services) -> None:
@@ -156,11 +166,12 @@ def outbox_notify(job: Notify, services: Services) -> None:
         services.queue.send(job)
 
 
-def register(celery: Celery, services: Callable[[], Services]) -> None:
+def register(celery: Celery, services: Callable[[], Services], *, threads: int) -> None:
     """Tell the application its tasks: these, and no others, are what a message may name."""
+    lanes = LaneShares(threads)
     works: dict[type[Job], Callable[[Any, Services], None]] = {
-        WorkLane: lane_work,
-        WorkOperations: operations_work,
+        WorkLane: partial(lane_work, lanes=lanes),
+        WorkOperations: partial(operations_work, lanes=lanes),
         WorkEvents: events_work,
         SyncCustomers: customers_sync,
         RemedyDuplicates: duplicates_remedy,

@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.bench import drain, receiver
 from tests.bench.costs import PRODUCTION, UNLIMITED, Cost, be_far, know, our_costs, percentile, usual_costs
 from tests.bench.crowd import Phase, run_phase
+from tests.bench.shares import SETTINGS, measure_shares
 from tests.bench.storm import (
     Answer,
     Client,
@@ -61,6 +62,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, onelane_shop(Path(folder), **PRODUCTION) as (dev, stripe):
         calm, windy = hot_buyer(dev, stripe)
         calls = [f"{call['method']} {call['path']}" for call in stripe.calls()]
+    with tempfile.TemporaryDirectory() as folder, onelane_shop(Path(folder), **SETTINGS) as (dev, stripe):
+        shares = measure_shares(dev, stripe, FAR_MS / 1000)
     head = (f"{WINDOWS} requests of one buyer at once", "the usual way", "onelane")
     print(table([head, *((name, usual[name], ours[name]) for name in usual)]))
     print(f"\nThe sandbox adds {latency_ms:.0f} ms to each call here. From here on, a call takes {FAR_MS:.0f} ms.\n")
@@ -68,6 +71,7 @@ def main() -> None:
     print(f"\nOne round trip: {trip * 1000:.0f} ms. {VISITS} buyers known to Stripe, one at a time.\n")
     print(table(hot_rows(calm, windy)))
     print(f"\n{OTHERS} other buyers, one every {EVERY_SECONDS * 1000:.0f} ms. {of_the_storm(windy, calls)}")
+    print(f"\n{shares.sentence}")
     print(
         f"\n{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f};"
         f" servers, sandbox and clients share the machine. {time.monotonic() - started:.0f} s."

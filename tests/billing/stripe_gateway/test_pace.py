@@ -64,6 +64,65 @@ def test_buyers_go_first_and_every_fifth_turn_is_the_others():
     assert all(one.called for one in others)
 
 
+def test_lane_that_asked_least_in_this_minute_goes_first():
+    """WHK-130; faults row 128: whatever the order in which they came; after a minute it is forgotten."""
+    turns = Turns(1)
+    turns.join(buyer=True, lane=1)
+    drain(turns, until=1)
+    waiting = [turns.join(buyer=True, lane=lane) for lane in (1, 1, 2, None)]
+    order = []
+    for second in range(1, 5):
+        assert turns.call(1000.0 + second + 0.001)
+        order.append(next(number for number, one in enumerate(waiting) if one.called and number not in order))
+    assert order == [2, 3, 0, 1]
+    older, newer = turns.join(buyer=True, lane=1), turns.join(buyer=True, lane=3)
+    assert turns.call(1100.0)
+    assert (older.called, newer.called) == (True, False)
+
+
+def test_part_of_the_budget_is_kept_for_who_comes_for_the_first_time():
+    """WHK-130; faults row 128: ten at once are there for a first checkout, however many of the others wait."""
+    turns = Turns(20)
+    for lane in range(16):
+        for _ in range(40):
+            turns.join(buyer=True, lane=lane)
+    gone = drain(turns, until=20)
+    assert 390 <= len(gone) <= 420, "the whole budget is used"
+    first = [turns.join(buyer=True, lane=99) for _ in range(7)]
+    gone = drain(turns, until=0.01, start=1020.0)
+    assert all(one.called for one in first)
+    assert len(gone) <= 8
+
+
+def test_small_budget_keeps_nothing_back():
+    """WHK-130: else who asked often would wait for ever."""
+    turns = Turns(1)
+    for _ in range(30):
+        turns.join(buyer=True, lane=1)
+    assert len(drain(turns, until=29, step=0.01)) >= 29
+
+
+def test_others_have_their_turn_while_buyers_wait_for_what_is_kept():
+    """WHK-61, WHK-130"""
+    turns = Turns(20)
+    for _ in range(30):
+        turns.join(buyer=True, lane=1)
+    drain(turns, until=1)
+    other = turns.join(buyer=False)
+    drain(turns, until=0.1, start=1001.0)
+    assert other.called
+
+
+def test_calls_in_parallel_are_their_lanes():
+    """WHK-130"""
+    [stripe] = processes(Sandbox(), 1)
+    pace = stripe._client._requestor._get_http_client().pace
+    with stripe_pace.for_lane(7):
+        stripe.in_parallel(stripe.account, stripe.account, stripe.account)
+    stripe.account()
+    assert pace._turns._used.count(7, pace._clock()) == 3
+
+
 def test_refusal_halves_the_rate_once_and_it_comes_back():
     """WHK-62: twenty requests that were in flight together are refused together."""
     turns = Turns(20)
