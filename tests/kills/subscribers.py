@@ -42,7 +42,7 @@ class Subscribers:
         """So many of them."""
         made = [str(self.ask("POST", "/v1/customers")["id"]) for _ in range(count)]
         for customer_id in made:
-            self.ask("POST", f"/_sandbox/customers/{customer_id}/card")
+            self._world.stripe.control("POST", f"/_sandbox/customers/{customer_id}/card", {})
             self.ask("POST", "/v1/subscriptions", {"customer": customer_id, "items[0][price]": PRICE})
         self.settled(made)
         return made
