@@ -25,9 +25,7 @@ WITHOUT_THE_WEB = {
 def main() -> None:
     """Run the command line."""
     sys.path[:] = own_first(sys.path)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # no command ends because a terminal has no "é" (OPS-137)
+    escape_output()
     spare_loopback()
     from billing.process.exits import end_on_signals
 
@@ -42,6 +40,13 @@ def main() -> None:
     from app.cli import main as commands
 
     commands(prog_name="onelane")
+
+
+def escape_output() -> None:
+    """Let no command end because a terminal lacks a letter (OPS-137)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def spare_loopback() -> None:
