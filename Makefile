@@ -8,7 +8,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # Where it is set, every process that a test starts compiles our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help dev test check long race kills soak mutation conformance bench lint types clean lock
+.PHONY: help dev test check long race kills soak scale mutation conformance bench lint types clean lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -36,6 +36,9 @@ kills: $(VENV)/dev.stamp  ## kill and freeze real workers at every step, take Va
 
 soak: $(VENV)/dev.stamp  ## 200 events a second for five minutes while workers, Valkey, PostgreSQL and the web are killed in turn (ARGS: minutes, events a second)
 	@$(BIN)/python -m tests.kills.soak $(ARGS)
+
+scale: $(VENV)/dev.stamp  ## the drain with one, two and four workers, and with workers killed and replaced in the middle (ARGS: customers)
+	@$(BIN)/python -m tests.bench.scale $(ARGS)
 
 conformance: $(VENV)/dev.stamp  ## Stripe's own CLI and SDKs against the sandbox, each answer by Stripe's document (needs node and the package registries)
 	@$(BIN)/python -m tests.conformance

@@ -131,7 +131,7 @@ def drain(
             "STRIPE_MAX_PER_SECOND": "10000",
             "ONELANE_LOG": "json",
         }
-        rows = _put(ledger, customers)
+        rows = put_bursts(ledger, customers)
         client = connect_redis(valkey.url)
         producer = create_producer(Settings(redis_url=valkey.url, _env_file=None))
         queue = CeleryQueue(producer, client)
@@ -145,9 +145,9 @@ def drain(
         with (folder / "worker.log").open("wb") as log:
             worker = subprocess.Popen(launched(command), cwd=ROOT, env=environment(**settings), stdout=log, stderr=log)
         try:
-            before = _wait_for(ledger, rows, 1)
+            before = wait_until_done(ledger, rows, 1)
             cpu, began = _cpu_seconds(worker.pid), time.monotonic()
-            _wait_for(ledger, rows, len(rows))
+            wait_until_done(ledger, rows, len(rows))
             seconds, spent = time.monotonic() - began, _cpu_seconds(worker.pid) - cpu
         finally:
             worker.terminate()
@@ -182,7 +182,7 @@ def fill(ledger: Database, count: int) -> None:
             connection.exec_driver_sql("VACUUM ANALYZE events")
 
 
-def _put(ledger: Database, customers: Sequence[str]) -> list[int]:
+def put_bursts(ledger: Database, customers: Sequence[str]) -> list[int]:
     """A burst for each customer, as ingest records it; the rows."""
     now, mark = datetime.now(UTC), time.monotonic_ns()
     times = dict.fromkeys(("next_attempt_at", "created_at", "received_at"), now)
@@ -202,7 +202,7 @@ def _put(ledger: Database, customers: Sequence[str]) -> list[int]:
         return list(connection.scalars(mine.order_by(events.c.id)))
 
 
-def _wait_for(ledger: Database, rows: Sequence[int], least: int) -> int:
+def wait_until_done(ledger: Database, rows: Sequence[int], least: int) -> int:
     """Wait until so many of the rows are done; how many are."""
     query = sa.select(sa.func.count()).where(events.c.id.between(rows[0], rows[-1]), events.c.status == "done")
     deadline = time.monotonic() + 120
