@@ -1,0 +1,68 @@
+"""Alerts, runbooks and the dashboard: everything that they name exists."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+from ruamel.yaml import YAML
+
+from app.cli import main
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "deploy" / "prometheus" / "onelane.rules.yml"
+ALERTS = {rule["alert"]: rule for group in YAML(typ="safe").load(RULES)["groups"] for rule in group["rules"]}
+RUNBOOKS = {path.stem: path for path in (ROOT / "docs" / "runbooks").glob("Onelane*.md")}
+DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "onelane.json").read_text("utf-8"))
+CODE = "".join(path.read_text("utf-8") for part in ("app", "billing", "worker") for path in (ROOT / part).rglob("*.py"))
+# What Prometheus' own client adds to the name of a histogram.
+SUFFIX = r"_(bucket|sum|count)$"
+
+
+def test_prometheus_takes_the_rules() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian's package prometheus has it)")
+    done = subprocess.run([promtool, "check", "rules", RULES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_has_a_page_and_each_page_an_alert() -> None:
+    """OPS-131"""
+    assert set(ALERTS) == set(RUNBOOKS)
+    index = (ROOT / "docs" / "runbooks" / "README.md").read_text("utf-8")
+    for name, rule in ALERTS.items():
+        assert rule["annotations"]["runbook"] == f"docs/runbooks/{name}.md"
+        assert f"| [{name}]({name}.md) | {rule['labels']['severity']} | {rule['annotations']['summary']} |" in index
+
+
+@pytest.mark.parametrize("name", RUNBOOKS)
+def test_page_says_what_to_look_at_what_to_do_and_when_it_is_over(name: str) -> None:
+    text = RUNBOOKS[name].read_text("utf-8")
+    assert [heading for heading in ("**Look**", "**Do**", "**It is over when**") if heading not in text] == []
+
+
+def test_every_metric_that_is_named_is_one_of_ours() -> None:
+    """OPS-131: an alert on a misspelt metric never fires."""
+    told = [rule["expr"] for rule in ALERTS.values()]
+    shown = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    pages = [path.read_text("utf-8") for path in RUNBOOKS.values()]
+    for name in {name for text in told + shown + pages for name in re.findall(r"\bonelane_\w+", text)}:
+        assert f'"{re.sub(SUFFIX, "", name)}"' in CODE, name
+
+
+@pytest.mark.parametrize("name", RUNBOOKS)
+def test_every_command_of_a_page_exists(name: str) -> None:
+    """OPS-131"""
+    for line in re.findall(r"`onelane ([^`]+)`", RUNBOOKS[name].read_text("utf-8")):
+        command: click.Command = main
+        words = line.split()
+        while isinstance(command, click.Group):
+            found = command.get_command(click.Context(command), words.pop(0))
+            assert found is not None, line
+            command = found
+        known = {name for parameter in command.params for name in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
