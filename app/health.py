@@ -15,8 +15,12 @@ from prometheus_client.registry import Collector
 from app.auth import is_bearer
 from app.readiness import Check
 from app.webhooks import Deliveries
+from billing.checkout import checkout_store
+from billing.coordination.jobs import QUEUES
 from billing.errors import LedgerUnavailable, Unauthorized
 from billing.maintenance import runs
+from billing.notifications import store as outbox_store
+from billing.operators.presence import list_processes
 from billing.operators.readiness import examine_ledger
 from billing.process.metrics import FolderCollector, MetricsFile
 from billing.services import Services
@@ -75,10 +79,14 @@ class LedgerGauges(Collector):
     def collect(self) -> Iterator[Metric]:
         """Count in one short transaction; with the ledger down only that is said."""
         figures: dict[str, tuple[str, float]] = {}
+        workers: dict[str, int] = {}
         up = 1.0
         try:
             with self._services.database.read() as connection:
                 now = self._services.clock.now()
+                there, waiting = list_processes(connection), checkout_store.waiting(connection, now=now)
+                for queue in QUEUES:
+                    workers[queue] = sum(one.is_there and queue in one.queues for one in there)
                 figures = {
                     "onelane_events_pending": (
                         "Events recorded and not yet worked.",
@@ -97,12 +105,26 @@ class LedgerGauges(Collector):
                         "Incidents a person has to look at.",
                         projection_store.count_open_incidents(connection),
                     ),
+                    "onelane_messages_undelivered": (
+                        "Changes that the application did not take yet, or that were given up.",
+                        outbox_store.count_untaken(connection),
+                    ),
+                    "onelane_checkouts_waiting": ("Checkouts that no worker answered yet.", waiting.count),
+                    "onelane_oldest_waiting_seconds": ("Age of the oldest of them.", waiting.oldest_seconds),
+                    "onelane_beat_age_seconds": (
+                        "How long ago beat was there; +Inf where none was within a day.",
+                        min((one.age_seconds for one in there if one.kind == "beat"), default=float("inf")),
+                    ),
                 }
         except LedgerUnavailable:
             up = 0.0
         yield GaugeMetricFamily("onelane_ledger_up", "Whether the ledger answered.", value=up)
         for name, (text, value) in figures.items():
             yield GaugeMetricFamily(name, text, value=value)
+        by_queue = GaugeMetricFamily("onelane_workers", "Workers that are there.", labels=["queue"])
+        for queue, count in workers.items():
+            by_queue.add_metric([queue], count)
+        yield by_queue
 
 
 def _registry(services: Services) -> CollectorRegistry:

@@ -80,13 +80,16 @@ def load_web(threads: int) -> "Web":
     # Here: the parent process needs none of it.
     from app import create_app, limits, webhooks
     from app.asgi import Web
+    from billing.operators.presence import Heartbeat
     from billing.services import build_services
 
     with plain_exits():
         # None: the web holds no key, even where .env or a running `onelane dev` names one.
         settings = load_settings(stripe_api_key=None)
         configure_logging(settings, process="web")
-        app = create_app(settings, build_services(settings), shop=shop_is_on())
+        services = build_services(settings)
+        app = create_app(settings, services, shop=shop_is_on())
+    Heartbeat(services.database, kind="web", threads=threads).start()
     deliveries, refusals = app.extensions[webhooks.EXTENSION], app.extensions[limits.EXTENSION]
     return Web(app, threads=threads, deliveries=deliveries, refusals=refusals, origins=settings.redirect_origins)
 

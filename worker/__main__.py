@@ -18,8 +18,10 @@ from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.signals import setup_logging
 
 from billing.coordination.jobs import QUEUES
+from billing.database import Database
 from billing.database.suitable import require_suitable
-from billing.errors import LedgerMisconfigured, TransientError
+from billing.errors import ConfigurationError, LedgerMisconfigured, TransientError
+from billing.operators.presence import Heartbeat
 from billing.process.exits import end_on_signals, plain_exits
 from billing.process.logs import configure_logging
 from billing.process.metrics import MetricsFile
@@ -53,7 +55,10 @@ def work(queues: str, concurrency: int, name: str, alive_file: Path | None) -> N
         _ = services.notifier  # a module of handlers that cannot be imported stops the start, not the first change
         _wait_until_ready(services)
         celery = create_celery(settings, services=lambda: services, threads=concurrency)
-        sys.exit(consume(celery, queues=chosen, concurrency=concurrency, name=name, alive_file=alive_file))
+        heartbeat = Heartbeat(services.database, kind="worker", name=name, queues=chosen, threads=concurrency).start()
+        code = consume(celery, queues=chosen, concurrency=concurrency, name=name, alive_file=alive_file)
+        heartbeat.stop()
+        sys.exit(code)
 
 
 @main.command()
@@ -63,6 +68,7 @@ def beat(alive_file: Path | None) -> None:
     with plain_exits(), _own_stdout():
         settings = _start("beat")
         celery = create_celery(settings, services=_no_services)
+        _show_beat(settings)
         run_beat(celery, alive_file=alive_file)
 
 
@@ -115,6 +121,14 @@ def _wait_until_ready(services: Services) -> None:
             time.sleep(WAIT_SECONDS[min(turn, len(WAIT_SECONDS) - 1)])
         else:
             return
+
+
+def _show_beat(settings: Settings) -> None:
+    """Let operators see that beat is there. It needs the ledger for nothing else, so without one it runs unseen."""
+    try:
+        Heartbeat(Database(settings.database_url, pool_size=1), kind="beat").start()
+    except ConfigurationError as error:
+        log.warning("beat.unseen", reason=error.for_operator)
 
 
 def _no_services() -> Services:

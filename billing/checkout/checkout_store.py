@@ -213,3 +213,21 @@ def _shown(row: Any, now: datetime) -> CheckoutStatus:
     if row.state == LaneState.OPEN and row.nonce == row.lane_nonce and row.outcome is None:
         return CheckoutStatus.OPEN
     return CheckoutStatus.SUPERSEDED
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Checkouts that no worker answered yet, and the age of the oldest; 0 where there is none."""
+
+    count: int
+    oldest_seconds: float
+
+
+def waiting(connection: sa.Connection, *, now: datetime) -> Waiting:
+    """Count the pending checkouts of all lanes."""
+    count, oldest = connection.execute(
+        sa.select(sa.func.count(), sa.func.min(checkouts.c.arrived_at)).where(
+            checkouts.c.status == CheckoutStatus.PENDING
+        )
+    ).one()
+    return Waiting(count, max(0.0, (now - oldest).total_seconds()) if oldest else 0.0)

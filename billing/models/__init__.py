@@ -18,6 +18,7 @@ from billing.models.lane import (
     lanes,
     operations,
 )
+from billing.models.process import processes
 from billing.models.projection import outbox, product_trials, projections, subscriptions
 from billing.models.webhook import (
     EventSource,
@@ -55,6 +56,7 @@ __all__ = [
     "metadata",
     "operations",
     "outbox",
+    "processes",
     "product_trials",
     "projections",
     "remedies",

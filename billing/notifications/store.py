@@ -72,10 +72,11 @@ def settle(
     return _change(connection, message, lease.is_mine(outbox.c.claim, token), **ended)
 
 
-def count_undelivered(connection: sa.Connection) -> int:
-    """How many messages were given up."""
-    dead = sa.select(sa.func.count()).select_from(outbox).where(outbox.c.status == "dead")
-    return int(connection.scalar(dead) or 0)
+def count_untaken(connection: sa.Connection) -> int:
+    """How many messages were refused and wait, or were given up."""
+    waits = sa.and_(outbox.c.status == "pending", outbox.c.attempts > 0)
+    untaken = sa.select(sa.func.count()).select_from(outbox).where(sa.or_(waits, outbox.c.status == "dead"))
+    return int(connection.scalar(untaken) or 0)
 
 
 def _is_free(now: datetime) -> sa.ColumnElement[bool]:

@@ -4,7 +4,7 @@ Reads only; plain dicts without secrets. With a million events the counts take a
 person, not for a gauge.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,8 @@ from billing.models import (
     subscriptions,
 )
 from billing.operators import installation
+from billing.operators.presence import Process, list_processes
+from billing.operators.worst import Trouble, troubles
 
 Row = dict[str, Any]
 
@@ -48,6 +50,7 @@ def summarize(*, database: Database, clock: Clock) -> Row:
             "messages": _messages(connection),
             "incidents": _by(connection, incidents.c.kind, incidents.c.resolved_at.is_(None)),
             "replay": _running_replay(connection),
+            "processes": _processes(list_processes(connection)),
         }
 
 
@@ -59,6 +62,22 @@ def list_lanes(*, database: Database, limit: int, held: Mapping[str, float]) -> 
     for row in rows:
         row["lock_seconds"] = held.get(lock_name(row["lane"]))
     return rows
+
+
+def find_troubles(summary: Row, *, database: Database) -> list[Trouble]:
+    """What a person should do something about, the worst first."""
+    with database.read() as connection:
+        return troubles(summary, list_processes(connection))
+
+
+def _processes(found: Sequence[Process]) -> Row:
+    """How many of each kind are there, workers by queue; and who was there within the last day, and is gone."""
+    there = [process for process in found if process.is_there]
+    names = [queue for process in there for queue in process.queues] or []
+    kinds = [process.kind for process in there if process.kind != "worker"]
+    shown: Row = {f"worker_{name}": names.count(name) for name in sorted(set(names))}
+    gone = sum(not process.is_there for process in found)
+    return shown | {kind: kinds.count(kind) for kind in sorted(set(kinds))} | ({"gone": gone} if gone else {})
 
 
 def _events(connection: sa.Connection, *, day: datetime) -> Row:

@@ -20,7 +20,7 @@ from billing.clock import Clock
 from billing.coordination.jobs import WorkEvents
 from billing.coordination.queue import Queue
 from billing.database import Database
-from billing.errors import InvalidRequest, PayloadTooLarge
+from billing.errors import InvalidRequest, InvalidSignature, PayloadTooLarge
 from billing.models import EventStatus
 from billing.webhooks.envelope import NewEvent, read_event
 from billing.webhooks.group_commit import Committed, GroupCommit, Row
@@ -28,6 +28,7 @@ from billing.webhooks.signature import Signature, read_signature, verify
 
 log = structlog.get_logger(__name__)
 
+SIGNATURES_REFUSED = Counter("onelane_signature_refused_total", "Deliveries whose signature does not fit.")
 RECORDED = Counter("onelane_events_recorded_total", "Deliveries, by what became of them.", ["result"])
 # A line costs 50 µs, half of a delivery under load: a batch of more than these is one line together.
 LINES_OF_A_BATCH = 8
@@ -155,6 +156,8 @@ def _result(row: Row) -> str:
 def _note_refusal(error: InvalidRequest | PayloadTooLarge, size: int, request_id: str) -> None:
     """Count and log what is refused, without a byte of it."""
     RECORDED.labels(error.code).inc()
+    if isinstance(error, InvalidSignature):
+        SIGNATURES_REFUSED.inc()
     about = {"request_id": request_id} if request_id else {}
     log.warning("event.refused", code=error.code, reason=error.sentence, size=size, **about)
 

@@ -31,7 +31,7 @@ def test_prometheus_takes_the_rules() -> None:
 
 
 def test_each_alert_has_a_page_and_each_page_an_alert() -> None:
-    """OPS-131"""
+    """OPS-151"""
     assert set(ALERTS) == set(RUNBOOKS)
     index = (ROOT / "docs" / "runbooks" / "README.md").read_text("utf-8")
     for name, rule in ALERTS.items():
@@ -46,7 +46,7 @@ def test_page_says_what_to_look_at_what_to_do_and_when_it_is_over(name: str) -> 
 
 
 def test_every_metric_that_is_named_is_one_of_ours() -> None:
-    """OPS-131: an alert on a misspelt metric never fires."""
+    """OPS-151: an alert on a misspelt metric never fires."""
     told = [rule["expr"] for rule in ALERTS.values()]
     shown = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
     pages = [path.read_text("utf-8") for path in RUNBOOKS.values()]
@@ -56,7 +56,7 @@ def test_every_metric_that_is_named_is_one_of_ours() -> None:
 
 @pytest.mark.parametrize("name", RUNBOOKS)
 def test_every_command_of_a_page_exists(name: str) -> None:
-    """OPS-131"""
+    """OPS-151"""
     for line in re.findall(r"`onelane ([^`]+)`", RUNBOOKS[name].read_text("utf-8")):
         command: click.Command = main
         words = line.split()

@@ -37,7 +37,7 @@ CONTAINERS = {name: pod["spec"]["containers"][0] for name, pod in PODS.items()}
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_manifests_are_what_kubernetes_takes(folder: str) -> None:
-    """OPS-130"""
+    """OPS-150"""
     import kubernetes_validate
 
     for document in resources(folder):
@@ -47,7 +47,7 @@ def test_manifests_are_what_kubernetes_takes(folder: str) -> None:
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_command_is_one_that_the_command_line_takes(name: str) -> None:
-    """OPS-130"""
+    """OPS-150"""
     parse_command(name, CONTAINERS[name]["args"])
 
 
@@ -64,7 +64,7 @@ def test_workers_take_each_queue_once() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_settings_and_metrics_that_are_named_exist(folder: str) -> None:
-    """OPS-130: a misspelt setting is one that has no effect."""
+    """OPS-150: a misspelt setting is one that has no effect."""
     known = {name.upper() for name in Settings.model_fields} | {"PYTHONFAULTHANDLER"}
     (listed,) = read(FOLDER / folder / "kustomization.yaml")
     literals = [

@@ -133,7 +133,7 @@ def test_change_is_given_up_after_three_days_and_the_next_has_its_turn(note, sen
     assert application.numbers == [2]
     assert [row.status for row in rows_of(database)] == ["dead", "delivered"]
     with database.read() as connection:
-        assert outbox_store.count_undelivered(connection) == 1
+        assert outbox_store.count_untaken(connection) == 1
 
 
 def test_workers_at_once_send_each_change_once_and_in_order(note, send, application):

@@ -133,7 +133,9 @@ def test_report_and_locks_need_no_redis(folder: Path) -> None:
     redis = f"redis://127.0.0.1:{free_port(20_800)}/0"
     shown = onelane("report", folder=folder, REDIS_URL=redis)
     assert shown.returncode == 0, shown.stderr
-    lines = {line.split()[0]: line for line in shown.stdout.splitlines()}
+    assert shown.stdout.startswith("No worker takes the queue checkout")
+    assert onelane("report", "--check", folder=folder, REDIS_URL=redis).returncode == 1
+    lines = {line.split()[0]: line for line in shown.stdout.splitlines() if line}
     assert "done 3" in lines["events"]
     assert "closing 1" in lines["lanes"]
     assert json.loads(onelane("report", "--json", folder=folder, REDIS_URL=redis).stdout)["events"]["done"] == 3

@@ -1,0 +1,128 @@
+"""Who is there, and what the report says first."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from billing.coordination.jobs import QUEUES
+from billing.database import Database
+from billing.models import processes
+from billing.operators import presence
+from billing.operators.presence import GONE_AFTER, KEPT, Heartbeat, Process, list_processes
+from billing.operators.worst import Trouble, troubles
+from tests.support.builders import NOON
+
+
+def there(database: Database) -> list[Process]:
+    with database.read() as connection:
+        return list_processes(connection)
+
+
+def age(database: Database, by: timedelta) -> None:
+    """Let every row be older."""
+    with database.write() as connection:
+        for row in connection.execute(sa.select(processes.c.id, processes.c.seen_at)).all():
+            own = sa.update(processes).where(processes.c.id == row.id)
+            connection.execute(own.values(seen_at=row.seen_at - by))
+
+
+def test_process_is_there_until_it_says_nothing_for_a_while(database: Database) -> None:
+    """OPS-145"""
+    heartbeat = Heartbeat(database, kind="worker", name="checkout", queues=["checkout", "webhooks"], threads=16)
+    heartbeat.beat()
+    (seen,) = there(database)
+    assert (seen.kind, seen.name, seen.queues, seen.threads) == ("worker", "checkout", ("checkout", "webhooks"), 16)
+    assert seen.is_there
+    age(database, GONE_AFTER)
+    assert [one.is_there for one in there(database)] == [False]
+    heartbeat.beat()
+    assert [one.is_there for one in there(database)] == [True], "one row for each process"
+
+
+def test_row_of_a_process_that_died_long_ago_goes_when_another_starts(database: Database) -> None:
+    Heartbeat(database, kind="beat").beat()
+    age(database, KEPT + timedelta(minutes=1))
+    Heartbeat(database, kind="web").beat()
+    assert [one.kind for one in there(database)] == ["web"]
+
+
+def test_process_that_ends_in_order_leaves_no_row(database: Database) -> None:
+    written = threading.Event()
+
+    class Seen(Heartbeat):
+        def beat(self) -> None:
+            super().beat()
+            written.set()
+
+    heartbeat = Seen(database, kind="worker", queues=QUEUES).start()
+    assert written.wait(30)
+    heartbeat.stop()
+    assert there(database) == []
+
+
+def test_heartbeat_outlives_a_ledger_that_fails(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPS-146"""
+    monkeypatch.setattr(presence, "EVERY_SECONDS", 0.01)
+    tries, again = [], threading.Event()
+
+    class Failing(Heartbeat):
+        def beat(self) -> None:
+            tries.append(1)
+            if len(tries) < 3:
+                raise RuntimeError("no such table")
+            again.set()
+
+    heartbeat = Failing(database, kind="worker").start()
+    assert again.wait(30)
+    heartbeat.stop()
+
+
+WELL: dict[str, Any] = {"at": NOON, "checkouts": {}, "events": {}, "messages": {}, "incidents": {}}
+EVERYBODY = [
+    Process(kind, kind, queues, 1, "0.1.0", "here", 1, NOON, 1.0)
+    for kind, queues in (("web", ()), ("worker", QUEUES), ("beat", ()))
+]
+
+
+def without(kind: str) -> list[Process]:
+    return [one for one in EVERYBODY if one.kind != kind]
+
+
+def waits(minutes: float) -> dict[str, Any]:
+    return {"oldest_pending_at": NOON - timedelta(minutes=minutes)}
+
+
+@pytest.mark.parametrize(
+    ("summary", "processes_there", "first"),
+    [
+        (WELL, EVERYBODY, None),
+        (WELL, without("worker"), "onelane worker --queues checkout"),
+        (WELL, without("beat"), "onelane beat"),
+        (WELL, without("web"), "onelane web"),
+        (WELL | {"checkouts": waits(2)}, EVERYBODY, "onelane locks list"),
+        (WELL | {"checkouts": waits(0.5)}, EVERYBODY, None),
+        (WELL | {"events": waits(6)}, EVERYBODY, "onelane events list --status pending"),
+        (WELL | {"events": waits(4)}, EVERYBODY, None),
+        (WELL | {"events": {"dead": 2}}, EVERYBODY, "onelane dead list"),
+        (WELL | {"messages": waits(11)}, EVERYBODY, "onelane notifications test"),
+        (WELL | {"messages": {"dead": 1}}, EVERYBODY, "onelane notifications recover --since 7d --dry-run"),
+        (WELL | {"incidents": {"duplicate_subscriptions": 1}}, EVERYBODY, "onelane incidents list"),
+        # A missing worker explains what waits: it comes first.
+        (WELL | {"checkouts": waits(9)}, without("worker"), "onelane worker --queues checkout"),
+    ],
+)
+def test_worst_trouble_comes_first_with_what_mends_it(
+    summary: dict[str, Any], processes_there: list[Process], first: str | None
+) -> None:
+    """OPS-147"""
+    found = troubles(summary, processes_there)
+    assert (found[0].command if found else None) == first
+
+
+def test_process_that_says_nothing_any_more_counts_as_missing() -> None:
+    gone = [Process(one.kind, one.name, one.queues, 1, "0.1.0", "here", 1, NOON, 60.0) for one in EVERYBODY]
+    assert len(troubles(WELL, gone)) == len(QUEUES) + 2
+    assert all(isinstance(one, Trouble) for one in troubles(WELL, gone))
