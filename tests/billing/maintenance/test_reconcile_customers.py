@@ -56,8 +56,10 @@ def test_customer_who_was_not_looked_at_for_a_day_is_compared(shop):
         connection.execute(sa.update(subscriptions).values(status="canceled", quantity=7))
     assert shop.reconcile().report["drifted"] == 0, "looked at a moment ago"
     shop.clock.advance(days=1)
+    drift = [{"customer_id": customer, "fields": ["quantity", "status"]}]
+    assert shop.reconcile(dry=True).report["drift"] == drift
     row = shop.reconcile()
-    assert row.report["drift"] == [{"customer_id": customer, "fields": ["quantity", "status"]}]
+    assert row.report["drift"] == drift
     assert shop.projection() == shop.truth()
     assert [change.kind for change in shop.rows(outbox)] == ["subscription.activated"] * 2
 

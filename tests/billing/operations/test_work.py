@@ -224,9 +224,12 @@ def test_operation_goes_on_with_the_subscription_that_is_left(shop: Shop, call: 
     assert (shop.seen()["id"], shop.seen()["cancel_at_period_end"]) == (first, True)
 
 
-def test_last_one_that_ends_before_its_cancellation_arrives_leaves_nothing_to_cancel(shop: Shop) -> None:
+@pytest.mark.parametrize("kind", [Kind.CANCEL, Kind.REACTIVATE])
+def test_last_one_that_ends_before_the_write_arrives_leaves_nothing_to_change(shop: Shop, kind: Kind) -> None:
     """SUB-37: Stripe's refusal says nothing to the buyer that a look does not say better."""
     only = shop.subscriber()
+    if kind is Kind.REACTIVATE:
+        shop.done(Kind.CANCEL)
     real = shop.stripe.update_subscription
 
     def ended_first(*arguments: Any, **options: Any) -> Any:
@@ -234,7 +237,7 @@ def test_last_one_that_ends_before_its_cancellation_arrives_leaves_nothing_to_ca
         return real(*arguments, **options)
 
     shop.stripe.update_subscription = ended_first  # type: ignore[method-assign]
-    view = shop.done(Kind.CANCEL)
+    view = shop.done(kind)
     assert (view.status, (view.error or {})["code"]) == (OperationStatus.REFUSED, "no_subscription")
 
 
