@@ -91,7 +91,7 @@ def test_stripes_words_reach_the_operator_and_no_buyer(world: World, sentence: s
     assert "None" not in theirs
     assert "@" not in theirs
     assert "51abcdefgh" not in theirs
-    assert show_checkout(view.id, database=world.database)["error"][OPERATORS] == theirs
+    assert show_checkout(view.id, database=world.database, clock=world.clock)["error"][OPERATORS] == theirs
     assert theirs in [line.get("reason") for line in lines]
 
 
