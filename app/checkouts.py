@@ -8,7 +8,7 @@ import re
 from functools import partial
 
 import structlog
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 from prometheus_client import Counter, Histogram
 
 from app.answers import (
@@ -72,7 +72,9 @@ def checkout_routes(services: Services, *, identity: Identity, limits: Limits) -
         answer, outcome = _answer(view, waited=wait.seconds > 0, available=available)
         CHECKOUTS.labels(outcome).inc()
         SECONDS.observe(wait.elapsed)
-        log.info("checkout.answered", checkout_id=view.id, outcome=outcome, replayed=recorded.replayed)
+        milliseconds = round(wait.elapsed * 1000, 1)
+        log.info("checkout.answered", checkout_id=view.id, outcome=outcome, replayed=recorded.replayed, ms=milliseconds)
+        g.logged = True
         return private(answer, wait, replayed=recorded.replayed)
 
     @routes.get("/v1/checkouts/<checkout_id>")
