@@ -103,9 +103,9 @@ def move_times(number: int) -> None:
     if seconds := os.environ.get("KILLS_LEASE_SECONDS"):
         lease.LEASE = timedelta(seconds=float(seconds))
     if seconds := os.environ.get("KILLS_VISIBILITY_SECONDS"):
-        options = billing.coordination.queue._transport_options
+        options = billing.coordination.queue._redis_options
         short = {"visibility_timeout": float(seconds), "unacked_restore_interval": 1}
-        billing.coordination.queue._transport_options = lambda url: {**options(url), **short}
+        billing.coordination.queue._redis_options = lambda *given: {**options(*given), **short}
     shifts = [float(hours) * 3600 for hours in os.environ.get("KILLS_CLOCKS_HOURS", "0").split(",")]
     shift, now = timedelta(seconds=shifts[number % len(shifts)]), SystemClock.now
 
