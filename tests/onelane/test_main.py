@@ -20,6 +20,7 @@ from billing.notifications import handlers
 from billing.process.run_with_parent import launched
 from onelane.__main__ import HERE, PACKAGES, WITHOUT_THE_WEB, own_first
 from tests.support.running_dev import ROOT, environment, wait_until
+from tests.support.web import JWT_SECRET
 
 ONELANE = [sys.executable, "-P", "-m", "onelane"]
 SCRIPT = Path(sys.executable).with_name("onelane")
@@ -84,7 +85,7 @@ def test_processes_of_the_web_load_our_packages(tmp_path: Path) -> None:
     ledger = Database(address := f"sqlite:///{tmp_path}/ledger.sqlite3")
     upgrade(ledger)
     ledger.close()
-    settings = {"DATABASE_URL": address, "REDIS_URL": "redis://127.0.0.1:1/0", "AUTH_JWT_SECRET": "s" * 32}
+    settings = {"DATABASE_URL": address, "REDIS_URL": "redis://127.0.0.1:1/0", "AUTH_JWT_SECRET": JWT_SECRET}
 
     def alive() -> bool:
         with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1) as answer:
