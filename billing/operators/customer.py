@@ -40,6 +40,7 @@ WHY = {
     "incomplete": "the first payment waits for the buyer",
     "canceled": "the subscription is over",
     "product_trial": "product_trial_days of a new user",
+    "unknown_status": "Stripe has a status that this version does not know",
     "no_subscription": "nothing is known that gives access",
 }
 

@@ -1,6 +1,7 @@
 """`onelane find` and `customers show` on a ledger with one buyer's story."""
 
 import hashlib
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -199,4 +200,12 @@ def test_every_reason_is_put_into_words() -> None:
     source = inspect.getsource(access)
     given = {reason for reason in WHY if f'"{reason}"' in source} | {"active", "trialing", "product_trial"}
     assert set(WHY) == given
+    # The other way round: what the code decides, and every status that it passes on as the reason.
+    decided = re.findall(r'(?:Access\(\w+,|_until_planned_end\(row,) "(\w+)"', source)
+    passed_on = [
+        word for case in re.findall(r"case \((.+?)\) as status", source) for word in re.findall(r'"(\w+)"', case)
+    ]
+    assert "past_due_grace" in decided
+    assert "incomplete" in passed_on
+    assert {*decided, *passed_on} <= set(WHY)
     assert decide_access([], NOON).reason in WHY
