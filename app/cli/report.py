@@ -1,7 +1,6 @@
 """`onelane report` and `onelane locks list`: counts of everything, and the lanes that are being worked."""
 
 import sys
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +8,7 @@ import click
 
 from app.cli.options import as_json, limit
 from app.cli.tables import show_one, show_rows
-from billing.operators.report import find_troubles, list_lanes, summarize
+from billing.operators.report import list_lanes, summarize
 from billing.process.settings import load_settings
 from billing.services import build_services
 
@@ -23,12 +22,12 @@ def report(check: bool, as_json: bool) -> None:
     """Say what is worst and what mends it, then show counts and ages on one screen."""
     services = build_services(load_settings())
     summary = summarize(database=services.database, clock=services.clock)
-    found = find_troubles(summary, database=services.database)
+    found = summary["troubles"]
     if as_json:
-        show_one({"troubles": [asdict(trouble) for trouble in found], **summary}, as_json=True)
+        show_one(summary, as_json=True)
     else:
-        for trouble in found:
-            click.echo(f"{trouble.sentence}  {trouble.command}")
+        for trouble in summary.pop("troubles"):
+            click.echo(f"{trouble['sentence']}  {trouble['command']}")
         click.echo(f"{NOTHING_WRONG}\n" if not found else "")
         show_one({name: _line(value, summary["at"]) for name, value in summary.items()}, as_json=False)
     if check and found:

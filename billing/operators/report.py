@@ -5,6 +5,7 @@ person, not for a gauge.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,7 +29,7 @@ from billing.models import (
 )
 from billing.operators import installation
 from billing.operators.presence import Process, list_processes
-from billing.operators.worst import Trouble, troubles
+from billing.operators.worst import troubles
 
 Row = dict[str, Any]
 
@@ -36,11 +37,15 @@ DAY = timedelta(hours=24)
 
 
 def summarize(*, database: Database, clock: Clock) -> Row:
-    """By subject: rows by status, and when the oldest row that waits arrived (`..._at`, aware UTC)."""
+    """What is wrong, the worst first; then by subject: rows by status, and when the oldest row that waits arrived.
+
+    Those times (`..._at`) are aware UTC. Raises LedgerUnavailable.
+    """
     now = clock.now()
     with database.read() as connection:
         bound = installation.read(connection)
-        return {
+        there = list_processes(connection)
+        summary = {
             "at": now,
             "stripe": {"account": bound.stripe_account, "livemode": bound.livemode} if bound else None,
             "events": _events(connection, day=now - DAY),
@@ -50,8 +55,9 @@ def summarize(*, database: Database, clock: Clock) -> Row:
             "messages": _messages(connection),
             "incidents": _by(connection, incidents.c.kind, incidents.c.resolved_at.is_(None)),
             "replay": _running_replay(connection),
-            "processes": _processes(list_processes(connection)),
+            "processes": _processes(there),
         }
+    return {"troubles": [asdict(trouble) for trouble in troubles(summary, there)], **summary}
 
 
 def list_lanes(*, database: Database, limit: int, held: Mapping[str, float]) -> list[Row]:
@@ -64,16 +70,10 @@ def list_lanes(*, database: Database, limit: int, held: Mapping[str, float]) -> 
     return rows
 
 
-def find_troubles(summary: Row, *, database: Database) -> list[Trouble]:
-    """What a person should do something about, the worst first."""
-    with database.read() as connection:
-        return troubles(summary, list_processes(connection))
-
-
 def _processes(found: Sequence[Process]) -> Row:
     """How many of each kind are there, workers by queue; and who was there within the last day, and is gone."""
     there = [process for process in found if process.is_there]
-    names = [queue for process in there for queue in process.queues] or []
+    names = [queue for process in there for queue in process.queues]
     kinds = [process.kind for process in there if process.kind != "worker"]
     shown: Row = {f"worker_{name}": names.count(name) for name in sorted(set(names))}
     gone = sum(not process.is_there for process in found)

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,17 +93,21 @@ def test_secrets_come_from_outside_and_missing_ones_say_so() -> None:
     assert not re.search(r"(sk|rk)_(test|live)_(?!anything)\w|whsec_\w", text)
 
 
-def test_queues_of_the_workers_are_all_queues_and_each_once() -> None:
-    from billing.coordination.jobs import QUEUES
-
-    consumed = [
+def consumed(commands: Iterable[list[str]]) -> list[str]:
+    """The queues that these commands name, each as often as it is named."""
+    return [
         queue
-        for service in OURS.values()
-        for word, value in zip(service["command"], service["command"][1:], strict=False)
+        for words in commands
+        for word, value in pairwise(words)
         if word == "--queues"
         for queue in value.split(",")
     ]
-    assert sorted(consumed) == sorted(QUEUES)
+
+
+def test_queues_of_the_workers_are_all_queues_and_each_once() -> None:
+    from billing.coordination.jobs import QUEUES
+
+    assert sorted(consumed(service["command"] for service in OURS.values())) == sorted(QUEUES)
 
 
 def test_redis_never_evicts_and_keeps_a_log() -> None:

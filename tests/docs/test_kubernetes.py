@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from billing.coordination.jobs import QUEUES
 from billing.process.settings import Settings
-from tests.docs.test_deployment import parse_command
+from tests.docs.test_deployment import consumed, parse_command
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -52,14 +52,7 @@ def test_command_is_one_that_the_command_line_takes(name: str) -> None:
 
 
 def test_workers_take_each_queue_once() -> None:
-    taken = [
-        queue
-        for container in CONTAINERS.values()
-        for word, value in zip(container["args"], container["args"][1:], strict=False)
-        if word == "--queues"
-        for queue in value.split(",")
-    ]
-    assert sorted(taken) == sorted(QUEUES)
+    assert sorted(consumed(container["args"] for container in CONTAINERS.values())) == sorted(QUEUES)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
