@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from app.limits import Semaphore
+    from app.limits.waiters import Semaphore
     from billing.process.settings import Settings
     from billing.services import Services
 
@@ -26,13 +26,14 @@ def create_app(
     # a third of the memory, and `onelane --version` takes a third of the time.
     from flask import Flask
 
-    from app.auth import Identity
     from app.checkouts import checkout_routes
     from app.customers import customer_routes
     from app.dev.shop import shop_routes
-    from app.errors import register
-    from app.health import health_routes
-    from app.limits import EXTENSION, build_limits, limit_addresses
+    from app.errors.rendering import register
+    from app.health.routes import health_routes
+    from app.identity.callers import Identity
+    from app.limits.addresses import limit_addresses
+    from app.limits.users import EXTENSION, build_limits
     from app.openapi.page import docs_routes
     from app.operations import operation_routes
     from app.request_hooks import guard, refuse_unreadable_query

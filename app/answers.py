@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 from flask import Request, Response, jsonify, request
 
-from app.auth import Caller
-from app.bodies import Body, Reader, read_body
-from app.errors import PROBLEMS, problem
-from app.limits import Semaphore
-from app.schemas import ServerBody
+from app.bodies.reading import Body, Reader, read_body
+from app.bodies.schemas import ServerBody
+from app.errors.problems import PROBLEMS
+from app.errors.rendering import problem
+from app.identity.callers import Caller
+from app.limits.waiters import Semaphore
 from billing.coordination.wakeups import POLLING
 from billing.errors import InvalidRequest
 from billing.services import Services

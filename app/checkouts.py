@@ -22,10 +22,10 @@ from app.answers import (
     shown,
     workers_available,
 )
-from app.auth import Identity
-from app.errors import matches
-from app.limits import Limits
-from app.schemas import CheckoutBody, ServerCheckoutBody
+from app.bodies.schemas import CheckoutBody, ServerCheckoutBody
+from app.errors.problems import matches
+from app.identity.callers import Identity
+from app.limits.users import Limits
 from billing.checkout.checkout_store import CheckoutView
 from billing.checkout.requests import CheckoutRequest, await_checkout, record_checkout
 from billing.models import CheckoutStatus

@@ -7,11 +7,12 @@ fetched from Stripe at once, and the answer waits for that, within bounds (SUB-7
 from flask import Blueprint, Response, jsonify, request
 
 from app.answers import Wait, private
-from app.auth import Identity, is_user_id
-from app.bodies import read_body
-from app.errors import InvalidId
-from app.limits import Limits
-from app.schemas import CustomerBody
+from app.bodies.reading import read_body
+from app.bodies.schemas import CustomerBody
+from app.bodies.text import is_user_id
+from app.errors.problems import InvalidId
+from app.identity.callers import Identity
+from app.limits.users import Limits
 from billing.coordination.jobs import SyncCustomers
 from billing.customers.customers import claim_customer
 from billing.services import Services

@@ -24,11 +24,11 @@ from app.answers import (
     shown,
     workers_available,
 )
-from app.auth import Identity
-from app.bodies import read_optional_body
-from app.errors import matches
-from app.limits import Limits
-from app.schemas import NoBody, PortalBody, ServerBody, ServerPortalBody, ServerSwitchBody, SwitchBody
+from app.bodies.reading import read_optional_body
+from app.bodies.schemas import NoBody, PortalBody, ServerBody, ServerPortalBody, ServerSwitchBody, SwitchBody
+from app.errors.problems import matches
+from app.identity.callers import Identity
+from app.limits.users import Limits
 from billing.clock import iso
 from billing.models import OperationStatus
 from billing.operations.calls import Kind

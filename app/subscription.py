@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Response, jsonify, request
 
-from app.auth import Identity
-from app.limits import Limits
+from app.identity.callers import Identity
+from app.limits.users import Limits
 from app.openapi.answers import Plans, PublicPlan
 from billing.catalog import Catalog, Plan
 from billing.clock import iso

@@ -1,7 +1,7 @@
 """Stripe's deliveries: the raw bytes and the signature go to `billing.webhooks.ingest`; 200 means they are committed.
 
 No rate limit, no CORS, no login: the signature is what counts. 503 makes Stripe send again. Here is the route for any
-WSGI server, whose thread waits for the commit; the shipped server awaits the same future (`app/asgi.py`).
+WSGI server, whose thread waits for the commit; the shipped server awaits the same future (`app/serving/asgi.py`).
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, Response, g, jsonify, request
 
-from app.bodies import read_bytes
+from app.bodies.reading import read_bytes
 from billing.errors import Busy, LedgerUnavailable
 from billing.services import Services
 from billing.webhooks.endpoint import PATH
@@ -23,7 +23,7 @@ from billing.webhooks.ingest import Ingest
 from billing.webhooks.signature import Signature
 
 T = TypeVar("T")
-EXTENSION = "onelane.deliveries"  # where `app/asgi.py` finds them
+EXTENSION = "onelane.deliveries"  # where `app/serving/asgi.py` finds them
 SIGNATURE = "Stripe-Signature"
 # Stripe hears within 3 s that it has to send again. Whatever the ledger does: a commit takes 20 ms.
 WAIT_SECONDS = 2.5

@@ -1,6 +1,6 @@
 """Every error that onelane raises on purpose, each with the sentence that a person reads.
 
-A `TransientError` is tried again, a `PermanentError` is not. `app/errors.py` gives each `code` its HTTP status.
+A `TransientError` is tried again, a `PermanentError` is not. `app/errors/` gives each `code` its HTTP status.
 """
 
 from collections.abc import Mapping
@@ -237,24 +237,3 @@ class StaleWrite(TransientError):
     """Another worker changed the row between our read and our compare-and-set. Read again."""
 
     code = "stale_write"
-
-
-# --- Errors that an operator may see
-
-
-class NotErasable(PermanentError):
-    """The user may still be billed, so they are not erased. The sentence says what to do first."""
-
-    code = "not_erasable"
-
-
-class ReplayRunning(TransientError):
-    """A replay of many events is running; only one runs at a time."""
-
-    code = "replay_running"
-
-
-class NoWorker(TransientError):
-    """Events are pending, and no worker takes them."""
-
-    code = "no_worker"

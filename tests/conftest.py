@@ -47,7 +47,7 @@ LONG = (
     "tests/app/dev/test_run.py",
     "tests/app/dev/test_web.py",
     "tests/app/test_contract.py",
-    "tests/app/test_server.py",
+    "tests/app/serving/test_server.py",
     "tests/bench/",
     "tests/billing/checkout/test_lane_faults.py::test_crash_at_any_step_is_resumed_by_running_again[postgresql",
     "tests/billing/checkout/test_lane_faults.py::test_unclear_answer_to_a_creation_is_sent_again_with_the_same_key[postgresql",
@@ -82,10 +82,10 @@ SHORT = (
     "tests/app/cli/test_signals.py::test_migration_that_waits_for_another_hears_the_signal",
     "tests/app/cli/test_metrics_dir.py::test_process_goes_on_without_its_metrics_and_says_so_once[web-full]",
     "tests/app/dev/test_run.py::test_everything_is_ready_when_it_says_so",
-    "tests/app/test_server.py::test_ambiguous_request",
-    "tests/app/test_server.py::test_nothing_a_stranger_sends",
-    "tests/app/test_server.py::test_odd_request",
-    "tests/app/test_server.py::test_web_that_is_told_to_stop_answers",
+    "tests/app/serving/test_server.py::test_ambiguous_request",
+    "tests/app/serving/test_server.py::test_nothing_a_stranger_sends",
+    "tests/app/serving/test_server.py::test_odd_request",
+    "tests/app/serving/test_server.py::test_web_that_is_told_to_stop_answers",
     "tests/browser/test_shop.py::test_buyer_chooses_pays_and_has_access",
     "tests/sandbox/test_parameters.py::test_no_parameter_is_taken_and_forgotten[POST /v1/checkout/sessions",
     "tests/sandbox/test_parameters.py::test_no_parameter_is_taken_and_forgotten[POST /v1/subscriptions",
@@ -120,7 +120,7 @@ ONE_WORKER = {
     "tests/bench/": "processes",
     "tests/kills/": "kills",  # mostly waits: beside the others it costs little
     "tests/browser/": "browser",
-    "tests/app/test_server.py": "server",
+    "tests/app/serving/test_server.py": "server",
 }
 
 

@@ -25,7 +25,7 @@ def dev() -> None:
 def web(workers: int, threads: int) -> None:
     """Serve HTTP on BIND and PORT."""
     from app.dev.ports import require_free
-    from app.server import KEYS, serve
+    from app.serving.server import KEYS, serve
     from billing.process.settings import load_settings
 
     if held := [name for name in KEYS if name in os.environ]:

@@ -2,7 +2,7 @@
 
 import click
 
-from app.auth import is_user_id
+from app.bodies.text import is_user_id
 from app.dev.tokens import sign_token
 from billing.clock import SYSTEM_CLOCK
 from billing.process.settings import load_settings

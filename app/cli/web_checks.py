@@ -5,7 +5,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from app.dev.ports import require_free
-from app.key_set import KeySet, download, read_keys
+from app.identity.key_set import KeySet, download, read_keys
 from billing.doctor.finding import Finding, fine
 from billing.errors import ConfigurationError, TransientError
 from billing.process.settings import Settings

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 
 from app.dev.tokens import sign_token
-from app.errors import Forbidden
+from app.errors.problems import Forbidden
 from billing.catalog import Plan
 from billing.errors import ConfigurationError
 from billing.operators import installation

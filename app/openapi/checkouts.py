@@ -1,6 +1,6 @@
 """Routes for a checkout: ask for one, and read it."""
 
-from app import schemas
+from app.bodies import schemas
 from app.openapi import answers
 from app.openapi.entry import ANSWER, BUYER, LANE, SERVER, Operation
 

@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app import schemas
-from app.auth import MAX_USER_ID
-from app.errors import PROBLEMS
+from app.bodies import schemas
+from app.bodies.text import MAX_USER_ID
+from app.errors.problems import PROBLEMS
 from app.openapi import BUYER, OPERATIONS, SERVER, STRIPE, TAGS, Operation, answers
 
 Schema = dict[str, Any]

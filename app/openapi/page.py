@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, render_template, request
 
-from app.errors import PROBLEMS
+from app.errors.problems import PROBLEMS
 from app.openapi import SERVER, STRIPE, TAGS
 from app.openapi.document import document
 

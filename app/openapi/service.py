@@ -1,6 +1,6 @@
 """Routes for the application's servers, for Stripe, and for operators."""
 
-from app import schemas
+from app.bodies import schemas
 from app.openapi import answers
 from app.openapi.entry import AUTH, BODY, EVERY, OPEN, SERVER, STRIPE, Operation
 

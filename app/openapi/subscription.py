@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from app import schemas
+from app.bodies import schemas
 from app.openapi import answers
 from app.openapi.entry import ANSWER, AUTH, BUYER, EVERY, LANE, OPEN, SERVER, Operation
 

@@ -16,7 +16,7 @@ from billing.clock import Clock
 from billing.coordination.jobs import WorkEvents
 from billing.coordination.queue import Queue
 from billing.database import Database
-from billing.errors import NoWorker, ReplayRunning, StaleWrite
+from billing.errors import StaleWrite, TransientError
 from billing.maintenance import replay_store
 from billing.maintenance.replay_store import Count, EventFilter
 from billing.models import ReplayState
@@ -29,6 +29,18 @@ BATCH = 100
 FEW_LEFT = 20
 LOOK_SECONDS = 0.2
 GIVE_UP_SECONDS = 60.0  # twice the sweep's interval without a single event taken: there is no worker
+
+
+class ReplayRunning(TransientError):
+    """A replay of many events is running; only one runs at a time."""
+
+    code = "replay_running"
+
+
+class NoWorker(TransientError):
+    """Events are pending, and no worker takes them."""
+
+    code = "no_worker"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from billing.coordination.wakeups import Wakeups
 from billing.customers.customers import adopt_made
 from billing.customers.store import open_customer, open_lane, read_customer
 from billing.database import Database
-from billing.errors import NotErasable, StripeMissing, StripeRefused
+from billing.errors import PermanentError, StripeMissing, StripeRefused
 from billing.operators import erasure_store
 from billing.operators.erasure_store import Holdings
 from billing.stripe_gateway import StripeGateway
@@ -35,6 +35,12 @@ log = structlog.get_logger(__name__)
 
 # 200 rows, payloads being the largest: a few milliseconds, so that deliveries and buyers do not wait for it.
 BATCH = 200
+
+
+class NotErasable(PermanentError):
+    """The user may still be billed, so they are not erased. The sentence says what to do first."""
+
+    code = "not_erasable"
 
 
 @dataclass(frozen=True, slots=True)

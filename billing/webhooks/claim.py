@@ -20,6 +20,7 @@ from billing.models import EventStatus, events, projections
 from billing.rules import lease
 from billing.rules.backoff import Backoff
 from billing.webhooks.event_types import AWAITED
+from billing.webhooks.prepared import Prepared
 
 # 1,000: far more than one customer ever makes in a burst; databases limit the parameters of a statement.
 CLAIM_LIMIT = 1000
@@ -74,38 +75,6 @@ def claim(connection: sa.Connection, *, now: datetime) -> Batch:
         if taken:
             return Batch(token, [Claimed(**row._mapping) for row in taken], more=found.more)
     return Batch(token, due_at=_next_due(connection, now))
-
-
-class Moment:
-    """So long after now or before, as a parameter of a statement that is built once."""
-
-    def __init__(self, offset: timedelta, offsets: dict[str, timedelta]) -> None:
-        self._offset, self._offsets = offset, offsets
-
-    def __add__(self, more: timedelta) -> "Moment":
-        return Moment(self._offset + more, self._offsets)
-
-    def __sub__(self, less: timedelta) -> "Moment":
-        return Moment(self._offset - less, self._offsets)
-
-    def __clause_element__(self) -> sa.BindParameter[Any]:
-        """What it is in SQL."""
-        name = f"now_{self._offset // timedelta(milliseconds=1)}".replace("-", "less_")
-        self._offsets[name] = self._offset
-        return sa.bindparam(name, type_=events.c.received_at.type)
-
-
-class Prepared:
-    """A statement about now: to build it takes ten times as long as to run it, so that is done once."""
-
-    def __init__(self, build: Callable[[Any], sa.Executable]) -> None:
-        self._offsets: dict[str, timedelta] = {}
-        self._statement = build(Moment(timedelta(), self._offsets))
-
-    def run(self, connection: sa.Connection, now: datetime, **values: object) -> sa.CursorResult[Any]:
-        """Execute it with these values, too."""
-        moments = {name: now + offset for name, offset in self._offsets.items()}
-        return connection.execute(self._statement, {**moments, **values})
 
 
 @cache

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from app import create_app, webhooks
-from app.limits import Semaphore
+from app.limits.waiters import Semaphore
 from billing.database import Database
 from billing.process.settings import Settings, load_settings
 from billing.services import Services

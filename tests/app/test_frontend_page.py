@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from app.errors import PROBLEMS
+from app.errors.problems import PROBLEMS
 from tests.support.web import DOCUMENT, ORIGIN, Web
 
 PAGE = (Path(__file__).parents[2] / "docs" / "frontend.md").read_text("utf-8")

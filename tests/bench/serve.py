@@ -5,8 +5,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from app.server import load_web
-from app.server import serve as serve_until_stopped
+from app.serving.server import load_web
+from app.serving.server import serve as serve_until_stopped
 from billing.process.settings import load_settings
 
 THREADS = 160  # as many as `onelane web` has
@@ -14,13 +14,13 @@ THREADS = 160  # as many as `onelane web` has
 
 def serve(application: str, port: int) -> None:
     """Become the server: that of `onelane web`, over this application."""
-    load = load_web if application == "app.server" else partial(_load_other, application)
+    load = load_web if application == "app.serving.server" else partial(_load_other, application)
     serve_until_stopped(load_settings(port=port, stripe_api_key=None), workers=1, threads=THREADS, load=load)
 
 
 def _load_other(application: str, threads: int) -> Any:
     """Flask behind the same bridge, which serves it faster than granian's own WSGI."""
-    from app.asgi import Web
+    from app.serving.asgi import Web
 
     return Web(import_module(application).application, threads=threads)
 

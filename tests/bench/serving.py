@@ -28,8 +28,8 @@ BARE, TUTORIAL, SQLITE, POSTGRESQL = "bare Flask", "the usual tutorial", "onelan
 APPLICATIONS = {
     BARE: "tests.bench.bare",
     TUTORIAL: "tests.bench.tutorial",
-    SQLITE: "app.server",
-    POSTGRESQL: "app.server",
+    SQLITE: "app.serving.server",
+    POSTGRESQL: "app.serving.server",
 }
 
 

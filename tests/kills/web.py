@@ -4,8 +4,8 @@ The process that answers is what dies. Granian's own starts another one in its p
 5.5 s, too: then it is for who runs the web to start it again.
 """
 
-from app.asgi import Web
-from app.server import load_web, serve
+from app.serving.asgi import Web
+from app.serving.server import load_web, serve
 from billing.process.settings import load_settings
 
 THREADS = 160  # as many as `onelane web` has

@@ -10,8 +10,9 @@ from urllib.parse import quote, unquote
 
 from flask import Flask
 
-from app import limits, webhooks
-from app.asgi import Web
+from app import webhooks
+from app.limits import users
+from app.serving.asgi import Web
 
 CALLERS = ("wsgi", "asgi")
 PIECE = 1 << 16
@@ -27,7 +28,7 @@ def over(caller: str, app: Flask) -> Flask:
 
 def asgi(app: Flask, **more: Any) -> Web:
     """The ASGI application around this one."""
-    deliveries, refusals = app.extensions[webhooks.EXTENSION], app.extensions[limits.EXTENSION]
+    deliveries, refusals = app.extensions[webhooks.EXTENSION], app.extensions[users.EXTENSION]
     return Web(app.wsgi_app, threads=2, deliveries=deliveries, refusals=refusals, **more)
 
 

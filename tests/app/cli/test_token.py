@@ -8,7 +8,7 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from app.auth import Identity
+from app.identity.callers import Identity
 from billing.process.settings import Settings
 from tests.support.running_dev import onelane
 from tests.support.web import JWT_SECRET

@@ -24,7 +24,7 @@ from tests.support.running_dev import ROOT, command_line, descendants, environme
 
 PRINTED_KEY = """
 import app
-from app.server import load_web
+from app.serving.server import load_web
 
 app.create_app = lambda settings, services, **_: exit(print(settings.stripe_api_key, services.stripe))
 load_web(1)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from app.errors import PROBLEMS
+from app.errors.problems import PROBLEMS
 from app.openapi import OPERATIONS
 from tests.app.conftest import MakeApp
 from tests.support.web import DOCUMENT, Web

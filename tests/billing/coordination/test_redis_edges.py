@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.limits import RateLimit, connect_storage
+from app.limits.rates import RateLimit, connect_storage
 from billing.coordination.jobs import WorkEvents, WorkLane
 from billing.coordination.locks import RedisLocks
 from billing.coordination.queue import CeleryQueue, create_producer

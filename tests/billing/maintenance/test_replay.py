@@ -7,9 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from billing.coordination.jobs import WorkEvents
-from billing.errors import NoWorker, ReplayRunning, StaleWrite, StripeRefused
+from billing.errors import StaleWrite, StripeRefused
 from billing.maintenance import replay_store
-from billing.maintenance.replay import BATCH, count_events, replay_few, replay_many
+from billing.maintenance.replay import BATCH, NoWorker, ReplayRunning, count_events, replay_few, replay_many
 from billing.maintenance.replay_store import EventFilter
 from billing.models import EventStatus, events, replayed_events, replays
 from billing.operators import lookup

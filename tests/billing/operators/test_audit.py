@@ -7,11 +7,11 @@ import pytest
 import sqlalchemy as sa
 
 from billing.database import Database
-from billing.errors import NotErasable
 from billing.models import outbox
 from billing.notifications.deliver import notify
 from billing.notifications.senders import NotDelivered
 from billing.operators.audit import audited, list_audit
+from billing.operators.erase import NotErasable
 from billing.operators.notifications import MessageFilter, count_messages, list_messages, resend, try_receiver
 from tests.support.builders import NOON, MovableClock
 

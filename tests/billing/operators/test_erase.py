@@ -3,9 +3,10 @@
 import pytest
 
 from billing.customers.customers import claim_customer
-from billing.errors import NotErasable, UserErased
+from billing.errors import UserErased
 from billing.models import events, outbox
 from billing.operations.calls import Kind
+from billing.operators.erase import NotErasable
 from billing.operators.erasure_store import Holdings
 from billing.operators.lookup import customer_problem
 from billing.subscriptions import product_trial

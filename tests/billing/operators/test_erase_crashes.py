@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from billing.coordination.wakeups import LocalWakeups
-from billing.errors import NotErasable, UserErased
+from billing.errors import UserErased
 from billing.models import CheckoutStatus, lanes
 from billing.operations.calls import Kind
+from billing.operators.erase import NotErasable
 from billing.operators.erasure_store import Holdings
 from tests.races.unlocked import NoLocks
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe

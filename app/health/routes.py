@@ -12,8 +12,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.auth import is_bearer
-from app.readiness import Check
+from app.health.readiness import Check
+from app.identity.callers import is_bearer
 from app.webhooks import Deliveries
 from billing.checkout import checkout_store
 from billing.coordination.jobs import QUEUES

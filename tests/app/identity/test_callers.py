@@ -77,7 +77,7 @@ def test_token_that_breaks_the_library_is_a_forgery_too(web: Web, monkeypatch: p
     def broken(*_: object, **__: object) -> None:
         raise RecursionError
 
-    monkeypatch.setattr("app.auth.jwt.decode", broken)
+    monkeypatch.setattr("app.identity.callers.jwt.decode", broken)
 
     assert web.get("/v1/subscription").status_code == 401
 
@@ -127,7 +127,7 @@ def test_credential_is_compared_with_every_server_key_whatever_it_is(web: Web, m
         return compare_digest(key, given)
 
     compare_digest = hmac.compare_digest
-    monkeypatch.setattr("app.auth.hmac.compare_digest", compare)
+    monkeypatch.setattr("app.identity.callers.hmac.compare_digest", compare)
     for credential in (API_KEYS[0], API_KEYS[1], "server-key", "nonsense"):
         compared.clear()
         web.get("/v1/subscription?user_id=user_1", bearer=credential)

@@ -14,9 +14,9 @@ import jwt
 import structlog
 from flask import Request
 
-from app.bodies import storable
-from app.errors import Forbidden, IdentityUnavailable
-from app.key_set import ALGORITHMS, KeySet
+from app.bodies.text import is_user_id
+from app.errors.problems import Forbidden, IdentityUnavailable
+from app.identity.key_set import ALGORITHMS, KeySet
 from billing.errors import InvalidRequest, Unauthorized
 from billing.process.settings import Settings
 
@@ -24,7 +24,6 @@ log = structlog.get_logger(__name__)
 
 LEEWAY_SECONDS = 60  # clocks of the identity provider and ours
 MAX_HEADER = 8 * 1024  # a token with many claims has 2 KiB
-MAX_USER_ID = 200
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,180}\.[^@\s.\x00-\x1f]{2,63}")
 
 
@@ -61,18 +60,6 @@ def is_bearer(header: str, secret: str) -> bool:
     """Whether an Authorization header holds this secret, compared in constant time."""
     scheme, _, token = header.partition(" ")
     return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), secret.encode())
-
-
-def is_user_id(value: object) -> bool:
-    """Whether this can be a user's id: 1 to 200 printable characters (API-12)."""
-    # U+FFFD stands for bytes that were no UTF-8: two different ids would become one.
-    return (
-        isinstance(value, str)
-        and 1 <= len(value) <= MAX_USER_ID
-        and value.isprintable()
-        and storable(value)
-        and "\ufffd" not in value
-    )
 
 
 def _email(claims: Mapping[str, Any]) -> str | None:

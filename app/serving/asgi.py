@@ -1,7 +1,7 @@
 """What the server runs (ASGI): deliveries on the event loop, everything else handed to Flask in a thread.
 
 Every body is read whole first, on the loop, bounded in bytes and in time. So neither a slow body nor a delivery that
-waits for its commit holds a thread, and Flask is called with a whole body and gives a whole answer (`app/bridge.py`).
+waits for its commit holds a thread, and Flask gets a whole body and gives a whole answer (`app/serving/bridge.py`).
 """
 
 import asyncio
@@ -16,11 +16,12 @@ from typing import Any
 import structlog
 from prometheus_client import Counter
 
-from app.bodies import MAX_BODY_BYTES
-from app.bridge import WSGI, Answer, Fields, Headers, Scope, call_wsgi, environ_of
-from app.errors import BodyCutOff, BodyTimeout, BodyTooLarge, RateLimited, refusal
-from app.limits import Refusals
+from app.bodies.reading import MAX_BODY_BYTES
+from app.errors.problems import BodyCutOff, BodyTimeout, BodyTooLarge, RateLimited
+from app.errors.rendering import refusal
+from app.limits.users import Refusals
 from app.request_hooks import ANSWER_HEADERS, log_answer, request_id_for
+from app.serving.bridge import WSGI, Answer, Fields, Headers, Scope, call_wsgi, environ_of
 from app.webhooks import SIGNATURE, TOO_LONG, WAIT_SECONDS, Deliveries, Results
 from billing.errors import Busy, LedgerUnavailable
 from billing.webhooks.endpoint import PATH

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.auth import MAX_USER_ID, is_user_id
+from app.bodies.text import MAX_USER_ID, is_user_id
 from billing.checkout.requests import LONGEST_KEY, LONGEST_VALUE
 from billing.ids import CUSTOMER
 from billing.rules.product_tag import RESERVED_NAMES

@@ -17,7 +17,7 @@ import jwt
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from app.errors import IdentityUnavailable
+from app.errors.problems import IdentityUnavailable
 from billing.process.deadline import Deadline
 from billing.process.unsafe_settings import is_loopback
 

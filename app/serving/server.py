@@ -25,7 +25,7 @@ from billing.process.settings import Settings, load_settings
 from billing.process.unsafe_settings import shop_is_on
 
 if TYPE_CHECKING:
-    from app.asgi import Web
+    from app.serving.asgi import Web
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ def serve(settings: Settings, *, workers: int, threads: int, load: "Callable[[in
         os.environ.pop(name, None)
     configure_logging(settings, process="web")
     server = Server(
-        "app.server",  # what it is called; the application comes from target_loader
+        "app.serving.server",  # what it is called; the application comes from target_loader
         address=settings.bind,
         port=settings.port,
         interface=Interfaces.ASGI,
@@ -78,8 +78,9 @@ def serve(settings: Settings, *, workers: int, threads: int, load: "Callable[[in
 def load_web(threads: int) -> "Web":
     """The application of one process; ONELANE_SHOP=1 (set by `onelane dev`) adds the shop page."""
     # Here: the parent process needs none of it.
-    from app import create_app, limits, webhooks
-    from app.asgi import Web
+    from app import create_app, webhooks
+    from app.limits import users
+    from app.serving.asgi import Web
     from billing.operators.presence import Heartbeat
     from billing.services import build_services
 
@@ -90,7 +91,7 @@ def load_web(threads: int) -> "Web":
         services = build_services(settings)
         app = create_app(settings, services, shop=shop_is_on())
     Heartbeat(services.database, kind="web", threads=threads).start()
-    deliveries, refusals = app.extensions[webhooks.EXTENSION], app.extensions[limits.EXTENSION]
+    deliveries, refusals = app.extensions[webhooks.EXTENSION], app.extensions[users.EXTENSION]
     return Web(app, threads=threads, deliveries=deliveries, refusals=refusals, origins=settings.redirect_origins)
 
 

@@ -10,9 +10,10 @@ import pytest
 from flask import Flask, Response, request
 from structlog.testing import capture_logs
 
-from app import asgi, webhooks
-from app.asgi import Web
-from app.bodies import MAX_BODY_BYTES
+from app import webhooks
+from app.bodies.reading import MAX_BODY_BYTES
+from app.serving import asgi
+from app.serving.asgi import Web
 from tests.app.conftest import MakeApp
 from tests.support.builders import build_event, deliver
 from tests.support.callers import Request

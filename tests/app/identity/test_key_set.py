@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import get_default_algorithms
 
-from app.key_set import MOST_BYTES, MOST_WAITING, KeySet, download
+from app.identity.key_set import MOST_BYTES, MOST_WAITING, KeySet, download
 from tests.app.conftest import MakeApp
 from tests.support.provider import EC, KEYS, RSA, Provider, b64, signed, unsigned
 from tests.support.web import JWT_SECRET, Web, token
@@ -99,7 +99,7 @@ def test_key_that_the_provider_rotated_in_is_fetched_once_and_the_old_one_stays_
     make_app: MakeApp, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """API-66"""
-    monkeypatch.setattr("app.key_set.KeySet.COOLDOWN_SECONDS", 0.0)  # of the last fetch; 10 s otherwise
+    monkeypatch.setattr("app.identity.key_set.KeySet.COOLDOWN_SECONDS", 0.0)  # of the last fetch; 10 s otherwise
     buyers = Web(make_app(auth_jwt_secret=None, auth_jwks_url=provider.url, auth_audience="shop"))
     old, new = signed("old", "RS256", RSA), signed("new", "ES256", EC)
     provider.add("old", "RS256", RSA)
@@ -121,7 +121,7 @@ def test_strangers_kid_keeps_nobody_waiting_whose_key_is_known(
     make_app: MakeApp, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """API-66: also while the provider takes its time with an answer."""
-    monkeypatch.setattr("app.key_set.KeySet.COOLDOWN_SECONDS", 0.0)
+    monkeypatch.setattr("app.identity.key_set.KeySet.COOLDOWN_SECONDS", 0.0)
     buyers = Web(make_app(auth_jwt_secret=None, auth_jwks_url=provider.url, auth_audience="shop"))
     provider.add("rs", "RS256", RSA)
     good = signed("rs", "RS256", RSA)

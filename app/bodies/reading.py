@@ -11,7 +11,8 @@ from typing import Any, Protocol, TypeVar
 from flask import Request
 from pydantic import BaseModel, ValidationError
 
-from app.errors import BodyTooLarge, InvalidJson, UnsupportedMediaType
+from app.bodies.text import storable
+from app.errors.problems import BodyTooLarge, InvalidJson, UnsupportedMediaType
 from billing.errors import InvalidRequest
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -103,11 +104,6 @@ def _unfit(value: Any, pointer: str, depth: int = 0) -> Iterator[tuple[str, str]
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _unfit(item, _down(pointer, str(index)), depth + 1)
-
-
-def storable(text: str) -> bool:
-    """Whether PostgreSQL and UTF-8 can hold this text."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _pointers(error: ValidationError) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,1 @@
+"""For probes and monitoring: the routes (`routes`), and what "ready" means (`readiness`)."""
