@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from billing.errors import ConfigurationError
 from billing.rules.product_tag import is_free_name
-from billing.session_extras import wrong_extras
+from billing.rules.session_extras import wrong_extras
 
 TABLES = ("session", "access", "portal", "metadata")  # beside [product] and [plans.NAME]
 

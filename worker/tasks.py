@@ -24,7 +24,7 @@ from billing.coordination.jobs import (
     WorkLane,
     WorkOperations,
 )
-from billing.duplicates.remedy import remedy_duplicates
+from billing.duplicates import remedy
 from billing.errors import StripeMisconfigured
 from billing.maintenance.prune import prune
 from billing.maintenance.reconcile import begin_with_everybody, reconcile
@@ -70,11 +70,7 @@ def events_work(job: WorkEvents, services: Services) -> None:
     """Work customers whose events are due (WHK)."""
     services.queue.taken(job)
     ctx = process.Context(
-        database=services.database,
-        stripe=_stripe(services).low_priority(),
-        queue=services.queue,
-        clock=services.clock,
-        catalog=services.catalog,
+        **_places(services, in_background=True),
         compare_everybody=partial(begin_with_everybody, clock=services.clock),
     )
     process.work_events(ctx, stop=time_is_up(EVENTS_SECONDS))
@@ -84,12 +80,8 @@ def customers_sync(job: SyncCustomers, services: Services) -> None:
     """Fetch customers that were taken over (SUB-70)."""
     services.queue.taken(job)
     ctx = take_over.Context(
-        database=services.database,
-        stripe=_stripe(services).low_priority(),
-        queue=services.queue,
+        **_places(services, in_background=True),
         wakeups=services.wakeups,
-        clock=services.clock,
-        catalog=services.catalog,
         pace=Pace(services.settings.stripe_max_per_second / BACKGROUND_SHARE).wait,
     )
     take_over.sync_taken_over(ctx, stop=time_is_up(EVENTS_SECONDS))
@@ -98,28 +90,20 @@ def customers_sync(job: SyncCustomers, services: Services) -> None:
 def duplicates_remedy(job: RemedyDuplicates, services: Services) -> None:
     """Do what DUPLICATE_POLICY says about an incident (SUB-16)."""
     services.queue.taken(job)
-    remedy_duplicates(
-        job.row_id,
-        cancels=services.settings.duplicate_policy == "cancel_newest",
-        database=services.database,
-        stripe=_stripe(services).low_priority(),
+    ctx = remedy.Context(
+        **_places(services, in_background=True),
         locks=services.locks,
-        queue=services.queue,
-        clock=services.clock,
-        catalog=services.catalog,
+        cancels=services.settings.duplicate_policy == "cancel_newest",
     )
+    remedy.remedy_duplicates(job.row_id, ctx)
 
 
 def ledger_reconcile(job: Reconcile, services: Services) -> None:
     """Find what Stripe never delivered, if it is time (WHK-42)."""
     services.queue.taken(job)
     row = reconcile(
-        database=services.database,
-        stripe=_stripe(services).low_priority(),
+        **_places(services, in_background=True),
         locks=services.locks,
-        queue=services.queue,
-        clock=services.clock,
-        catalog=services.catalog,
         when_due=True,
         stop=time_is_up(SLICE_SECONDS),
         looks_per_second=services.settings.stripe_max_per_second / BACKGROUND_SHARE,
@@ -187,13 +171,9 @@ def register(celery: Celery, services: Callable[[], Services], *, threads: int) 
 
 def _context(services: Services) -> Context:
     return Context(
-        database=services.database,
-        stripe=_stripe(services),
+        **_places(services),
         locks=services.locks,
-        queue=services.queue,
         wakeups=services.wakeups,
-        clock=services.clock,
-        catalog=services.catalog,
         reuse_seconds=services.settings.checkout_reuse_seconds,
     )
 
@@ -202,3 +182,15 @@ def _stripe(services: Services) -> StripeGateway:
     if services.stripe is None:  # a worker without a key does not start
         raise StripeMisconfigured("STRIPE_API_KEY is not set. Set it: workers are who talks to Stripe.")
     return services.stripe
+
+
+def _places(services: Services, *, in_background: bool = False) -> dict[str, Any]:
+    """What every flow has; buyers go before what is done in the background."""
+    stripe = _stripe(services)
+    return {
+        "database": services.database,
+        "stripe": stripe.low_priority() if in_background else stripe,
+        "queue": services.queue,
+        "clock": services.clock,
+        "catalog": services.catalog,
+    }

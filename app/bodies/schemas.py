@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.bodies.text import MAX_USER_ID, is_user_id
 from billing.checkout.requests import LONGEST_KEY, LONGEST_VALUE
-from billing.ids import CUSTOMER
+from billing.rules.ids import CUSTOMER
 from billing.rules.product_tag import RESERVED_NAMES
 
 

@@ -2,29 +2,20 @@
 
 from dataclasses import dataclass
 
-from billing.catalog import Catalog
-from billing.clock import Clock
 from billing.coordination.jobs import WorkLane, WorkOperations
 from billing.coordination.locks import Locks, retry_seconds
-from billing.coordination.queue import Queue
 from billing.coordination.wakeups import Wakeups
-from billing.database import Database
-from billing.stripe_gateway import StripeGateway
+from billing.subscriptions import context
 
 LONGEST_DELAY_SECONDS = 10.0  # a longer wait stands in SQL, and the sweep ends it (every 30 s)
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context(context.Context):
     """The collaborators of every step."""
 
-    database: Database
-    stripe: StripeGateway
     locks: Locks
-    queue: Queue
     wakeups: Wakeups
-    clock: Clock
-    catalog: Catalog
     reuse_seconds: int
 
     def put_back(self, job: WorkLane | WorkOperations) -> None:

@@ -23,9 +23,9 @@ from billing.customers import store as customers_store
 from billing.customers.store import find_lane, next_number, open_lane
 from billing.database import Database, run_in_transaction
 from billing.errors import InvalidRequest, NotFound
-from billing.ids import new_id
 from billing.models import CheckoutStatus, checkouts
 from billing.rules import idempotency
+from billing.rules.ids import new_id
 from billing.rules.product_tag import LONGEST_NAME, RESERVED_NAMES
 
 # Stripe's own limits are 50 keys of 40 characters with values of 500; 20 leaves room for ours.

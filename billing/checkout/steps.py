@@ -192,15 +192,7 @@ def _has_replaced(customer_id: str, lane: Lane, refused: StripeRefused | StripeM
     """Whether Stripe refused because this customer was deleted there. The user gets a new one in the next round."""
     if not isinstance(refused, StripeRefused) or refused.param != "customer":
         return False
-    return release_deleted(
-        lane.user_id,
-        customer_id,
-        database=ctx.database,
-        stripe=ctx.stripe,
-        queue=ctx.queue,
-        clock=ctx.clock,
-        catalog=ctx.catalog,
-    )
+    return release_deleted(lane.user_id, customer_id, ctx)
 
 
 def _refuse(lane: Lane, checkout: Checkout, blocker: Blocker, ctx: Context) -> None:

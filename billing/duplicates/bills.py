@@ -12,7 +12,7 @@ from billing.duplicates.judge import Bill, Dispute, Kind, Payment, Refund
 from billing.duplicates.policy import credit_in
 from billing.duplicates.repayment_store import Repayment
 from billing.duplicates.store import Remedy
-from billing.ids import CHARGE, INVOICE, PAYMENT_INTENT, id_like
+from billing.rules.ids import CHARGE, INVOICE, PAYMENT_INTENT, id_like
 from billing.rules.product_tag import metadata_of
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none

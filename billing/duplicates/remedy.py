@@ -15,13 +15,10 @@ from typing import Any
 
 import structlog
 
-from billing.catalog import Catalog
 from billing.clock import Clock
 from billing.coordination.jobs import RemedyDuplicates
 from billing.coordination.locks import Lease, Locks, lock_name, retry_seconds
-from billing.coordination.queue import Queue
 from billing.customers.store import find_lane_of_customer
-from billing.database import Database
 from billing.duplicates import store as duplicates_store
 from billing.duplicates.candidates import read_candidates
 from billing.duplicates.policy import Decision, decide
@@ -36,7 +33,7 @@ from billing.errors import (
 )
 from billing.models import RemedyState
 from billing.rules.backoff import is_failure
-from billing.stripe_gateway import StripeGateway
+from billing.subscriptions import context
 from billing.subscriptions.fetch import or_none
 from billing.subscriptions.projection import is_live
 from billing.subscriptions.projection_store import read_subscriptions
@@ -48,56 +45,42 @@ MOST_ROUNDS = 10  # one or two for each cancellation; the next job continues
 RECHECK = BACKOFF.longest  # until an incident that waits for a person is checked again; a sync wakes us earlier
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context(context.Context):
+    """`cancels`: whether DUPLICATE_POLICY lets it begin a cancellation."""
+
+    locks: Locks
     cancels: bool
-    database: Database
-    stripe: StripeGateway
-    queue: Queue
-    clock: Clock
-    catalog: Catalog
-    lease: Lease
 
 
-def remedy_duplicates(
-    incident_id: int,
-    *,
-    cancels: bool,
-    database: Database,
-    stripe: StripeGateway,
-    locks: Locks,
-    queue: Queue,
-    clock: Clock,
-    catalog: Catalog,
-) -> None:
-    """Cancel and refund as far as the policy allows; without `cancels`, only finish what was begun.
+def remedy_duplicates(incident_id: int, ctx: Context) -> None:
+    """Cancel and refund as far as the policy allows; without `ctx.cancels`, only finish what was begun.
 
     Stripe's errors are noted on the incident and tried again later. Raises LedgerUnavailable.
     """
-    with database.read() as connection:
+    with ctx.database.read() as connection:
         incident = duplicates_store.read_incident(connection, incident_id)
         if incident is None:
             return
         lane_id = find_lane_of_customer(connection, customer_id=incident.customer_id, product=incident.product)
         begun = duplicates_store.has_unfinished(connection, incident)
-    if _waits(incident, clock) or not (begun or (cancels and incident.resolved_at is None)):
+    if _waits(incident, ctx.clock) or not (begun or (ctx.cancels and incident.resolved_at is None)):
         return
     job = RemedyDuplicates(incident_id)
-    with locks.hold(lock_name(lane_id, incident.customer_id)) as lease:  # 1
+    with ctx.locks.hold(lock_name(lane_id, incident.customer_id)) as lease:  # 1
         if lease is None:
-            queue.send(job, delay_seconds=retry_seconds())
+            ctx.queue.send(job, delay_seconds=retry_seconds())
             return
-        ctx = Context(cancels, database, stripe, queue, clock, catalog, lease)
         try:
-            undecided = _cancel_all(incident, ctx)
-            owed = refund_all(incident, database=database, stripe=stripe, clock=clock)  # 4
+            undecided = _cancel_all(incident, lease, ctx)
+            owed = refund_all(incident, database=ctx.database, stripe=ctx.stripe, clock=ctx.clock)  # 4
         except LedgerUnavailable:
             raise
         except TransientError as error:
             _postpone(incident, error, ctx)
             return
-        with database.write() as connection:
-            until = clock.now() + RECHECK
+        with ctx.database.write() as connection:
+            until = ctx.clock.now() + RECHECK
             reason = " ".join(filter(None, (undecided, owed))) or None
             duplicates_store.put_off(connection, incident, failures=0, until=until, reason=reason)
 
@@ -107,19 +90,19 @@ def _waits(incident: Incident, clock: Clock) -> bool:
     return incident.failures > 0 and BACKOFF.seconds_left(incident.next_attempt_at, now=clock.now()) > 0
 
 
-def _cancel_all(incident: Incident, ctx: Context) -> str | None:
+def _cancel_all(incident: Incident, lease: Lease, ctx: Context) -> str | None:
     """Steps 2 and 3; why a person is needed, if one is. A refusal here does not prevent the refunds."""
     try:
-        return _cancel_each(incident, ctx)
+        return _cancel_each(incident, lease, ctx)
     except PermanentError as error:
         REMEDIES.labels("failed").inc()
         log.error("remedy.failed", incident_id=incident.id, reason=error.sentence)  # noqa: TRY400  # it says it all
         return error.sentence
 
 
-def _cancel_each(incident: Incident, ctx: Context) -> str | None:
+def _cancel_each(incident: Incident, lease: Lease, ctx: Context) -> str | None:
     for _ in range(MOST_ROUNDS):
-        if ctx.lease.lapsed:
+        if lease.lapsed:
             raise TransientError("The customer lock lapsed. Another worker may be at it.")
         with ctx.database.read() as connection:
             planned = duplicates_store.find_planned(connection, incident)
@@ -213,11 +196,7 @@ def _sync(customer_id: str, ctx: Context, *, remedy: Remedy | None = None, state
 
     sync_customer(
         customer_id,
-        database=ctx.database,
-        stripe=ctx.stripe,
-        queue=ctx.queue,
-        clock=ctx.clock,
-        catalog=ctx.catalog,
+        ctx,
         with_customer=False,
         then=settle,
         wakes_remedy=False,  # this is it

@@ -93,7 +93,16 @@ def reconcile(
         with database.read() as connection:
             if not is_due(runs.read(connection, RECONCILE_ROW), clock.now()):
                 return None
-    ctx = Context(database, stripe, locks, queue, clock, catalog, Pace(looks_per_second).wait, dry)
+    ctx = Context(
+        database=database,
+        stripe=stripe,
+        locks=locks,
+        queue=queue,
+        clock=clock,
+        catalog=catalog,
+        pace=Pace(looks_per_second).wait,
+        dry=dry,
+    )
     row = _claim(ctx)
     if row is None:
         return None

@@ -6,16 +6,15 @@ A customer is compared by syncing, which corrects at once. The report names the 
 import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 import structlog
 
 from billing.errors import StaleWrite, StripeRefused
-from billing.ids import CUSTOMER, id_like
 from billing.maintenance import reconcile_store
 from billing.maintenance.reconcile_steps import Context, counted, save
 from billing.maintenance.runs import Run
 from billing.models import RunPhase
+from billing.rules.ids import CUSTOMER, id_like
 from billing.subscriptions.projection import Change, belongs, changed_fields
 from billing.subscriptions.sync import compare_customer, sync_customer
 
@@ -96,12 +95,6 @@ def _compare(customer_ids: Sequence[str], row: Run, ctx: Context) -> Run:
 
 
 def _differences(customer_id: str, ctx: Context) -> Sequence[Change]:
-    ports: dict[str, Any] = {"database": ctx.database, "stripe": ctx.stripe, "clock": ctx.clock, "catalog": ctx.catalog}
     if ctx.dry:
-        return compare_customer(customer_id, **ports)
-    return sync_customer(
-        customer_id,
-        queue=ctx.queue,
-        with_payment_status=ctx.catalog.access.depends_on_payment,
-        **ports,
-    )
+        return compare_customer(customer_id, ctx)
+    return sync_customer(customer_id, ctx, with_payment_status=ctx.catalog.access.depends_on_payment)

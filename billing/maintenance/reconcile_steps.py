@@ -14,21 +14,17 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from billing.catalog import Catalog
 from billing.checkout.orphaned_sessions import expire_orphaned_sessions
 from billing.checkout.rules import LOOK_BACK
-from billing.clock import Clock
 from billing.coordination.jobs import WorkEvents
 from billing.coordination.locks import Locks
-from billing.coordination.queue import Queue
-from billing.database import Database
 from billing.errors import InvalidEvent, StaleWrite, StripeRefused
-from billing.ids import CUSTOMER, id_like
 from billing.maintenance import reconcile_store, runs
 from billing.maintenance.runs import Run
 from billing.models import EventStatus, RunPhase
+from billing.rules.ids import CUSTOMER, id_like
 from billing.rules.product_tag import is_tagged, nonce_of
-from billing.stripe_gateway import StripeGateway
+from billing.subscriptions import context
 from billing.webhooks import events_store
 from billing.webhooks.envelope import NewEvent, read_event
 from billing.webhooks.event_types import action_for
@@ -40,16 +36,11 @@ GRACE = timedelta(seconds=60)
 COUNTS = ("pages", "events", "found", "unreadable", "strays", "listed", "compared", "drifted", "failed")
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context(context.Context):
     """The collaborators of every step; `pace` waits until the next page or customer may be read."""
 
-    database: Database
-    stripe: StripeGateway
     locks: Locks
-    queue: Queue
-    clock: Clock
-    catalog: Catalog
     pace: Callable[[], None]
     dry: bool
 

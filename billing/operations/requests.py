@@ -18,12 +18,12 @@ from billing.customers import store as customers_store
 from billing.customers.store import next_number, open_lane
 from billing.database import Database
 from billing.errors import InvalidRequest, NoSubscription, NotFound
-from billing.ids import new_id
 from billing.models import OperationStatus, operations
 from billing.operations import store as operations_store
 from billing.operations.calls import Kind
 from billing.operations.store import OperationView
 from billing.rules import idempotency
+from billing.rules.ids import new_id
 
 
 @dataclass(frozen=True, slots=True)

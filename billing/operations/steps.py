@@ -182,11 +182,7 @@ def _conclude(operation: Operation, step: Done | Refusal, customer_id: str | Non
 
     sync_customer(
         customer_id,
-        database=ctx.database,
-        stripe=ctx.stripe,
-        queue=ctx.queue,
-        clock=ctx.clock,
-        catalog=ctx.catalog,
+        ctx,
         with_customer=False,
         subscriptions=[operation.subscription_id] if operation.subscription_id else [],
         then=finish,

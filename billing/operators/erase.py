@@ -89,7 +89,16 @@ def erase_user(
 
     Raises NotErasable, the gateway's errors and LedgerUnavailable.
     """
-    ctx = Context(database, stripe, locks, queue, wakeups, clock, catalog, reuse_seconds=0)
+    ctx = Context(
+        database=database,
+        stripe=stripe,
+        locks=locks,
+        queue=queue,
+        wakeups=wakeups,
+        clock=clock,
+        catalog=catalog,
+        reuse_seconds=0,
+    )
     found = count_holdings(
         user_id, delete_at_stripe=delete_at_stripe, database=database, stripe=stripe, catalog=catalog
     )

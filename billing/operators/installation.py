@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from billing.clock import Clock
 from billing.database import Database, insert_new
 from billing.errors import ConfigurationError
-from billing.ids import ACCOUNT, id_like
 from billing.models import installation
 from billing.process.settings import Settings
+from billing.rules.ids import ACCOUNT, id_like
 from billing.stripe_gateway import StripeGateway
 
 ONLY_ROW = 1

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from billing.clock import Clock, iso
 from billing.database import Database
 from billing.errors import NotFound
-from billing.ids import new_id
 from billing.models import outbox
 from billing.notifications.senders import NotDelivered, Notifier
+from billing.rules.ids import new_id
 
 Row = dict[str, Any]
 

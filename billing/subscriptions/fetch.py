@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from billing.errors import StripeRefused
-from billing.ids import CUSTOMER, SUBSCRIPTION, id_like
 from billing.models import AttemptOutcome
+from billing.rules.ids import CUSTOMER, SUBSCRIPTION, id_like
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.projection import is_live, schedule_of
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from billing.catalog import Catalog
-from billing.ids import CHARGE, PAYMENT_INTENT, id_like
+from billing.rules.ids import CHARGE, PAYMENT_INTENT, id_like
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
 from billing.subscriptions.invoices import Money, covering, judge, settles

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.database import insert_new, upsert
-from billing.ids import new_id
 from billing.models import RemedyState, attempts, incidents, outbox, projections, remedies, subscriptions
+from billing.rules.ids import new_id
 from billing.subscriptions.projection import ENDED, Subscription
 from billing.subscriptions.troubles import DUPLICATE, KINDS, Trouble
 

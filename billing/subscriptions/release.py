@@ -2,28 +2,15 @@
 
 import structlog
 
-from billing.catalog import Catalog
-from billing.clock import Clock
-from billing.coordination.queue import Queue
 from billing.customers import store as customers_store
-from billing.database import Database
 from billing.errors import StripeMissing
-from billing.stripe_gateway import StripeGateway
+from billing.subscriptions.context import Context
 from billing.subscriptions.sync import sync_customer
 
 log = structlog.get_logger(__name__)
 
 
-def release_deleted(
-    user_id: str,
-    customer_id: str,
-    *,
-    database: Database,
-    stripe: StripeGateway,
-    queue: Queue,
-    clock: Clock,
-    catalog: Catalog,
-) -> bool:
+def release_deleted(user_id: str, customer_id: str, ctx: Context) -> bool:
     """Release a customer that Stripe has deleted from its user; whether it is not theirs any more (CHK-17).
 
     Deletion is final and cancels every subscription. The last sync here sends these changes to the application while
@@ -31,13 +18,13 @@ def release_deleted(
     subscription may exist: that is left to a person. Raises the gateway's errors.
     """
     try:
-        deleted = stripe.get_customer(customer_id).get("deleted") is True
+        deleted = ctx.stripe.get_customer(customer_id).get("deleted") is True
     except StripeMissing:
         deleted = False
     if not deleted:
         return False
-    sync_customer(customer_id, database=database, stripe=stripe, queue=queue, clock=clock, catalog=catalog)
-    with database.write() as connection:
+    sync_customer(customer_id, ctx)
+    with ctx.database.write() as connection:
         if customers_store.release(connection, user_id, customer_id):
             log.warning("customer.released", customer_id=customer_id, reason="deleted at Stripe")
         row = customers_store.read_customer(connection, user_id)

@@ -14,17 +14,16 @@ import sqlalchemy as sa
 import structlog
 
 from billing.catalog import Catalog
-from billing.clock import Clock
 from billing.coordination.jobs import Notify, RemedyDuplicates
-from billing.coordination.queue import Queue
 from billing.customers import due_syncs
 from billing.customers.store import Owner, find_owner
-from billing.database import Database, run_in_transaction
+from billing.database import run_in_transaction
 from billing.errors import StaleWrite
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions import product_trial, projection_store
 from billing.subscriptions.access import decide_access, describe, describe_access
 from billing.subscriptions.client_data import read_client_data
+from billing.subscriptions.context import Context
 from billing.subscriptions.fetch import Snapshot, fetch
 from billing.subscriptions.invoices import Money
 from billing.subscriptions.payment_status import fetch_money
@@ -46,12 +45,8 @@ ROUNDS = 5
 
 def sync_customer(
     customer_id: str,
+    ctx: Context,
     *,
-    database: Database,
-    stripe: StripeGateway,
-    queue: Queue,
-    clock: Clock,
-    catalog: Catalog,
     with_customer: bool = True,
     with_payment_status: bool = False,
     sessions: Iterable[str] = (),
@@ -67,40 +62,41 @@ def sync_customer(
     others kept writing for ROUNDS rounds.
     """
     for _ in range(ROUNDS):
-        with database.read() as connection:
+        with ctx.database.read() as connection:
             generation, before = projection_store.read_projection(connection, customer_id)
         snapshot = fetch(
             customer_id,
-            stripe=stripe,
+            stripe=ctx.stripe,
             with_customer=with_customer,
             sessions=sessions,
             expected=[*subscriptions, *_live(before)],
         )
-        money = _money(snapshot, before, asked=with_payment_status, catalog=catalog, stripe=stripe)
+        money = _money(snapshot, before, asked=with_payment_status, catalog=ctx.catalog, stripe=ctx.stripe)
         read = (generation, before)
-        write = partial(_write_all, customer_id, snapshot, money, read, catalog=catalog, now=clock.now(), then=then)
-        written = run_in_transaction(database, write)
+        write = partial(
+            _write_all, customer_id, snapshot, money, read, catalog=ctx.catalog, now=ctx.clock.now(), then=then
+        )
+        written = run_in_transaction(ctx.database, write)
         if written is None:
             continue
         changes, noted, incident_id = written
         log.info("customer.synced", customer_id=customer_id, changes=[change.kind for change in changes])
         if noted:
-            queue.send(Notify())
+            ctx.queue.send(Notify())
         if incident_id is not None and wakes_remedy:
-            queue.send(RemedyDuplicates(incident_id))
+            ctx.queue.send(RemedyDuplicates(incident_id))
         return changes
     raise StaleWrite("Other workers kept syncing this customer. Try again in a moment.")
 
 
-def compare_customer(
-    customer_id: str, *, database: Database, stripe: StripeGateway, clock: Clock, catalog: Catalog
-) -> Sequence[Change]:
+def compare_customer(customer_id: str, ctx: Context) -> Sequence[Change]:
     """The changes that a sync would write now; nothing is written. Raises the gateway's errors."""
-    with database.read() as connection:
+    with ctx.database.read() as connection:
         before = projection_store.read_subscriptions(connection, customer_id)
-    snapshot = fetch(customer_id, stripe=stripe, with_customer=False, sessions=(), expected=_live(before))
-    money = _money(snapshot, before, asked=catalog.access.depends_on_payment, catalog=catalog, stripe=stripe)
-    return differences(before, _project(customer_id, snapshot, before, money, catalog=catalog, now=clock.now()))
+    snapshot = fetch(customer_id, stripe=ctx.stripe, with_customer=False, sessions=(), expected=_live(before))
+    asked = ctx.catalog.access.depends_on_payment
+    money = _money(snapshot, before, asked=asked, catalog=ctx.catalog, stripe=ctx.stripe)
+    return differences(before, _project(customer_id, snapshot, before, money, catalog=ctx.catalog, now=ctx.clock.now()))
 
 
 def _money(

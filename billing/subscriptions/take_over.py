@@ -11,10 +11,7 @@ from functools import partial
 
 import structlog
 
-from billing.catalog import Catalog
-from billing.clock import Clock
 from billing.coordination.jobs import SyncCustomers
-from billing.coordination.queue import Queue
 from billing.coordination.wakeups import Wakeups, wait_while
 from billing.customers import due_syncs
 from billing.customers.due_syncs import SYNCS, DueSync
@@ -22,7 +19,7 @@ from billing.customers.store import find_owner
 from billing.database import Database, run_in_transaction
 from billing.errors import LedgerUnavailable, OnelaneError
 from billing.rules.backoff import is_failure
-from billing.stripe_gateway import StripeGateway
+from billing.subscriptions import context
 from billing.subscriptions.sync import sync_customer
 
 log = structlog.get_logger(__name__)
@@ -30,16 +27,11 @@ log = structlog.get_logger(__name__)
 SOON = timedelta(seconds=10)  # up to here a delayed wake-up, beyond it the sweep
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every step needs; `pace` waits until the next customer may be fetched."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context(context.Context):
+    """`pace` waits until the next customer may be fetched."""
 
-    database: Database
-    stripe: StripeGateway
-    queue: Queue
     wakeups: Wakeups
-    clock: Clock
-    catalog: Catalog
     pace: Callable[[], None]
 
 
@@ -71,15 +63,7 @@ def await_sync(customer_id: str, *, seconds: float, database: Database, wakeups:
 
 
 def _sync(due: DueSync, ctx: Context) -> None:
-    sync_customer(
-        due.customer_id,
-        database=ctx.database,
-        stripe=ctx.stripe,
-        queue=ctx.queue,
-        clock=ctx.clock,
-        catalog=ctx.catalog,
-        with_payment_status=ctx.catalog.access.depends_on_payment,
-    )
+    sync_customer(due.customer_id, ctx, with_payment_status=ctx.catalog.access.depends_on_payment)
     ctx.wakeups.wake([due.customer_id])
 
 

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import msgspec
 
 from billing.errors import InvalidEvent
-from billing.ids import ACCOUNT, CUSTOMER, EVENT, OBJECT, id_like
 from billing.models import EventStatus
+from billing.rules.ids import ACCOUNT, CUSTOMER, EVENT, OBJECT, id_like
 from billing.webhooks.event_types import action_for, is_thin
 
 MAX_DEPTH = 100

@@ -8,6 +8,7 @@ What can be noted in the ledger is noted here and nowhere else: the task sees on
 a bug.
 """
 
+import dataclasses
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -18,18 +19,16 @@ from typing import Any, cast
 import sqlalchemy as sa
 import structlog
 
-from billing.catalog import Catalog
-from billing.clock import Clock
 from billing.coordination.jobs import Reconcile, RemedyDuplicates, WorkEvents
-from billing.coordination.queue import Queue
-from billing.database import Database, run_in_transaction
+from billing.database import run_in_transaction
 from billing.duplicates import store as duplicates_store
 from billing.errors import LedgerUnavailable, OnelaneError, PermanentError, StripeMisconfigured
-from billing.ids import SESSION, SUBSCRIPTION, id_like
 from billing.models import EventStatus
 from billing.rules.backoff import is_failure
+from billing.rules.ids import SESSION, SUBSCRIPTION, id_like
 from billing.rules.lease import RENEW_SECONDS
 from billing.stripe_gateway import StripeGateway
+from billing.subscriptions import context
 from billing.subscriptions.sync import sync_customer
 from billing.webhooks import events_store
 from billing.webhooks.claim import RETRIES, Batch, Claimed, claim
@@ -44,15 +43,10 @@ BUSY = 10  # as after so many failures, while Stripe asks to slow down: the long
 CompareEverybody = Callable[[sa.Connection], None]  # lets the next reconciling compare every customer
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context(context.Context):
     """What every step needs."""
 
-    database: Database
-    stripe: StripeGateway
-    queue: Queue
-    clock: Clock
-    catalog: Catalog
     compare_everybody: CompareEverybody
 
 
@@ -146,11 +140,7 @@ def _sync(batch: Batch, ctx: Context) -> None:
         return
     sync_customer(
         batch.customer_id,
-        database=ctx.database,
-        stripe=_renewing(batch, ctx),
-        queue=ctx.queue,
-        clock=ctx.clock,
-        catalog=ctx.catalog,
+        dataclasses.replace(ctx, stripe=_renewing(batch, ctx)),
         with_customer=bool(actions & {EventAction.CUSTOMER, EventAction.MISSED}),
         with_payment_status=with_payment_status,
         sessions=_named(SESSION, [event for event in followed if action_for(event.type) is EventAction.SESSION]),

@@ -13,7 +13,7 @@ from typing import Any
 
 from billing.database import Database
 from billing.errors import StripeMissing
-from billing.ids import (
+from billing.rules.ids import (
     CHARGE,
     CUSTOMER,
     DISPUTE,

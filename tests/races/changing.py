@@ -15,6 +15,7 @@ from billing.errors import NoSubscription, NotFound
 from billing.models import OperationStatus
 from billing.operations.calls import RUNNING, Kind
 from billing.operations.requests import read_operation, record_operation
+from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.projection import is_live
 from billing.subscriptions.sync import sync_customer
 from tests.races.ports import SteppedDatabase
@@ -109,7 +110,9 @@ class Changing(Surroundings):
             assert self.sandbox.request("POST", "/v1/subscriptions", made).status == 200
         places: dict[str, Any] = {"database": self.database, "stripe": self.stripe, "clock": self.clock}
         sync_customer(
-            paid["customer"], subscriptions=[paid["subscription"]], catalog=self.catalog, queue=self.queue, **places
+            paid["customer"],
+            SyncContext(catalog=self.catalog, queue=self.queue, **places),
+            subscriptions=[paid["subscription"]],
         )
         self.delivered |= {event["id"] for event in self.objects("event")}
         if not self.scene.lag_seconds:

@@ -49,12 +49,12 @@ def newest_first(_: Any, connection: sa.Connection, lane_id: int) -> operations_
     return operations_store.as_operation(row._mapping) if row else None
 
 
-def end_before_projection(real: Any, *arguments: Any, database: Any, then: Any = None, **rest: Any) -> Any:
+def end_before_projection(real: Any, customer_id: str, ctx: Any, *, then: Any = None, **rest: Any) -> Any:
     """What belongs to the projection's commit is committed before it."""
     if then is not None:
-        with database.write() as connection:
+        with ctx.database.write() as connection:
             then(connection)
-    return real(*arguments, database=database, **rest)
+    return real(customer_id, ctx, **rest)
 
 
 def sent_is_done(real: Any, kind: Any, request: Any, snapshot: Any, *, sent: Any, **rest: Any) -> Any:

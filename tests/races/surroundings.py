@@ -10,6 +10,7 @@ from typing import Any
 from billing.checkout.orphaned_sessions import expire_orphaned_sessions
 from billing.coordination.jobs import RemedyDuplicates, WorkEvents
 from billing.customers.customers import claim_customer
+from billing.duplicates.remedy import Context as RemedyContext
 from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import InvalidSignature, StripeUnclear
 from billing.models import CheckoutStatus
@@ -153,7 +154,7 @@ class Surroundings(World):
             for (id_,) in self.raw.execute("SELECT id FROM incidents").fetchall():
                 places: dict[str, Any] = {"database": self.database, "stripe": self.stripe, "locks": self.leases}
                 places |= {"queue": self.queue, "clock": self.clock, "catalog": self.catalog}
-                remedy_duplicates(id_, cancels=True, **places)
+                remedy_duplicates(id_, RemedyContext(cancels=True, **places))
             self.queue.sent = [job for job in self.queue.sent if not isinstance(job, RemedyDuplicates)]
             self.schedule.point(f"{AGAIN} (remedy)")
 

@@ -1,5 +1,6 @@
 """The shortcuts of the webhook protocol, as switchable changes of the real code, each with the test that it dies of."""
 
+import dataclasses
 import json
 from concurrent.futures import Future
 from contextlib import suppress
@@ -41,13 +42,14 @@ class PayloadStripe:
         return self._told
 
 
-def apply_the_payload(real: Any, customer_id: str, *, database: Any, stripe: Any, **rest: Any) -> Any:
+def apply_the_payload(real: Any, customer_id: str, ctx: Any, **rest: Any) -> Any:
     """What the events say is taken for what is."""
     own = sa.select(events.c.payload).where(events.c.customer_id == customer_id).order_by(events.c.id)
-    with database.read() as connection:
+    with ctx.database.read() as connection:
         objects = [json.loads(payload)["data"]["object"] for payload in connection.scalars(own)]
     told = {one["id"]: one for one in objects if one["object"] == "subscription"}
-    return real(customer_id, database=database, stripe=PayloadStripe(stripe, list(told.values())), **rest)
+    stripe = PayloadStripe(ctx.stripe, list(told.values()))
+    return real(customer_id, dataclasses.replace(ctx, stripe=stripe), **rest)
 
 
 def no_generation(real: Any, *arguments: Any, **values: Any) -> bool:

@@ -6,10 +6,12 @@ import sqlalchemy as sa
 
 from billing.coordination.jobs import RemedyDuplicates, WorkEvents
 from billing.coordination.queue import InlineQueue
+from billing.duplicates.remedy import Context as RemedyContext
 from billing.duplicates.remedy import remedy_duplicates
 from billing.maintenance.sweep import sweep
 from billing.models import customers, events, remedies
 from billing.operators.lookup import list_incidents
+from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.sync import sync_customer
 from tests.support.reconcile_world import Shop as ReconcileShop
 
@@ -74,7 +76,7 @@ class Shop(ReconcileShop):
         """Sync, as an event would; the id of the incident."""
         queue = InlineQueue()
         collaborators: Any = {"stripe": self.stripe, "clock": self.clock, "catalog": self.catalog}
-        sync_customer(customer, database=self.database, queue=queue, **collaborators)
+        sync_customer(customer, SyncContext(database=self.database, queue=queue, **collaborators))
         [incident_id] = [job.row_id for job in queue.sent if isinstance(job, RemedyDuplicates)]
         return incident_id
 
@@ -89,7 +91,7 @@ class Shop(ReconcileShop):
             "clock": self.clock,
             "catalog": self.catalog,
         }
-        remedy_duplicates(incident_id, **collaborators | instead)
+        remedy_duplicates(incident_id, RemedyContext(**(collaborators | instead)))
 
     def live(self, customer: str) -> list[str]:
         """What the customer pays for, newest first."""

@@ -11,6 +11,7 @@ from billing.errors import NotFound
 from billing.models import events, repayments
 from billing.operators.lookup import list_incidents
 from billing.operators.resolve_incident import resolve_incident
+from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.sync import sync_customer
 from tests.races.unlocked import NoLocks
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
@@ -209,7 +210,7 @@ def test_sync_leaves_the_incident_open_while_money_is_owed(shop: Shop) -> None:
     customer, _, incident_id = doubled(shop, card=PENDING)
     shop.remedy(incident_id)
     places: dict[str, Any] = {"database": shop.database, "stripe": shop.stripe, "clock": shop.clock}
-    sync_customer(customer, catalog=shop.catalog, queue=shop.queue, **places)
+    sync_customer(customer, SyncContext(catalog=shop.catalog, queue=shop.queue, **places))
     assert "pending" in shop.reason()
 
 

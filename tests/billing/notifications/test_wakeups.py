@@ -11,6 +11,7 @@ from billing.customers.customers import claim_customer
 from billing.database import Database
 from billing.models import events, outbox
 from billing.operations.decide import Kind
+from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.release import release_deleted
 from billing.subscriptions.sync import sync_customer
 from tests.support.duplicates_world import Shop
@@ -59,7 +60,7 @@ def deleted(shop: Shop) -> None:
     shop.sandbox.request("DELETE", f"/v1/customers/{customer}")
     shop.queue.sent.clear()
     places: dict[str, Any] = {"stripe": shop.stripe, "catalog": shop.catalog, **shop.places()}
-    assert release_deleted("user_1", customer, **places)
+    assert release_deleted("user_1", customer, SyncContext(**places))
 
 
 @pytest.mark.parametrize("flow", [paid, taken_over, reconciled, remedied, deleted])
@@ -96,5 +97,5 @@ def test_wake_up_is_sent_after_the_commit_and_only_for_a_change(database: Databa
     places: dict[str, Any] = {"database": database, "stripe": shop.stripe, "clock": shop.clock, "queue": Looking()}
     customer = shop.customer()
     for _ in range(2):
-        sync_customer(customer, catalog=shop.catalog, **places)
+        sync_customer(customer, SyncContext(catalog=shop.catalog, **places))
     assert seen == [1]

@@ -6,6 +6,7 @@ import pytest
 
 from billing.models import OperationStatus
 from billing.operations.calls import Kind
+from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.sync import sync_customer
 from tests.support.operations_world import Shop
 
@@ -192,11 +193,9 @@ def test_subscription_that_stripes_list_does_not_show_yet_can_be_changed(shop: S
     paid = shop.sandbox.pay(str(shop.served().session_id))
     sync_customer(
         paid["customer"],
-        database=shop.database,
-        stripe=shop.stripe,
-        queue=shop.queue,
-        clock=shop.clock,
-        catalog=shop.catalog,
+        SyncContext(
+            database=shop.database, stripe=shop.stripe, queue=shop.queue, clock=shop.clock, catalog=shop.catalog
+        ),
         subscriptions=[paid["subscription"]],
     )
     shop.sandbox.faults.add("stale_list", method="GET", path="/v1/", seconds=60, times=None)

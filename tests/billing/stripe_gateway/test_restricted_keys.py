@@ -13,6 +13,7 @@ from billing.coordination.jobs import RemedyDuplicates
 from billing.customers.customers import claim_customer
 from billing.doctor.examine import examine
 from billing.doctor.finding import Verdict
+from billing.duplicates.remedy import Context as RemedyContext
 from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import StripeMisconfigured
 from billing.models import CheckoutStatus, OperationStatus, checkouts, customers, events, operations
@@ -23,6 +24,7 @@ from billing.operators.installation import bind
 from billing.operators.lookup import list_incidents
 from billing.process.settings import load_settings
 from billing.stripe_gateway import API_VERSION, GatewayClient
+from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.queries import read_subscription
 from billing.subscriptions.sync import sync_customer
 from billing.webhooks.endpoint import PATH, Action, set_up_endpoint
@@ -152,10 +154,10 @@ def _remedy(shop: RestrictedShop, first: str) -> None:
     shop.sandbox.pay(session["id"], delayed=True)
     places: dict[str, Any] = {"database": shop.database, "clock": shop.clock, "stripe": shop.stripe}
     places |= {"catalog": shop.catalog, "queue": shop.queue}
-    sync_customer(customer, **places)
+    sync_customer(customer, SyncContext(**places))
     [incident_id] = [job.row_id for job in shop.queue.sent if isinstance(job, RemedyDuplicates)]
     for _ in range(2):
-        remedy_duplicates(incident_id, cancels=True, locks=shop.locks, **places)
+        remedy_duplicates(incident_id, RemedyContext(cancels=True, locks=shop.locks, **places))
         reasons = [str(one["reason"]) for one in list_incidents(database=shop.database, limit=10)]
         if refusals := [reason for reason in reasons if "STRIPE_API_KEY" in reason]:
             raise Refused(refusals[0])

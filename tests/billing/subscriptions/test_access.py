@@ -13,6 +13,7 @@ from billing.customers.customers import claim_customer
 from billing.errors import ConfigurationError
 from billing.models import CheckoutStatus, outbox, product_trials
 from billing.subscriptions.access import Access, decide_access
+from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.projection import project
 from billing.subscriptions.queries import read_subscription
 from billing.subscriptions.sync import compare_customer, sync_customer
@@ -45,7 +46,7 @@ class Shop(Delivered):
     def sync(self, customer: str) -> None:
         """Without any event."""
         rest = {"database": self.database, "stripe": self.stripe, "clock": self.clock, "catalog": self.catalog}
-        sync_customer(customer, queue=self.queue, **rest)
+        sync_customer(customer, SyncContext(queue=self.queue, **rest))
 
     def renew(self) -> None:
         """Go on to the next period, which is paid."""
@@ -189,12 +190,13 @@ def test_reconciling_finds_a_dispute_of_which_no_event_came(shop):
     shop.sandbox.dispute(shop.objects("charge")[0]["id"])
     asked = len(shop.requests("GET", "/v1/disputes"))
     rest = {"database": shop.database, "stripe": shop.stripe, "clock": shop.clock}
-    assert not compare_customer(customer, catalog=shop.catalog, **rest)
+    assert not compare_customer(customer, SyncContext(catalog=shop.catalog, queue=shop.queue, **rest))
     assert len(shop.requests("GET", "/v1/disputes")) == asked
     shop.rule(disputed="deny")
-    assert [change.kind for change in compare_customer(customer, catalog=shop.catalog, **rest)] == [
-        "subscription.updated"
-    ]
+    assert [
+        change.kind
+        for change in compare_customer(customer, SyncContext(catalog=shop.catalog, queue=shop.queue, **rest))
+    ] == ["subscription.updated"]
     shop.queue.sent.clear()
     shop.deliver(shop.made())
     with shop.database.write() as connection:  # as if it had come to nothing

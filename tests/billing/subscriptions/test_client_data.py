@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from billing.database import Database
 from billing.models import outbox, subscriptions
+from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.sync import sync_customer
 from tests.support.operations_world import Shop
 
@@ -32,7 +33,7 @@ def sync(shop: Shop, subscription: str) -> None:
     customer = shop.at_stripe(subscription)["customer"]
     places: dict[str, Any] = {"database": shop.database, "stripe": shop.stripe, "clock": shop.clock}
     places["queue"] = shop.queue
-    sync_customer(customer, subscriptions=[subscription], catalog=shop.catalog, **places)
+    sync_customer(customer, SyncContext(catalog=shop.catalog, **places), subscriptions=[subscription])
 
 
 def told(shop: Shop) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from billing.coordination.queue import InlineQueue
 from billing.models import customers
 from billing.subscriptions.access import Access, decide_access, iso
+from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.projection import project
 from billing.subscriptions.queries import read_subscription
 from billing.webhooks.process import sync_customer
@@ -107,7 +108,9 @@ def reading(database, stripe, clock, user_of):
 
     def reading(*subscriptions, user="user_1"):
         stripe.put(*subscriptions)
-        sync_customer("cus_1", database=database, stripe=stripe, queue=InlineQueue(), clock=clock, catalog=CATALOG)
+        sync_customer(
+            "cus_1", SyncContext(database=database, stripe=stripe, queue=InlineQueue(), clock=clock, catalog=CATALOG)
+        )
         return read_subscription(user, database=database, catalog=CATALOG, clock=clock)
 
     return reading

@@ -13,6 +13,7 @@ from billing.errors import (
 )
 from billing.models import attempts, customers, events, incidents, lanes, outbox, projections
 from billing.subscriptions import projection_store
+from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.sync import sync_customer
 from tests.support.builders import CATALOG, NOON, build_event, build_subscription, stamp
 from tests.support.fakes import failing
@@ -114,7 +115,10 @@ def test_old_fetch_does_not_overwrite_a_newer_one(stripe, record, work, projecte
         if not late:
             late.append(True)
             stripe.put(build_subscription(status="active"))
-            sync_customer("cus_1", database=database, stripe=stripe, queue=InlineQueue(), clock=clock, catalog=CATALOG)
+            sync_customer(
+                "cus_1",
+                SyncContext(database=database, stripe=stripe, queue=InlineQueue(), clock=clock, catalog=CATALOG),
+            )
 
     stripe.before_arrival = overtake
     work(first)

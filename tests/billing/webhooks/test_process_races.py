@@ -14,6 +14,7 @@ from billing.coordination.queue import InlineQueue
 from billing.errors import StaleWrite
 from billing.models import events, incidents, outbox
 from billing.subscriptions import projection_store
+from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.sync import sync_customer
 from billing.webhooks.claim import claim
 from tests.support.builders import CATALOG, NOON, build_event, build_subscription
@@ -81,7 +82,8 @@ def test_fetches_that_race_never_bring_old_news_back(database, slow):
         for _ in range(20):
             with suppress(StaleWrite):  # overtaken five times in a row
                 sync_customer(
-                    "cus_1", database=database, stripe=slow, queue=InlineQueue(), clock=Standing(), catalog=CATALOG
+                    "cus_1",
+                    SyncContext(database=database, stripe=slow, queue=InlineQueue(), clock=Standing(), catalog=CATALOG),
                 )
                 return
 
@@ -141,7 +143,9 @@ def test_workers_that_see_a_duplicate_at_once_open_one_incident(database, slow):
     slow.put(build_subscription(), build_subscription("sub_2"))
 
     def sync(_number):
-        sync_customer("cus_1", database=database, stripe=slow, queue=InlineQueue(), clock=Standing(), catalog=CATALOG)
+        sync_customer(
+            "cus_1", SyncContext(database=database, stripe=slow, queue=InlineQueue(), clock=Standing(), catalog=CATALOG)
+        )
 
     with ThreadPoolExecutor(3) as threads:
         list(threads.map(sync, range(3)))

@@ -6,7 +6,7 @@ import pytest
 from stripe import RequestOptions
 from stripe.params.checkout import SessionCreateParams
 
-from billing.session_extras import ALLOWED, NEVER, OWN, wrong_extras
+from billing.rules.session_extras import ALLOWED, NEVER, OWN, wrong_extras
 
 TAX: dict[str, Any] = {"automatic_tax": {"enabled": True}}
 TAX_ID: dict[str, Any] = {"tax_id_collection": {"enabled": True}}
