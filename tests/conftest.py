@@ -46,6 +46,7 @@ LONG = (
     "tests/app/dev/test_refusals.py",
     "tests/app/dev/test_run.py",
     "tests/app/dev/test_web.py",
+    "tests/app/openapi/test_typescript.py",
     "tests/app/test_contract.py",
     "tests/app/serving/test_server.py",
     "tests/bench/",

@@ -3,7 +3,7 @@
 Shapes only. What is sold, which addresses are allowed and what metadata may say is decided in `billing`.
 """
 
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -30,11 +30,6 @@ UserId = Annotated[
     Field(min_length=1, max_length=MAX_USER_ID, json_schema_extra={"pattern": PRINTABLE}),
 ]
 Reference = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": _NO_NUL})]
-
-
-def _without_default(schema: dict[str, Any]) -> None:
-    """Leave out what the document must not promise: that null may be sent."""
-    del schema["default"]
 
 
 class Strict(BaseModel):
@@ -75,7 +70,6 @@ class CheckoutBody(Strict):
         le=999_999,
         description="How many; the plan says how many there may be. Left out: the least. A plan that is billed by use"
         " takes none",
-        json_schema_extra=_without_default,
     )
     client_reference_id: Reference | None = Field(
         None, description="Your own reference; the user's id where none is sent"

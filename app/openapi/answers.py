@@ -1,8 +1,13 @@
-"""Answers as pydantic models: the document is made from them, and tests hold every answer against the document."""
+"""Answers as pydantic models: the document is made from them, and tests hold every answer against the document.
+
+A field that has a default here is left out of some answers. The document shows no default.
+"""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from billing.subscriptions.access import AccessReason
 
 Time = Annotated[str, Field(description="ISO 8601 in UTC", examples=["2026-03-01T12:00:00Z"])]
 
@@ -11,13 +16,21 @@ class Answer(BaseModel):
     """An answer: fields may be added to it later, clients ignore what they do not know."""
 
 
-class CheckoutError(Answer):
-    """Why a checkout was refused or failed."""
+class CurrencyExtra(Answer):
+    """What `currency_mismatch` says besides."""
 
-    model_config = ConfigDict(extra="allow")
+    customer_currency: str = Field("", description="With `currency_mismatch`: what Stripe bills the customer in")
+    plan_currency: str = Field("", description="With `currency_mismatch`: what the plan is sold in")
+
+
+class CheckoutError(CurrencyExtra):
+    """Why a checkout was refused or failed."""
 
     code: str = Field(examples=["already_subscribed"])
     detail: str
+    subscription_status: str | None = Field(
+        "", description="Of the subscription that blocks it, by Stripe; null where Stripe has none yet"
+    )
 
 
 class Checkout(Answer):
@@ -39,7 +52,7 @@ class Access(Answer):
     """Whether the user may use the product, and why."""
 
     granted: bool
-    reason: str
+    reason: AccessReason
     until: Time | None
 
 
@@ -53,12 +66,18 @@ class PauseCollection(Answer):
 class Subscription(Answer):
     """The user's subscription as Stripe last said."""
 
-    model_config = ConfigDict(extra="allow")
-
-    plan: str | None
-    status: str
+    id: str = Field(examples=["sub_1QxWp2Lkdf"])
+    plan: str | None = Field(description="The plan by its price; null for a price that is not sold")
+    status: str = Field(description="By Stripe, such as `active` or `past_due`; others may come")
+    quantity: int | None = Field(description="Seats; null where the plan is billed by use")
     cancel_at_period_end: bool
+    current_period_start: Time | None
     current_period_end: Time | None
+    cancel_at: Time | None = Field(description="When it ends as planned now")
+    canceled_at: Time | None = Field(description="When somebody canceled it")
+    ended_at: Time | None
+    trial_end: Time | None
+    past_due_since: Time | None = Field(description="Since when an invoice for the plan is open")
     commitment_ends_at: Time | None = Field(description="Until when the buyer is bound, on a plan with a commitment")
     disputed: bool = Field(description="Whether the payment for the current period is disputed")
     refunded: bool = Field(description="Whether the payment for the current period was paid back, wholly")
@@ -68,7 +87,8 @@ class Subscription(Answer):
     pause_collection: PauseCollection | None = Field(
         description="Set while a person has paused collecting its invoices"
     )
-    scheduled_plan: str | None
+    scheduled_plan: str | None = Field(description="The plan that a planned switch brings")
+    created_at: Time
     client_reference_id: str | None = Field(description="As it was sent with the checkout that made it; else null")
     metadata: dict[str, str] = Field(description="The client's own, as it was sent with that checkout; else empty")
 
@@ -88,10 +108,36 @@ class SubscriptionAnswer(Answer):
     product_trial: ProductTrial | None
 
 
-class OperationError(Answer):
-    """Why an operation was refused or failed."""
+class PlannedElsewhere(Answer):
+    """What a refusal says about an end or a change that is planned."""
 
-    model_config = ConfigDict(extra="allow")
+    managed_by: Literal["fixed_end", "schedule"] = Field(
+        "schedule", description="With `managed_elsewhere`: what somebody else planned"
+    )
+    schedule_id: str = Field("", description="Stripe's schedule that plans it")
+    changes_at: Time | None = Field("", description="When that schedule changes the subscription next")
+    ends_at: Time | None = Field("", description="When the subscription ends as planned")
+    plan: str = Field("", description="With `already_on_plan`: the plan")
+
+
+class StillBilling(PlannedElsewhere, CurrencyExtra):
+    """A subscription that a cancellation could not end, and why."""
+
+    id: str
+    code: str
+    detail: str
+
+
+class ChangeRefused(PlannedElsewhere, CurrencyExtra):
+    """What a refused change says besides its code."""
+
+    still_billing: list[StillBilling] = Field(
+        [], description="Of several subscriptions: those that go on after a cancellation"
+    )
+
+
+class OperationError(ChangeRefused):
+    """Why an operation was refused or failed."""
 
     code: str = Field(examples=["already_canceling"])
     detail: str
@@ -173,10 +219,8 @@ class FieldProblem(Answer):
     detail: str
 
 
-class ProblemDetails(Answer):
+class ProblemDetails(ChangeRefused):
     """An error (RFC 9457). `code` is stable; programs decide by it."""
-
-    model_config = ConfigDict(extra="allow")
 
     type: str
     title: str
@@ -185,7 +229,26 @@ class ProblemDetails(Answer):
     code: str
     request_id: str
     retryable: bool = Field(description="Whether the same request may succeed later, nothing else changed")
-    errors: list[FieldProblem] | None = None
+    errors: list[FieldProblem] = Field([], description="With `invalid_request`: what is wrong, field by field")
+    checkout_id: str = Field("", description="The checkout that this is about")
+    operation_id: str = Field("", description="The operation that this is about")
     subscription_status: str | None = Field(
-        None, description="Stripe's status of the subscription that blocks a checkout"
+        "", description="By Stripe, of the subscription that blocks a checkout; null where Stripe has none yet"
     )
+
+
+class ChangeData(Answer):
+    """Whom and what a change is about, as it was when the change was seen."""
+
+    user_id: str | None = Field(description="Null while no user has this Stripe customer")
+    customer_id: str = Field(examples=["cus_9s6XKzkNRiz8i3"])
+    access: Access
+    subscription: Subscription
+
+
+class Change(Answer):
+    """A change of a subscription, as your application is sent it."""
+
+    type: str
+    timestamp: Time
+    data: ChangeData

@@ -16,12 +16,13 @@ from app.bodies import schemas
 from app.bodies.text import MAX_USER_ID
 from app.errors.problems import PROBLEMS
 from app.openapi import BUYER, OPERATIONS, SERVER, STRIPE, TAGS, Operation, answers
+from app.openapi.changes import webhooks
 
 Schema = dict[str, Any]
 
 
-def document() -> Schema:
-    """Build the document."""
+def document(*, address: str = "/") -> Schema:
+    """Build the document. `address` is where it is served from, without a slash at its end."""
     paths: dict[str, Schema] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
@@ -34,9 +35,10 @@ def document() -> Schema:
             " JSON in and out, times in ISO 8601 UTC. Errors are problem details (RFC 9457) with a stable `code`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": address}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
+        "webhooks": webhooks(),
         "components": {
             "schemas": _schemas(),
             "parameters": _PARAMETERS,
@@ -111,14 +113,24 @@ def _failures(codes: tuple[str, ...]) -> dict[int, Schema]:
 
 
 def _schemas() -> Schema:
-    used = {model for operation in OPERATIONS for model in operation.bodies}
+    used: set[type[BaseModel]] = {model for operation in OPERATIONS for model in operation.bodies}
     used |= {model for operation in OPERATIONS for _, model in operation.answers.values() if not isinstance(model, str)}
-    models = sorted(used | {answers.ProblemDetails}, key=lambda model: model.__name__)
+    used |= {answers.ProblemDetails, answers.Change}
+    models = sorted(used, key=lambda model: model.__name__)
     _, top = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",
     )
-    return dict(top["$defs"])
+    return {name: _without_defaults(schema) for name, schema in top["$defs"].items()}
+
+
+def _without_defaults(schema: Schema) -> Schema:
+    """Leave out what a field is when it is not sent: generators take a field with a default for one that always is."""
+    properties = {
+        name: {key: value for key, value in field.items() if key != "default"}
+        for name, field in schema.get("properties", {}).items()
+    }
+    return {**schema, "properties": properties} if properties else schema
 
 
 def _ref(model: type[BaseModel]) -> Schema:

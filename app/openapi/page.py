@@ -1,9 +1,11 @@
 """The documentation: /openapi.json, and /docs, a page rendered from the same document.
 
-The page has no script and loads nothing from other hosts. A problem's `type` is its anchor on this page.
+The page has no script and loads nothing from other hosts. A problem's `type` is its anchor on this page. Both are
+written once, and name the address that they are served from.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import Any
@@ -14,6 +16,10 @@ from app.errors.problems import PROBLEMS
 from app.openapi import SERVER, STRIPE, TAGS
 from app.openapi.document import document
 
+HERE = "http://address.invalid"  # stands for the address in what was written once
+DEFAULT_HOST = "127.0.0.1:8000"
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+
 
 def docs_routes(*, shop: bool) -> Blueprint:
     """GET /openapi.json and /docs."""
@@ -22,17 +28,19 @@ def docs_routes(*, shop: bool) -> Blueprint:
     # Made at the first request, and once: a stranger may ask for them a thousand times a second (API-92).
     # Its links have the prefix under which a proxy shows us.
     @cache
-    def written() -> bytes:
-        return jsonify(document()).get_data()
+    def written() -> str:
+        return jsonify(document(address=HERE)).get_data(as_text=True)
 
     @lru_cache(maxsize=8)
     def page(_prefix: str) -> str:
-        whole = document()
+        whole = document(address=HERE)
         return render_template(
             "docs.html",
             info=whole["info"],
             tags=TAGS,
             operations=list(_operations(whole)),
+            changes={kind: methods["post"] for kind, methods in whole["webhooks"].items()},
+            change_fields=list(_names(whole, {"$ref": "#/components/schemas/Change"})),
             problems=PROBLEMS,
             problem_fields=list(_names(whole, {"$ref": "#/components/schemas/ProblemDetails"})),
             security=whole["components"]["securitySchemes"],
@@ -41,13 +49,21 @@ def docs_routes(*, shop: bool) -> Blueprint:
 
     @routes.get("/openapi.json")
     def read_document() -> Response:
-        return _for_a_minute(Response(written(), content_type="application/json"))
+        return _for_a_minute(Response(written().replace(HERE, _address()), content_type="application/json"))
 
     @routes.get("/docs")
     def read_page() -> Response:
-        return _for_a_minute(Response(page(request.script_root), content_type="text/html; charset=utf-8"))
+        text = page(request.script_root).replace(HERE, _address())
+        return _for_a_minute(Response(text, content_type="text/html; charset=utf-8"))
 
     return routes
+
+
+def _address() -> str:
+    """Where the caller found us. A host that is not plainly one is a stranger's text, and stays out."""
+    scheme = "https" if request.scheme == "https" else "http"
+    host = request.host if _PLAIN_HOST.fullmatch(request.host) else DEFAULT_HOST
+    return f"{scheme}://{host}{request.script_root}"
 
 
 def _operations(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -135,8 +151,9 @@ def _type(whole: dict[str, Any], schema: dict[str, Any]) -> str:
 
 
 def _curl(whole: dict[str, Any], method: str, path: str, schemes: list[str], bodies: list[dict[str, Any]]) -> str:
-    address = path.replace("{id}", "chk_…").replace("{user_id}", "user_1")
-    lines = [f"curl {'' if method == 'get' else f'-X {method.upper()} '}http://127.0.0.1:8000{address}"]
+    id_ = "op_…" if path.startswith("/v1/operations/") else "chk_…"
+    address = HERE + path.replace("{id}", id_).replace("{user_id}", "user_1")
+    lines = [f"curl {'' if method == 'get' else f'-X {method.upper()} '}{address}"]
     if schemes:
         lines.append(f'-H "Authorization: Bearer {"$SERVER_KEY" if schemes == [SERVER] else "$TOKEN"}"')
     if bodies:

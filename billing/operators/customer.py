@@ -1,6 +1,6 @@
 """One customer, as an operator sees them: access and why, what they have, and one timeline. From the ledger alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 DASHBOARD = "https://dashboard.stripe.com"
 # What decided, by the access' reason; the names are those of the catalog's [access].
-WHY = {
+WHY: Mapping[str, str] = {
     "active": "a subscription is active",
     "trialing": "a subscription is in its trial",
     "past_due_grace": "an invoice is open, within past_due_grace_days",
@@ -75,7 +75,7 @@ def show_customer(user_id: str, *, database: Database, catalog: Catalog, clock: 
             "erased_at": customer.erased_at if customer else None,
             "access": {
                 **describe_access(access),
-                "because": WHY.get(access.reason, access.reason),
+                "because": WHY[access.reason],
                 "subscription": decided_by.subscription_id if decided_by else None,
             },
             "lane": _lane(lane._mapping) if lane else None,

@@ -7,6 +7,7 @@ or a redirect.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from billing.catalog import AccessRules
@@ -18,12 +19,34 @@ from billing.subscriptions.projection import Subscription, has_begun
 DEFAULT = AccessRules()
 
 
+class AccessReason(StrEnum):
+    """What decided about access. A later version may add reasons: treat one that you do not know by `granted` alone."""
+
+    ACTIVE = "active"
+    TRIALING = "trialing"
+    PERIOD_PAID = "period_paid"
+    PAST_DUE_GRACE = "past_due_grace"
+    PRODUCT_TRIAL = "product_trial"
+    FIRST_PAYMENT_PENDING = "first_payment_pending"
+    PAST_DUE = "past_due"
+    UNPAID = "unpaid"
+    INCOMPLETE = "incomplete"
+    PAUSED = "paused"
+    CANCELED = "canceled"
+    COLLECTION_PAUSED = "collection_paused"
+    DISPUTED = "disputed"
+    REFUNDED = "refunded"
+    NOT_SOLD = "not_sold"
+    NO_SUBSCRIPTION = "no_subscription"
+    UNKNOWN_STATUS = "unknown_status"
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """The decision. `until` is when a granted access ends as planned now; None when no end is planned."""
 
     granted: bool
-    reason: str
+    reason: AccessReason
     until: datetime | None = None
 
 
@@ -36,9 +59,9 @@ def decide_access(
 ) -> Access:
     """The best that any subscription gives (SUB-10 to SUB-15), else what is left of the product trial."""
     chosen = choose(rows, now, rules)
-    access = Access(False, "no_subscription") if chosen is None else _decide(chosen, now, rules)
+    access = Access(False, AccessReason.NO_SUBSCRIPTION) if chosen is None else _decide(chosen, now, rules)
     on_trial = trial_ends_at is not None and now < trial_ends_at and not any(has_begun(row.status) for row in rows)
-    return Access(True, "product_trial", trial_ends_at) if on_trial and not access.granted else access
+    return Access(True, AccessReason.PRODUCT_TRIAL, trial_ends_at) if on_trial and not access.granted else access
 
 
 def choose(rows: Sequence[Subscription], now: datetime, rules: AccessRules = DEFAULT) -> Subscription | None:
@@ -83,45 +106,47 @@ def _pause(row: Subscription) -> dict[str, Any] | None:
 
 def describe_access(access: Access) -> dict[str, Any]:
     """The decision as buyers and the application see it."""
-    return {"granted": access.granted, "reason": access.reason, "until": iso(access.until)}
+    return {"granted": access.granted, "reason": access.reason.value, "until": iso(access.until)}
 
 
 def _decide(row: Subscription, now: datetime, rules: AccessRules) -> Access:
     access = _by_status(row, now, rules)
     if access.granted and row.plan is None:
-        return Access(False, "not_sold")  # our tag alone (SUB-73)
+        return Access(False, AccessReason.NOT_SOLD)  # our tag alone (SUB-73)
     if access.granted and rules.collection_paused == "deny" and _is_paused(row, now):
-        return Access(False, "collection_paused")
+        return Access(False, AccessReason.COLLECTION_PAUSED)
     if access.granted and row.disputed and rules.disputed == "deny":
-        return Access(False, "disputed")
+        return Access(False, AccessReason.DISPUTED)
     if access.granted and row.refunded and rules.refunded == "deny":
-        return Access(False, "refunded")
+        return Access(False, AccessReason.REFUNDED)
     return access
 
 
 def _by_status(row: Subscription, now: datetime, rules: AccessRules) -> Access:
     match row.status, row.payment:
         case (("past_due" | "unpaid"), Payment.PAID) if _is_within_period(row, now):
-            return _until_planned_end(row, "period_paid", now, most=row.current_period_end)
+            return _until_planned_end(row, AccessReason.PERIOD_PAID, now, most=row.current_period_end)
         case (("active" | "past_due"), Payment.FIRST_FAILED):
-            return Access(False, "past_due")  # grace is for who has paid before
+            return Access(False, AccessReason.PAST_DUE)  # grace is for who has paid before
         case "active", Payment.FIRST_PENDING if rules.first_payment_pending == "deny":
-            return Access(False, "first_payment_pending")
+            return Access(False, AccessReason.FIRST_PAYMENT_PENDING)
         case ("past_due", _) | ("active", Payment.OVERDUE):
             ends = (row.past_due_since or now) + timedelta(days=rules.past_due_grace_days)
-            return Access(True, "past_due_grace", ends) if now < ends else Access(False, "past_due")
+            if now < ends:
+                return Access(True, AccessReason.PAST_DUE_GRACE, ends)
+            return Access(False, AccessReason.PAST_DUE)
         case ("active" | "trialing") as status, _:
-            return _until_planned_end(row, status, now)
+            return _until_planned_end(row, AccessReason(status), now)
         case "unpaid", Payment.FIRST_FAILED:
-            return Access(False, "unpaid")
+            return Access(False, AccessReason.UNPAID)
         case ("unpaid" | "paused") as status, _ if getattr(rules, status) == "grant":
-            return _until_planned_end(row, status, now)
+            return _until_planned_end(row, AccessReason(status), now)
         case ("unpaid" | "incomplete" | "paused" | "canceled") as status, _:
-            return Access(False, status)
+            return Access(False, AccessReason(status))
         case "incomplete_expired", _:
-            return Access(False, "no_subscription")  # the first payment never came: there never was one
+            return Access(False, AccessReason.NO_SUBSCRIPTION)  # the first payment never came: there never was one
         case _:
-            return Access(False, "unknown_status")
+            return Access(False, AccessReason.UNKNOWN_STATUS)
 
 
 def _is_paused(row: Subscription, now: datetime) -> bool:
@@ -133,10 +158,12 @@ def _is_within_period(row: Subscription, now: datetime) -> bool:
     return row.current_period_end is not None and now < row.current_period_end
 
 
-def _until_planned_end(row: Subscription, reason: str, now: datetime, *, most: datetime | None = None) -> Access:
+def _until_planned_end(
+    row: Subscription, reason: AccessReason, now: datetime, *, most: datetime | None = None
+) -> Access:
     """Grant until the planned end, or `most`. Its event may not have come yet: the time itself ends the access."""
     ends = min(filter(None, (_planned_end(row), most)), default=None)
-    return Access(True, reason, ends) if ends is None or now < ends else Access(False, "canceled")
+    return Access(True, reason, ends) if ends is None or now < ends else Access(False, AccessReason.CANCELED)
 
 
 def _planned_end(row: Subscription) -> datetime | None:
@@ -148,9 +175,9 @@ def _rank(row: Subscription, now: datetime, rules: AccessRules) -> tuple[int, fl
     access = _decide(row, now, rules)
     if access.granted:
         order = 4
-    elif access.reason == "no_subscription":
+    elif access.reason is AccessReason.NO_SUBSCRIPTION:
         order = 1
     else:
-        order = 2 if access.reason == "canceled" else 3
+        order = 2 if access.reason is AccessReason.CANCELED else 3
     until = access.until.timestamp() if access.until else float("inf")
     return order, until, row.created_at.timestamp()

@@ -53,9 +53,9 @@ def test_documents_are_written_once(make_app: MakeApp, monkeypatch: pytest.Monke
     written: list[str] = []
     document = page.document
 
-    def noted() -> dict[str, Any]:
+    def noted(**given: str) -> dict[str, Any]:
         written.append("document")
-        return document()
+        return document(**given)
 
     def rendered(*_: object, **__: object) -> str:
         written.append("page")

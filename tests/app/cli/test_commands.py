@@ -44,7 +44,7 @@ def test_wrong_command_line_ends_with_2(words: list[str], tmp_path: Path) -> Non
         (["worker"], "REDIS_URL_FILE", "/nowhere"),
         (["db", "upgrade"], "DATABASE_URL", "mysql://host/name"),
         (["dev"], "CHECKOUT_WAIT_SECONDS", "1000"),
-        (["openapi"], "CATALOG", "nowhere.toml"),
+        (["web"], "CATALOG", "nowhere.toml"),
     ],
 )
 def test_wrong_setting_ends_with_78_and_one_line(words: list[str], setting: str, value: str, tmp_path: Path) -> None:

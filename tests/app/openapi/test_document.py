@@ -1,6 +1,7 @@
 """The OpenAPI document and the page made from it. tests/support/web.py checks every answer against it."""
 
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -8,6 +9,9 @@ from jsonschema import Draft202012Validator
 
 from app.errors.problems import PROBLEMS
 from app.openapi import OPERATIONS
+from app.openapi.document import document
+from app.openapi.page import HERE
+from billing.subscriptions.projection import CHANGES
 from tests.app.conftest import MakeApp
 from tests.support.web import DOCUMENT, Web
 
@@ -38,7 +42,27 @@ def test_every_route_is_in_the_document_and_the_other_way_round(make_app: MakeAp
 
 def test_document_is_served_as_it_was_built(web: Web) -> None:
     """API-53"""
-    assert web.get("/openapi.json", user=None).get_json() == DOCUMENT
+    assert web.get("/openapi.json", user=None).get_json() == document(address="http://localhost")
+
+
+@pytest.mark.parametrize(
+    ("sent", "address"),
+    [
+        ({"Host": "pay.example.com"}, "http://pay.example.com"),
+        ({"Host": "[::1]:8000"}, "http://[::1]:8000"),
+        ({"Host": "pay.example.com", "X-Forwarded-Proto": "https"}, "https://pay.example.com"),
+        ({"Host": "pay.example.com", "X-Forwarded-Prefix": "/billing"}, "http://pay.example.com/billing"),
+        ({"Host": 'x"><b>'}, "http://127.0.0.1:8000"),
+    ],
+)
+def test_examples_name_the_address_they_are_served_from(make_app: MakeApp, sent: dict[str, str], address: str) -> None:
+    """API-53"""
+    web = Web(make_app(trusted_proxies=1))
+
+    assert web.client.get("/openapi.json", headers=sent).get_json()["servers"] == [{"url": address}]
+    page = unescape(web.client.get("/docs", headers=sent).get_data(as_text=True))
+    assert f"curl -X POST {address}/v1/checkouts" in page
+    assert HERE not in page
 
 
 def test_document_is_an_openapi_3_1_document() -> None:
@@ -89,7 +113,8 @@ def test_documentation_page_shows_every_operation_field_and_problem(web: Web) ->
         assert f'id="{operation.name}"' in page
     for code in PROBLEMS:
         assert f'id="{code}"' in page
-    assert "curl -X POST http://127.0.0.1:8000/v1/checkouts" in page
+    for kind in CHANGES:
+        assert kind in page
     for schema in DOCUMENT["components"]["schemas"].values():
         for name in schema.get("properties", {}):
             assert re.search(rf"\b{name}\b", page), name
