@@ -103,6 +103,9 @@ def _prepare(settings: Settings, decided: DevSettings) -> None:
 def _greet(screen: Screen, settings: Settings, decided: DevSettings, *, seconds: float) -> None:
     rows = [("Shop", f"{decided.home}/shop")] if decided.shop else []
     rows.append(("API docs", f"{decided.home}/docs"))
+    password = decided.generated.get("CONSOLE_PASSWORD")
+    if password or settings.console_password:
+        rows.append(("Console", f"{decided.home}/console, password {password or 'as given'}"))
     if decided.sandbox_home:
         rows.append(("Sandbox", f"{decided.sandbox_home} (a pretend Stripe; its state is in var/)"))
     else:

@@ -70,6 +70,8 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
         values["STRIPE_WEBHOOK_SECRETS"] = kept["STRIPE_WEBHOOK_SECRETS"]
     if not settings.auth_jwt_secret and not settings.auth_jwks_url:
         values["AUTH_JWT_SECRET"] = kept["AUTH_JWT_SECRET"]
+    if not settings.console_password and not settings.console_user_header:
+        values["CONSOLE_PASSWORD"] = kept["CONSOLE_PASSWORD"]
     if not settings.redirect_origins:
         values["REDIRECT_ORIGINS"] = f"{home},http://localhost:{settings.port}"
     if "rate_limit_checkouts" not in given:
@@ -155,6 +157,7 @@ def _generated_secrets(path: Path) -> dict[str, str]:
         "STRIPE_API_KEY": f"sk_test_{secrets.token_hex(16)}",
         "STRIPE_WEBHOOK_SECRETS": f"whsec_{secrets.token_hex(24)}",
         "AUTH_JWT_SECRET": secrets.token_urlsafe(32),
+        "CONSOLE_PASSWORD": secrets.token_urlsafe(18),
     }
     try:
         kept = json.loads(path.read_text("utf-8"))
@@ -163,9 +166,11 @@ def _generated_secrets(path: Path) -> dict[str, str]:
         return fresh
     except (OSError, ValueError):
         kept = None
-    if not isinstance(kept, dict) or not all(isinstance(kept.get(name), str) for name in fresh):
+    if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
         raise ConfigurationError(f"{path} is not as onelane dev writes it. Remove it: new secrets will be made.")
-    return {name: kept[name] for name in fresh}
+    if not fresh.keys() <= kept.keys():  # written by a version that had fewer
+        write_private(path, json.dumps(fresh | kept))
+    return fresh | kept
 
 
 def _for_browsers(bind: str) -> str:

@@ -39,13 +39,13 @@ def limit_addresses(app: Flask, *, identity: Identity, limits: Limits, uncounted
         needs_credential = rule.startswith("/v1/") and rule != "/v1/plans" and request.method != "OPTIONS"
         if needs_credential and identity.is_server_key(request.headers.get("Authorization", "")):
             return
-        if name := counted_as(_seen_address()):
+        if name := counted_as(seen_address()):
             (limits.addresses if needs_credential else limits.strangers).take(name)
         else:
             unknown.tell()
 
 
-def _seen_address() -> str:
+def seen_address() -> str:
     """The client's address; nothing where the proxies that are believed did not name it."""
     original = request.environ.get("werkzeug.proxy_fix.orig")  # what ProxyFix documents that it leaves there
     if original and original["REMOTE_ADDR"] == request.remote_addr:

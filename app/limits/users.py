@@ -13,6 +13,7 @@ from billing.process.settings import Settings
 
 EXTENSION = "onelane.refusals"  # where `app/serving/server.py` finds them
 REFUSED_SECONDS, MOST_REFUSALS = 1.0, 1000  # how long a 429 is repeated; and how many are remembered
+LOGINS = "20/minute"  # tries of one address to log in to the console; each wrong one waits longer besides
 
 
 class Refusals:
@@ -59,6 +60,7 @@ class Limits:
 
     addresses: RateLimit
     strangers: RateLimit
+    logins: RateLimit
     checkouts: UserRate
     operations: UserRate
     reads: UserRate
@@ -72,6 +74,7 @@ def build_limits(settings: Settings, *, storage_uri: str | None = None, waiters:
     return Limits(
         addresses=RateLimit("addresses", settings.rate_limit_addresses, storage=storage),
         strangers=RateLimit("strangers", settings.rate_limit_addresses, storage=None),
+        logins=RateLimit("logins", LOGINS, storage=storage),
         checkouts=UserRate(RateLimit("checkouts", settings.rate_limit_checkouts, storage=storage), refusals),
         operations=UserRate(RateLimit("operations", settings.rate_limit_checkouts, storage=storage), refusals),
         reads=UserRate(RateLimit("reads", settings.rate_limit_reads, storage=storage), refusals),

@@ -6,6 +6,7 @@ the migrated schema with these tables.
 
 from billing.models.audit import audit
 from billing.models.columns import Json, UtcTime, metadata
+from billing.models.console import console_sessions
 from billing.models.incident import RemedyState, incidents, remedies, repayments
 from billing.models.lane import (
     AttemptOutcome,
@@ -47,6 +48,7 @@ __all__ = [
     "attempts",
     "audit",
     "checkouts",
+    "console_sessions",
     "customers",
     "events",
     "incidents",

@@ -6,7 +6,7 @@ The row is written before the work begins. One without an outcome is a command t
 import getpass
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -19,43 +19,75 @@ from billing.errors import LedgerUnavailable
 from billing.models import audit
 
 Row = dict[str, Any]
+_SHOWN = [audit.c[name] for name in ("at", "who", "command", "target", "reason", "outcome")]
+
+
+class Note:
+    """A row of the audit log that is being written; called with what came of it, the last of which is kept."""
+
+    def __init__(self) -> None:
+        self.row_id, self.outcome = 0, "done"  # 0: a dry run, which has no row
+
+    def __call__(self, outcome: str) -> None:
+        self.outcome = outcome
 
 
 @contextmanager
 def audited(
-    command: str, *, target: str | None, reason: str | None, database: Database, clock: Clock, dry_run: bool = False
-) -> Iterator[Callable[[str], None]]:
-    """Note the command around the block. The function that is yielded says what came of it; else that is "done".
+    command: str,
+    *,
+    target: str | None,
+    reason: str | None,
+    database: Database,
+    clock: Clock,
+    who: str | None = None,
+    dry_run: bool = False,
+) -> Iterator[Note]:
+    """Note the command around the block. The note that is yielded says what came of it; else that is "done".
+
+    `who` is the user of this process, unless somebody else is named.
 
     An exception is the outcome too, and goes on. A dry run is not noted. Raises LedgerUnavailable where the row cannot
     be written: then nothing was done.
     """
-    said = ["done"]
+    note = Note()
     if dry_run:
-        yield said.append
+        yield note
         return
     with database.write() as connection:
-        values = {"at": clock.now(), "who": _who(), "command": command, "target": target, "reason": reason}
-        row_id = connection.scalar(sa.insert(audit).values(values).returning(audit.c.id))
+        values = {
+            "at": clock.now(),
+            "who": (who or _who())[:255],
+            "command": command,
+            "target": target,
+            "reason": reason,
+        }
+        note.row_id = int(connection.scalar(sa.insert(audit).values(values).returning(audit.c.id)) or 0)
     try:
-        yield said.append
+        yield note
     except BaseException as error:
-        said.append(f"failed: {getattr(error, 'code', None) or type(error).__name__}")
+        note(f"failed: {getattr(error, 'code', None) or type(error).__name__}")
         raise
     finally:
-        own = sa.update(audit).where(audit.c.id == row_id)
+        own = sa.update(audit).where(audit.c.id == note.row_id)
         with suppress(LedgerUnavailable), database.write() as connection:
-            connection.execute(own.values(outcome=said[-1], ended_at=clock.now()))
+            connection.execute(own.values(outcome=note.outcome, ended_at=clock.now()))
 
 
 def list_audit(*, database: Database, since: datetime | None = None, limit: int) -> list[Row]:
     """The newest rows, as plain dicts."""
-    names = ("at", "who", "command", "target", "reason", "outcome")
-    query = sa.select(*(audit.c[name] for name in names)).order_by(audit.c.id.desc()).limit(limit)
+    query = sa.select(*_SHOWN).order_by(audit.c.id.desc()).limit(limit)
     if since:
         query = query.where(audit.c.at >= since)
     with database.read() as connection:
         return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def read_audit(row_id: int, *, database: Database) -> Row | None:
+    """One row; None where there is no such row."""
+    with database.read() as connection:
+        row = connection.execute(sa.select(*_SHOWN).where(audit.c.id == row_id)).first()
+    return dict(row._mapping) if row else None
 
 
 def _who() -> str:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from billing.clock import Clock
 from billing.coordination.locks import lane_of, lock_name
 from billing.database import Database
+from billing.maintenance import runs
 from billing.models import (
     CheckoutStatus,
     EventStatus,
@@ -34,6 +35,7 @@ from billing.operators.worst import troubles
 Row = dict[str, Any]
 
 DAY = timedelta(hours=24)
+_UNDONE = (EventStatus.PENDING, EventStatus.DEAD)  # the outbox has the same words
 
 
 def summarize(*, database: Database, clock: Clock) -> Row:
@@ -58,6 +60,34 @@ def summarize(*, database: Database, clock: Clock) -> Row:
             "processes": _processes(there),
         }
     return {"troubles": [asdict(trouble) for trouble in troubles(summary, there)], **summary}
+
+
+def glance(*, database: Database, clock: Clock) -> Row:
+    """What is wrong, the worst first; who is there; and what waits or was given up, since when.
+
+    Only rows that wait are looked at, by their indexes, so it is quick with a million of them. Raises
+    LedgerUnavailable.
+    """
+    now = clock.now()
+    with database.read() as connection:
+        bound = installation.read(connection)
+        there = list_processes(connection)
+        seen = {
+            "at": now,
+            "stripe": {"account": bound.stripe_account, "livemode": bound.livemode} if bound else None,
+            "events": {**_by(connection, events.c.status, events.c.status.in_(_UNDONE)), **_oldest_event(connection)},
+            "checkouts": {
+                **_by(connection, checkouts.c.status, checkouts.c.status == CheckoutStatus.PENDING),
+                **_oldest_checkout(connection),
+            },
+            "messages": {
+                **_by(connection, outbox.c.status, outbox.c.status.in_(_UNDONE)),
+                **_oldest_message(connection),
+            },
+            "incidents": _by(connection, incidents.c.kind, incidents.c.resolved_at.is_(None)),
+            "reconciled_age_seconds": runs.mark_age_seconds(connection, now),
+        }
+    return {"troubles": [asdict(trouble) for trouble in troubles(seen, there)], **seen, "there": there}
 
 
 def list_lanes(*, database: Database, limit: int, held: Mapping[str, float]) -> list[Row]:
@@ -89,21 +119,35 @@ def _events(connection: sa.Connection, *, day: datetime) -> Row:
             sa.select(events.c.received_at).order_by(events.c.id.desc()).limit(1)  # the newest row, not a scan of all
         ),
         "failing": _count(connection, events, pending, events.c.error.is_not(None)),
-        "oldest_pending_at": connection.scalar(sa.select(sa.func.min(events.c.received_at)).where(pending)),
+        **_oldest_event(connection),
     }
 
 
 def _checkouts(connection: sa.Connection, *, day: datetime) -> Row:
-    oldest = sa.select(sa.func.min(checkouts.c.arrived_at)).where(checkouts.c.status == CheckoutStatus.PENDING)
     return {
         **_by(connection, checkouts.c.status, checkouts.c.arrived_at >= day),
-        "oldest_pending_at": connection.scalar(oldest),
+        **_oldest_checkout(connection),
     }
 
 
 def _messages(connection: sa.Connection) -> Row:
-    oldest = sa.select(sa.func.min(outbox.c.created_at)).where(outbox.c.status == "pending")
-    return {**_by(connection, outbox.c.status), "oldest_pending_at": connection.scalar(oldest)}
+    return {**_by(connection, outbox.c.status), **_oldest_message(connection)}
+
+
+def _oldest_event(connection: sa.Connection) -> Row:
+    return _oldest(connection, events.c.received_at, events.c.status)
+
+
+def _oldest_checkout(connection: sa.Connection) -> Row:
+    return _oldest(connection, checkouts.c.arrived_at, checkouts.c.status)
+
+
+def _oldest_message(connection: sa.Connection) -> Row:
+    return _oldest(connection, outbox.c.created_at, outbox.c.status)
+
+
+def _oldest(connection: sa.Connection, at: sa.Column[Any], status: sa.Column[Any]) -> Row:
+    return {"oldest_pending_at": connection.scalar(sa.select(sa.func.min(at)).where(status == "pending"))}
 
 
 def _running_replay(connection: sa.Connection) -> Row | None:

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     auth_audience: str | None = None
     auth_api_keys: Secrets = ()
     console_password: SecretStr | None = None
+    console_viewer_password: SecretStr | None = None
+    # A header in which a proxy that logs people in names them. Underscores: no server lets such a header pass.
+    console_user_header: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
     metrics_token: SecretStr | None = None
 
     catalog: Path = Path("catalog.toml")
@@ -171,6 +174,8 @@ class Settings(BaseSettings):
             wrong.append("APP_WEBHOOK_URL needs APP_WEBHOOK_SECRET; set it to the signing secret")
         if self.app_webhook_url and self.app_handlers:
             wrong.append("APP_WEBHOOK_URL and APP_HANDLERS exclude each other; set one of them")
+        if self.console_viewer_password and not self.console_password:
+            wrong.append("CONSOLE_VIEWER_PASSWORD needs CONSOLE_PASSWORD; set it to a password that may change things")
         if wrong:
             raise ValueError(". ".join(wrong))
         return self

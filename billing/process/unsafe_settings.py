@@ -15,7 +15,7 @@ from pydantic import SecretStr
 SHOP = "ONELANE_SHOP"  # the page that signs its own tokens; set by `onelane dev`
 LIVE = ("sk_live_", "rk_live_")
 # 24 characters of a random key are 96 bits or more, written in hexadecimal. Stripe's own secrets have 32 and more.
-LEAST_SERVER_KEY, LEAST_WEBHOOK_SECRET = 24, 16
+LEAST_SERVER_KEY, LEAST_WEBHOOK_SECRET, LEAST_PASSWORD = 24, 16, 16
 # 32 random characters have more than four different ones, whatever alphabet they are written in.
 LEAST_DIFFERENT = 5
 
@@ -43,11 +43,19 @@ class Given(Protocol):
     def auth_api_keys(self) -> tuple[SecretStr, ...]: ...
     @property
     def metrics_token(self) -> SecretStr | None: ...
+    @property
+    def console_password(self) -> SecretStr | None: ...
+    @property
+    def console_viewer_password(self) -> SecretStr | None: ...
+    @property
+    def console_user_header(self) -> str | None: ...
+    @property
+    def trusted_proxies(self) -> int: ...
 
 
 def unsafe_settings(settings: Given, environment: Mapping[str, str] = os.environ) -> list[str]:
     """What would open the door, one sentence each that names the setting and the fix."""
-    return [*_secrets(settings), *_key_set(settings), *_live(settings, environment)]
+    return [*_secrets(settings), *_console(settings), *_key_set(settings), *_live(settings, environment)]
 
 
 def is_live(settings: Given) -> bool:
@@ -72,6 +80,11 @@ def is_loopback(host: str) -> bool:
 def _secrets(settings: Given) -> Iterator[str]:
     limits = {
         "AUTH_API_KEYS": (settings.auth_api_keys, LEAST_SERVER_KEY),
+        "CONSOLE_PASSWORD": ((settings.console_password,) if settings.console_password else (), LEAST_PASSWORD),
+        "CONSOLE_VIEWER_PASSWORD": (
+            (settings.console_viewer_password,) if settings.console_viewer_password else (),
+            LEAST_PASSWORD,
+        ),
         "METRICS_TOKEN": ((settings.metrics_token,) if settings.metrics_token else (), LEAST_SERVER_KEY),
         "STRIPE_WEBHOOK_SECRETS": (settings.stripe_webhook_secrets, LEAST_WEBHOOK_SECRET),
     }
@@ -81,6 +94,19 @@ def _secrets(settings: Given) -> Iterator[str]:
     secret = settings.auth_jwt_secret
     if secret and len(set(secret.get_secret_value())) < LEAST_DIFFERENT:
         yield "AUTH_JWT_SECRET repeats a few characters, which can be guessed. Set AUTH_JWT_SECRET to a random text."
+
+
+def _console(settings: Given) -> Iterator[str]:
+    if settings.console_user_header and not settings.trusted_proxies:
+        yield (
+            "CONSOLE_USER_HEADER is believed from anybody while TRUSTED_PROXIES is 0. Set TRUSTED_PROXIES to the number"
+            " of proxies in front, or leave CONSOLE_USER_HEADER out."
+        )
+    if settings.console_password and settings.console_password == settings.console_viewer_password:
+        yield (
+            "CONSOLE_VIEWER_PASSWORD is the same as CONSOLE_PASSWORD, so viewers may change things."
+            " Set CONSOLE_VIEWER_PASSWORD to another one."
+        )
 
 
 def _key_set(settings: Given) -> Iterator[str]:

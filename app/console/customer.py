@@ -1,0 +1,101 @@
+"""One customer: access and why, subscriptions, lane, one timeline, and the buttons that mend."""
+
+from collections.abc import Iterator, Mapping
+
+from flask import Blueprint, Response, request
+
+from app.bodies.text import is_user_id
+from app.console.actions import Button, act, command_line, done, queue_or_none, wake
+from app.console.shown import page
+from billing.coordination.jobs import Notify, SyncCustomers
+from billing.errors import NotFound
+from billing.maintenance.replay import replay_few
+from billing.maintenance.replay_store import EventFilter
+from billing.operators.customer import Row, show_customer
+from billing.operators.customer_sync import ask_to_sync
+from billing.operators.notifications import MessageFilter, resend
+from billing.services import Services
+
+LIMIT = 50  # of each kind, and in the timeline
+
+
+def add_pages(routes: Blueprint, services: Services) -> None:
+    """GET /console/customer?user=…, and the POSTs of its buttons."""
+    database, clock = services.database, services.clock
+
+    def read(user_id: str) -> Row:
+        return show_customer(user_id, database=database, catalog=services.catalog, clock=clock, limit=LIMIT)
+
+    @routes.get("/customer")
+    def customer() -> Response:
+        shown = read(_user_id(request.args))
+        return page("customer.html", shown=shown, buttons=list(_buttons(shown)), done=done(services), at=clock.now())
+
+    @routes.post("/customer/compare")
+    def compare() -> Response:
+        def work(_reason: str) -> str:
+            ask_to_sync(user_id, database=database, clock=clock)
+            return f"to be fetched from Stripe: {wake(SyncCustomers(), services)}"
+
+        user_id = _user_id(request.form)
+        return act("customers sync", user_id, work, services=services, back="console.customer", user=user_id)
+
+    @routes.post("/customer/replay")
+    def replay() -> Response:
+        def work(reason: str) -> str:
+            chosen = EventFilter(customer_id=_customer_id(read(user_id)))
+            done = replay_few(chosen, reason=reason, database=database, queue=queue_or_none(services), clock=clock)
+            return f"{done.replayed} of {done.counted} (replay {done.replay_id})"
+
+        user_id = _user_id(request.form)
+        return act("events replay", user_id, work, services=services, back="console.customer", user=user_id)
+
+    @routes.post("/customer/resend")
+    def resend_changes() -> Response:
+        def work(_reason: str) -> str:
+            sent = resend(MessageFilter(customer_id=_customer_id(read(user_id))), database=database, clock=clock)
+            return f"{sent} made due: {wake(Notify(), services)}"
+
+        user_id = _user_id(request.form)
+        return act("notifications resend", user_id, work, services=services, back="console.customer", user=user_id)
+
+
+def _buttons(shown: Row) -> Iterator[Button]:
+    user_id, customer_id = shown["user_id"], shown["customer_id"]
+    if customer_id is None or shown["erased_at"]:
+        return
+    fields = {"user": user_id}
+    yield Button(
+        "Compare with Stripe now",
+        "console.compare",
+        "A worker fetches this customer from Stripe; what differs is corrected, and the application is told.",
+        command_line("customers", "sync", user_id),
+        fields,
+    )
+    yield Button(
+        "Replay their events",
+        "console.replay",
+        "Every event of this customer is worked again. Each asks Stripe what is true now, so nothing happens twice.",
+        command_line("events", "replay", "--customer", customer_id),
+        fields,
+    )
+    yield Button(
+        "Resend changes",
+        "console.resend_changes",
+        "Every change of this customer is sent to the application again, in order, under its old id.",
+        command_line("notifications", "resend", "--customer", customer_id),
+        fields,
+    )
+
+
+def _user_id(given: Mapping[str, str]) -> str:
+    user_id = given.get("user", "")
+    if not is_user_id(user_id):
+        raise NotFound("user")
+    return user_id
+
+
+def _customer_id(shown: Row) -> str:
+    if shown["customer_id"] is None:
+        raise NotFound("Stripe customer of this user")
+    return str(shown["customer_id"])
