@@ -34,11 +34,12 @@ class Services:
     locks: Locks
     stripe: StripeGateway | None
     clock: Clock = field(default_factory=SystemClock)
+    application: Notifier | None = None  # in place of what the settings name
 
     @cached_property
     def notifier(self) -> Notifier:
         """The way to the application. Built at first use: only workers import the application's handlers."""
-        return build_notifier(self.settings)
+        return self.application or build_notifier(self.settings)
 
 
 def build_services(settings: Settings) -> Services:

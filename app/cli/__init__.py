@@ -15,6 +15,7 @@ from billing.process.exits import plain_exits
 
 # Lazily, by name: `onelane web` need not wait for what `onelane doctor` imports.
 COMMANDS = {
+    "init": "app.cli.init:init",
     "dev": "app.cli.processes:dev",
     "web": "app.cli.processes:web",
     "worker": "worker.__main__:work",

@@ -11,12 +11,13 @@ from billing.clock import SYSTEM_CLOCK
 from billing.coordination.queue import InlineQueue
 from billing.errors import StripeBusy, StripeUnclear
 from billing.models import events
+from billing.stripe_gateway import GatewayClient
 from billing.stripe_gateway import pace as stripe_pace
 from billing.stripe_gateway.pace import BLAME_SECONDS, Pace, Turns
 from billing.webhooks import events_store
 from sandbox.core import Sandbox
 from tests.support.builders import build_event, build_subscription
-from tests.support.in_process import API_KEY, GatewayClient, InProcess, gateway
+from tests.support.in_process import API_KEY, InProcess, gateway
 from tests.support.working import work_due
 
 
