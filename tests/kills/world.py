@@ -247,7 +247,7 @@ class World:
 
     def _sweep(self) -> None:
         """Beat's part, with an interval of our own."""
-        celery = create_producer(Settings(redis_url=self.valkey.url, _env_file=None))
+        celery = create_producer(Settings(redis_url=self._settings["REDIS_URL"], _env_file=None))
         last = time.monotonic()
         while not self._ended.wait(0.1):
             if time.monotonic() - last >= self.sweep_seconds:

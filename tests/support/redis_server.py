@@ -3,10 +3,12 @@
 import datetime
 import ipaddress
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -20,6 +22,8 @@ from billing.process.run_with_parent import launched
 from tests.support.valkey import wait_until
 
 PASSWORD = "a-password-of-the-test"
+MASTER = "mymaster"  # its name at the Sentinels
+FOLLOWER = ("repl-diskless-sync-delay 0", "replica-announce-ip 127.0.0.1")
 
 
 def require(program: str) -> str:
@@ -55,6 +59,21 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stopped for the block: its connections stay open, and it says nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def client(self) -> Iterator["redis.Redis"]:
+        """A client of it, without TLS."""
+        with redis.Redis(port=self.port, socket_timeout=5) as client:
+            yield client
+
     def _answers(self) -> bool:
         assert self.process.poll() is None, (self.folder / "log").read_text("utf-8")[-500:]
         tls = {"ssl": True, "ssl_cert_reqs": "none"} if self._tls else {}
@@ -75,6 +94,46 @@ def running(*servers: Server) -> Iterator[None]:
     finally:
         for server in servers:
             server.kill()
+
+
+class Guarded:
+    """A primary and its replica, which three Sentinels watch; two of them have to agree."""
+
+    def __init__(self, folder: Path) -> None:
+        first = Server("redis-server", folder / "first", *FOLLOWER)
+        second = Server("redis-server", folder / "second", *FOLLOWER, f"replicaof 127.0.0.1 {first.port}")
+        self.servers = (first, second)
+        watch = (
+            f"sentinel monitor {MASTER} 127.0.0.1 {first.port} 2",
+            f"sentinel down-after-milliseconds {MASTER} 1000",
+            f"sentinel failover-timeout {MASTER} 3000",
+        )
+        self.sentinels = [Server("redis-sentinel", folder / f"sentinel-{number}", *watch) for number in range(3)]
+        places = ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels)
+        self.url = f"sentinel://{places}/0?master_name={MASTER}"
+        wait_until(lambda: self.is_whole(first), "servers and Sentinels know each other", 60)
+
+    @property
+    def primary(self) -> Server:
+        """The server that a majority of the Sentinels names."""
+        named = [self._seen(one)["port"] for one in self.sentinels]
+        return max(self.servers, key=lambda one: named.count(one.port))
+
+    def is_whole(self, primary: Server) -> bool:
+        """Whether this is the primary, the other one follows it, and all Sentinels have seen that."""
+        (replica,) = (one for one in self.servers if one is not primary)
+        with replica.client() as client:
+            said = client.info("replication")
+        follows = {"role": "slave", "master_port": primary.port, "master_link_status": "up"}
+        seen = {"port": primary.port, "flags": "master", "num-slaves": 1, "num-other-sentinels": 2}
+        return follows.items() <= said.items() and all(
+            all(state[name] == value for name, value in seen.items()) for state in map(self._seen, self.sentinels)
+        )
+
+    def _seen(self, sentinel: Server) -> dict[str, Any]:
+        with sentinel.client() as client:
+            state: dict[str, Any] = client.sentinel_master(MASTER)  # type: ignore[no-untyped-call]
+        return state
 
 
 class Certificate:
