@@ -18,10 +18,9 @@ def create_app(
     services: "Services",
     *,
     shop: bool = False,
-    limits_storage: str | None = None,
     waiters: "Semaphore | None" = None,
 ) -> "Flask":
-    """Build the web application. `limits_storage` counts the rates elsewhere than in REDIS_URL."""
+    """Build the web application."""
     # Here, since every command and the parent of the web's processes import this package. Without these imports it has
     # a third of the memory, and `onelane --version` takes a third of the time.
     from flask import Flask
@@ -48,7 +47,7 @@ def create_app(
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
     identity = Identity(settings)
-    limits = build_limits(settings, storage_uri=limits_storage, waiters=waiters)
+    limits = build_limits(settings, services.redis, waiters=waiters)
 
     app.extensions[EXTENSION] = limits.refusals
     register(app)

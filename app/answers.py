@@ -121,7 +121,7 @@ def workers_available(services: Services, wait: Wait, *, is_pending: bool, enque
     """
     if not (is_pending and wait.is_over):
         return True
-    return enqueued and services.wakeups.available() and services.queue.reachable()
+    return enqueued and services.wakeups.available() and services.queue.trouble() is None
 
 
 def pending(

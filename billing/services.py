@@ -6,18 +6,21 @@ Implementations are chosen here and nowhere else. The web has no Stripe key, so 
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import redis
+
 from billing.catalog import Catalog, load_catalog
 from billing.clock import Clock, SystemClock
 from billing.coordination.locks import Locks, RedisLocks
 from billing.coordination.queue import CeleryQueue, Queue, create_producer
 from billing.coordination.redis_client import connect_redis
-from billing.coordination.wakeups import POLL_SECONDS, RedisWakeups, Wakeups
+from billing.coordination.wakeups import RedisWakeups, Wakeups
 from billing.database import Database
 from billing.database.migrations.upgrade import find
 from billing.errors import ConfigurationError
 from billing.notifications.handlers import HandlerNotifier
 from billing.notifications.senders import HttpNotifier, LogNotifier, Notifier
 from billing.operators.installation import bind
+from billing.operators.neighbours import Neighbours
 from billing.process.settings import Settings
 from billing.stripe_gateway import GatewayClient, Pace, StripeGateway
 
@@ -35,6 +38,14 @@ class Services:
     stripe: StripeGateway | None
     clock: Clock = field(default_factory=SystemClock)
     application: Notifier | None = None  # in place of what the settings name
+    redis: "redis.Redis | None" = None  # the connections of this process; None in tests without
+
+    @property
+    def neighbours(self) -> Neighbours | None:
+        """Where to look for processes of other ledgers with our keys in Redis."""
+        if self.redis is None:
+            return None
+        return Neighbours(self.redis, self.database, prefix=self.settings.redis_key_prefix)
 
     @cached_property
     def notifier(self) -> Notifier:
@@ -55,10 +66,11 @@ def build_services(settings: Settings) -> Services:
             prepare_statements=settings.database_prepare,
         ),
         queue=CeleryQueue(create_producer(settings), client, prefix=prefix),
-        wakeups=RedisWakeups(connect_redis(settings.redis_url, blocks_seconds=POLL_SECONDS), prefix=f"{prefix}wakeup:"),
+        wakeups=RedisWakeups(client, prefix=prefix),
         locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds, prefix=f"{prefix}lock:"),
         stripe=build_stripe(settings, clock),
         clock=clock,
+        redis=client,
     )
 
 

@@ -48,6 +48,7 @@ LONG = (
     "tests/app/dev/test_web.py",
     "tests/app/openapi/test_typescript.py",
     "tests/app/test_contract.py",
+    "tests/app/serving/test_connections.py",
     "tests/app/serving/test_server.py",
     "tests/bench/",
     "tests/billing/checkout/test_lane_faults.py::test_crash_at_any_step_is_resumed_by_running_again[postgresql",

@@ -20,6 +20,7 @@ from celery.signals import setup_logging
 from billing.coordination.jobs import QUEUES
 from billing.database import Database
 from billing.database.suitable import require_suitable
+from billing.doctor.redis import require_redis
 from billing.errors import ConfigurationError, LedgerMisconfigured, TransientError
 from billing.operators.presence import Heartbeat
 from billing.process.exits import end_on_signals, plain_exits
@@ -51,11 +52,15 @@ def work(queues: str, concurrency: int, name: str, alive_file: Path | None) -> N
     with plain_exits(), _own_stdout():
         settings = _start(name)
         chosen = _checked(queues)
+        require_redis(settings)
         services = build_services(settings)
         _ = services.notifier  # a module of handlers that cannot be imported stops the start, not the first change
         _wait_until_ready(services)
         celery = create_celery(settings, services=lambda: services, threads=concurrency)
-        heartbeat = Heartbeat(services.database, kind="worker", name=name, queues=chosen, threads=concurrency).start()
+        database, neighbours = services.database, services.neighbours
+        heartbeat = Heartbeat(
+            database, kind="worker", name=name, queues=chosen, threads=concurrency, neighbours=neighbours
+        ).start()
         code = consume(celery, queues=chosen, concurrency=concurrency, name=name, alive_file=alive_file)
         heartbeat.stop()
         sys.exit(code)
@@ -67,6 +72,7 @@ def beat(alive_file: Path | None) -> None:
     """Send the sweep every 30 seconds."""
     with plain_exits(), _own_stdout():
         settings = _start("beat")
+        require_redis(settings)
         celery = create_celery(settings, services=_no_services)
         _show_beat(settings)
         run_beat(celery, alive_file=alive_file)

@@ -89,7 +89,7 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
     good = len(rows) - len(problems)
     click.echo(f"{good} of {len(rows)} rows {'would be' if dry_run else 'were'} imported.")
     if not dry_run:
-        if services.queue.reachable():  # else the sweep finds them
+        if services.queue.trouble() is None:  # else the sweep finds them
             services.queue.send(SyncCustomers())
         configure_logging(settings, process="cli", stream=sys.stderr)
         log.info("customers.imported", imported=good, refused=len(problems), reason=reason)

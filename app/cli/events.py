@@ -182,7 +182,7 @@ def _audited(chosen: EventFilter, reason: str, services: Services) -> AbstractCo
 
 def _queue(services: Services) -> Queue:
     """The broker; while it is away a queue that sends nothing, and the sweep wakes workers."""
-    if services.queue.reachable():
+    if services.queue.trouble() is None:
         return services.queue
     click.echo("The broker does not answer: workers find the events at their next sweep.", err=True)
     return InlineQueue()

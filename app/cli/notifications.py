@@ -115,7 +115,7 @@ def _resend(chosen: MessageFilter, *, dry_run: bool, reason: str | None, yes: bo
     ) as say:
         sent = resend(chosen, database=services.database, clock=services.clock)
         say(f"{sent} made due")
-    if services.queue.reachable():  # else the sweep finds them
+    if services.queue.trouble() is None:  # else the sweep finds them
         services.queue.send(Notify())
     click.echo(f"{sent:,} are due; workers send them now.")
 

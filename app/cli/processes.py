@@ -49,12 +49,14 @@ def web(workers: int, threads: int) -> None:
 
 def _check() -> None:
     from billing.database.suitable import require_suitable
+    from billing.doctor.redis import require_redis
     from billing.errors import TransientError
     from billing.process.settings import load_settings
     from billing.services import build_services
 
     with plain_exits():
         load_settings()  # with a key that is here by mistake: some settings are unsafe only beside a live one
+        require_redis(load_settings(stripe_api_key=None))
         services = build_services(load_settings(stripe_api_key=None))
         try:
             require_suitable(services.database)

@@ -73,7 +73,7 @@ def act(
 
 def wake(job: Job, services: Services) -> str:
     """Wake a worker; how soon it comes, in words."""
-    if services.queue.reachable():
+    if services.queue.trouble() is None:
         services.queue.send(job)
         return "a worker has been told"
     return "the broker does not answer, so workers find it at their next sweep"
@@ -81,7 +81,7 @@ def wake(job: Job, services: Services) -> str:
 
 def queue_or_none(services: Services) -> Queue:
     """The broker; while it is away a queue that sends nothing, since the sweep wakes workers, too."""
-    return services.queue if services.queue.reachable() else InlineQueue()
+    return services.queue if services.queue.trouble() is None else InlineQueue()
 
 
 def done(services: Services) -> Row | None:

@@ -17,6 +17,7 @@ from app.identity.callers import is_bearer
 from app.webhooks import Deliveries
 from billing.checkout import checkout_store
 from billing.coordination.jobs import QUEUES
+from billing.coordination.queue import NOT_REACHABLE
 from billing.errors import LedgerUnavailable, Unauthorized
 from billing.maintenance import runs
 from billing.notifications import store as outbox_store
@@ -28,7 +29,7 @@ from billing.subscriptions import projection_store
 from billing.webhooks import events_store
 
 HANGING_LEDGER = {"database": "not reachable", "migrations": "not known"}
-NO_BROKER = {"broker": "not reachable"}
+HANGING_BROKER = {"broker": NOT_REACHABLE}
 
 
 def health_routes(services: Services, deliveries: Deliveries) -> Blueprint:
@@ -36,7 +37,7 @@ def health_routes(services: Services, deliveries: Deliveries) -> Blueprint:
     routes = Blueprint("health", __name__)
     registry = _registry(services)
     ledger = Check("ledger", lambda: examine_ledger(services.database), hanging=HANGING_LEDGER)
-    broker = Check("broker", lambda: _broker(services), hanging=NO_BROKER)
+    broker = Check("broker", lambda: _broker(services), hanging=HANGING_BROKER)
 
     @routes.get("/healthz")
     def alive() -> Response:
@@ -67,7 +68,7 @@ def health_routes(services: Services, deliveries: Deliveries) -> Blueprint:
 
 
 def _broker(services: Services) -> dict[str, str]:
-    return {"broker": "ok"} if services.queue.reachable() else NO_BROKER
+    return {"broker": services.queue.trouble() or "ok"}
 
 
 class LedgerGauges(Collector):

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from contextlib import suppress
 
+import redis
 import structlog
 from limits import RateLimitItem, parse
 from limits.errors import StorageError
@@ -13,14 +14,11 @@ from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from app.errors.problems import RateLimited
-from billing.coordination.redis_client import connect_redis
 from billing.process.settings import KEY_PREFIX
 
 log = structlog.get_logger(__name__)
 
-# 0.5 s: a Redis that takes longer to count is treated as down, for PAUSE_SECONDS.
-TIMEOUT_SECONDS = 0.5
-PAUSE_SECONDS = 5.0
+PAUSE_SECONDS = 5.0  # in which a Redis that did not answer is not asked
 MOST_KEYS = 10_000  # users or addresses that one process remembers before it forgets those whose window is over
 
 
@@ -97,10 +95,10 @@ class _Window:
         self._prune_beyond = max(MOST_KEYS, 2 * len(self._taken))
 
 
-def connect_storage(uri: str, prefix: str = KEY_PREFIX) -> RedisStorage | None:
-    """Where all processes count together; None for memory://, where each counts for itself."""
-    if uri.startswith("memory://"):
+def shared_storage(client: "redis.Redis | None", prefix: str = KEY_PREFIX) -> RedisStorage | None:
+    """Where all processes count together, over this process' connections; None where each counts for itself."""
+    if client is None:
         return None
-    pool = connect_redis(uri, answer_seconds=TIMEOUT_SECONDS).connection_pool
     # The pool is what it uses; the address says only that it is Redis.
+    pool = client.connection_pool
     return RedisStorage("redis://", connection_pool=pool, key_prefix=f"{prefix}limit", wrap_exceptions=True)

@@ -3,11 +3,12 @@
 import time
 from dataclasses import dataclass
 
+import redis
 from flask import Request
 
 from app.errors.problems import RateLimited
 from app.identity.callers import Caller
-from app.limits.rates import RateLimit, connect_storage
+from app.limits.rates import RateLimit, shared_storage
 from app.limits.waiters import MOST_WAITERS, WAITERS_OF_ONE, Semaphore
 from billing.process.settings import Settings
 
@@ -68,9 +69,9 @@ class Limits:
     refusals: Refusals
 
 
-def build_limits(settings: Settings, *, storage_uri: str | None = None, waiters: Semaphore | None = None) -> Limits:
-    """The limits that the settings name, counted in REDIS_URL unless told otherwise."""
-    storage, refusals = connect_storage(storage_uri or settings.redis_url, settings.redis_key_prefix), Refusals()
+def build_limits(settings: Settings, client: "redis.Redis | None", *, waiters: Semaphore | None = None) -> Limits:
+    """The limits that the settings name, counted by this client of Redis; without one in this process alone."""
+    storage, refusals = shared_storage(client, settings.redis_key_prefix), Refusals()
     return Limits(
         addresses=RateLimit("addresses", settings.rate_limit_addresses, storage=storage),
         strangers=RateLimit("strangers", settings.rate_limit_addresses, storage=None),

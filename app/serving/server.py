@@ -90,7 +90,7 @@ def load_web(threads: int) -> "Web":
         configure_logging(settings, process="web")
         services = build_services(settings)
         app = create_app(settings, services, shop=shop_is_on())
-    Heartbeat(services.database, kind="web", threads=threads).start()
+    Heartbeat(services.database, kind="web", threads=threads, neighbours=services.neighbours).start()
     deliveries, refusals = app.extensions[webhooks.EXTENSION], app.extensions[users.EXTENSION]
     return Web(app, threads=threads, deliveries=deliveries, refusals=refusals, origins=settings.redirect_origins)
 

@@ -5,6 +5,7 @@ the sweep. At most one message for each row waits at a time, and one for each ki
 one lane is one wake-up, not a thousand.
 """
 
+import threading
 import time
 from dataclasses import asdict, astuple
 from typing import Any, Protocol
@@ -13,13 +14,13 @@ import redis
 import structlog
 from celery import Celery
 from kombu import Queue as KombuQueue
-from kombu.exceptions import OperationalError
+from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.transport import TRANSPORT_ALIASES
 from prometheus_client import Counter
 from redis.exceptions import RedisError
 
 from billing.coordination.jobs import JOB_KINDS, QUEUES, Job, RowJob
-from billing.coordination.redis_client import connection_arguments, sentinel_arguments
+from billing.coordination.redis_client import connection_arguments, is_refusal, sentinel_arguments
 from billing.errors import ConfigurationError
 from billing.process.server_url import OtherBroker, RedisServer, celery_urls, read_broker
 from billing.process.settings import KEY_PREFIX, Settings
@@ -31,6 +32,11 @@ NOT_SENT = Counter("onelane_jobs_not_sent_total", "Wake-ups that the broker did 
 # 5 s: after that a lost message no longer keeps the next one from being sent.
 ONCE_MILLISECONDS = 5000
 BROKER_ANSWER_SECONDS, BLOCKS_SECONDS = 9, 1
+# A message takes half a millisecond, so two connections of a process send for hundreds of threads. Who finds none free
+# for so long leaves the message to the sweep: the broker hangs.
+PRODUCERS, FREE_SECONDS = 2, 0.5
+NOT_REACHABLE, REFUSED = "not reachable", "refuses our login: see `onelane doctor`"
+ASKED_SECONDS = 1.0  # how long an answer about the broker holds, for those who ask at the same moment
 
 
 class Queue(Protocol):
@@ -42,8 +48,8 @@ class Queue(Protocol):
     def taken(self, job: Job) -> None:
         """Note that a worker has begun with this job: the next `send` sends again."""
 
-    def reachable(self) -> bool:
-        """Whether the broker answers just now, asked anew (for /readyz)."""
+    def trouble(self) -> str | None:
+        """What is wrong with the broker just now; None where it takes messages. Asked at most once a second."""
 
 
 def create_producer(settings: Settings) -> Celery:
@@ -66,6 +72,7 @@ def create_producer(settings: Settings) -> Celery:
         task_default_queue=Job.queue,
         task_routes={job.kind: {"queue": job.queue} for job in JOB_KINDS},
         broker_connection_retry_on_startup=True,
+        broker_pool_limit=PRODUCERS,
         broker_transport_options=_other_options(broker)
         if isinstance(broker, OtherBroker)
         else _redis_options(broker, settings),
@@ -112,14 +119,19 @@ class CeleryQueue:
         self._celery = celery
         self._client = client
         self._prefix = prefix
+        self._asking = threading.Lock()
+        self._asked: tuple[float, str | None] = (-ASKED_SECONDS, None)  # when, and what came of it
 
     def send(self, job: Job, *, delay_seconds: float = 0) -> bool:
         """Send the job unless one for the same is already on its way."""
         mark, milliseconds = _mark(self._prefix, job, delay_seconds)
         try:
             if self._client.set(mark, 1, nx=True, px=milliseconds):
-                self._celery.send_task(job.kind, args=list(astuple(job)), countdown=delay_seconds or None)
-        except (OperationalError, RedisError, OSError) as error:
+                with self._celery.producer_pool.acquire(block=True, timeout=FREE_SECONDS) as producer:
+                    self._celery.send_task(
+                        job.kind, args=list(astuple(job)), countdown=delay_seconds or None, producer=producer
+                    )
+        except (OperationalError, LimitExceeded, RedisError, OSError) as error:
             NOT_SENT.labels(job.kind).inc()
             log.warning("job.not_sent", kind=job.kind, **asdict(job), error=type(error).__name__)
             return False
@@ -132,8 +144,16 @@ class CeleryQueue:
         except RedisError as error:
             log.warning("job.mark_unavailable", kind=job.kind, **asdict(job), error=type(error).__name__)
 
-    def reachable(self) -> bool:
-        """Whether the broker answers, and takes messages; 1 s is enough for each."""
+    def trouble(self) -> str | None:
+        """Ask the broker over a connection of its own, one of this process at a time; 1 s is enough for each step."""
+        with self._asking:
+            at, found = self._asked
+            if time.monotonic() - at >= ASKED_SECONDS:
+                found = self._ask()
+                self._asked = (time.monotonic(), found)
+            return found
+
+    def _ask(self) -> str | None:
         redis_broker = "global_keyprefix" in self._celery.conf.broker_transport_options
         # The time-outs hold for closing, too: a RabbitMQ whose memory is full answers nothing.
         quick: dict[str, Any] = {"confirm_publish": True, "read_timeout": 0.5, "write_timeout": 0.5}
@@ -151,9 +171,9 @@ class CeleryQueue:
                     producer = connection.Producer()
                     for _ in range(2):
                         producer.publish(b"", routing_key=f"{self._prefix}nobody", confirm_timeout=0.5)
-            except (OperationalError, RedisError, OSError, *errors):
-                return False
-        return True
+            except (OperationalError, RedisError, OSError, *errors) as error:
+                return REFUSED if is_refusal(error) else NOT_REACHABLE
+        return None
 
 
 def waiting(celery: Celery, queue: str) -> int:
@@ -192,6 +212,6 @@ class InlineQueue:
     def taken(self, job: Job) -> None:
         """Nothing to forget: `send` looks at what waits."""
 
-    def reachable(self) -> bool:
-        """Always: it is here."""
-        return True
+    def trouble(self) -> str | None:
+        """Never any: it is here."""
+        return None

@@ -19,7 +19,7 @@ from billing.doctor.finding import Finding, Verdict, fine, guarded, wrong
 from billing.doctor.given import examine_names, examine_settings
 from billing.doctor.portal import examine_portal
 from billing.doctor.prices import examine_prices
-from billing.doctor.redis import examine_redis
+from billing.doctor.redis import examine_neighbours, examine_redis
 from billing.doctor.servers import examine_broker, examine_ledger, examine_metrics, open_ledger
 from billing.errors import ConfigurationError, TransientError
 from billing.operators import installation
@@ -104,6 +104,8 @@ def _with_servers(
     settings: Settings, database: Database | None, stripe: GatewayClient | None, *, tries: bool, clock: Clock
 ) -> Iterator[Finding]:
     """What takes a ledger (None where it does not answer) or Stripe."""
+    if database is not None:
+        yield from guarded("redis", lambda: examine_neighbours(settings, database))
     account = list(guarded("stripe", lambda: _account(settings, database, stripe)))
     yield from account
     if any(finding.verdict is not Verdict.OK for finding in account):

@@ -14,9 +14,10 @@ from billing.database import Database
 from billing.database.migrations.compatibility import Fit
 from billing.database.suitable import require_suitable, room
 from billing.doctor.finding import Finding, Verdict, fine, warning, wrong
-from billing.doctor.redis import examine_redis, explain
+from billing.doctor.redis import examine_redis, examine_server, explain
 from billing.errors import LedgerMisconfigured, LedgerUnavailable
 from billing.operators.readiness import try_to_write
+from billing.process.server_url import OtherBroker, read_broker
 from billing.process.settings import Settings
 
 BROKER_SECONDS = 3
@@ -107,7 +108,11 @@ def examine_metrics(settings: Settings) -> Iterator[Finding]:
 
 
 def examine_broker(settings: Settings) -> Iterator[Finding]:
-    """Whether the queue's broker answers."""
+    """Whether the queue's broker answers; of a Redis the same as of REDIS_URL."""
+    if not isinstance(read_broker(settings.broker_url), OtherBroker):
+        prefix = settings.redis_key_prefix
+        yield from examine_server(settings.broker_url, "broker", "CELERY_BROKER_URL", prefix=prefix)
+        return
     try:
         with create_producer(settings).connection(connect_timeout=BROKER_SECONDS) as connection:
             connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)

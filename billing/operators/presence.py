@@ -20,6 +20,7 @@ import structlog
 from billing.database import Database, upsert
 from billing.errors import LedgerUnavailable
 from billing.models import UtcTime, processes
+from billing.operators.neighbours import Neighbours
 
 log = structlog.get_logger(__name__)
 
@@ -53,9 +54,17 @@ class Heartbeat:
     """Writes the row of this process, in a thread of its own, until `stop`. A ledger that is away is waited for."""
 
     def __init__(
-        self, database: Database, *, kind: str, name: str = "", queues: Sequence[str] = (), threads: int = 1
+        self,
+        database: Database,
+        *,
+        kind: str,
+        name: str = "",
+        queues: Sequence[str] = (),
+        threads: int = 1,
+        neighbours: Neighbours | None = None,
     ) -> None:
-        self._database = database
+        """`neighbours`: where to look for processes of other ledgers, as often."""
+        self._database, self._neighbours = database, neighbours
         self._row: dict[str, Any] = {
             "id": str(uuid.uuid4()),
             "kind": kind,
@@ -105,6 +114,8 @@ class Heartbeat:
                 if not told:
                     log.warning("heartbeat.not_written", error=type(error).__name__)
                 told = True
+            if self._neighbours:
+                self._neighbours.note()
             self._ended.wait(EVERY_SECONDS)
 
 

@@ -94,7 +94,7 @@ class Installation:
             application=self,
         )
         self.stripe.seed(sandbox_seed(self._services.catalog))
-        self.app = create_app(chosen, self._services, limits_storage="memory://")
+        self.app = create_app(chosen, self._services)
 
     def __enter__(self) -> Self:
         return self

@@ -53,9 +53,9 @@ class Workers:
     def taken(self, job: Job) -> None:
         """Nothing to forget: `send` looks at what waits."""
 
-    def reachable(self) -> bool:
-        """Always: it is here."""
-        return True
+    def trouble(self) -> str | None:
+        """Never any: it is here."""
+        return None
 
     def finish(self) -> None:
         """Work until nothing waits; what has to wait is waited for."""

@@ -9,6 +9,7 @@ from flask import Flask
 
 from app import create_app, webhooks
 from app.limits.waiters import Semaphore
+from billing.coordination.redis_client import connect_redis
 from billing.database import Database
 from billing.process.settings import Settings, load_settings
 from billing.services import Services
@@ -63,7 +64,7 @@ def make_app(world: World) -> Iterator[MakeApp]:
         services: dict[str, Any] | None = None,
         shop: bool = False,
         waiters: Semaphore | None = None,
-        limits: str = "memory://",
+        limits: str | None = None,  # a Redis to count in
         **settings: Any,
     ) -> Flask:
         chosen = build_settings(**settings)
@@ -76,12 +77,12 @@ def make_app(world: World) -> Iterator[MakeApp]:
             "locks": world.locks,
             "stripe": None,
             "clock": world.clock,
+            "redis": connect_redis(limits) if limits else None,
         }
         app = create_app(
             chosen,
             Services(**collaborators | (services or {})),
             shop=shop,
-            limits_storage=limits,
             waiters=waiters,
         )
         made.append(app)
@@ -118,5 +119,5 @@ class AtOnce:
     def taken(self, job: Any) -> None:
         pass
 
-    def reachable(self) -> bool:
-        return True
+    def trouble(self) -> None:
+        return None

@@ -162,7 +162,7 @@ class Untold(InlineQueue):
     def send(self, job: Job, *, delay_seconds: float = 0) -> bool:
         return False
 
-    def reachable(self) -> bool:
+    def trouble(self) -> str | None:
         pytest.fail("asked once more")
 
 

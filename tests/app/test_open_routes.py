@@ -24,9 +24,8 @@ class Counting:
     def __init__(self) -> None:
         self.asked = 0
 
-    def reachable(self) -> bool:
+    def trouble(self) -> None:
         self.asked += 1
-        return True
 
 
 def test_readiness_is_looked_at_once_a_second(make_app: MakeApp) -> None:

@@ -227,5 +227,5 @@ class Unheard(InlineQueue):
     def send(self, job: Any, *, delay_seconds: float = 0) -> bool:
         return False
 
-    def reachable(self) -> bool:
-        return False
+    def trouble(self) -> str:
+        return "not reachable"

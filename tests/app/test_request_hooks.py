@@ -325,4 +325,8 @@ def test_prefix_of_a_believed_proxy_is_part_of_our_addresses(
     headers = {"X-Forwarded-Prefix": prefix}
     assert web.checkout(headers=headers).headers["Location"].startswith(location)
     docs = web.client.get("/docs", headers=headers).get_data(as_text=True)
-    assert f'href="{location.removesuffix("/v1/checkouts/")}/openapi.json"' in docs
+    prefix = location.removesuffix("/v1/checkouts/")
+    assert f'href="{prefix}/openapi.json"' in docs
+    assert web.client.get("/openapi.json", headers=headers).get_json()["servers"] == [
+        {"url": f"http://localhost{prefix}"}
+    ]

@@ -111,8 +111,8 @@ class EachEvent:
     def taken(self, job: Job) -> None:
         self._queue.taken(job)
 
-    def reachable(self) -> bool:
-        return self._queue.reachable()
+    def trouble(self) -> str | None:
+        return self._queue.trouble()
 
 
 def _warm(ledger: Database, queue: Queue, stripe: Stripe) -> None:

@@ -54,9 +54,9 @@ class Workers:
     def taken(self, job: Any) -> None:
         """Nothing waits here."""
 
-    def reachable(self) -> bool:
-        """Always."""
-        return True
+    def trouble(self) -> str | None:
+        """None."""
+        return None
 
 
 class Claw:
@@ -68,7 +68,7 @@ class Claw:
         settings = build_settings()
         rest: Json = {"database": world.database, "wakeups": world.wakeups, "locks": world.locks, "stripe": None}
         services = Services(settings=settings, catalog=world.catalog, queue=Workers(world), clock=world.clock, **rest)
-        self.web = Web(create_app(settings, services, limits_storage="memory://"))
+        self.web = Web(create_app(settings, services))
 
     def told(self) -> None:
         """What happened at Stripe since is delivered."""

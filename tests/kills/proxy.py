@@ -13,12 +13,13 @@ from contextlib import suppress
 class Proxy:
     """Passes everything on to `target`, a port or the path of a socket, which may change.
 
-    `cut`, `silence`, `delay_seconds` and `refusing` are what goes wrong.
+    `cut`, `silence`, `delay_seconds`, `refusing` and `rewrite` are what goes wrong.
     """
 
     def __init__(self, target: int | str) -> None:
         self.target = target
         self.delay_seconds, self.refusing = 0.0, False
+        self.rewrite: tuple[bytes, bytes] = (b"", b"")  # in answers this becomes that, of the same length
         self._silent = threading.Event()  # set: of the connections that were made until now
         self.cuts: dict[bytes, int] = {}  # requests with this in them are executed, not answered; how many are left
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -84,7 +85,7 @@ class Proxy:
         with suppress(OSError):
             while (answered := server.recv(65536)) and not cutting.is_set():
                 if not silent.is_set():
-                    client.sendall(answered)
+                    client.sendall(answered.replace(*self.rewrite) if self.rewrite[0] else answered)
         if silent.is_set():
             return  # a dead host does not even hang up
         with suppress(OSError):

@@ -51,7 +51,7 @@ def dead(server: Server) -> Iterator[None]:
 def test_failover_under_load_costs_time_only(
     world: World, buyers: Subscribers, guarded: Guarded, away: Callable[[Server], "Iterator[None]"]
 ) -> None:
-    """OPS-126, LAN-1; fault 111: checkouts and deliveries go on, by the new primary's queue."""
+    """OPS-124, LAN-1; fault 111: checkouts and deliveries go on, by the new primary's queue."""
     customers, processes = buyers.some(3), {world.web.pid, *world.worker_pids()}
     with Load(world) as load:
         load.goes_on()

@@ -20,7 +20,7 @@ def test_work_is_done_by_rabbitmq_and_its_memory_alarm_is_noticed(
         monkeypatch.setenv("CELERY_BROKER_URL", server.url)
         celery = create_producer(Settings(redis_url=valkey.url, _env_file=None))
         queue = CeleryQueue(celery, client)
-        assert queue.reachable()
+        assert queue.trouble() is None
         for row_id in (1, 2, 3):
             assert queue.send(WorkLane(row_id))
         assert waiting(celery, "checkout") == 3
@@ -29,9 +29,9 @@ def test_work_is_done_by_rabbitmq_and_its_memory_alarm_is_noticed(
         wait_until(lambda: sorted(worker.noted("done")) == [1, 2, 3], "all of it is worked", seconds=60)
 
         assert server.control("set_vm_memory_high_watermark", "0.0000001") == 0
-        wait_until(lambda: not queue.reachable(), "the alarm is noticed", seconds=60)
+        wait_until(lambda: queue.trouble() is not None, "the alarm is noticed", seconds=60)
         assert server.control("set_vm_memory_high_watermark", "0.6") == 0
-        wait_until(queue.reachable, "it takes messages again", seconds=60)
+        wait_until(lambda: queue.trouble() is None, "it takes messages again", seconds=60)
         assert queue.send(WorkLane(4))
         wait_until(lambda: 4 in worker.noted("done"), "and work goes on", seconds=60)
         assert worker.stop() == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from billing.coordination.queue import NOT_REACHABLE
 from billing.database import Database
 from billing.services import build_services
 from tests.app.conftest import MakeApp, build_settings
@@ -22,8 +23,8 @@ from tests.support.web import JWT_SECRET, Web
 class Silent:
     """A queue whose broker is gone."""
 
-    def reachable(self) -> bool:
-        return False
+    def trouble(self) -> str:
+        return NOT_REACHABLE
 
 
 def test_ready_when_ledger_migrations_and_broker_are(web: Web) -> None:
@@ -59,8 +60,8 @@ class Hanging(Silent):
     def __init__(self) -> None:
         self.end = threading.Event()
 
-    def reachable(self) -> bool:
-        return self.end.wait(60)
+    def trouble(self) -> str:
+        return "" if self.end.wait(60) else NOT_REACHABLE
 
 
 def test_part_that_hangs_is_named_and_asked_again_once_it_ended(make_app: MakeApp) -> None:
@@ -81,7 +82,7 @@ def test_broker_that_is_gone_or_hangs_is_noticed_soon() -> None:
         hanging.listen()
         for port in (1, hanging.getsockname()[1]):
             services = build_services(build_settings(redis_url=f"redis://127.0.0.1:{port}/0"))
-            assert services.queue.reachable() is False
+            assert services.queue.trouble() == NOT_REACHABLE
             services.database.close()
 
 
@@ -117,7 +118,7 @@ from app import create_app
 from billing.services import build_services
 from billing.process.settings import load_settings
 settings = load_settings()
-client = create_app(settings, build_services(settings), limits_storage="memory://").test_client()
+client = create_app(settings, build_services(settings)).test_client()
 client.post("/webhooks/stripe", data=b"{}")
 print(client.get("/metrics").get_data(as_text=True))
 """

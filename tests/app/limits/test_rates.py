@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from app.errors.problems import RateLimited
-from app.limits.rates import RateLimit, connect_storage
+from app.limits.rates import RateLimit, shared_storage
+from billing.coordination.redis_client import connect_redis
 from tests.app.conftest import MakeApp
 from tests.support.valkey import running_valkey
 from tests.support.web import Web
@@ -81,7 +82,7 @@ def test_redis_that_hangs_holds_up_one_request_and_not_the_next(
 def test_redis_that_dies_and_returns_is_used_again(valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """API-31"""
     monkeypatch.setattr("app.limits.rates.PAUSE_SECONDS", 0.0)
-    mine, other = (RateLimit("checkouts", "2/minute", storage=connect_storage(valkey)) for _ in range(2))
+    mine, other = (RateLimit("checkouts", "2/minute", storage=shared_storage(connect_redis(valkey))) for _ in range(2))
     mine.take("user_1")
     mine._shared.storage.storage.connection_pool.disconnect()  # type: ignore[attr-defined]
     mine.take("user_1")
@@ -93,7 +94,7 @@ def test_redis_that_dies_and_returns_is_used_again(valkey: str, monkeypatch: pyt
 def test_redis_that_dies_loses_no_count(tmp_path: Path) -> None:
     """API-31: what a user was given before does not come again."""
     with running_valkey(tmp_path / "valkey") as server:
-        rate = RateLimit("checkouts", "2/minute", storage=connect_storage(server.url))
+        rate = RateLimit("checkouts", "2/minute", storage=shared_storage(connect_redis(server.url)))
         rate.take("ann")
     rate.take("ann")
 
@@ -104,7 +105,7 @@ def test_redis_that_dies_loses_no_count(tmp_path: Path) -> None:
 
 def test_request_that_redis_refused_is_not_counted(valkey: str) -> None:
     """API-30: only what was allowed counts, in whichever process."""
-    one, other = (RateLimit("checkouts", "2/minute", storage=connect_storage(valkey)) for _ in range(2))
+    one, other = (RateLimit("checkouts", "2/minute", storage=shared_storage(connect_redis(valkey))) for _ in range(2))
     for _ in range(2):
         one.take("ann")
     for _ in range(5):
@@ -122,7 +123,7 @@ def test_window_moves_and_forgets_who_stayed_away(monkeypatch: pytest.MonkeyPatc
     now = 1000.0
     monkeypatch.setattr("app.limits.rates.time.monotonic", lambda: now)
     monkeypatch.setattr("app.limits.rates.MOST_KEYS", 3)
-    rate = RateLimit("checkouts", "2/minute", storage=connect_storage("memory://"))
+    rate = RateLimit("checkouts", "2/minute", storage=None)
 
     def allowed(user: str) -> bool:
         try:

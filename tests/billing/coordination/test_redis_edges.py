@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.limits.rates import RateLimit, connect_storage
+from app.limits.rates import RateLimit, shared_storage
 from billing.coordination.jobs import WorkEvents, WorkLane
 from billing.coordination.locks import RedisLocks
-from billing.coordination.queue import CeleryQueue, create_producer
-from billing.coordination.redis_client import connect_redis
-from billing.coordination.wakeups import POLL_SECONDS, UNAVAILABLE_SECONDS, RedisWakeups, wait_while
+from billing.coordination.queue import NOT_REACHABLE, CeleryQueue, create_producer
+from billing.coordination.redis_client import POOL_SIZE, connect_redis
+from billing.coordination.wakeups import KEPT, UNAVAILABLE_SECONDS, RedisWakeups, wait_while
 from billing.process.settings import Settings
 from billing.services import build_services
 from tests.support.valkey import Valkey, wait_until
@@ -95,8 +95,44 @@ def test_ring_wakes_the_waiter_whoever_comes_first(client: "redis.Redis") -> Non
 
 def test_ring_of_a_checkout_nobody_waits_for_does_not_stay(client: "redis.Redis") -> None:
     """Nothing piles up in Redis."""
-    RedisWakeups(client).wake(["chk_1"])
-    assert 0 < key_lifetime(client, "onelane:wakeup:chk_1") <= 60
+    wakeups = RedisWakeups(client)
+    wakeups.wake([f"chk_{number}" for number in range(2 * KEPT)])
+    assert 0 < key_lifetime(client, "onelane:wakeups") <= 60
+    assert client.xlen("onelane:wakeups") < 1.2 * KEPT
+
+
+def test_all_waiters_of_a_process_take_one_connection(valkey: Valkey, client: "redis.Redis") -> None:
+    """OPS-123, fault 112."""
+    mine, ids = connect_redis(valkey.url), [f"chk_{number}" for number in range(40)]
+    wakeups, before = RedisWakeups(mine), len(client.client_list())
+    waiting = [threading.Thread(target=wakeups.wait, args=(id_, FOR_EVER), daemon=True) for id_ in ids]
+    for one in waiting:
+        one.start()
+    wait_until(lambda: len(client.client_list()) == before + 1, "one of them reads for all")
+    RedisWakeups(client).wake(ids)
+    for one in waiting:
+        one.join(60)
+    assert not any(one.is_alive() for one in waiting)
+    assert len(client.client_list()) == before + 1
+    mine.close()
+
+
+def test_connections_of_a_process_have_a_bound(valkey: Valkey, client: "redis.Redis") -> None:
+    """OPS-123, fault 112: who finds none free hears that Redis does not answer."""
+    before = len(client.client_list())
+    mine = connect_redis(f"{valkey.url}?socket_timeout=60")
+    taken = [threading.Thread(target=mine.blpop, args=(["nobody"], 50), daemon=True) for _ in range(POOL_SIZE)]
+    for one in taken:
+        one.start()
+    wait_until(lambda: len(client.client_list()) == before + POOL_SIZE, "all are in use")
+    with pytest.raises(redis.ConnectionError):
+        mine.ping()
+    assert len(client.client_list()) == before + POOL_SIZE
+    client.rpush("nobody", *range(POOL_SIZE))
+    for one in taken:
+        one.join(60)
+    assert mine.ping()
+    mine.close()
 
 
 def is_none(look: object) -> bool:
@@ -118,13 +154,14 @@ def test_wait_ends_on_time_without_an_answer() -> None:
 
 
 def test_bell_that_hangs_is_asked_once_and_heard_again_later(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    """API-29: the first waiter is late by what a hung server takes to say nothing, nobody after them."""
-    wakeups = RedisWakeups(connect_redis(valkey.url, blocks_seconds=POLL_SECONDS))
+    """API-29: it is noticed within a second, by the one that reads for all; meanwhile nobody is late."""
+    wakeups = RedisWakeups(connect_redis(valkey.url))
     wakeups.wake(["chk_0"])
     assert wakeups.available()
     valkey.signal(signal.SIGSTOP)
     try:
         wakeups.wait("chk_1", 0.1)
+        wakeups.wait("chk_2", FOR_EVER)  # until that
         assert not wakeups.available()
         assert wait_while(is_none, lambda: None, "chk_2", wakeups=wakeups, seconds=0.3) is None
     finally:
@@ -173,10 +210,10 @@ def test_job_that_cannot_be_sent_is_left_to_the_sweep(
         told.append(queue.send(WorkLane(2)))
         assert told == [True, False]
         queue.taken(WorkLane(2))
-        assert not queue.reachable()
+        assert queue.trouble() == NOT_REACHABLE
     finally:
         valkey.start()
-    wait_until(queue.reachable, "the broker is back")
+    wait_until(lambda: queue.trouble() is None, "the broker is back")
     queue.send(WorkLane(3))
     assert client.llen("onelane:checkout") >= 1
 
@@ -196,7 +233,7 @@ def test_every_key_begins_with_the_prefix(valkey: Valkey, client: "redis.Redis")
     services = build_services(settings)
     assert services.queue.send(WorkLane(1))
     services.wakeups.wake(["chk_1"])
-    rate = RateLimit("reads", "2/minute", storage=connect_storage(valkey.url, settings.redis_key_prefix))
+    rate = RateLimit("reads", "2/minute", storage=shared_storage(services.redis, settings.redis_key_prefix))
     rate.take("user_1")
     with services.locks.hold("lane:1"):
         keys = sorted(key.decode() for key in client.keys("*"))

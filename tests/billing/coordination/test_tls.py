@@ -68,7 +68,7 @@ def test_certificate_is_verified_by_client_queue_and_doctor(
     try:
         with connect_redis(url) as client:
             assert _reached(client) == (refused is None), "the client"
-        assert queue.reachable() == (refused is None), "the queue's readiness"
+        assert (queue.trouble() is None) == (refused is None), "the queue's readiness"
         assert queue.send(WorkLane(1 + list(CASES).index(case))) == (refused is None), "the queue"
     finally:
         celery.close()
