@@ -11,6 +11,8 @@ from billing.catalog import Catalog
 from billing.duplicates.policy import Candidate, only_ours
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
+from billing.subscriptions.invoices import covering
+from billing.subscriptions.projection import plan_item
 
 Json = Mapping[str, Any]
 _CARDS = ("default_payment_method", "default_source")
@@ -32,7 +34,9 @@ def read_candidates(
         Candidate(
             subscription,
             invoices=tuple(billed or ()),
+            period=covering(item := plan_item(subscription, catalog), billed or (), catalog),
             has_card=_has_card(subscription, stripe),
+            is_sold=catalog.plan_sold_as(item.get("price")) is not None,
             doubted=subscription["id"] in doubted,
         )
         for subscription, billed in zip(live, invoices, strict=True)

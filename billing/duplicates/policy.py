@@ -25,8 +25,10 @@ class Standing(StrEnum):
     PROMISES = "has paid nothing yet and can"  # a trial with a card, or every invoice was over nothing
     NEVER = "has paid nothing and cannot"  # incomplete, or a trial that has no card, or ended without one
     STOPPED = "has paid and does not any more"  # past due or unpaid
-    OPEN = "has an open invoice"  # active: it is sent by mail, say, or a debit is on its way
+    FREE = "has paid before, and this period costs nothing"  # a gift, a trial that was given later
+    OPEN = "has an open invoice"  # sent by mail, or a debit on its way; the period may be paid, and something else not
     ENDS = "is about to end"
+    NOT_SOLD = "is for something that the catalog does not sell"  # our tag alone: it gives no access
     PAUSED = "was paused by a person"  # all of it, or its collection
     DOUBTED = "was paid back or is disputed"
     UNKNOWN = "is in a status that is not known"
@@ -35,7 +37,7 @@ class Standing(StrEnum):
 # Older than the one that pays, these might have been meant to stay.
 _CONTENDERS = frozenset(Standing) - {Standing.PAYS, Standing.NEVER, Standing.STOPPED}
 # What a person or a bank has decided something about is not canceled by us.
-_UNTOUCHED = frozenset({Standing.PAUSED, Standing.DOUBTED, Standing.UNKNOWN})
+_UNTOUCHED = frozenset({Standing.NOT_SOLD, Standing.PAUSED, Standing.DOUBTED, Standing.UNKNOWN})
 _UNPAID_INVOICES = frozenset({"open", "uncollectible"})
 
 
@@ -43,13 +45,16 @@ _UNPAID_INVOICES = frozenset({"open", "uncollectible"})
 class Candidate:
     """A live subscription of ours as Stripe has it now.
 
-    `invoices` are all of its invoices, and `has_card` says whether Stripe can charge it by itself. `doubted` says that
-    the payment for this period was disputed or paid back.
+    `invoices` are all of its invoices, `period` those for the plan's running period, newest first. `has_card` says
+    whether Stripe can charge it by itself, `is_sold` whether the catalog sells it. `doubted` says that the payment for
+    this period was disputed or paid back.
     """
 
     subscription: Json
     invoices: Sequence[Json] = ()
+    period: Sequence[Json] = ()
     has_card: bool = True
+    is_sold: bool = True
     doubted: bool = False
 
     @property
@@ -62,28 +67,38 @@ class Candidate:
         """What was paid for it so far, credit included; in the smallest unit."""
         return sum(paid_for(invoice) for invoice in self.invoices)
 
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether something is planned for it, by the buyer or by a person."""
+        return bool(self.subscription.get("schedule"))
+
     def standing(self) -> Standing:
         """What it does about money."""
         subscription, status = self.subscription, self.subscription.get("status")
+        paid_now = any(paid_for(invoice) > 0 for invoice in self.period[:1])
         if subscription.get("pause_collection"):
             return Standing.PAUSED
         if self.doubted:
             return Standing.DOUBTED
         if status == "incomplete":
             return Standing.NEVER
-        if status in ("past_due", "unpaid"):
-            return Standing.STOPPED
+        if status in ("past_due", "unpaid"):  # the status is the latest invoice's, whatever that is for
+            return Standing.OPEN if paid_now else Standing.STOPPED
         if status == "paused":  # a trial ended without a card; one that was paid for was paused by a person
             return Standing.PAUSED if self.paid else Standing.NEVER
         if status not in ("active", "trialing"):
             return Standing.UNKNOWN
+        if not self.is_sold:
+            return Standing.NOT_SOLD
         if subscription.get("cancel_at") or subscription.get("cancel_at_period_end"):
             return Standing.ENDS
         if any(invoice.get("status") in _UNPAID_INVOICES for invoice in self.invoices):
             return Standing.OPEN
         if status == "trialing" and not self.has_card:
             return Standing.STOPPED if self.paid else Standing.NEVER
-        return Standing.PAYS if status == "active" and self.paid else Standing.PROMISES
+        if not self.paid:
+            return Standing.PROMISES
+        return Standing.PAYS if status == "active" and (paid_now or not self.period) else Standing.FREE
 
     def words(self) -> str:
         """For an operator: id, status, and what was paid."""
@@ -158,7 +173,7 @@ def _choose(candidates: Sequence[Candidate]) -> _Choice:
         keep = next(each for each in candidates if standings[each.id] is Standing.PROMISES)
     else:
         return _Choice(None)
-    others = [candidate for candidate in candidates if candidate is not keep]
+    others = [candidate for candidate in candidates if candidate is not keep and not candidate.is_scheduled]
     return _Choice(keep, [candidate for candidate in others if standings[candidate.id] not in _UNTOUCHED])
 
 
