@@ -49,6 +49,7 @@ def _bill(
 ) -> Bill:
     id_ = str(invoice["id"])
     lines, more = _lines(invoice)
+    own = [line for line in lines if _subscription_of(line) == remedy.subscription_id]
     payments = [
         payment
         for found in or_none(stripe.list_invoice_payments, id_) or []
@@ -60,7 +61,8 @@ def _bill(
         id=id_,
         currency=str(invoice.get("currency") or ""),
         status=str(invoice.get("status")),
-        current=any(_ends(line) > ended for line in lines if _subscription_of(line) == remedy.subscription_id),
+        current=any(_ends(line) > ended for line in own),
+        over=any(line.get("amount") and _ends(line) <= ended for line in own),
         foreign=more or any(line.get("amount") and _subscription_of(line) != remedy.subscription_id for line in lines),
         payments=tuple(payments),
         outside=max(0, int(invoice.get("amount_paid") or 0) - arrived),

@@ -80,13 +80,15 @@ class Payment:
 class Bill:
     """An invoice of the canceled subscription, and its money. Amounts are in the smallest unit.
 
-    `current`: it bills the period that was running at the end. `foreign`: it bills something else, too.
+    `current`: it bills the period that was running at the end. `over`: and one that was over by then, such as the use of
+    the month before. `foreign`: it bills something else, too.
     """
 
     id: str
     currency: str
     status: str = "paid"
     current: bool = True
+    over: bool = False
     foreign: bool = False
     payments: tuple[Payment, ...] = ()
     outside: int = 0  # paid, but not by a payment of Stripe's
@@ -160,6 +162,8 @@ def _not_clear(bill: Bill) -> str | None:
     """Why what this bill took is not given back by itself; None where it is."""
     if not bill.current:
         return f"invoice {bill.id} is of an earlier period: refund it, or resolve the incident"
+    if bill.over:
+        return f"invoice {bill.id} bills a period that was over, too: refund the part that was not used"
     if bill.foreign:
         return f"invoice {bill.id} bills something else, too: refund the part that is the duplicate's"
     if bill.debt:

@@ -19,7 +19,8 @@ from billing.subscriptions.troubles import DUPLICATE
 
 BACKOFF = Backoff(timedelta(seconds=5), timedelta(hours=1))
 _UNFINISHED = (RemedyState.PLANNED, RemedyState.CANCELED)
-_GIVEN_BACK = (RemedyState.CANCELED, RemedyState.REFUNDED)  # an event about a refund may change these
+# An event about money may change these: a refund fails, or an open invoice of what was canceled is paid after all.
+_GIVEN_BACK = (RemedyState.CANCELED, RemedyState.REFUNDED, RemedyState.NOTHING_TO_REFUND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def settle(
     return won
 
 
-def note_refund_event(connection: sa.Connection, customer_id: str) -> Sequence[int]:
+def note_money_event(connection: sa.Connection, customer_id: str) -> Sequence[int]:
     """Something happened to a refund or a payment of this customer: the incidents whose remedies look again."""
     theirs = sa.update(remedies).where(remedies.c.customer_id == customer_id, remedies.c.state.in_(_GIVEN_BACK))
     noted = theirs.values(notices=remedies.c.notices + 1).returning(remedies.c.incident_id)

@@ -15,6 +15,7 @@ class EventAction(StrEnum):
     SYNC = "sync"
     SESSION = "session"  # also note what became of the checkout session
     CUSTOMER = "customer"  # also look whether the customer still exists
+    PAYMENT = "payment"  # also look whether it paid for a duplicate that was canceled before
     REFUND = "refund"  # also look whether payments were paid back; where it names no customer, its charge does
     DISPUTE = "dispute"  # the same; it never names a customer
     MISSED = "missed"  # tells of events that were never made: look at whom they concerned, or at everybody
@@ -64,7 +65,9 @@ FOLLOWED: dict[str, Followed] = {
         "Occurs when a change that waited for its payment was not paid in time and is dropped."
     ),
     # --- invoices
-    "invoice.paid": Followed("Occurs when an invoice is settled, also one of zero, or one marked paid out of band."),
+    "invoice.paid": Followed(
+        "Occurs when an invoice is settled, also one of zero, or one marked paid out of band.", EventAction.PAYMENT
+    ),
     "invoice.payment_failed": Followed("Occurs when an attempt to pay an invoice fails, the first or a later one."),
     "invoice.payment_action_required": Followed(
         "Occurs when a payment needs the buyer: 3-D Secure on a renewal, for example."

@@ -126,11 +126,12 @@ def _sync(batch: Batch, ctx: Context) -> None:
 
     actions = {action_for(event.type) for event in followed}
     with_payment_status = bool(actions & {EventAction.REFUND, EventAction.DISPUTE, EventAction.MISSED})
-    looking: list[int] = []  # incidents whose refunds are to be looked at again
+    moves_money = with_payment_status or EventAction.PAYMENT in actions
+    looking: list[int] = []  # incidents whose money is to be looked at again
 
     def close(connection: sa.Connection) -> None:
-        if with_payment_status and batch.customer_id is not None:
-            looking[:] = duplicates_store.note_refund_event(connection, batch.customer_id)
+        if moves_money and batch.customer_id is not None:
+            looking[:] = duplicates_store.note_money_event(connection, batch.customer_id)
         _close(connection, batch, [event.id for event in followed], EventStatus.DONE, ctx)
         _close(connection, batch, ignored, EventStatus.IGNORED, ctx)
 

@@ -11,12 +11,22 @@ from billing.stripe_gateway import GatewayClient
 from billing.subscriptions import projection_store
 from tests.races.mutant import Mutant
 
-REMEDY, REPAYMENTS = (f"tests/billing/duplicates/test_{name}.py" for name in ("remedy", "repayments"))
+REMEDY, REPAYMENTS, WHO = (f"tests/billing/duplicates/test_{name}.py" for name in ("remedy", "repayments", "who_pays"))
 
 
 def keep_the_oldest(_: Any, candidates: Any) -> Any:
     """Whatever it pays, the oldest stays."""
     return policy._Choice(candidates[0], list(candidates[1:]))
+
+
+def whether_ever_paid(real: Any, candidate: Any) -> Any:
+    """What was paid once is paid now, and whatever is tagged is sold."""
+    return real(replace(candidate, period=(), is_sold=True))
+
+
+def one_period(real: Any, *arguments: Any) -> Any:
+    """What bills a period that runs is for that period."""
+    return replace(real(*arguments), over=False)
 
 
 def plan_without_a_look(_: Any, connection: Any, values: Any) -> bool:
@@ -57,6 +67,26 @@ DUPLICATE_MUTANTS = {
         {policy._choose: keep_the_oldest},
         test=f"{REMEDY}::test_older_one_that_does_not_pay_goes_and_the_paid_one_stays",
     ),
+    "whether_ever_paid": Mutant(
+        "what pays is told by the status and by what was ever paid",
+        {policy.Candidate.standing: whether_ever_paid},
+        test=f"{WHO}::test_older_one_that_pays_for_less_or_for_something_else_is_left_to_a_person",
+    ),
+    "scheduled_is_canceled": Mutant(
+        "cancel what somebody planned something for",
+        {policy.Candidate.is_scheduled: lambda _, candidate: False},
+        test=f"{WHO}::test_newer_one_for_which_a_person_planned_something_is_left_to_a_person",
+    ),
+    "one_period": Mutant(
+        "give back a period that was used up, too",
+        {bills._bill: one_period},
+        test=f"{REPAYMENTS}::test_bill_for_two_periods_of_which_one_is_over_is_left_to_a_person",
+    ),
+    "late_payment_unnoticed": Mutant(
+        "what is paid for a canceled one afterwards is kept",
+        {duplicates_store.note_money_event: lambda _, *rest: []},
+        test=f"{REPAYMENTS}::test_bill_that_is_paid_after_its_subscription_was_canceled_is_paid_back",
+    ),
     "forget_who_stays": Mutant(
         "whoever was chosen to stay may be canceled later",
         {duplicates_store.find_kept: lambda _, *rest: frozenset(), duplicates_store.plan: plan_without_a_look},
@@ -89,7 +119,7 @@ DUPLICATE_MUTANTS = {
     ),
     "refund_events_unnoticed": Mutant(
         "a refund that fails later is not looked at",
-        {duplicates_store.note_refund_event: lambda _, *rest: []},
+        {duplicates_store.note_money_event: lambda _, *rest: []},
         test=f"{REPAYMENTS}::test_refund_that_fails_later_opens_the_incident_again",
     ),
     "canceled_is_over": Mutant(

@@ -49,6 +49,7 @@ def paid(*, refunds: Any = (), disputes: Any = (), amount: int = 900, charged: i
         ({"payments": paid(charged=1500)}, [(P, 900)]),  # a charge for several invoices
         ({"payments": paid() + paid()}, [(S, 900), (S, 900)]),
         ({"payments": paid(), "current": False}, [(P, 900)]),
+        ({"payments": paid(), "over": True}, [(P, 900)]),
         ({"payments": paid(), "foreign": True}, [(P, 900)]),
         ({"payments": paid(), "debt": 100}, [(P, 900)]),
         ({"payments": paid(), "noted": 900}, [(P, 900)]),
@@ -60,6 +61,7 @@ def paid(*, refunds: Any = (), disputes: Any = (), amount: int = 900, charged: i
         ({"credit": 900, "credited": 300}, [(S, 600)]),
         ({"credit": 900, "status": "open"}, [(P, 900)]),  # voiding it gives the credit back
         ({"credit": 900, "current": False}, [(P, 900)]),
+        ({"credit": 900, "over": True}, [(P, 900)]),
         ({"credit": 900, "noted": 900}, [(P, 900)]),
         ({"payments": paid(amount=600, charged=600), "credit": 300}, [(S, 600), (S, 300)]),
         ({"payments": paid(amount=600, charged=600, refunds=[(600, "pending")]), "credit": 300}, [(W, 600), (S, 300)]),

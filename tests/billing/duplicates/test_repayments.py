@@ -261,6 +261,22 @@ def test_what_was_paid_outside_stripe_is_left_to_a_person(shop: Shop) -> None:
     assert shop.objects("refund") == []
 
 
+def test_bill_that_is_paid_after_its_subscription_was_canceled_is_paid_back(shop: Shop) -> None:
+    """SUB-118: it was sent by mail, and Stripe leaves it open."""
+    customer = shop.customer()
+    second = shop.another(customer, collection_method="send_invoice", days_until_due=7)
+    shop.remedy(shop.found(customer))
+    assert (shop.states(), shop.open_incidents()) == (["nothing_to_refund"], {})
+    shop.told()
+    bill = shop.invoice_of(second)
+    assert bill["status"] == "open"
+    paid = shop.sandbox.request("POST", f"/v1/invoices/{bill['id']}/pay", {})
+    assert (paid.status, paid.body["status"]) == (200, "paid")
+    shop.told()
+    assert (shop.states(), shop.refunded(second)) == (["refunded"], bill["amount_due"])
+    assert shop.open_incidents() == {}
+
+
 def test_what_a_person_refunded_in_part_is_completed(shop: Shop) -> None:
     """SUB-19: no more and no less than what was paid."""
     _, second, incident_id = doubled(shop)
@@ -336,6 +352,24 @@ def test_earlier_periods_of_a_duplicate_are_named_and_left_to_a_person(shop: Sho
         shop.sandbox.request("POST", "/v1/refunds", {"charge": charge["id"]})
     shop.told()
     assert (shop.states(), shop.reason()) == (["refunded"], "")
+
+
+def test_bill_for_two_periods_of_which_one_is_over_is_left_to_a_person(shop: Shop) -> None:
+    """SUB-115: a month of the plan that was used up, and a year of something beside it."""
+    year: dict[str, Any] = {"object": "price", "id": "price_support", "product": "prod_support", "currency": "usd"}
+    year |= {"unit_amount": 5000, "recurring": {"interval": "year", "interval_count": 1}}
+    shop.sandbox.seed([{"object": "product", "id": "prod_support", "name": "Support"}, year])
+    customer = shop.customer()
+    both = [{"price": shop.catalog.plans["standard"].price}, {"price": "price_support"}]
+    second = shop.another(customer, items=both)
+    shop.clock.advance(days=33)
+    shop.sandbox.tick()
+    shop.remedy(shop.found(customer))
+    renewed, first = [one for one in shop.objects("invoice") if second in str(one["parent"])]
+    assert [one["amount"] for one in shop.objects("refund")] == [900], "the running month, and no more"
+    assert (renewed["amount_paid"], first["amount_paid"]) == (900, 5900)
+    assert "59.00 USD of" in shop.reason()
+    assert "refund the part that was not used" in shop.reason()
 
 
 def test_what_an_older_one_took_before_there_was_another_is_no_concern(shop: Shop) -> None:
