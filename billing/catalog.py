@@ -94,6 +94,12 @@ class Plan(BaseModel):
         return self
 
 
+def has_interval_of(plan: Plan, price: Mapping[str, Any]) -> bool:
+    """Whether the price, as Stripe gives it, is billed as often as the plan."""
+    recurring = price.get("recurring") or {}
+    return (plan.interval, plan.interval_count) == (recurring.get("interval"), recurring.get("interval_count", 1))
+
+
 class Portal(BaseModel):
     """Which of Stripe's portal configurations buyers see; without one, the account's default."""
 
@@ -149,8 +155,7 @@ class Catalog(BaseModel):
         if product is None or recurring.get("usage_type") == "metered":
             return None
         plans = [plan for plan in self.plans.values() if plan.stripe_product == product]
-        period = (recurring.get("interval"), recurring.get("interval_count", 1))
-        same = [plan for plan in plans if (plan.interval, plan.interval_count) == period]
+        same = [plan for plan in plans if has_interval_of(plan, price)]
         return next(iter(plans if len(plans) == 1 else same), None)
 
     @model_validator(mode="after")

@@ -4,7 +4,8 @@ What a phase does not say comes from the schedule's default settings, else stays
 phase's alone: what it leaves out is gone.
 """
 
-from . import discounts, forms, lifecycle, prices, subscription_objects
+from . import discounts, forms, invoice_items, lifecycle, prices, subscription_objects
+from .amounts import of_price
 from .calls import Call
 from .errors import Json
 from .schedule_phases import KEPT
@@ -38,10 +39,30 @@ def enter(call: Call, subscription: Json, phase: Json, defaults: Json) -> Json:
             "data": [subscription_objects.started(call, item) if item["id"] in begun else item for item in items],
         }
     one = subscription_objects.save(call, subscription, **fields)
+    for each in phase["add_invoice_items"]:
+        _bill_once(call, one, phase, each)
     if mid_period:
         change = Change(fields, begun)
         one, _ = bill(call, subscription, one, change, {"proration_behavior": phase["proration_behavior"]})
     return one
+
+
+def _bill_once(call: Call, subscription: Json, phase: Json, each: Json) -> None:
+    """With the next invoice of this phase."""
+    price = call.named("price", each["price"])
+    invoice_items.pending(
+        call,
+        subscription["customer"],
+        subscription["id"],
+        of_price(price, each["quantity"]),
+        subscription["currency"],
+        price=price,
+        quantity=each["quantity"],
+        start=phase["start_date"],
+        end=phase["end_date"],
+        description=None,
+        metadata=each["metadata"],
+    )
 
 
 def _terms(phase: Json, defaults: Json) -> Json:

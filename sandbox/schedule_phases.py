@@ -7,14 +7,20 @@ from . import discounts, forms, subscription_parameters, tax_rates
 from .calls import Call
 from .errors import Json, bad_parameter, missing_parameter, refused
 from .periods import next_end, step
-from .subscription_items import check_currency, wanted_items
+from .subscription_items import check_currency, check_rhythms, wanted_items
 
 _INVOICES: Json = {"account_tax_ids": None, "days_until_due": None, "issuer": {"type": "self"}}
 KEPT = ("collection_method", "default_payment_method", "description")
 
 
 def new_phases(
-    call: Call, sent: list[Json], *, start: int, current: Json | None, currency: str | None = None
+    call: Call,
+    sent: list[Json],
+    *,
+    start: int,
+    current: Json | None,
+    currency: str | None = None,
+    billing_mode: Json | None = None,
 ) -> list[Json]:
     """The phases as sent, from `start` on; `current` is the one that runs, whose beginning cannot be moved.
 
@@ -36,15 +42,16 @@ def new_phases(
                 raise refused("You can not modify the start date of the current phase.", param=f"{where}[start_date]")
         elif given not in (None, begins):
             raise refused("Phases must follow each other without a gap.", param=f"{where}[start_date]")
-        phases.append(_phase(call, each, begins, where, currency=currency))
+        phases.append(_phase(call, each, begins, where, currency=currency, billing_mode=billing_mode))
         currency = phases[0]["currency"]
         if phases[-1]["end_date"] <= call.now:
             raise refused("The end of a phase must be in the future.", param=f"{where}[end_date]")
     return phases
 
 
-def _phase(call: Call, sent: Json, start: int, where: str, *, currency: str | None) -> Json:
+def _phase(call: Call, sent: Json, start: int, where: str, *, currency: str | None, billing_mode: Json | None) -> Json:
     wanted = wanted_items(call, sent["items"], f"{where}[items]")
+    check_rhythms([each["price"] for each in wanted], billing_mode, f"{where}[items]")
     price = wanted[0]["price"]
     for expected in (sent.get("currency"), currency):
         check_currency(price, expected, f"{where}[items][0][price]")
@@ -55,12 +62,27 @@ def _phase(call: Call, sent: Json, start: int, where: str, *, currency: str | No
         **_blank(price["currency"], start, _end(sent, start, price["recurring"], where)),
         **{name: sent[name] for name in (*KEPT, "billing_cycle_anchor", "trial_end") if name in sent},
         **({"automatic_tax": _tax(tax)} if tax else {}),
+        "add_invoice_items": [_one_off(call, each, where) for each in sent.get("add_invoice_items") or []],
         "default_tax_rates": rates,
         "discounts": _discounts(sent.get("discounts")),
         "invoice_settings": {**_INVOICES, **sent["invoice_settings"]} if sent.get("invoice_settings") else None,
         "items": [_item(each, given) for each, given in zip(wanted, sent["items"], strict=True)],
         "metadata": forms.merge_metadata({}, sent.get("metadata")),
         "proration_behavior": sent.get("proration_behavior") or "create_prorations",
+    }
+
+
+def _one_off(call: Call, sent: Json, where: str) -> Json:
+    price = call.named("price", sent["price"], param=f"{where}[add_invoice_items]")
+    if price["recurring"]:
+        raise refused("Only one-time prices can be added to an invoice.", param=f"{where}[add_invoice_items]")
+    return {
+        "discounts": [],
+        "metadata": forms.merge_metadata({}, sent.get("metadata")),
+        "period": {"end": {"type": "phase_end"}, "start": {"type": "phase_start"}},
+        "price": price["id"],
+        "quantity": 1 if sent.get("quantity") is None else sent["quantity"],
+        "tax_rates": [],
     }
 
 
@@ -148,7 +170,19 @@ def _blank(currency: str, start: int, end: int) -> Json:
     }
 
 
+_ONE_OFF: forms.Table = {
+    "metadata": forms.metadata,
+    "period": forms.table(
+        {
+            "end": forms.table({"type": forms.one_of("phase_end")}),
+            "start": forms.table({"type": forms.one_of("phase_start")}),
+        }
+    ),
+    "price": forms.identifier,
+    "quantity": forms.integer(0),
+}
 PHASE: forms.Table = {
+    "add_invoice_items": forms.items(forms.table(_ONE_OFF), 20),
     "automatic_tax": forms.table(
         {"enabled": forms.boolean, "liability": forms.table({"type": forms.one_of("self")})},
     ),

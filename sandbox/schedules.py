@@ -29,7 +29,7 @@ def create(call: Call, params: Json) -> Json:
     start = call.now if sent in (None, "now") else int(sent)
     if start < call.now:
         raise bad_parameter("Invalid start_date: the sandbox does not backdate.", "start_date")
-    phases = new_phases(call, params["phases"], start=start, current=None)
+    phases = new_phases(call, params["phases"], start=start, current=None, billing_mode=params.get("billing_mode"))
     one = new_schedule(call, customer["id"], phases, params)
     call.store.put("subscription_schedule", {**one, "_due": float(start)})
     emit(call, "subscription_schedule.created", one)
@@ -73,6 +73,7 @@ def update(call: Call, params: Json) -> Json:
             start=start,
             current=old["current_phase"],
             currency=old["phases"][0]["currency"],
+            billing_mode=old["billing_mode"],
         )
         if old["current_phase"]:
             fields["current_phase"] = dates(fields["phases"][0])
@@ -152,7 +153,9 @@ ROUTES: list[Route] = [
         {
             **_CHANGES,
             "phases": forms.items(
-                forms.table({name: each for name, each in PHASE.items() if name != "start_date"}), 10
+                # One-off items are served where there is a subscription that they are billed to.
+                forms.table({name: PHASE[name] for name in PHASE if name not in ("start_date", "add_invoice_items")}),
+                10,
             ),
             "billing_mode": BILLING_MODE,
             "customer": forms.identifier,

@@ -1,5 +1,6 @@
 """The items of a subscription: which prices, how many, over which period, with which discounts and tax rates."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from . import discounts, forms, prices, subscription_objects, tax_rates
@@ -117,6 +118,7 @@ def changed_items(call: Call, old: Json, sent: list[Json]) -> tuple[Json, frozen
     if not data:
         raise refused("A subscription must have at least one active plan.", param="items")
     _no_price_twice([item["price"]["id"] for item in data.values()], "items")
+    check_rhythms([item["price"] for item in data.values()], old["billing_mode"], "items")
     return whole(list(data.values()), old["items"]["url"]), frozenset(begun)
 
 
@@ -159,6 +161,12 @@ def _period_of_new(call: Call, old: Json, price: Json) -> tuple[int, int, bool]:
         if rhythm(item["price"]) == rhythm(price) or old["status"] == "trialing":
             return item["current_period_start"], item["current_period_end"], False
     return call.now, next_end(call.now, call.now, price["recurring"]), True
+
+
+def check_rhythms(found: Iterable[Json], billing_mode: Json | None, param: str) -> None:
+    """Several intervals are for flexible billing mode alone."""
+    if (billing_mode or {}).get("type") == "classic" and len({rhythm(price) for price in found}) > 1:
+        raise refused("Mixed interval subscriptions require billing_mode to be flexible.", param=param)
 
 
 def rhythm(price: Json) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from .lists import PAGING, page
 from .paid_events import announce
 from .period_lines import prorations
 from .periods import first_share
-from .subscription_items import check_currency, later_anchor, rhythm, wanted_items
+from .subscription_items import check_currency, check_rhythms, later_anchor, wanted_items
 from .subscription_objects import ENDED, STATUSES, save
 from .subscription_parameters import BILLING_MODE, DETAILS, ITEM, SHARED, ending, kept, trial_end
 
@@ -81,8 +81,7 @@ def _billing_mode(params: Json, wanted: list[Json]) -> Json | None:
     mode = params.get("billing_mode") or {}
     if mode.get("type") != "classic":
         return None
-    if len({rhythm(each["price"]) for each in wanted}) > 1:
-        raise refused("Mixed interval subscriptions require billing_mode to be flexible.", param="items")
+    check_rhythms([each["price"] for each in wanted], mode, "items")
     return {"flexible": None, "type": "classic"}
 
 

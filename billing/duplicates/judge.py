@@ -80,8 +80,8 @@ class Payment:
 class Bill:
     """An invoice of the canceled subscription, and its money. Amounts are in the smallest unit.
 
-    `current`: it bills the period that was running at the end. `over`: and one that was over by then, such as the use of
-    the month before. `foreign`: it bills something else, too.
+    `current`: it bills the period that was running at the end. `over`: also one that was over by then, such as the use
+    of the month before. `foreign`: it bills something else, too.
     """
 
     id: str

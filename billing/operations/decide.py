@@ -8,7 +8,7 @@ is touched: a schedule or an end that somebody else made is `managed_elsewhere`.
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from billing.catalog import Catalog, Plan
+from billing.catalog import Catalog, Plan, has_interval_of
 from billing.errors import OPERATORS
 from billing.operations import ends, phases, refusals
 from billing.operations.calls import (
@@ -169,6 +169,10 @@ def _cannot_switch(subscription: Json, plan: Plan, catalog: Catalog) -> str | No
         return "it has that plan's price already"
     if subscription.get("status") == "paused":
         return "it is paused"
+    is_classic = (subscription.get("billing_mode") or {}).get("type") == "classic"
+    if is_classic and any(not has_interval_of(plan, price) for price in prices if price and price not in sold):
+        # Stripe bills several intervals in flexible billing mode alone.
+        return "what it has beside the plan is not billed as often as the other plan"
     return None
 
 

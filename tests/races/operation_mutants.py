@@ -189,6 +189,16 @@ OPERATION_MUTANTS = {
         {phases.is_ours: mark_is_enough},
         test=f"{ELSEWHERE}::test_our_schedule_that_somebody_edited_is_not_ours_any_more",
     ),
+    "one_off_forgotten": Mutant(
+        "take a schedule with one-off items for ours, or for one that plans nothing",
+        {phases.current_phase: lambda real, schedule: {**real(schedule), phases.ONE_OFF: []}},
+        test=f"{ELSEWHERE}::test_schedule_that_bills_something_once_is_somebody_elses",
+    ),
+    "mixed_intervals": Mutant(
+        "ask Stripe for a switch that classic billing mode cannot bill",
+        {decide.has_interval_of: lambda *_: True},
+        test="tests/billing/operations/test_of_old.py::test_switch_that_classic_billing_cannot_bill_is_refused_before_anything_is_changed",
+    ),
     "term_forgotten": Mutant(
         "forget the term that a cancellation replaced",
         {operations_store.find_cancellations: lambda _, *arguments: []},

@@ -178,3 +178,45 @@ def test_phases_keep_the_currency_of_the_subscription(sandbox: Sandbox) -> None:
         assert answer.status == 400
         assert "doesn't match the expected currency" in answer.body["error"]["message"]
         assert answer.body["error"]["param"] == "phases[1][items][0][price]"
+
+
+def test_several_intervals_are_for_flexible_billing_mode(sandbox: Sandbox) -> None:
+    """SBX-95: by a change, and by a phase."""
+    for mode, status in (("classic", 400), ("flexible", 200)):
+        one = subscribe(sandbox, billing_mode={"type": mode})
+        made = sandbox.request("POST", "/v1/subscription_schedules", {"from_subscription": one["id"]}).body
+        both = {"items": [{"price": "price_month"}, {"price": "price_half_year"}]}
+        asked = {"phases": [sent_back(made["phases"][0]), both]}
+        answer = sandbox.request("POST", f"/v1/subscription_schedules/{made['id']}", asked)
+        assert answer.status == status, answer.body
+        sandbox.request("POST", f"/v1/subscription_schedules/{made['id']}/release")
+        added = {"items": [{"price": "price_half_year"}]}
+        answer = sandbox.request("POST", f"/v1/subscriptions/{one['id']}", added)
+        assert answer.status == status, answer.body
+        assert status == 200 or "billing_mode" in answer.body["error"]["message"]
+
+
+def test_one_off_items_of_a_phase_are_billed_once(sandbox: Sandbox) -> None:
+    """SBX-96: of one that begins, and of the one that runs."""
+    sandbox.seed([{"object": "price", "id": "price_setup", "currency": "usd", "unit_amount": 500}])
+    one = subscribe(sandbox)
+    made = sandbox.request("POST", "/v1/subscription_schedules", {"from_subscription": one["id"]}).body
+    once = {"add_invoice_items": [{"price": "price_setup"}]}
+    month = {"items": [{"price": "price_month"}], "duration": {"interval": "month", "interval_count": 1}}
+    asked = {"phases": [sent_back(made["phases"][0]), month, month | once, month]}
+    answer = sandbox.request("POST", f"/v1/subscription_schedules/{made['id']}", asked)
+    assert answer.status == 200, answer.body
+    assert [item["price"] for item in answer.body["phases"][2]["add_invoice_items"]] == ["price_setup"]
+    now = sent_back(answer.body["phases"][0]) | once
+    rest = [sent_back(phase) for phase in answer.body["phases"][1:]]
+    changed = sandbox.request("POST", f"/v1/subscription_schedules/{made['id']}", {"phases": [now, *rest]})
+    assert changed.status == 200, changed.body
+    totals = []
+    for _ in range(3):
+        sandbox.set_clock(get(sandbox, one["id"])["items"]["data"][0]["current_period_end"] + 1)
+        latest = get(sandbox, one["id"])["latest_invoice"]
+        totals.append(sandbox.request("GET", f"/v1/invoices/{latest}").body["total"])
+    price = one["items"]["data"][0]["price"]["unit_amount"]
+    assert totals == [price + 500, price + 500, price]
+    recurring = {"phases": [{**now, "add_invoice_items": [{"price": "price_month"}]}]}
+    assert sandbox.request("POST", f"/v1/subscription_schedules/{made['id']}", recurring).status == 400

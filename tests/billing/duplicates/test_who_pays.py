@@ -1,4 +1,4 @@
-"""Which of two pays is read from the invoices of the running period, over the sandbox: nothing is canceled by a status."""
+"""Which of two pays is read from the invoices of the running period, over the sandbox; no status cancels anything."""
 
 from typing import Any
 

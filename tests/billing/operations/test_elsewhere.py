@@ -111,6 +111,32 @@ def test_what_somebody_else_planned_is_not_touched(shop: Shop, name: str) -> Non
     assert at_rest(shop, subscription) == before
 
 
+@pytest.mark.parametrize(("ours", "number"), [(False, 0), (True, 0), (True, 1)])
+def test_schedule_that_bills_something_once_is_somebody_elses(shop: Shop, ours: bool, number: int) -> None:
+    """SUB-88: neither lost by a release nor billed twice, in a schedule that plans nothing else and in one of ours."""
+    shop.sandbox.seed([{"object": "price", "id": "price_setup", "currency": "usd", "unit_amount": 500}])
+    once = {"add_invoice_items": [{"price": "price_setup"}]}
+    subscription = shop.subscriber()
+    if ours:
+        assert shop.done(Kind.SWITCH, plan="commit").status is SUCCEEDED
+        [made] = shop.objects("subscription_schedule")
+    else:
+        made = change(shop, "subscription_schedules", {"from_subscription": subscription})
+    kept = [
+        {"items": [{"price": item["price"], "quantity": 1} for item in each["items"]], "start_date": each["start_date"]}
+        | {"end_date": each["end_date"]}
+        for each in made["phases"]
+    ]
+    kept[number] |= once
+    change(shop, f"subscription_schedules/{made['id']}", {"phases": kept})
+    before = at_rest(shop, subscription)
+    asked: dict[Kind, dict[str, Any]] = {Kind.CANCEL: {}, Kind.SWITCH: {"plan": "commit"}}
+    asked |= {Kind.UNDO_SWITCH: {}} if ours else {}
+    for kind, request in asked.items():
+        assert code(shop.done(kind, **request)) == "managed_elsewhere", kind
+    assert at_rest(shop, subscription) == before
+
+
 def test_our_schedule_that_somebody_edited_is_not_ours_any_more(shop: Shop) -> None:
     """SUB-83: the mark is still there, the phases are others."""
     subscription = shop.subscriber()
