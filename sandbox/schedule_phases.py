@@ -73,6 +73,8 @@ def _phase(call: Call, sent: Json, start: int, where: str, *, currency: str | No
 
 
 def _one_off(call: Call, sent: Json, where: str) -> Json:
+    if not sent.get("price"):
+        raise missing_parameter(f"{where}[add_invoice_items][0][price]")
     price = call.named("price", sent["price"], param=f"{where}[add_invoice_items]")
     if price["recurring"]:
         raise refused("Only one-time prices can be added to an invoice.", param=f"{where}[add_invoice_items]")

@@ -51,7 +51,8 @@ class GatewayClient(StripeRequests):
         return self._get("/v1/subscriptions/{id}", id_=subscription_id)
 
     def get_schedule(self, schedule_id: str) -> Json:
-        return self._get("/v1/subscription_schedules/{id}", id_=schedule_id)
+        # With the prices: a plan may be told by its product alone.
+        return self._get("/v1/subscription_schedules/{id}", id_=schedule_id, expand=["phases.items.price"])
 
     def get_refund(self, refund_id: str) -> Json:
         return self._get("/v1/refunds/{id}", id_=refund_id)

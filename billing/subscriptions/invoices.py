@@ -57,10 +57,15 @@ def covering(item: Json, invoices: Iterable[Json], catalog: Catalog) -> Sequence
     """The invoices for the item's current period, newest first; drafts and void ones are none."""
     starts, ends = item.get("current_period_start") or 0, item.get("current_period_end") or 0
 
+    recurring = (item.get("price") or {}).get("recurring") or {}
+    # Use is billed once its period is over: the line ends where the running period begins.
+    sides = ("start", "end") if recurring.get("usage_type") == "metered" else ("start",)
+
     def covers(invoice: Json) -> bool:
-        begins = [(line.get("period") or {}).get("start") or 0 for line in _plan_lines(invoice, item, catalog)]
-        begins += [invoice.get("created") or 0] if not begins and _is_cut_off(invoice) else []
-        return invoice.get("status") not in ("draft", "void") and any(starts <= begun < ends for begun in begins)
+        periods = [line.get("period") or {} for line in _plan_lines(invoice, item, catalog)]
+        times = [period.get(side) or 0 for period in periods for side in sides]
+        times += [invoice.get("created") or 0] if not times and _is_cut_off(invoice) else []
+        return invoice.get("status") not in ("draft", "void") and any(starts <= time < ends for time in times)
 
     return sorted(filter(covers, invoices), key=_finalized, reverse=True)
 
@@ -124,8 +129,12 @@ def _bills_plan(line: Json, item: Json, catalog: Catalog) -> bool:
     of_item = (line.get("parent") or {}).get("subscription_item_details") or {}
     if not of_item or of_item.get("proration"):
         return False
-    price = ((line.get("pricing") or {}).get("price_details") or {}).get("price")
-    return of_item.get("subscription_item") == item.get("id") or catalog.plan_sold_as(id_of(price)) is not None
+    sold = (line.get("pricing") or {}).get("price_details") or {}
+    return (
+        of_item.get("subscription_item") == item.get("id")
+        or catalog.plan_of_price(id_of(sold.get("price"))) is not None
+        or id_of(sold.get("product")) in {plan.stripe_product for plan in catalog.plans.values() if plan.stripe_product}
+    )
 
 
 def _is_cut_off(invoice: Json) -> bool:

@@ -4,15 +4,17 @@ Unknown fields are ignored, and missing ones are None: no answer of Stripe's rai
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from billing.catalog import Catalog, Plan
 from billing.clock import add_months
 
+SHORT_MONTH = timedelta(days=3)  # from 28 February to a 31st
+
 
 def commitment_end(subscription: Mapping[str, Any], item: Mapping[str, Any], plan: Plan | None) -> datetime | None:
-    """The end of the commitment: whole terms in calendar months from the billing cycle's anchor (SUB-67).
+    """The end of the commitment: the plan's own period, else whole terms from the billing cycle's anchor (SUB-67).
 
     Not from the period's start, which after a short month is a day of that month. A free time binds no buyer: the term
     begins when a trial ends or billing starts.
@@ -23,6 +25,9 @@ def commitment_end(subscription: Mapping[str, Any], item: Mapping[str, Any], pla
     if subscription.get("status") == "trialing":
         start = max(start, time_of(subscription.get("trial_end")) or start)
     anchor = time_of(subscription.get("billing_cycle_anchor")) or start
+    ends_at = time_of(item.get("current_period_end"))
+    if ends_at and abs(ends_at - add_months(start, plan.commitment_months)) <= SHORT_MONTH:
+        return ends_at  # the term is its own period, also where another item set the anchor
     start = max(start, anchor)  # no commitment before billing starts
     terms = max(0, (start.year - anchor.year) * 12 + start.month - anchor.month) // plan.commitment_months
     while (ends := add_months(anchor, terms * plan.commitment_months)) <= start:

@@ -228,7 +228,8 @@ def _note_incidents(
     now: datetime,
 ) -> int | None:
     """Keep the customer's incidents as their subscriptions are; the id of the open one about duplicates."""
-    found = find_troubles(rows, product=catalog.product, is_owned=owner is not None)
+    is_erased = owner is not None and owner.is_erased
+    found = find_troubles(rows, product=catalog.product, is_owned=owner is not None, is_erased=is_erased)
     ids, opened = projection_store.note_troubles(
         connection, found, customer_id=customer_id, product=catalog.product, now=now
     )

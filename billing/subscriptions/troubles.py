@@ -24,8 +24,10 @@ class Trouble:
     next_step: str | None = None
 
 
-def find_troubles(rows: Iterable[Subscription], *, product: str, is_owned: bool) -> Sequence[Trouble]:
-    """The troubles of one customer. `is_owned`: whether a user of ours has this Stripe customer."""
+def find_troubles(
+    rows: Iterable[Subscription], *, product: str, is_owned: bool, is_erased: bool = False
+) -> Sequence[Trouble]:
+    """The troubles of one customer. `is_owned`: whether a user of ours has this Stripe customer; `is_erased`: had."""
     live = sorted(
         (row for row in rows if row.product == product and is_live(row.status)), key=lambda row: row.subscription_id
     )
@@ -35,7 +37,9 @@ def find_troubles(rows: Iterable[Subscription], *, product: str, is_owned: bool)
     found = [Trouble(DUPLICATE, ids)] if len(live) > 1 else []
     if not_sold := [row for row in live if row.plan is None]:
         found.append(Trouble(NOT_SOLD, tuple(row.subscription_id for row in not_sold), _not_sold(not_sold)))
-    if not is_owned:
+    if is_erased:
+        found.append(Trouble(UNOWNED, ids, _of_erased(live)))
+    elif not is_owned:
         found.append(Trouble(UNOWNED, ids, _unowned(live)))
     return found
 
@@ -52,4 +56,11 @@ def _unowned(rows: Sequence[Subscription]) -> str:
     return (
         f"No user has the Stripe customer {rows[0].customer_id}, who pays for it without access. Find out who that is"
         " and name them (PUT /v1/customers/{user_id}, or onelane customers import), or cancel it and pay it back."
+    )
+
+
+def _of_erased(rows: Sequence[Subscription]) -> str:
+    return (
+        f"The user of the Stripe customer {rows[0].customer_id} was erased, and it bills again, without access. Cancel"
+        " it at Stripe and pay it back."
     )

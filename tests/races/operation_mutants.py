@@ -214,6 +214,11 @@ OPERATION_MUTANTS = {
         {phases.exchange: plans_item_alone},
         test="tests/billing/operations/test_carried.py::test_switch_carries_everything_but_the_plans_price",
     ),
+    "planned_by_price_alone": Mutant(
+        "tell the plan that comes by the prices that the catalog names",
+        {GatewayClient.get_schedule: lambda _, gateway, id_: gateway._get("/v1/subscription_schedules/{id}", id_=id_)},
+        test="tests/billing/operations/test_plans.py::test_planned_plan_is_told_by_its_stripe_product",
+    ),
     "list_alone": Mutant(
         "choose the subscription from Stripe's list alone",
         {fetch_missing: lambda _, *arguments: []},

@@ -14,7 +14,13 @@ _ONCE = {
 }
 _PAUSED = {"pause_collection": {"behavior": "void"}}
 
+_BILLED_ONCE = {"phases": {"0": {"add_invoice_items": {"0": {"price": "price_once"}}}}}
 _OF_PHASES = {
+    "add_invoice_items[0][metadata]": Case({"a": "1"}, _BILLED_ONCE),
+    "add_invoice_items[0][period][end][type]": Case("phase_end", _BILLED_ONCE, shows_only=True),
+    "add_invoice_items[0][period][start][type]": Case("phase_start", _BILLED_ONCE, shows_only=True),
+    "add_invoice_items[0][price]": Case("price_once"),
+    "add_invoice_items[0][quantity]": Case("3", _BILLED_ONCE),
     "automatic_tax[enabled]": Case("true"),
     "automatic_tax[liability][type]": Case(
         "self", {"phases": {"0": {"automatic_tax": {"enabled": "true"}}}}, shows_only=True

@@ -5,7 +5,7 @@ from typing import Any
 from billing.models import OperationStatus
 from billing.operations.calls import Kind
 from billing.operations.store import OperationView
-from tests.support.operations_world import Shop, change
+from tests.support.operations_world import Shop, change, schedule
 
 SUCCEEDED, REFUSED = OperationStatus.SUCCEEDED, OperationStatus.REFUSED
 
@@ -30,6 +30,21 @@ def test_switch_finds_the_plan_by_its_stripe_product(shop: Shop) -> None:
     shop.renew(subscription)
     [own] = shop.at_stripe(subscription)["items"]["data"]
     assert own["price"]["id"] == plans["commit"].price
+
+
+def test_planned_plan_is_told_by_its_stripe_product(shop: Shop) -> None:
+    """SUB-3, SUB-73, SUB-83: finance planned a price that the catalog does not name, of the other plan's product."""
+    plans = {key: plan.model_copy(update={"stripe_product": f"prod_{key}"}) for key, plan in shop.catalog.plans.items()}
+    price: dict[str, Any] = {"object": "price", "id": "price_by_hand", "product": "prod_commit", "currency": "usd"}
+    price |= {"unit_amount": 700, "recurring": {"interval": "month", "interval_count": 6}}
+    shop.sandbox.seed([{"object": "product", "id": "prod_commit", "name": "Commit"}, price])
+    subscription = shop.subscriber()
+    shop.catalog = shop.catalog.model_copy(update={"plans": plans})
+    phase = {"items": [{"price": "price_by_hand", "quantity": 1}], "duration": {"interval": "year"}}
+    schedule(shop, subscription, then=[phase])
+    assert code(shop.done(Kind.CANCEL)) == "managed_elsewhere"  # the look shows it, too
+    assert shop.seen()["scheduled_plan"] == "commit"
+    assert code(shop.done(Kind.UNDO_SWITCH)) == "managed_elsewhere"
 
 
 def test_switch_to_a_plan_that_is_billed_by_usage_and_back_has_the_quantity_that_each_wants(shop: Shop) -> None:

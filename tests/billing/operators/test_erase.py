@@ -8,7 +8,7 @@ from billing.models import events, outbox
 from billing.operations.calls import Kind
 from billing.operators.erase import NotErasable
 from billing.operators.erasure_store import Holdings
-from billing.operators.lookup import customer_problem
+from billing.operators.lookup import customer_problem, list_incidents
 from billing.subscriptions import product_trial
 from tests.support.builders import build_event
 from tests.support.checkout_world import ORIGIN
@@ -100,6 +100,25 @@ def test_nothing_that_comes_late_brings_it_back(shop):
     assert CANARY not in shop.dump()
     assert len(shop.rows(outbox)) == messages
     assert all(event.payload is None for event in shop.rows(events) if event.customer_id == customer)
+
+
+def test_customer_of_somebody_erased_who_is_billed_again_is_an_incident(shop):
+    """SUB-51, SUB-75: support began a subscription; the operator hears of it, and the application does not."""
+    customer = shop.ended()
+    shop.erase()
+    before = len(shop.rows(outbox))
+    price = shop.catalog.plans["standard"].price
+    shop.sandbox.give_card(customer)
+    made = {"customer": customer, "items": [{"price": price}]}
+    again = shop.sandbox.request("POST", "/v1/subscriptions", made).body["id"]
+    shop.told()
+    [row] = list_incidents(database=shop.database, limit=5)
+    assert (row["kind"], row["detail"]["subscriptions"]) == ("subscription_unowned", [again])
+    assert "was erased" in row["reason"]
+    assert len(shop.rows(outbox)) == before
+    shop.sandbox.request("DELETE", f"/v1/subscriptions/{again}")
+    shop.told()
+    assert list_incidents(database=shop.database, limit=5) == []
 
 
 # --- who is not erased

@@ -326,6 +326,15 @@ def test_commitment_ends_whole_terms_after_the_anchor(anchor, period_start, end)
     assert row.commitment_ends_at == datetime(*end, 9, tzinfo=UTC)
 
 
+def test_commitment_is_the_plans_own_period_where_another_item_set_the_anchor():
+    """SUB-67, SUB-80: a yearly add-on since January, the plan since March."""
+    january, march, september = (stamp(datetime(2026, month, 15, tzinfo=UTC)) for month in (1, 3, 9))
+    item = {"current_period_start": march, "current_period_end": september}
+    built = build_subscription(price="price_kiloclaw_commit", item=item, billing_cycle_anchor=january)
+    row = project(built, customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOON)
+    assert row.commitment_ends_at == row.current_period_end == datetime(2026, 9, 15, tzinfo=UTC)
+
+
 def test_commitment_is_shown_and_extended_when_it_renews(shop):
     """SUB-67: and is the end of Stripe's period. On another plan there is none."""
     checkout = shop.served("commit")

@@ -151,6 +151,42 @@ def test_line_that_begins_within_the_period_covers_it(found, covers):
     assert bool(covering(item, [found], CATALOG)) is covers
 
 
+USE = {"id": "price_kiloclaw_standard", "recurring": {"interval": "month", "usage_type": "metered"}}
+
+
+@pytest.mark.parametrize(
+    ("starts", "covers"),
+    [
+        (NOON - 30 * DAY, True),  # billed when the running period began, for the one before
+        (NOON - 60 * DAY, False),
+        (NOON, True),  # the first one, over nothing, or one that a threshold brought
+    ],
+)
+def test_use_is_covered_by_the_invoice_that_came_after_it(starts, covers):
+    """SUB-77: a plan that is billed by use."""
+    item = plan_item(build_subscription(item={"price": USE}), CATALOG)
+    found = invoice("paid", line(starts), at=starts + 30 * DAY)
+    assert bool(covering(item, [found], CATALOG)) is covers
+
+
+def test_dispute_of_the_last_use_is_not_hidden_by_a_small_invoice():
+    """SUB-60, SUB-77: and an invoice of the period is no second request."""
+    built = build_subscription(item={"price": USE}, latest_invoice=invoice("paid", line(NOON - 30 * DAY), at=NOON))
+    assert settles(built, plan_item(built, CATALOG), CATALOG)
+
+
+def test_line_of_another_price_of_the_plans_product_is_the_plans():
+    """SUB-73, SUB-77: the item was replaced since, and the catalog names the product alone."""
+    plans = {key: plan.model_copy(update={"stripe_product": f"prod_{key}"}) for key, plan in CATALOG.plans.items()}
+    catalog = CATALOG.model_copy(update={"plans": plans})
+    price = {"id": "price_new", "product": "prod_standard", "recurring": {"interval": "month", "interval_count": 1}}
+    built = build_subscription(status="past_due", item={"price": price})
+    of_old = line(item="si_old", price="price_old")
+    of_old["pricing"]["price_details"]["product"] = "prod_standard"
+    found = judge(built, plan_item(built, catalog), [invoice("paid", of_old), small("open")], catalog)
+    assert found.payment == Payment.PAID
+
+
 @pytest.mark.parametrize(
     ("status", "latest", "enough"),
     [
