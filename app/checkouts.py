@@ -65,6 +65,7 @@ def checkout_routes(services: Services, *, identity: Identity, limits: Limits) -
             catalog=services.catalog,
             redirect_origins=services.settings.redirect_origins,
             by_server=caller.is_server,
+            count_different=partial(limits.different_checkouts.take, user_id),
         )
         view = await_answer(recorded.checkout_id, user_id, wait, enqueued=recorded.enqueued)
         is_pending = view.status is CheckoutStatus.PENDING

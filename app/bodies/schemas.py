@@ -77,8 +77,9 @@ class CheckoutBody(Strict):
     metadata: dict[str, str] = Field(
         default_factory=dict,
         max_length=20,
-        description="Your own notes, copied to the session and the subscription, and shown with them. `type`, `nonce`"
-        " and `onelane_*` are refused. With a buyer's token only the names that the catalog allows",
+        description="Your own notes, copied to the session and the subscription, and shown with them: 8 KiB of UTF-8"
+        " in all. `type`, `nonce` and `onelane_*` are refused. With a buyer's token only the names that the catalog"
+        " allows",
         json_schema_extra={
             "propertyNames": {"pattern": _METADATA_KEY},
             "additionalProperties": {

@@ -74,8 +74,9 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
         values["CONSOLE_PASSWORD"] = kept["CONSOLE_PASSWORD"]
     if not settings.redirect_origins:
         values["REDIRECT_ORIGINS"] = f"{home},http://localhost:{settings.port}"
-    if "rate_limit_checkouts" not in given:
-        values["RATE_LIMIT_CHECKOUTS"] = "1000/minute"  # a storm that is tried here is served
+    for name in ("rate_limit_checkouts", "rate_limit_different_checkouts"):
+        if name not in given:
+            values[name.upper()] = "1000/minute"  # a storm that is tried here is served
     if "rate_limit_addresses" not in given:
         values["RATE_LIMIT_ADDRESSES"] = "1000000/minute"  # every request comes from this machine
     signing = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]

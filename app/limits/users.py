@@ -63,6 +63,7 @@ class Limits:
     strangers: RateLimit
     logins: RateLimit
     checkouts: UserRate
+    different_checkouts: RateLimit
     operations: UserRate
     reads: UserRate
     waiters: Semaphore
@@ -77,6 +78,8 @@ def build_limits(settings: Settings, client: "redis.Redis | None", *, waiters: S
         strangers=RateLimit("strangers", settings.rate_limit_addresses, storage=None),
         logins=RateLimit("logins", LOGINS, storage=storage),
         checkouts=UserRate(RateLimit("checkouts", settings.rate_limit_checkouts, storage=storage), refusals),
+        # Not among the refusals that are repeated unseen: whether a checkout is different, only its body says.
+        different_checkouts=RateLimit("different_checkouts", settings.rate_limit_different_checkouts, storage=storage),
         operations=UserRate(RateLimit("operations", settings.rate_limit_checkouts, storage=storage), refusals),
         reads=UserRate(RateLimit("reads", settings.rate_limit_reads, storage=storage), refusals),
         waiters=waiters or Semaphore(MOST_WAITERS, share=WAITERS_OF_ONE),

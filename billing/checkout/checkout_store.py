@@ -25,10 +25,23 @@ _WAITS = sa.select(
     sa.exists().where(checkouts.c.lane_id == sa.bindparam("lane_id"), checkouts.c.status == CheckoutStatus.PENDING)
 )
 
+_LAST = (
+    sa.select(checkouts.c.body_hash)
+    .where(checkouts.c.lane_id == sa.bindparam("lane_id"))
+    .order_by(checkouts.c.number.desc())
+    .limit(1)
+)
+
 
 def has_waiting(connection: sa.Connection, lane_id: int) -> bool:
     """Whether any checkout of the lane is pending."""
     return bool(connection.scalar(_WAITS, {"lane_id": lane_id}))
+
+
+def differs_from_last(connection: sa.Connection, lane_id: int, body_hash: str) -> bool:
+    """Whether the newest checkout of the lane has another body. The caller has numbered its own: nobody is between."""
+    last = connection.scalar(_LAST, {"lane_id": lane_id})
+    return last is not None and last != body_hash
 
 
 def supersede_older(connection: sa.Connection, newest: Checkout) -> list[str]:
@@ -49,6 +62,7 @@ def supersede_older(connection: sa.Connection, newest: Checkout) -> list[str]:
 
 _SHOW = sa.update(attempts).where(attempts.c.nonce == sa.bindparam("own")).values(url=sa.bindparam("page"))
 _MADE_FOR = sa.select(attempts.c.checkout_id).where(attempts.c.nonce == sa.bindparam("own")).scalar_subquery()
+_NOTHING = sa.literal({}, checkouts.c.request.type)
 _ANSWER = (
     sa.update(checkouts)
     .where(
@@ -61,6 +75,8 @@ _ANSWER = (
         status=CheckoutStatus.OPEN,
         nonce=sa.bindparam("own"),
         reused=checkouts.c.id != _MADE_FOR,
+        # Its fingerprint is that of the one that the session was made for, which has the body.
+        request=sa.case((checkouts.c.id != _MADE_FOR, _NOTHING), else_=checkouts.c.request),
         answered_at=sa.bindparam("at"),
     )
     .returning(checkouts.c.id)
@@ -70,13 +86,23 @@ _ANSWER = (
 def answer(connection: sa.Connection, lane: Lane, newest: Checkout, *, url: str, now: datetime) -> list[str]:
     """Step 8: give the lane's session to `newest` and its older equals; the ids, none when the lane moved on.
 
-    Newer equals get a pass of their own.
+    Newer equals get a pass of their own. Equal bodies are kept once (CHK-39).
     """
     if not lane_store.raise_version(connection, lane):
         return []
     connection.execute(_SHOW, {"own": lane.nonce, "page": url})
     parameters = {"of_lane": lane.id, "own": lane.nonce, "up_to": newest.number, "equal_to": newest.fingerprint}
     return list(connection.scalars(_ANSWER, {**parameters, "at": now}))
+
+
+_earlier = checkouts.alias("earlier")
+_BEFORE = (  # the body of the checkout before this one
+    sa.select(_earlier.c.body_hash)
+    .where(_earlier.c.lane_id == checkouts.c.lane_id, _earlier.c.number < checkouts.c.number)
+    .order_by(_earlier.c.number.desc())
+    .limit(1)
+    .scalar_subquery()
+)
 
 
 def turn_down(
@@ -95,7 +121,9 @@ def turn_down(
         where.append(checkouts.c.fingerprint == fingerprint)
     if up_to is not None:
         where.append(checkouts.c.number <= up_to)
-    statement = sa.update(checkouts).where(*where).values(status=status, error=error, answered_at=now)
+    # Whoever asks the same again and again is refused again and again: the first of them keeps the body (CHK-39).
+    request = sa.case((checkouts.c.body_hash == _BEFORE, _NOTHING), else_=checkouts.c.request)
+    statement = sa.update(checkouts).where(*where).values(status=status, error=error, answered_at=now, request=request)
     return list(connection.scalars(statement.returning(checkouts.c.id)))
 
 
@@ -133,6 +161,7 @@ class CheckoutView:
         }
 
 
+_made_for = checkouts.alias("made_for")  # the checkout that the session was made for
 _WITH_LANE = (
     sa.select(
         checkouts.c.id,
@@ -141,6 +170,7 @@ _WITH_LANE = (
         checkouts.c.plan,
         checkouts.c.reused,
         checkouts.c.request,
+        _made_for.c.request.label("same_request"),
         checkouts.c.error,
         checkouts.c.nonce,
         lanes.c.state,
@@ -153,6 +183,7 @@ _WITH_LANE = (
     )
     .join(lanes, lanes.c.id == checkouts.c.lane_id)
     .outerjoin(attempts, attempts.c.nonce == checkouts.c.nonce)
+    .outerjoin(_made_for, _made_for.c.id == attempts.c.checkout_id)
 )
 _VIEW = _WITH_LANE.where(checkouts.c.id == sa.bindparam("checkout_id"))
 
@@ -172,7 +203,7 @@ def read_view(connection: sa.Connection, checkout_id: str, *, now: datetime) -> 
         session_id=row.session_id,
         expires_at=row.expires_at,
         reused=row.reused,
-        said=ClientData.of(row.request),
+        said=ClientData.of(row.request or row.same_request or {}),
         error=for_buyer(row.error),
         trouble=row.last_error if status is CheckoutStatus.PENDING else None,
     )

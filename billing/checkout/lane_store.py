@@ -108,16 +108,24 @@ def move(connection: sa.Connection, lane: Lane, state: LaneState, **values: Any)
     return connection.execute(moved).rowcount == 1
 
 
-def close(connection: sa.Connection, lane: Lane, outcome: AttemptOutcome | None) -> bool:
-    """Move the lane to closed and note what became of its session."""
+def close(connection: sa.Connection, lane: Lane, outcome: AttemptOutcome) -> bool:
+    """Move the lane to closed, note what became of its session, and forget the page's address."""
     if not move(connection, lane, LaneState.CLOSED, nonce=None, session_id=None):
         return False
-    if outcome is not None:
-        # Stripe's event may have come first and said `expired`; that we expired it says more.
-        known = sa.or_(attempts.c.outcome.is_(None), attempts.c.outcome == AttemptOutcome.EXPIRED)
-        ended = sa.update(attempts).where(attempts.c.nonce == lane.nonce, known)
-        connection.execute(ended.values(outcome=outcome))
+    # Stripe's event may have come first and said `expired`; that we expired it says more.
+    known = sa.or_(attempts.c.outcome.is_(None), attempts.c.outcome == AttemptOutcome.EXPIRED)
+    ended = sa.update(attempts).where(attempts.c.nonce == lane.nonce, known)
+    connection.execute(ended.values(outcome=outcome, url=None))
     return True
+
+
+def forget_parameters(connection: sa.Connection, attempt: Attempt) -> None:
+    """Keep of an attempt's parameters only whose it was: its lane has left `creating`, and nothing is sent any more.
+
+    Their metadata stand in the checkout that it was made for (LAN-61).
+    """
+    own = sa.update(attempts).where(attempts.c.nonce == attempt.nonce)
+    connection.execute(own.values(parameters={"customer": attempt.parameters["customer"]}))
 
 
 _KEEP = sa.insert(attempts)

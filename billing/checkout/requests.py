@@ -5,15 +5,16 @@ through the lane: `state = open AND nonce = the checkout's`, at the moment of th
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
 from billing.catalog import Catalog
-from billing.checkout.checkout_store import CheckoutView, read_view
+from billing.checkout.checkout_store import CheckoutView, differs_from_last, read_view
 from billing.checkout.rules import fingerprint, terms
 from billing.clock import SYSTEM_CLOCK, Clock
 from billing.coordination.jobs import WorkLane
@@ -30,6 +31,7 @@ from billing.rules.product_tag import LONGEST_NAME, RESERVED_NAMES
 
 # Stripe's own limits are 50 keys of 40 characters with values of 500; 20 leaves room for ours.
 MOST_METADATA, LONGEST_KEY, LONGEST_VALUE = 20, LONGEST_NAME, 500
+MOST_METADATA_BYTES = 8 * 1024  # of UTF-8, names and values together: 20 values of 400 letters
 LONGEST_ADDRESS = 2000  # what every browser and proxy takes
 # Printable ASCII without space, double quotes, backslash and angle brackets; { } stay for {CHECKOUT_SESSION_ID}.
 _PLAIN_ADDRESS = re.compile(r"https?://[!#-;=?-\[\]_a-z{}~]+")
@@ -72,10 +74,13 @@ def record_checkout(
     catalog: Catalog,
     redirect_origins: Collection[str],
     by_server: bool = True,
+    count_different: Callable[[], None] = lambda: None,
 ) -> Recorded:
     """Record a checkout and wake a worker (step 0). `by_server`: whether the application's own server asks.
 
-    Raises InvalidRequest, IdempotencyMismatch, UserErased and LedgerUnavailable.
+    `count_different` is called before a checkout that says something else than this buyer's last one is recorded, with
+    no transaction open; what it raises is raised. Raises InvalidRequest, IdempotencyMismatch, UserErased and
+    LedgerUnavailable.
     """
     check_request(request, catalog=catalog, redirect_origins=redirect_origins, by_server=by_server)
     plan = catalog.plans[request.plan]
@@ -94,7 +99,7 @@ def record_checkout(
         "idempotency_key": idempotency_key,
     }
 
-    def record(connection: sa.Connection) -> tuple[int, str | None]:
+    def record(connection: sa.Connection, *, counted: bool) -> tuple[int, str | None]:
         lane_id = find_lane(connection, user_id=user_id, product=catalog.product)
         if lane_id is None:
             customers_store.open_customer(connection, user_id=user_id, email=email, now=clock.now())
@@ -105,12 +110,22 @@ def record_checkout(
         values["arrived_at"] = clock.now()
         earlier = idempotency.find_earlier(connection, checkouts, values)
         if earlier is None:
+            if not counted and differs_from_last(connection, lane_id, values["body_hash"]):
+                raise _Different  # which leaves nothing behind
             idempotency.insert(connection, checkouts, values)
         return lane_id, earlier
 
-    lane_id, earlier = run_in_transaction(database, record)
+    try:
+        lane_id, earlier = run_in_transaction(database, partial(record, counted=False))
+    except _Different:
+        count_different()
+        lane_id, earlier = run_in_transaction(database, partial(record, counted=True))
     enqueued = queue.send(WorkLane(lane_id))
     return Recorded(earlier or checkout_id, replayed=earlier is not None, enqueued=enqueued)
+
+
+class _Different(Exception):
+    """The lane's newest checkout had another body."""
 
 
 def await_checkout(
@@ -191,6 +206,10 @@ def _wrong_metadata(metadata: Mapping[str, str], *, allowed: Collection[str] | N
     """Each name that may not be set; `allowed` are those that a buyer's token may (CHK-36)."""
     if len(metadata) > MOST_METADATA:
         return [("/metadata", f"has more than {MOST_METADATA} keys")]
+    size = sum(len(text.encode()) for pair in metadata.items() for text in pair)
+    if size > MOST_METADATA_BYTES:
+        most = f"{MOST_METADATA_BYTES} is the most for all names and values together"
+        return [("/metadata", f"has {size} bytes of UTF-8; {most}")]
     wrong: list[tuple[str, str]] = []
     for key, value in metadata.items():
         pointer = "/metadata/" + key[:LONGEST_KEY].replace("~", "~0").replace("/", "~1")

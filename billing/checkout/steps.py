@@ -15,7 +15,7 @@ from billing.checkout.attempt import build_attempt
 from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
 from billing.checkout.refusal import explain
-from billing.checkout.rules import LOOK_BACK, Checkout, Lane, is_stale, key_is_dead
+from billing.checkout.rules import LOOK_BACK, Attempt, Checkout, Lane, is_stale, key_is_dead
 from billing.checkout.verify import Blocker, Ended, Verdict, expire, verify
 from billing.customers.customers import ensure_customer
 from billing.errors import StripeMisconfigured, StripeRefused, StripeSavedFailure
@@ -71,7 +71,10 @@ def create(snapshot: Snapshot, ctx: Context) -> bool:
         status, error = explain(refused, attempt, stripe=ctx.stripe)
         with ctx.database.write() as connection:
             failed = []
-            if _won(lane, lane_store.close(connection, lane, AttemptOutcome.REFUSED)) and not replaced:
+            won = _won(lane, lane_store.close(connection, lane, AttemptOutcome.REFUSED))
+            if won:
+                lane_store.forget_parameters(connection, attempt)
+            if won and not replaced:
                 failed = checkout_store.turn_down(
                     connection,
                     lane.id,
@@ -84,7 +87,7 @@ def create(snapshot: Snapshot, ctx: Context) -> bool:
         log.warning("attempt.refused", lane_id=lane.id, nonce=attempt.nonce, **about)
         ctx.wakeups.wake(failed)
         return True
-    return _publish(lane, attempt.nonce, session_id, ctx)
+    return _publish(lane, attempt, session_id, ctx)
 
 
 def _look_for_it(snapshot: Snapshot, failure: StripeSavedFailure, ctx: Context) -> bool:
@@ -94,7 +97,7 @@ def _look_for_it(snapshot: Snapshot, failure: StripeSavedFailure, ctx: Context) 
     # By Stripe's clock: by the attempt's row, a worker whose clock is ahead would hide the session that it made.
     for session in ctx.stripe.list_sessions(attempt.parameters["customer"], created_since=ctx.stripe.now() - LOOK_BACK):
         if nonce_of(session) == attempt.nonce:
-            return _publish(lane, attempt.nonce, session["id"], ctx)
+            return _publish(lane, attempt, session["id"], ctx)
     now = ctx.clock.now()
     # abs: a time that was written by a clock that is ahead counts as past.
     looked_before = attempt.doubted_at is not None and abs(now - attempt.doubted_at) >= LOOK_AGAIN
@@ -103,16 +106,18 @@ def _look_for_it(snapshot: Snapshot, failure: StripeSavedFailure, ctx: Context) 
         if not (dead and looked_before):
             lane_store.doubt(connection, attempt.nonce, now=now)
         else:
-            _won(lane, lane_store.close(connection, lane, AttemptOutcome.REFUSED))
+            if _won(lane, lane_store.close(connection, lane, AttemptOutcome.REFUSED)):
+                lane_store.forget_parameters(connection, attempt)
             return True
     raise failure
 
 
-def _publish(lane: Lane, nonce: str, session_id: str, ctx: Context) -> bool:
+def _publish(lane: Lane, attempt: Attempt, session_id: str, ctx: Context) -> bool:
     """Step 6: the lane owns this session. Only the id is taken from the answer: the rest may be a replay."""
     with ctx.database.write() as connection:
-        lane_store.name_session(connection, nonce, session_id)  # a fact, even where the lane has moved on
-        _won(lane, lane_store.move(connection, lane, LaneState.OPEN, session_id=session_id))
+        lane_store.name_session(connection, attempt.nonce, session_id)  # a fact, even where the lane has moved on
+        if _won(lane, lane_store.move(connection, lane, LaneState.OPEN, session_id=session_id)):
+            lane_store.forget_parameters(connection, attempt)
     return True
 
 

@@ -1,5 +1,6 @@
-"""Pruning: payloads go after RETENTION_DAYS, rows of finished events after RETENTION_ROWS_DAYS (LED-20 to LED-22).
+"""Pruning: payloads and bodies go after RETENTION_DAYS, rows of finished events after RETENTION_ROWS_DAYS.
 
+First what is not needed of ended checkouts (LED-25), by their arrival; then events (LED-20 to LED-22), by their number.
 Pruning walks the ledger from its oldest row, one batch in a transaction, and keeps its place in the run's row. So the
 next one continues there after a kill, and two at once delete the same rows. A pending event keeps its payload. A dead
 event keeps its row, since a person has to look at it.
@@ -16,7 +17,8 @@ import structlog
 
 from billing.clock import Clock
 from billing.database import Database
-from billing.maintenance import runs
+from billing.maintenance import ended_checkouts, runs
+from billing.maintenance.ended_checkouts import BEGINNING
 from billing.maintenance.runs import PRUNE_ROW, Run
 from billing.models import EventStatus, RunPhase, events
 
@@ -55,28 +57,34 @@ def prune(
     if row is None:
         return None
     if not row.unfinished or row.started_at is None:
-        report = {"payloads": 0, "rows": 0}
+        report = {"payloads": 0, "rows": 0, "checkouts": 0}
         row = dataclasses.replace(row, phase=RunPhase.PRUNING, cursor=None, report=report, started_at=begun)
     assert row.started_at is not None, "it has just begun"
     payloads_before = row.started_at - timedelta(days=payload_days)
     rows_before = row.started_at - timedelta(days=row_days)
     while row.unfinished and not stop():
         with database.write() as connection:
-            batch = _prune_batch(
-                connection,
-                after=int(row.cursor or 0),
-                limit=BATCH,
-                payloads_before=payloads_before,
-                rows_before=rows_before,
-            )
-            counts = {
-                "payloads": row.report["payloads"] + batch.payloads,
-                "rows": row.report["rows"] + batch.rows,
-            }
-            row = dataclasses.replace(row, report=counts, cursor=None if batch.last is None else str(batch.last))
-            if batch.last is None:
-                row = dataclasses.replace(row, phase=RunPhase.IDLE, finished_at=clock.now())
-            values = {name: getattr(row, name) for name in ("phase", "cursor", "report", "started_at", "finished_at")}
+            since = row.since or BEGINNING  # up to which checkouts were pruned, by whichever run
+            if since < payloads_before:
+                pruned = ended_checkouts.prune_some(connection, since=since, before=payloads_before, limit=BATCH)
+                row = dataclasses.replace(row, since=pruned.until, report=_added(row, checkouts=pruned.checkouts))
+            else:
+                batch = _prune_batch(
+                    connection,
+                    after=int(row.cursor or 0),
+                    limit=BATCH,
+                    payloads_before=payloads_before,
+                    rows_before=rows_before,
+                )
+                row = dataclasses.replace(
+                    row,
+                    report=_added(row, payloads=batch.payloads, rows=batch.rows),
+                    cursor=None if batch.last is None else str(batch.last),
+                )
+                if batch.last is None:
+                    row = dataclasses.replace(row, phase=RunPhase.IDLE, finished_at=clock.now())
+            names = ("phase", "cursor", "report", "since", "started_at", "finished_at")
+            values = {name: getattr(row, name) for name in names}
             if not runs.save(connection, row, now=clock.now(), **values):
                 return None  # another process has taken over, and deletes the same rows
     if not row.unfinished:
@@ -84,6 +92,10 @@ def prune(
     with database.write() as connection:
         runs.let_go(connection, row)
     return row
+
+
+def _added(row: Run, **counts: int) -> dict[str, int]:
+    return {**row.report, **{name: row.report.get(name, 0) + count for name, count in counts.items()}}
 
 
 @dataclass(frozen=True, slots=True)

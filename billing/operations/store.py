@@ -149,6 +149,7 @@ def finish(
 ) -> bool:
     """End an operation; whether it was still as read."""
     ended = {"status": status, "error": error, "url": url, "finished_at": now}
+    ended["request"] = {name: value for name, value in operation.request.items() if name == "plan"}  # what is shown
     return change(connection, operation, **ended, call=None, failure=None, last_error=None)
 
 

@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     checkout_reuse_seconds: int = Field(900, ge=0, le=86_400)
     customer_lock_seconds: int = Field(30, ge=5, le=300)
     rate_limit_checkouts: str = "30/minute"
+    # Of one user's checkouts those that say something else than the one before: each may make a payment page.
+    rate_limit_different_checkouts: str = "60/hour"
     rate_limit_reads: str = "300/minute"
     # Ten users at RATE_LIMIT_READS: offices and mobile networks share one address.
     rate_limit_addresses: str = "3000/minute"
@@ -142,7 +144,9 @@ class Settings(BaseSettings):
             read_broker(value)
         return value
 
-    @field_validator("rate_limit_checkouts", "rate_limit_reads", "rate_limit_addresses")
+    @field_validator(
+        "rate_limit_checkouts", "rate_limit_different_checkouts", "rate_limit_reads", "rate_limit_addresses"
+    )
     @classmethod
     def _rate(cls, value: str) -> str:
         if not re.fullmatch(r"[1-9][0-9]{0,8}\s*(/|per)\s*([1-9][0-9]{0,4}\s*)?(second|minute|hour|day)s?", value):

@@ -87,9 +87,12 @@ def note_change(
 
 
 def note_session(connection: sa.Connection, session_id: str, outcome: str) -> None:
-    """Note the outcome of an attempt's session, as Stripe answered it. Only the checkout protocol writes lanes."""
+    """Note the outcome of an attempt's session, as Stripe answered it, and forget its page's address.
+
+    Only the checkout protocol writes lanes.
+    """
     own = sa.update(attempts).where(attempts.c.session_id == session_id, attempts.c.outcome.is_(None))
-    connection.execute(own.values(outcome=outcome))
+    connection.execute(own.values(outcome=outcome, url=None))
 
 
 # --- incidents

@@ -42,6 +42,7 @@ def build_settings(**instead: Any) -> Settings:
         "redirect_origins": ORIGIN,
         "checkout_wait_seconds": 0,
         "rate_limit_checkouts": "1000/minute",
+        "rate_limit_different_checkouts": "1000/minute",
         "rate_limit_reads": "1000/minute",
         "rate_limit_addresses": "100000/minute",
         "stripe_webhook_secrets": SECRET,

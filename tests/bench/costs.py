@@ -17,7 +17,7 @@ from tests.bench.storm import Answer, Client, Json, Stripe, buy, buy_as_usual, b
 from tests.support.running_dev import Dev
 
 SERVER_KEY = "a key of the shop's own server"
-RATES = ("rate_limit_checkouts", "rate_limit_reads", "rate_limit_addresses")
+RATES = ("rate_limit_checkouts", "rate_limit_different_checkouts", "rate_limit_reads", "rate_limit_addresses")
 # For `onelane_shop`, each with a server that may name customers: requests as often as a measurement wants,
 UNLIMITED = {**{rate.upper(): "1000000/minute" for rate in RATES}, "AUTH_API_KEYS": SERVER_KEY}
 # and the limits that an installation has unless it sets its own.

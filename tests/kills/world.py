@@ -69,6 +69,7 @@ class World:
             "CATALOG": str(ROOT / "catalog.toml"),
             "REDIRECT_ORIGINS": SHOP,
             "RATE_LIMIT_CHECKOUTS": "100000/minute",
+            "RATE_LIMIT_DIFFERENT_CHECKOUTS": "100000/minute",
             "RATE_LIMIT_READS": "100000/minute",
             "RATE_LIMIT_ADDRESSES": "1000000/minute",
             "CUSTOMER_LOCK_SECONDS": str(LOCK_SECONDS),

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,6 +13,7 @@ from app.errors.problems import RateLimited
 from app.limits import users
 from app.limits.users import Refusals
 from app.serving.asgi import REFUSED_AGAIN
+from billing.models import checkouts
 from tests.app.conftest import MakeApp
 from tests.support.builders import build_event, deliver
 from tests.support.callers import Request, asgi
@@ -162,3 +164,41 @@ def test_reads_have_a_limit_of_their_own(make_app: MakeApp) -> None:
 
     assert [web.get(path).status_code for path in (location, "/v1/subscription", location)] == [200, 200, 429]
     assert web.checkout().status_code == 202
+
+
+def test_checkout_that_differs_from_the_one_before_is_counted_besides(make_app: MakeApp, world: World) -> None:
+    """API-110: a first one and the same again are none; what is refused leaves nothing behind."""
+    web = Web(make_app(rate_limit_different_checkouts="2/hour"))
+    plans = ["standard", "standard", "commit", "commit", "standard", "standard"]
+    assert [web.checkout(plan=plan).status_code for plan in plans] == [202] * 6
+
+    answer = web.checkout(plan="commit")
+    assert (answer.status_code, answer.get_json(force=True)["code"]) == (429, "rate_limited")
+    assert answer.headers["RateLimit-Policy"] == '"different_checkouts";q=2;w=3600'
+    assert 0 < int(answer.headers["Retry-After"]) <= 3600
+    assert [row.plan for row in world.rows(checkouts)].count("commit") == 2
+
+    assert web.checkout(plan="standard").status_code == 202, "what was asked before is still served, also at once"
+    assert web.checkout(plan="standard", client_reference_id="other").status_code == 429
+    assert web.checkout(plan="commit", user="user_2").status_code == 202
+
+
+def test_repeated_key_is_no_different_checkout(make_app: MakeApp) -> None:
+    """API-110, CHK-10: an earlier answer is asked for."""
+    web = Web(make_app(rate_limit_different_checkouts="1/hour"))
+    first = web.checkout(headers={"Idempotency-Key": "one"}).get_json()["id"]
+    assert web.checkout(plan="commit").status_code == 202
+
+    assert web.checkout(headers={"Idempotency-Key": "one"}).get_json()["id"] == first
+    assert web.checkout().status_code == 429
+
+
+def test_different_checkouts_at_once_are_counted_each(make_app: MakeApp, world: World) -> None:
+    """API-110: two plans in turn, by many threads: as many changes are recorded as were counted."""
+    web = Web(make_app(rate_limit_different_checkouts="4/hour"))
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda n: web.checkout(plan=["standard", "commit"][n % 2]).status_code, range(40)))
+
+    assert set(answers) == {202, 429}
+    plans = [row.plan for row in sorted(world.rows(checkouts), key=lambda row: row.number)]
+    assert sum(before != after for before, after in pairwise(plans)) <= 4

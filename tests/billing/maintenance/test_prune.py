@@ -55,7 +55,7 @@ def test_payloads_go_after_thirty_days_and_rows_after_a_year(put, prune_once, ke
         put(days)
     row = prune_once()
     assert kept() == {"364_done": False, "31_done": False, "29_done": True, "0_done": True}
-    assert (row.report, row.unfinished) == ({"payloads": 2, "rows": 2}, False)
+    assert (row.report, row.unfinished) == ({"payloads": 2, "rows": 2, "checkouts": 0}, False)
 
 
 @pytest.mark.parametrize("status", ["done", "ignored", "rejected"])
@@ -81,7 +81,7 @@ def test_very_many_rows_are_pruned_in_pieces(put, prune_once, kept, monkeypatch)
     for number in range(50):
         put(40 if number < 40 else 1, event_id=f"evt_{number}_done")
     row = prune_once()
-    assert row.report == {"payloads": 40, "rows": 0}
+    assert row.report == {"payloads": 40, "rows": 0, "checkouts": 0}
     assert list(kept().values()) == [False] * 40 + [True] * 10
 
 
