@@ -6,17 +6,27 @@ from flask import Blueprint, Response, request
 
 from app.bodies.text import is_user_id
 from app.console.actions import Button, act, command_line, done, queue_or_none, wake
-from app.console.shown import page
+from app.console.shown import page, span
 from billing.coordination.jobs import Notify, SyncCustomers
+from billing.coordination.locks import lock_name
 from billing.errors import NotFound
 from billing.maintenance.replay import replay_few
 from billing.maintenance.replay_store import EventFilter
+from billing.models import LaneState
 from billing.operators.customer import Row, show_customer
 from billing.operators.customer_sync import ask_to_sync
 from billing.operators.notifications import MessageFilter, resend
 from billing.services import Services
 
 LIMIT = 50  # of each kind, and in the timeline
+
+LANE = {
+    LaneState.CLOSED: "At rest, no payment page is open",
+    LaneState.CREATING: "A payment page is being created",
+    LaneState.OPEN: "A payment page is open",
+    LaneState.CLOSING: "A payment page is being closed",
+}
+ENDED = "At rest, the last payment page has ended"
 
 
 def add_pages(routes: Blueprint, services: Services) -> None:
@@ -29,7 +39,15 @@ def add_pages(routes: Blueprint, services: Services) -> None:
     @routes.get("/customer")
     def customer() -> Response:
         shown = read(_user_id(request.args))
-        return page("customer.html", shown=shown, buttons=list(_buttons(shown)), done=done(services), at=clock.now())
+        return page(
+            "customer.html",
+            shown=shown,
+            holder=_holder(shown["lane"], services),
+            buttons=list(_buttons(shown)),
+            done=done(services),
+            limit=LIMIT,
+            lane_in_words=_in_words(shown["lane"]),
+        )
 
     @routes.post("/customer/compare")
     def compare() -> Response:
@@ -58,6 +76,21 @@ def add_pages(routes: Blueprint, services: Services) -> None:
 
         user_id = _user_id(request.form)
         return act("notifications resend", user_id, work, services=services, back="console.customer", user=user_id)
+
+
+def _in_words(lane: Row | None) -> str:
+    if lane is None:
+        return ""
+    return ENDED if lane["state"] == LaneState.OPEN and not lane["attempt"] else LANE[lane["state"]]
+
+
+def _holder(lane: Row | None, services: Services) -> str:
+    """Who works the lane now, by its lock: a hint, which a Redis that is away does not give."""
+    held = services.locks.held() if lane else {}
+    if held is None:
+        return "not known, Redis does not answer"
+    left = held.get(lock_name(lane["id"])) if lane else None
+    return "nobody" if left is None else f"a worker, whose lock ends in {span(left)} unless it is renewed"
 
 
 def _buttons(shown: Row) -> Iterator[Button]:

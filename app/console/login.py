@@ -1,9 +1,10 @@
 """Logging in by a password, and out: POSTs with the page's own token. A wrong password says no more than that."""
 
+from typing import TYPE_CHECKING
+
 import structlog
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 
-from app.console.passwords import Passwords
 from app.console.visitor import SESSION, Visitors, cookie_name, drop_cookie, name_of_visitor, set_cookie
 from app.errors.problems import RateLimited
 from app.limits.addresses import counted_as, seen_address
@@ -11,13 +12,16 @@ from billing.errors import Busy, TransientError
 from billing.operators.console_sessions import begin_session, end_session
 from billing.services import Services
 
+if TYPE_CHECKING:
+    from app.console.passwords import Passwords
+
 log = structlog.get_logger(__name__)
 
 WRONG = "That is not the password."
 LONGEST = 1000  # characters of a password that are looked at
 
 
-def add_login(routes: Blueprint, services: Services, *, visitors: Visitors, passwords: Passwords) -> None:
+def add_login(routes: Blueprint, services: Services, *, visitors: Visitors, passwords: "Passwords") -> None:
     """GET and POST /console/login, POST /console/logout."""
 
     @routes.get("/login")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from flask import Response, render_template, url_for
@@ -31,6 +32,8 @@ def filters(clock: Clock) -> dict[str, Callable[..., Any]]:
         "ago": lambda at: ago(at, clock.now()),
         "span": span,
         "exact": exact,
+        "clock": lambda at: f"{_moment(at):%H:%M:%S}",
+        "groupby_day": lambda entries: groupby(entries, key=lambda entry: f"{_moment(entry['at']):%A %-d %B %Y} (UTC)"),
         "iso": lambda at: iso(_moment(at)),
         "words": lambda text: str(text).replace("_", " ").replace(".", " · "),
         "number": lambda number: f"{number:,}",

@@ -12,7 +12,7 @@ from billing.clock import Clock
 from billing.customers.store import read_customer
 from billing.database import Database
 from billing.errors import NotFound
-from billing.models import checkouts, events, incidents, lanes, operations, outbox
+from billing.models import CheckoutStatus, attempts, checkouts, events, incidents, lanes, operations, outbox
 from billing.operators import erasure_store, installation
 from billing.subscriptions import product_trial
 from billing.subscriptions.access import choose, decide_access, describe, describe_access
@@ -78,7 +78,7 @@ def show_customer(user_id: str, *, database: Database, catalog: Catalog, clock: 
                 "because": WHY[access.reason],
                 "subscription": decided_by.subscription_id if decided_by else None,
             },
-            "lane": _lane(lane._mapping) if lane else None,
+            "lane": _lane(connection, lane._mapping) if lane else None,
             "subscriptions": [_subscription(row, said.get(row.nonce), catalog, dashboard) for row in rows],
             "checkouts": _checkouts(connection, user_id, now, limit),
             "operations": _operations(connection, user_id, limit),
@@ -92,8 +92,22 @@ def show_customer(user_id: str, *, database: Database, catalog: Catalog, clock: 
     return shown
 
 
-def _lane(row: Any) -> Row:
-    return {name: row[name] for name in ("id", "state", "session_id", "failures", "last_error", "next_attempt_at")}
+def _lane(connection: sa.Connection, row: Any) -> Row:
+    """The lane, how many checkouts wait in it and since when, and its attempt while that has no end."""
+    names = ("id", "state", "session_id", "failures", "last_error", "next_attempt_at")
+    waiting = sa.select(sa.func.count(), sa.func.min(checkouts.c.arrived_at)).where(
+        checkouts.c.lane_id == row["id"], checkouts.c.status == CheckoutStatus.PENDING
+    )
+    count, oldest = connection.execute(waiting).one()
+    columns = [attempts.c[name] for name in ("checkout_id", "session_id", "created_at", "expires_at")]
+    unfinished = sa.select(*columns).where(attempts.c.nonce == row["nonce"], attempts.c.outcome.is_(None))
+    attempt = connection.execute(unfinished).first()
+    return {
+        **{name: row[name] for name in names},
+        "waiting": count,
+        "oldest_waiting_at": oldest,
+        "attempt": dict(attempt._mapping) if attempt else None,
+    }
 
 
 def _subscription(row: Subscription, said: ClientData | None, catalog: Catalog, dashboard: str) -> Row:
@@ -145,22 +159,24 @@ def _timeline(shown: Row) -> Iterator[Row]:
     for row in shown["checkouts"]:
         yield _entry(row["arrived_at"], "checkout", row["id"], f"asked for {row['plan']}")
         if row["answered_at"]:
-            yield _entry(row["answered_at"], "checkout", row["id"], row["status"])
+            yield _entry(row["answered_at"], "checkout", row["id"], "answered", row["status"])
     for row in shown["operations"]:
         yield _entry(row["arrived_at"], "operation", row["id"], f"asked to {row['kind'].replace('_', ' ')}")
         if row["finished_at"]:
-            yield _entry(row["finished_at"], "operation", row["id"], row["status"])
+            yield _entry(row["finished_at"], "operation", row["id"], "finished", row["status"])
     for row in shown["events"]:
-        yield _entry(row["received_at"], "event", row["event_id"], f"{row['type']}: {row['status']}")
+        yield _entry(row["received_at"], "event", row["event_id"], row["type"], row["status"], row["error"])
     for row in shown["notifications"]:
-        yield _entry(row["created_at"], "notification", row["message_id"], row["kind"])
+        yield _entry(
+            row["created_at"], "notification", row["message_id"], row["kind"], row["status"], error=row["error"]
+        )
         if row["delivered_at"]:
-            yield _entry(row["delivered_at"], "notification", row["message_id"], "delivered")
+            yield _entry(row["delivered_at"], "notification", row["message_id"], f"{row['kind']} was taken")
     for row in shown["incidents"]:
         yield _entry(row["opened_at"], "incident", str(row["id"]), row["kind"])
         if row["resolved_at"]:
             yield _entry(row["resolved_at"], "incident", str(row["id"]), "resolved")
 
 
-def _entry(at: datetime, what: str, id_: str, text: str) -> Row:
-    return {"at": at, "what": what, "id": id_, "text": text}
+def _entry(at: datetime, what: str, id_: str, text: str, status: str | None = None, error: str | None = None) -> Row:
+    return {"at": at, "what": what, "text": text, "status": status, "id": id_, "error": error}

@@ -68,16 +68,22 @@ def elsewhere(chromium: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def shop(elsewhere: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the shop of a running `onelane dev`, which pages from elsewhere may call, too."""
+def dev(elsewhere: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """A running `onelane dev`, which pages from elsewhere may call, too."""
     port = free_port(18_400)
     origins = f"http://127.0.0.1:{port},{elsewhere}"
     started = Dev(tmp_path_factory.mktemp("shop"), port, REDIRECT_ORIGINS=origins)
     try:
         started.says("onelane is ready")
-        yield f"http://127.0.0.1:{started.port}/shop"
+        yield started
     finally:
         started.terminate()
+
+
+@pytest.fixture(scope="session")
+def shop(dev: Dev) -> str:
+    """The address of its shop."""
+    return f"http://127.0.0.1:{dev.port}/shop"
 
 
 @pytest.fixture

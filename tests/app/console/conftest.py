@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from app.console import passwords
 from tests.app.conftest import MakeApp
 
 PASSWORD = "a-password-of-the-operators"
@@ -40,6 +41,12 @@ class Browser:
 
     def log_in(self, password: str = PASSWORD, **fields: str) -> TestResponse:
         return self.post("/console/login", page="/console/login", password=password, **fields)
+
+
+@pytest.fixture(autouse=True)
+def quick_argon2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes guessing dear makes these tests slow."""
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
 
 
 @pytest.fixture

@@ -1,0 +1,131 @@
+"""The console, as an operator uses it: log in, look, search, press; and axe on every page."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.running_dev import Dev
+
+SOON = 10_000  # milliseconds; two cores may be busy with other tests
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
+# Evaluated by the debugger: the pages' own policy lets no script in that is not theirs.
+FINDINGS = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations.map(
+  (found) => `${found.id}: ${found.nodes.map((node) => node.target.join(" ")).join(", ")}`)"""
+
+OPEN_ALL = """() => document.querySelectorAll("details").forEach((one) => {
+  one.removeAttribute("name");
+  one.open = true;
+})"""
+
+
+@dataclass
+class Console:
+    """The console of a running `onelane dev`."""
+
+    home: str
+    password: str
+
+    def log_in(self, page: Page) -> None:
+        page.goto(f"{self.home}/console")
+        page.get_by_label("Your name").fill("ann")
+        page.get_by_label("Password").fill(self.password)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(f"{self.home}/console/")
+
+
+@pytest.fixture(scope="session")
+def console(dev: Dev) -> Console:
+    secrets = json.loads((dev.folder / "var" / "dev-secrets.json").read_text("utf-8"))
+    return Console(f"http://127.0.0.1:{dev.port}", secrets["CONSOLE_PASSWORD"])
+
+
+@pytest.fixture(scope="session")
+def buyer(browser: Browser, shop: str) -> str:
+    """A user who bought."""
+    page = browser.new_page()
+    page.goto(shop)
+    user = page.locator(".who code").inner_text()
+    page.locator("[data-plan=standard]").click()
+    page.click("[data-action=pay]", timeout=SOON)
+    expect(page.locator("[data-access]")).to_have_attribute("data-access", "granted", timeout=SOON)
+    page.close()
+    return user
+
+
+def test_operator_logs_in_searches_looks_and_presses(page: Page, console: Console, buyer: str) -> None:
+    """CON-2, CON-9, CON-11, CON-13: with the keyboard."""
+    console.log_in(page)
+    expect(page.locator("main")).to_contain_text("All is well", timeout=SOON)
+    page.keyboard.press("/")
+    page.keyboard.type(buyer)
+    page.keyboard.press("Enter")
+
+    page.wait_for_url(f"{console.home}/console/customer?user={buyer}")
+    expect(page.locator("main")).to_contain_text("Has access")
+    page.get_by_text("Compare with Stripe now").first.click()
+    expect(page.locator("details[open] code")).to_have_text(re.compile(f"onelane customers sync {buyer}"))
+    page.get_by_label("Why").first.fill("they say that they have no access")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("status")).to_contain_text("to be fetched from Stripe")
+    expect(page.get_by_role("status")).to_contain_text("they say that they have no access")
+
+
+def test_first_page_renews_itself(page: Page, console: Console) -> None:
+    """CON-10: by a script of ours, which the page's policy lets run."""
+    console.log_in(page)
+    with page.expect_response(lambda answer: "hx-request" in answer.request.headers, timeout=15_000) as renewed:
+        pass
+    assert renewed.value.status == 200
+
+
+def test_logging_out_leads_to_the_login(page: Page, console: Console) -> None:
+    """CON-6"""
+    console.log_in(page)
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url(re.compile("/console/login"))
+    page.go_back()
+    page.reload()
+    expect(page.get_by_label("Password")).to_be_visible()
+
+
+@pytest.fixture(params=["light", "dark"])
+def scheme(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(params=[390, 1280])
+def narrow_or_wide(browser: Browser, scheme: Any, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of this scheme and width."""
+    context = browser.new_context(viewport={"width": request.param, "height": 900}, color_scheme=scheme)
+    yield context.new_page()
+    context.close()
+
+
+def findings(page: Page, where: str) -> list[str]:
+    page.evaluate(AXE)
+    found = [f"{where}: {finding}" for finding in page.evaluate(FINDINGS)]
+    if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+        found.append(f"{where}: wider than its window")
+    return found
+
+
+def test_axe_finds_nothing_on_any_page(narrow_or_wide: Page, console: Console, buyer: str) -> None:
+    """CON-12"""
+    page = narrow_or_wide
+    page.goto(f"{console.home}/console")
+    found = findings(page, "login")
+    console.log_in(page)
+    menu = page.locator("nav a").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
+    others = [f"/console/customer?user={buyer}", "/console/find", "/console/find?q=nobody", "/console/nowhere"]
+    for path in [*menu, *others]:
+        page.goto(console.home + path)
+        page.evaluate(OPEN_ALL)
+        found += findings(page, path)
+    assert found == []
