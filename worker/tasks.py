@@ -18,6 +18,7 @@ from billing.coordination.jobs import (
     Prune,
     Reconcile,
     RemedyDuplicates,
+    ReplayEvents,
     Sweep,
     SyncCustomers,
     WorkEvents,
@@ -28,6 +29,7 @@ from billing.duplicates import remedy
 from billing.errors import StripeMisconfigured
 from billing.maintenance.prune import prune
 from billing.maintenance.reconcile import begin_with_everybody, reconcile
+from billing.maintenance.replay_run import work_run
 from billing.maintenance.sweep import sweep
 from billing.notifications.deliver import notify
 from billing.operations.work import work_operations
@@ -98,6 +100,12 @@ def duplicates_remedy(job: RemedyDuplicates, services: Services) -> None:
     remedy.remedy_duplicates(job.row_id, ctx)
 
 
+def events_replay(job: ReplayEvents, services: Services) -> None:
+    """Go on with a replay that an operator asked for (LED-70)."""
+    services.queue.taken(job)
+    work_run(job.row_id, database=services.database, queue=services.queue, clock=services.clock)
+
+
 def ledger_reconcile(job: Reconcile, services: Services) -> None:
     """Find what Stripe never delivered, if it is time (WHK-42)."""
     services.queue.taken(job)
@@ -159,6 +167,7 @@ def register(celery: Celery, services: Callable[[], Services], *, threads: int) 
         WorkEvents: events_work,
         SyncCustomers: customers_sync,
         RemedyDuplicates: duplicates_remedy,
+        ReplayEvents: events_replay,
         Reconcile: ledger_reconcile,
         Prune: ledger_prune,
         Sweep: ledger_sweep,

@@ -63,6 +63,13 @@ class RemedyDuplicates(RowJob):
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayEvents(RowJob):
+    """Set the next batch of this replay back."""
+
+    kind = "events.replay"
+
+
+@dataclass(frozen=True, slots=True)
 class Reconcile(Job):
     """Find what Stripe never delivered, if it is time, for as long as a task may take."""
 
@@ -91,6 +98,6 @@ class Notify(Job):
 
 
 JOB_KINDS: tuple[type[Job], ...] = (
-    WorkLane, WorkOperations, WorkEvents, SyncCustomers, RemedyDuplicates, Reconcile, Prune, Sweep, Notify
+    WorkLane, WorkOperations, WorkEvents, SyncCustomers, RemedyDuplicates, ReplayEvents, Reconcile, Prune, Sweep, Notify
 )  # fmt: skip
 QUEUES = ("checkout", "webhooks", "maintenance")

@@ -18,13 +18,22 @@ def insert_new_id(connection: sa.Connection, table: sa.Table, values: dict[str, 
     return connection.execute(_insert_new(table, connection.dialect.name), values).scalar_one_or_none()
 
 
-def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert the rows, which have the same columns, and overwrite those whose primary key is there already."""
+def upsert(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], *, adds: bool = False
+) -> None:
+    """Insert the rows, which have the same columns, and overwrite those whose primary key is there already.
+
+    `adds`: add the other columns, which are numbers, to what is there.
+    """
     if not rows:
         return
     insert = _dialects[connection.dialect.name].insert(table)
     keys = [column.name for column in table.primary_key]
-    others = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+    others = {
+        name: table.c[name] + insert.excluded[name] if adds else insert.excluded[name]
+        for name in rows[0]
+        if name not in keys
+    }
     connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=others), rows)
 
 

@@ -99,7 +99,7 @@ def replay_many(
 
     Raises ReplayRunning, NoWorker, StaleWrite (another replay took its place) and LedgerUnavailable.
     """
-    replay_id = _begin(chosen, found, reason=reason, database=database, clock=clock)
+    replay_id = begin(chosen, found, reason=reason, database=database, clock=clock)
     waiting: Sequence[int] = [0]
     after, replayed, ended = 0, 0, ReplayState.STOPPED
     try:
@@ -124,11 +124,28 @@ def replay_many(
     return Replayed(replay_id, found.events, replayed, stopped=ended is ReplayState.STOPPED)
 
 
-def _begin(chosen: EventFilter, found: Count, *, reason: str, database: Database, clock: Clock) -> int:
-    """Step 2."""
+def begin(
+    chosen: EventFilter,
+    found: Count,
+    *,
+    reason: str,
+    database: Database,
+    clock: Clock,
+    cursor: int = 0,
+    newest_id: int | None = None,
+) -> int:
+    """Step 2. Raises ReplayRunning."""
     now = clock.now()
     with database.write() as connection:
-        replay_id = replay_store.begin(connection, reason=reason, chosen=chosen, counted=found.events, now=now)
+        replay_id = replay_store.begin(
+            connection,
+            reason=reason,
+            chosen=chosen,
+            counted=found.events,
+            now=now,
+            cursor=cursor,
+            newest_id=newest_id,
+        )
         other = None if replay_id else replay_store.read_running(connection)
     if replay_id is None:
         how_far = f"{other['replayed']} of {other['counted']} events so far; {other['reason']}" if other else "ending"

@@ -16,6 +16,7 @@ from billing.database import insert_new_id
 from billing.models import EventStatus, ReplayState, events, replayed_events, replays
 from billing.rules import lease
 from billing.webhooks.claim import untried
+from billing.webhooks.event_search import first_id_since, has_id, like
 
 REPLAYABLE = (EventStatus.DONE, EventStatus.IGNORED, EventStatus.DEAD, EventStatus.PENDING)  # never `rejected`
 
@@ -25,7 +26,7 @@ class EventFilter:
     """Which events to replay: those that match every field that is set."""
 
     event_ids: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()  # `customer.subscription.*` means all of them
+    types: tuple[str, ...] = ()  # `*` is any text: `customer.subscription.*`
     customer_id: str | None = None
     status: EventStatus | None = None
     since: datetime | None = None  # received at or after
@@ -53,7 +54,9 @@ class Count:
 
 def count(connection: sa.Connection, chosen: EventFilter, *, now: datetime) -> Count:
     """Count the events that could be replayed now."""
-    where = _matching(chosen, now)
+    where = matching(chosen, now=now)
+    if chosen.since:
+        where.append(events.c.id >= first_id_since(connection, chosen.since))
     grouped = sa.select(events.c.status, sa.func.count(), sa.func.max(events.c.id)).where(*where)
     rows = connection.execute(grouped.group_by(events.c.status)).all()
     customers = connection.scalar(sa.select(sa.func.count(events.c.customer_id.distinct())).where(*where))
@@ -68,6 +71,8 @@ def begin(
     counted: int,
     now: datetime,
     state: ReplayState = ReplayState.RUNNING,
+    cursor: int = 0,
+    newest_id: int | None = None,
 ) -> int | None:
     """Note a replay and return its id; None while another one runs. One whose process is gone is ended first."""
     running = replays.c.state == ReplayState.RUNNING
@@ -81,6 +86,8 @@ def begin(
         "alive_until": lease.ends_at(now),
         "state": state,
         "finished_at": None if state is ReplayState.RUNNING else now,
+        "cursor": cursor,
+        "newest_id": newest_id,
     }
     replay_id: int | None = insert_new_id(connection, replays, values)
     return replay_id
@@ -98,7 +105,7 @@ def set_back(
     """Set the next matching events back to pending, oldest first, as if never tried; their ids."""
     held = (
         sa.select(events.c.id, events.c.status, events.c.error)
-        .where(*_matching(chosen, now), events.c.id > after, events.c.id <= up_to)
+        .where(*matching(chosen, now=now), events.c.id > after, events.c.id <= up_to)
         .order_by(events.c.id)
         .limit(limit)
         # A worker that holds the row's lock is claiming it. Waiting could deadlock: it may wait for rows of ours.
@@ -131,10 +138,10 @@ def go_on(connection: sa.Connection, replay_id: int, *, replayed: int, now: date
     return connection.execute(ours.values(values)).rowcount == 1
 
 
-def end(connection: sa.Connection, replay_id: int, *, state: ReplayState, now: datetime) -> None:
-    """Note how it ended, unless the replay that took its place has."""
+def end(connection: sa.Connection, replay_id: int, *, state: ReplayState, now: datetime) -> bool:
+    """Note how it ended, unless the replay that took its place has; whether it was running."""
     ours = sa.update(replays).where(replays.c.id == replay_id, replays.c.state == ReplayState.RUNNING)
-    connection.execute(ours.values(state=state, finished_at=now))
+    return connection.execute(ours.values(state=state, finished_at=now)).rowcount == 1
 
 
 def note_replayed(connection: sa.Connection, replay_id: int, replayed: int) -> None:
@@ -148,14 +155,15 @@ def untouched(connection: sa.Connection, ids: Sequence[int]) -> list[int]:
     return list(connection.scalars(sa.select(events.c.id).where(*waiting)))
 
 
-def _matching(chosen: EventFilter, now: datetime) -> list[sa.ColumnElement[bool]]:
-    where = [_is_free(now)]
+def matching(chosen: EventFilter, *, now: datetime | None = None) -> list[sa.ColumnElement[bool]]:
+    """The filter in SQL; with `now`, of those only that may be set back."""
+    where = [_is_free(now)] if now else []
     if chosen.event_ids:
-        where.append(events.c.event_id.in_(chosen.event_ids))
+        where.append(has_id(*chosen.event_ids))
     if chosen.types:
         where.append(sa.or_(*map(_of_type, chosen.types)))
     if chosen.customer_id:
-        where.append(events.c.customer_id == chosen.customer_id)
+        where.append(like(events.c.customer_id, chosen.customer_id))
     if chosen.status:
         where.append(events.c.status == chosen.status)
     if chosen.since:
@@ -172,9 +180,7 @@ def _is_free(now: datetime) -> sa.ColumnElement[bool]:
 
 
 def _of_type(type_: str) -> sa.ColumnElement[bool]:
-    if type_.endswith(".*"):
-        return events.c.type.startswith(type_.removesuffix("*"), autoescape=True)
-    return events.c.type == type_
+    return like(events.c.type, type_)
 
 
 def _plain(value: object) -> object:

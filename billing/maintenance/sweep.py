@@ -10,11 +10,19 @@ import structlog
 
 from billing.checkout import lane_store
 from billing.clock import Clock
-from billing.coordination.jobs import RemedyDuplicates, SyncCustomers, WorkEvents, WorkLane, WorkOperations
+from billing.coordination.jobs import (
+    RemedyDuplicates,
+    ReplayEvents,
+    SyncCustomers,
+    WorkEvents,
+    WorkLane,
+    WorkOperations,
+)
 from billing.coordination.queue import Queue
 from billing.customers import due_syncs
 from billing.database import Database
 from billing.duplicates import store as duplicates_store
+from billing.maintenance.replay_run import forgotten_runs
 from billing.models import checkouts, operations
 from billing.operations import store as operations_store
 from billing.rules import idempotency
@@ -36,6 +44,7 @@ class SweepReport:
     remedies: int = 0  # incidents whose remedy is due
     operations: int = 0  # lanes with a due operation
     customers: bool = False  # some were taken over and are due
+    replays: int = 0  # that workers run, and whose message was lost
 
 
 def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates: bool = False) -> SweepReport:
@@ -51,6 +60,7 @@ def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates:
         lanes_of_operations = operations_store.lanes_to_wake(connection, now=now, limit=BATCH)
         taken_over = due_syncs.any_due(connection, now=now)
         remedies = duplicates_store.due(connection, now=now, limit=BATCH, open_ones=cancels_duplicates)
+        replays = forgotten_runs(connection, now=now)
     for row_id in lanes:  # lanes first: a buyer waits
         queue.send(WorkLane(row_id))
     for row_id in lanes_of_operations:
@@ -61,6 +71,8 @@ def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates:
         queue.send(SyncCustomers())
     for row_id in remedies:
         queue.send(RemedyDuplicates(row_id))
+    for row_id in replays:
+        queue.send(ReplayEvents(row_id))
     with database.write() as connection:
         keys = sum(idempotency.forget_keys(connection, table, now=now) for table in (checkouts, operations))
         operations_store.forget_addresses(connection, now=now)
@@ -71,6 +83,7 @@ def sweep(*, database: Database, queue: Queue, clock: Clock, cancels_duplicates:
         remedies=len(remedies),
         operations=len(lanes_of_operations),
         customers=taken_over,
+        replays=len(replays),
     )
     log.info("sweep.finished", **asdict(report))
     return report

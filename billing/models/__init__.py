@@ -19,6 +19,7 @@ from billing.models.lane import (
     lanes,
     operations,
 )
+from billing.models.minute import minute_counts
 from billing.models.process import processes
 from billing.models.projection import outbox, product_trials, projections, subscriptions
 from billing.models.webhook import (
@@ -56,6 +57,7 @@ __all__ = [
     "lanes",
     "maintenance_runs",
     "metadata",
+    "minute_counts",
     "operations",
     "outbox",
     "processes",

@@ -79,6 +79,12 @@ events = sa.Table(
     sa.Index("ix_events_status_next_attempt_at", "status", "next_attempt_at"),
     sa.Index("ix_events_customer_id_status", "customer_id", "status"),
     sa.Index("ix_events_type", "type"),
+    sa.Index(  # for who looks for an object's events: not of those that wait, so that an INSERT adds nothing to it
+        "ix_events_object_id",
+        "object_id",
+        postgresql_where=sa.text("status <> 'pending'"),
+        sqlite_where=sa.text("status <> 'pending'"),
+    ),
     sa.Index(  # only what a worker holds: a few hundred rows, none of which an INSERT or a finished event adds to
         "ix_events_customer_id_claimed_until",
         "customer_id",
@@ -101,6 +107,8 @@ replays = sa.Table(
     time_column("started_at", nullable=False),
     time_column("alive_until", nullable=False),  # a replay that still runs after this has lost its process
     time_column("finished_at"),
+    sa.Column("newest_id", BigId),  # workers run it, up to this row; NULL: a command does
+    sa.Column("cursor", BigId, nullable=False, server_default="0"),  # the last row that workers have set back
     sa.Index(  # one at a time: no event is set back by two operators at once
         "uq_replays_running",
         "state",

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
+from prometheus_client import Counter
 
 from billing.clock import Clock, iso
 from billing.database import Database
@@ -20,6 +21,8 @@ from billing.notifications.senders import NotDelivered, Notifier
 from billing.notifications.store import BACKOFF, Message
 
 log = structlog.get_logger(__name__)
+
+MESSAGES = Counter("onelane_messages_total", "Changes sent to the application, by what came of it.", ["outcome"])
 
 BATCH = 100  # messages that one read finds
 GIVE_UP = timedelta(days=3)  # as long as Stripe repeats a delivery
@@ -54,6 +57,7 @@ def notify(
             outcome = _send(message, database=database, notifier=notifier, clock=clock)
             if outcome is not None:
                 counts[outcome] += 1
+                MESSAGES.labels(outcome).inc()
             # These make the customer's next message due (NTF-1).
             more = more or outcome in ("delivered", "given_up")
     return NotifyReport(counts["delivered"], counts["postponed"], counts["given_up"], unfinished)

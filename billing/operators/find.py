@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from billing.database import Database
 from billing.models import (
+    EventStatus,
     attempts,
     checkouts,
     customers,
@@ -21,6 +22,7 @@ from billing.models import (
     product_trials,
     subscriptions,
 )
+from billing.webhooks.event_search import has_id
 
 MOST = 20  # hits of one kind
 _EMAIL_HASH = re.compile(r"[0-9a-f]{64}")
@@ -74,8 +76,10 @@ def _queries(text: str) -> Iterator[sa.Select[Any]]:
     )
     yield _of_customer("notification", outbox.c.message_id, outbox).where(outbox.c.message_id == text)
     event = _of_customer("event", events.c.event_id, events)
-    yield event.where(events.c.event_id == text)
-    yield event.where(events.c.object_id == text).order_by(events.c.id.desc())
+    yield event.where(has_id(text))
+    finished = events.c.status != sa.literal_column(f"'{EventStatus.PENDING}'")  # as ix_events_object_id has it
+    for status in (finished, ~finished):
+        yield event.where(events.c.object_id == text, status).order_by(events.c.id.desc())
     if text.startswith("req_"):  # Stripe's sentence about a refusal ends with the request's id
         said = {"autoescape": True}
         yield event.where(events.c.error.contains(text, **said))

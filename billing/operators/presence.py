@@ -1,7 +1,7 @@
 """Presence: which processes of ours are there, and which were, by a row that each writes every 10 s.
 
 Times are the database's, so that a process whose clock is off is neither missed nor kept. What a dead process left is
-deleted a day later, by the next one that starts.
+deleted a day later, by the next one that starts. Once a minute the same thread adds what its process counted.
 """
 
 import os
@@ -20,6 +20,7 @@ import structlog
 from billing.database import Database, upsert
 from billing.errors import LedgerUnavailable
 from billing.models import UtcTime, processes
+from billing.operators.minutes import MinuteCounts
 from billing.operators.neighbours import Neighbours
 
 log = structlog.get_logger(__name__)
@@ -76,6 +77,7 @@ class Heartbeat:
             "pid": os.getpid(),
         }
         self._started_at: datetime | None = None
+        self._minutes = MinuteCounts(database)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -103,6 +105,7 @@ class Heartbeat:
                 connection.execute(sa.delete(processes).where(processes.c.seen_at < now - KEPT))
                 self._started_at = now
             upsert(connection, processes, [{**self._row, "started_at": self._started_at, "seen_at": now}])
+        self._minutes.write_when_over(now)
 
     def _run(self) -> None:
         told = False

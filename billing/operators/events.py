@@ -1,0 +1,102 @@
+"""Events as an operator looks at them: lists by filter, failures by their error, and one event with its history.
+
+The command line and the console show these and nothing else. Reads only, newest first, as plain dicts without secrets.
+An event's payload is personal: it is shown on request only, redacted in the console, and that is audited.
+"""
+
+import json
+import re
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing.database import Database
+from billing.errors import NotFound
+from billing.maintenance.replay_store import EventFilter, matching
+from billing.models import EventStatus, events, replayed_events, replays
+from billing.webhooks.event_search import first_id_since, has_id
+
+Row = dict[str, Any]
+
+_SHOWN = [events.c[name] for name in ("event_id", "type", "status", "attempts", "customer_id", "received_at", "error")]
+FAILURES_READ = 5000  # of the newest: a page for a person, within 50 ms
+# What differs from one failure to the next of the same kind: ids of Stripe's and ours, long numbers.
+_ID = re.compile(r"\b([a-z]{2,8})_[A-Za-z0-9_]{6,}|\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\d{4,}")
+
+
+def list_events(chosen: EventFilter, *, database: Database, limit: int, before: str | None = None) -> list[Row]:
+    """The newest events that the filter chooses; `before`: those older than the event of this id. Raises NotFound."""
+    with database.read() as connection:
+        where = _conditions(connection, chosen)
+        if before is not None:
+            where.append(events.c.id < _row_id(connection, before))
+        query = sa.select(*_SHOWN).where(*where).order_by(events.c.id.desc()).limit(limit)
+        return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def group_failures(chosen: EventFilter, *, database: Database) -> list[Row]:
+    """What keeps events from being done, the most frequent first: each `error` without ids, and how often it is met.
+
+    Of events that were given up or wait for another try; of more than FAILURES_READ, the newest. Raises
+    LedgerUnavailable.
+    """
+    failing = sa.or_(
+        events.c.status == EventStatus.DEAD,
+        sa.and_(events.c.status == EventStatus.PENDING, events.c.error.is_not(None)),
+    )
+    columns = [events.c[name] for name in ("event_id", "type", "status", "received_at", "error")]
+    with database.read() as connection:
+        query = sa.select(*columns).where(*_conditions(connection, chosen), failing)
+        rows = connection.execute(query.order_by(events.c.id.desc()).limit(FAILURES_READ)).all()
+    groups: dict[str, Row] = {}
+    for row in rows:
+        group = groups.setdefault(
+            _ID.sub(_without_id, row.error or "no error was kept"),
+            {"events": 0, "dead": 0, "types": [], "newest": row.event_id, "newest_at": row.received_at},
+        )
+        group["events"] += 1
+        group["dead"] += row.status == EventStatus.DEAD
+        group["oldest_at"] = row.received_at
+        if row.type not in group["types"]:
+            group["types"].append(row.type)
+    found = [{"error": error, **group} for error, group in groups.items()]
+    return sorted(found, key=lambda group: -group["events"])
+
+
+def show_event(event_id: str, *, database: Database, payload: bool = False) -> Row:
+    """One event by Stripe's id, with the replays that set it back; with its payload on request. Raises NotFound."""
+    with database.read() as connection:
+        found = connection.execute(sa.select(events).where(has_id(event_id)).order_by(events.c.id.desc())).first()
+        if found is None:
+            raise NotFound("event")
+        row = {name: value for name, value in found._mapping.items() if name not in ("payload", "claim")}
+        columns = [replayed_events.c[name] for name in ("replay_id", "replayed_at", "was_status", "was_error")]
+        history = sa.select(*columns, replays.c.reason).join(replays, replays.c.id == replayed_events.c.replay_id)
+        history = history.where(replayed_events.c.event_row_id == row["id"]).order_by(replayed_events.c.replay_id)
+        row["replays"] = [dict(each._mapping) for each in connection.execute(history)]
+    if payload:
+        row["payload"] = None if found.payload is None else _json_or_text(bytes(found.payload))
+    return row
+
+
+def _conditions(connection: sa.Connection, chosen: EventFilter) -> list[sa.ColumnElement[bool]]:
+    since = [events.c.id >= first_id_since(connection, chosen.since)] if chosen.since else []
+    return [*matching(chosen), *since]
+
+
+def _row_id(connection: sa.Connection, event_id: str) -> int:
+    row_id = connection.scalar(sa.select(sa.func.max(events.c.id)).where(has_id(event_id)))
+    if row_id is None:
+        raise NotFound("event")
+    return int(row_id)
+
+
+def _without_id(found: re.Match[str]) -> str:
+    return f"{found[1]}_…" if found[1] else "…"
+
+
+def _json_or_text(payload: bytes) -> Any:
+    try:
+        return json.loads(payload)
+    except ValueError:
+        return payload.decode("utf-8", "replace")

@@ -1,0 +1,56 @@
+"""Which events a person means: by id, by time, by a pattern; said so that the indexes there are answer it.
+
+No index is for people alone, since each costs every delivery. An event's id is found by the unique one, and a time by
+the rows' numbers, which follow it.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from billing.models import events
+
+# 1 h: how far the clocks of two webs, and a transaction that commits late, may be apart.
+SLACK = timedelta(hours=1)
+PROBE_ROWS = 20  # neighbours that are asked together: a single web whose clock is off does not mislead
+
+
+def has_id(*event_ids: str) -> sa.ColumnElement[bool]:
+    """That it is one of Stripe's events, whichever account sent it.
+
+    The unique index begins with the account and the mode. So the accounts, of which there are few, are read from the
+    index first, each by one look for the next one.
+    """
+    first = sa.select(sa.func.min(events.c.account).label("account")).cte("accounts", recursive=True)
+    later = sa.select(sa.func.min(events.c.account)).where(events.c.account > first.c.account).scalar_subquery()
+    accounts = first.union_all(sa.select(later).where(first.c.account.is_not(None)))
+    return sa.and_(
+        events.c.account.in_(sa.select(accounts.c.account)),
+        events.c.livemode.in_([False, True]),
+        events.c.event_id.in_(event_ids),
+    )
+
+
+def first_id_since(connection: sa.Connection, since: datetime) -> int:
+    """A row number before which every event was received before `since`: halving, some twenty looks at the key."""
+    low, high = connection.execute(sa.select(sa.func.min(events.c.id), sa.func.max(events.c.id))).one()
+    if low is None:
+        return 0
+    while low < high:
+        middle = (low + high) // 2
+        near = sa.select(events.c.received_at).where(events.c.id >= middle).order_by(events.c.id).limit(PROBE_ROWS)
+        newest = connection.scalar(sa.select(sa.func.max(near.subquery().c.received_at)))
+        if newest is not None and newest < since - SLACK:
+            low = middle + 1
+        else:
+            high = middle
+    return int(low)
+
+
+def like(column: sa.Column[Any], pattern: str) -> sa.ColumnElement[bool]:
+    """That the text is this one; `*` stands for any text."""
+    if "*" not in pattern:
+        return column == pattern
+    escaped = (part.replace("/", "//").replace("%", "/%").replace("_", "/_") for part in pattern.split("*"))
+    return column.like("%".join(escaped), escape="/")
