@@ -29,6 +29,16 @@ UNSAFE: dict[str, tuple[str, dict[str, str]]] = {
     "a live key over http": ("STRIPE_API_BASE", {"STRIPE_API_KEY": LIVE, "STRIPE_API_BASE": "http://127.0.0.1:1"}),
     "live mode over http": ("STRIPE_API_BASE", {"STRIPE_LIVEMODE": "true", "STRIPE_API_BASE": "http://stripe.example"}),
     "the shop beside a live key": ("ONELANE_SHOP", {"STRIPE_API_KEY": LIVE, "ONELANE_SHOP": "1"}),
+    "a console's password of 15": ("CONSOLE_PASSWORD", {"CONSOLE_PASSWORD": "fifteen-letters"}),
+    "a viewer's password of 15": (
+        "CONSOLE_VIEWER_PASSWORD",
+        {"CONSOLE_PASSWORD": "sixteen-letters-", "CONSOLE_VIEWER_PASSWORD": "fifteen-letters"},
+    ),
+    "one password for both": (
+        "CONSOLE_VIEWER_PASSWORD",
+        {"CONSOLE_PASSWORD": "sixteen-letters-", "CONSOLE_VIEWER_PASSWORD": "sixteen-letters-"},
+    ),
+    "a header that anybody may send": ("TRUSTED_PROXIES", {"CONSOLE_USER_HEADER": "X-Forwarded-User"}),
     "the shop in live mode": ("ONELANE_SHOP", {"STRIPE_LIVEMODE": "true", "ONELANE_SHOP": "1"}),
 }
 SAFE: dict[str, dict[str, str]] = {
@@ -36,6 +46,12 @@ SAFE: dict[str, dict[str, str]] = {
         "AUTH_API_KEYS": "a-key-of-24-characters-x",
         "STRIPE_WEBHOOK_SECRETS": "whsec_1234567890",
         "STRIPE_API_BASE": "https://stripe.example",  # Stripe's own are longer
+    },
+    "two passwords of the console, and a proxy's header": {
+        "CONSOLE_PASSWORD": "sixteen-letters-",
+        "CONSOLE_VIEWER_PASSWORD": "sixteen-letters.",
+        "CONSOLE_USER_HEADER": "X-Forwarded-User",
+        "TRUSTED_PROXIES": "1",
     },
     "a random secret": {"AUTH_JWT_SECRET": "0f1e2d3c4b5a69788796a5b4c3d2e1f0"},
     "a key set of this machine": {"AUTH_JWKS_URL": "http://[::1]:1/keys", "AUTH_ISSUER": "https://id.example.com"},
@@ -73,7 +89,11 @@ def test_setting_that_opens_the_door_stops_the_start_and_is_named_by_doctor(
         load_settings()
     assert name in refusal.value.sentence
     assert "\n" not in refusal.value.sentence
-    assert not any(value in refusal.value.sentence for key, value in given.items() if "SECRET" in key or "KEY" in key)
+    assert not any(
+        value in refusal.value.sentence
+        for key, value in given.items()
+        if key.endswith(("SECRET", "SECRETS", "KEY", "KEYS", "PASSWORD"))
+    )
     assert refusal.value.sentence in _wrong(read_settings())
     with pytest.raises(SystemExit) as ended:  # the web, which drops the key
         _check()
