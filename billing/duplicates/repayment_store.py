@@ -69,7 +69,7 @@ def renew(connection: sa.Connection, row: Repayment, *, key: str, parameters: di
     """Another key, with what is to be sent under it; whether no other worker has changed the row since it was read."""
     values: dict[str, Any] = {"idempotency_key": key, "parameters": parameters, "amount": amount, "spent": False}
     unsent = repayments.c.last_sent_at.is_not_distinct_from(row.last_sent_at)  # since it was read
-    return _change(connection, row, unsent, **values, first_sent_at=None, last_sent_at=None)
+    return _change(connection, row, unsent, **values, first_sent_at=None)
 
 
 def note_sending(connection: sa.Connection, row: Repayment, *, now: datetime) -> bool:

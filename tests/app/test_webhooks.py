@@ -78,6 +78,19 @@ def test_delivery_with_a_bad_signature_or_body_is_refused(open_app: Open, world:
     assert world.queue.sent == []
 
 
+def test_refused_delivery_is_in_the_log_by_the_request_id_of_its_answer(open_app: Open, world: World) -> None:
+    """API-2: once by its header, once by its body."""
+    app = open_app()
+    for event, header in ((FINE, None), ({"id": "evt_1"}, deliver({"id": "evt_1"}, at=world.clock.now())[1])):
+        with capture_logs() as lines:
+            answer = send(app, world, event, headers={"Stripe-Signature": header})
+        [refused] = [line for line in lines if line["event"] == "event.refused"]
+        assert (refused["request_id"], refused["code"]) == (
+            answer.headers["Request-Id"],
+            answer.get_json(force=True)["code"],
+        )
+
+
 def test_without_a_signing_secret_nothing_is_believed(open_app: Open, world: World) -> None:
     """WHK-2"""
     signature = deliver(FINE, secret="", at=world.clock.now())[1]

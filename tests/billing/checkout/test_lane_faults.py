@@ -71,6 +71,16 @@ def test_saved_500_ends_with_one_session(world: World, kind: str) -> None:
     )
 
 
+def test_creation_that_comes_to_nothing_is_replaced_in_the_same_pass(world: World) -> None:
+    """LAN-17: the buyer has waited long enough."""
+    world.sandbox.faults.add("save_500_without_effect", method="POST", path=SESSIONS)
+    checkout_id = world.ask()
+    world.work_lane()
+    world.clock.advance(minutes=1)
+    world.work_lane()
+    assert world.view(checkout_id).status is CheckoutStatus.OPEN
+
+
 def test_lagging_list_does_not_hide_what_a_saved_500_made_for_ever(world: World) -> None:
     """LAN-17: not found at the first look is not yet gone; looked for again before the key is given up."""
     world.sandbox.faults.add("save_500_with_effect", method="POST", path=SESSIONS)

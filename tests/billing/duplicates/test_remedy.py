@@ -308,6 +308,21 @@ def test_failure_asks_for_patience(shop: Shop) -> None:
     assert RemedyDuplicates(incident_id) not in shop.queue.sent
 
 
+def test_stripe_that_asks_to_slow_down_is_no_failure_of_the_remedy(shop: Shop) -> None:
+    """SUB-20: ten times, and the next failure in earnest waits as long as a first one."""
+    customer = shop.customer()
+    shop.another(customer)
+    incident_id = shop.found(customer)
+    shop.sandbox.faults.add("status", status=429, method="DELETE", times=10)
+    for _ in range(10):
+        shop.remedy(incident_id)
+        shop.clock.advance(seconds=6)
+    [incident] = shop.rows(incidents)
+    assert (incident.failures, len(shop.live(customer))) == (0, 2)
+    shop.remedy(incident_id)
+    assert len(shop.live(customer)) == 1
+
+
 def test_refused_refund_stays_open_with_the_reason_until_it_is_paid_back(shop: Shop) -> None:
     """SUB-21: the duplicate is over, the money is not; a person refunds by hand, and we notice."""
     customer = shop.customer()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from billing.operations.phases import agrees, carry, exchange, metered_prices
+from billing.operations.phases import agrees, carry, exchange, is_ours, metered_prices, write_phases
 from tests.support.builders import CATALOG
 
 NOW, END = 1_800_000_000, 1_802_592_000
@@ -85,3 +85,42 @@ def test_phase_agrees_item_by_item(of_phase: dict[str, Any], of_item: dict[str, 
     runs = phase({"price": "price_1", **of_phase})
     subscription = {"items": {"data": [{"price": {"id": "price_1"}, **of_item}]}}
     assert agrees({"current_phase": {"start_date": NOW}, "phases": [runs]}, subscription) is same
+
+
+@pytest.mark.parametrize(
+    ("written", "shown", "ours"),
+    [
+        ({}, {}, True),
+        ({}, {"automatic_tax": {"enabled": False, "liability": None}}, True),
+        ({}, {"automatic_tax": {"enabled": True, "liability": None}}, False),
+        ({"automatic_tax": {"enabled": True}}, {"automatic_tax": {"enabled": False}}, False),
+        ({}, {"currency": "usd"}, True),
+        ({}, {"description": "By contract 17"}, False),
+    ],
+)
+def test_schedule_is_ours_while_stripe_shows_what_we_wrote(
+    written: dict[str, Any], shown: dict[str, Any], ours: bool
+) -> None:
+    """SUB-83: what Stripe shows, sent or not, is nobody's change."""
+    item = {"price": {"id": "price_1"}, "quantity": 1, "current_period_end": END}
+    subscription = {"items": {"data": [item]}}
+    runs = phase({"price": "price_1", "quantity": 1}, **written)
+    made = {"current_phase": {"start_date": NOW, "end_date": END}, "phases": [runs]}
+    sent = write_phases(made, subscription, item, PLAN, CATALOG.product)
+    later = {**sent["phases"][1], "start_date": END, "end_date": END + 1, **shown}
+    schedule = {**made, **sent, "phases": [runs, {name: later[name] for name in later if name != "duration"}]}
+    assert is_ours(schedule, subscription, CATALOG) is ours
+
+
+def test_order_of_a_phases_items_is_nobodys_change() -> None:
+    """SUB-83"""
+    item = {"price": {"id": "price_1"}, "quantity": 1, "current_period_end": END}
+    addon = {"price": {"id": "price_a"}, "quantity": 2, "current_period_end": END}
+    subscription = {"items": {"data": [item, addon]}}
+    runs = phase({"price": "price_1", "quantity": 1}, {"price": "price_a", "quantity": 2})
+    made = {"current_phase": {"start_date": NOW, "end_date": END}, "phases": [runs]}
+    sent = write_phases(made, subscription, item, PLAN, CATALOG.product)
+    later = {**sent["phases"][1], "start_date": END, "end_date": END + 1}
+    del later["duration"]
+    later["items"] = later["items"][::-1]
+    assert is_ours({**made, **sent, "phases": [runs, later]}, subscription, CATALOG) is True

@@ -134,6 +134,22 @@ def test_refused_switch_leaves_no_schedule_behind(shop: Shop) -> None:
     assert shop.seen()["scheduled_plan"] is None
 
 
+def test_switch_that_would_lose_something_leaves_no_schedule_behind(shop: Shop) -> None:
+    """SUB-34, SUB-82: only the phase that Stripe makes shows it."""
+    subscription = shop.subscriber()
+    real = shop.stripe.get_schedule
+
+    def with_a_novelty(schedule_id: str) -> dict[str, Any]:
+        found = real(schedule_id)
+        return {**found, "phases": [{**phase, "novelty": "on"} for phase in found["phases"]]}
+
+    shop.stripe.get_schedule = with_a_novelty  # type: ignore[method-assign]
+    view = shop.done(Kind.SWITCH, plan="commit")
+    assert (view.status, (view.error or {})["code"]) == (OperationStatus.REFUSED, "not_switchable")
+    assert shop.objects("subscription_schedule"), "it was made, and went again"
+    assert shop.at_stripe(subscription)["schedule"] is None
+
+
 def test_switch_that_fails_for_want_of_a_permission_removes_its_schedule_once_it_may(shop: Shop) -> None:
     """SUB-34: the key may make schedules and not change them; then the operator mends that."""
     subscription = shop.subscriber()
@@ -163,6 +179,15 @@ def test_first_payment_that_is_not_settled_is_in_the_way(shop: Shop) -> None:
     """SUB-37"""
     shop.sandbox.force_status(shop.subscriber(), "incomplete")
     assert (shop.done(Kind.CANCEL).error or {})["code"] == "payment_in_progress"
+
+
+def test_paused_subscription_is_not_switched(shop: Shop) -> None:
+    """SUB-34: Stripe would bill nobody for the next phase either."""
+    subscription = shop.subscriber()
+    shop.sandbox.force_status(subscription, "paused")
+    view = shop.done(Kind.SWITCH, plan="commit")
+    assert (view.status, (view.error or {})["code"]) == (OperationStatus.REFUSED, "not_switchable")
+    assert shop.at_stripe(subscription)["schedule"] is None
 
 
 def test_other_products_subscription_is_never_touched(shop: Shop) -> None:
@@ -274,6 +299,27 @@ def test_operation_never_turns_to_what_was_bought_after_it(shop: Shop) -> None:
     view = shop.look(recorded.operation_id)
     assert (view.status, (view.error or {})["code"]) == (OperationStatus.REFUSED, "no_subscription")
     assert shop.is_ending(second) is False
+
+
+def test_operation_turns_to_what_was_bought_by_the_second_in_which_it_came(shop: Shop) -> None:
+    """SUB-37: Stripe tells whole seconds; the one that it chose is gone, and the other one was there."""
+    first = shop.subscriber()
+    shop.change(Kind.CANCEL)
+    made = {"customer": shop.at_stripe(first)["customer"], "metadata": {"type": shop.catalog.product}}
+    made |= {"items": [{"price": shop.catalog.plans["standard"].price}]}
+    shop.sandbox.give_card(made["customer"])
+    real = shop.stripe.update_subscription
+
+    def bought_anew(*arguments: Any, **options: Any) -> Any:
+        shop.stripe.update_subscription = real  # type: ignore[method-assign]
+        second.append(str(shop.sandbox.request("POST", "/v1/subscriptions", made).body["id"]))
+        shop.sandbox.request("DELETE", f"/v1/subscriptions/{first}")
+        return real(*arguments, **options)
+
+    second: list[str] = []
+    shop.stripe.update_subscription = bought_anew  # type: ignore[method-assign]
+    shop.work()
+    assert shop.is_ending(second[0]) is True
 
 
 # --- crashes, faults, several at once

@@ -385,6 +385,17 @@ def test_dispute_is_not_forgotten_once_a_small_invoice_comes(shop):
     assert shop.reason() == (True, "active")
 
 
+def test_dispute_of_the_latest_invoice_counts_where_no_line_says_its_period(shop):
+    """SUB-60"""
+    shop.rule(disputed="deny")
+    shop.subscribe("user_1")
+    real = shop.stripe.list_invoices
+    shop.stripe.list_invoices = lambda id_: [{**one, "lines": {"data": []}} for one in real(id_)]
+    shop.sandbox.dispute(shop.objects("charge")[0]["id"])
+    shop.told()
+    assert shop.reason() == (False, "disputed")
+
+
 def test_small_invoice_that_fails_takes_no_paid_period_away(shop):
     """SUB-77"""
     shop.subscribe("user_1")
