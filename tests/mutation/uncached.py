@@ -5,5 +5,14 @@ by the first test only, and its mutants would live because nobody else is asked.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
-functools.cache = lambda function: function
+_cache = functools.cache
+
+
+def _for_billing_none(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function if function.__module__.startswith("billing.") else _cache(function)
+
+
+functools.cache = _for_billing_none  # type: ignore[assignment]

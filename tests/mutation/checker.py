@@ -1,0 +1,33 @@
+"""Which of the mutants that lived the type checker refuses: `make test` runs it, so none of them would be merged.
+
+mutmut has written all changes of a function beside it, so one run over its files is enough for all of them.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+from tests.mutation.changes import FOLDER, written
+
+_ERROR = re.compile(r"(billing/[\w/]+\.py):(\d+): error: ")
+
+
+def refused(names: Collection[str]) -> set[str]:
+    """Those of the mutants that mypy refuses. Raises RuntimeError where it refuses the code as it is."""
+    command = [str(Path(sys.executable).with_name("mypy")), "--no-error-summary", "-p", "billing"]
+    said = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
+    found: set[str] = set()
+    for match in map(_ERROR.match, said.stdout.splitlines()):
+        if match is not None:
+            found |= _of_line(Path(match[1]), int(match[2]))
+    if any(name.endswith("__mutmut_orig") for name in found):
+        raise RuntimeError("mypy refuses a function as it is.")
+    return found & set(names)
+
+
+def _of_line(path: Path, line: int) -> set[str]:
+    module = ".".join(path.with_suffix("").parts)
+    functions = written(FOLDER / path).items()
+    return {f"{module}.{name}" for name, each in functions if each.lineno <= line <= (each.end_lineno or 0)}

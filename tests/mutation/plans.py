@@ -1,0 +1,54 @@
+"""Which tests can notice a mutant: those that reach the statement that it changes, quickest first."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.mutation.changes import FOLDER, Change, read_change
+
+
+def read_hashes() -> dict[str, str]:
+    """Every mutant that mutmut wrote, with the hash of the function that it changes."""
+    hashes: dict[str, str] = {}
+    for meta in sorted(FOLDER.rglob("*.meta")):
+        known = json.loads(meta.read_text("utf-8"))
+        for name in known["exit_code_by_key"]:
+            function = name.rpartition("__mutmut_")[0].rpartition(".")[2]
+            hashes[name] = known["hash_by_function_name"].get(function, "")
+    return hashes
+
+
+class Reach:
+    """What the plugin `reach` found: the tests that run each line. One that runs at import has '' among them."""
+
+    def __init__(self, path: Path) -> None:
+        found = json.loads(path.read_text("utf-8"))
+        self._seconds: dict[str, float] = found["seconds"]
+        self._lines: dict[str, dict[str, list[str]]] = found["lines"]
+
+    def runs_at_import(self, change: Change) -> bool:
+        """Whether a process that had the mutant from its imports on could end otherwise."""
+        return "" in self._of_statement(change)
+
+    def plan(self, name: str, digest: str, *, of_module: bool = False) -> dict[str, Any]:
+        """What the process that runs a mutant has to know: its tests, and how long all of them take.
+
+        Where no test runs the very statement, it is those of its function: a function may be newer than the reach.
+        """
+        change = read_change(name)
+        tests = self._of_module(change) if of_module else self._of_statement(change)
+        tests = (tests or self._of_function(change)) - {""}
+        ordered = sorted(tests, key=self._seconds.__getitem__)
+        return {"name": name, "hash": digest, "tests": ordered, "seconds": sum(map(self._seconds.__getitem__, tests))}
+
+    def _of_statement(self, change: Change) -> set[str]:
+        known = self._lines.get(f"{change.module}::{change.function}", {})
+        return {test for line in change.lines for test in known.get(str(line), ())}
+
+    def _of_function(self, change: Change) -> set[str]:
+        known = self._lines.get(f"{change.module}::{change.function}", {})
+        return {test for line, tests in known.items() if line != "0" for test in tests}  # 0 runs at import
+
+    def _of_module(self, change: Change) -> set[str]:
+        parts = [known for name, known in self._lines.items() if name.startswith(f"{change.module}::")]
+        return {test for known in parts for tests in known.values() for test in tests}
