@@ -45,7 +45,7 @@ scale: $(VENV)/dev.stamp  ## the drain with one, two and four workers, and with 
 conformance: $(VENV)/dev.stamp  ## Stripe's own CLI and SDKs against the sandbox, each answer by Stripe's document (needs node and the package registries)
 	@$(BIN)/python -m tests.conformance
 
-mutation: $(VENV)/mutation.stamp  ## does a test notice each small change of the code (hours; ARGS="sample 28 4", names, or "again"; docs/mutation.md)
+mutation: $(VENV)/mutation.stamp  ## does a test notice each small change of the code (hours; ARGS="sample 28 10", names, or "again"; docs/mutation.md)
 	@$(BIN)/python -m tests.mutation $(ARGS)
 
 lint: $(VENV)/dev.stamp  ## ruff, formatting and import directions

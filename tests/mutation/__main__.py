@@ -7,9 +7,9 @@ lines they reach.
 """
 
 import fnmatch
+import hashlib
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -72,7 +72,7 @@ def choose(which: list[str], hashes: dict[str, str]) -> list[str]:
     known = list(hashes)
     match which:
         case ["sample", seed, percent]:
-            return sample(known, int(seed), float(percent))
+            return sample(known, seed, float(percent))
         case ["again"]:
             return [name for name, outcome in read(OUTCOMES, hashes).items() if not outcome.is_dead]
         case []:
@@ -81,15 +81,17 @@ def choose(which: list[str], hashes: dict[str, str]) -> list[str]:
             return [name for name in known if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
-def sample(names: list[str], seed: int, percent: float) -> list[str]:
-    """60 and `percent` of each package's mutants, so that a small package is judged too; any beginning is a sample."""
-    draw = random.Random(seed)
-    chosen: list[str] = []
+def sample(names: list[str], seed: str, percent: float) -> list[str]:
+    """60 and `percent` of each package's mutants, so that a small package is judged too; any beginning is a sample.
+
+    Drawn by name: where the code changes, all others stay in it.
+    """
+    drawn = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+    chosen: set[str] = set()
     for package in PACKAGES:
-        of = sorted(name for name in names if name.startswith(f"billing.{package}."))
-        chosen += draw.sample(of, min(len(of), 60 + int(len(of) * percent / 100)))
-    draw.shuffle(chosen)
-    return chosen
+        of = [name for name in drawn if name.startswith(f"billing.{package}.")]
+        chosen |= set(of[: 60 + int(len(of) * percent / 100)])
+    return [name for name in drawn if name in chosen]
 
 
 def run(names: list[str], hashes: dict[str, str], *, again: bool) -> None:
