@@ -39,6 +39,7 @@ LONG = (
     "tests/app/cli/test_reconcile.py",
     "tests/app/cli/test_replays.py",
     "tests/app/cli/test_signals.py",
+    "tests/app/cli/test_troubles.py",
     "tests/app/cli/test_webhooks.py",
     "tests/app/dev/test_canary.py",
     "tests/app/dev/test_events.py",
@@ -118,6 +119,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> None:
 
 # What starts many processes or a browser: one at a time each, on one worker of `pytest -n`.
 ONE_WORKER = {
+    "tests/app/cli/test_troubles.py": "troubles",
     "tests/app/dev/": "processes",
     "tests/bench/": "processes",
     "tests/kills/": "kills",  # mostly waits: beside the others it costs little

@@ -1,5 +1,6 @@
 """The one Task base: log context, services, and what happens when a flow raises (OPS-10, OPS-11, OPS-12).
 
+failed      noted by the flow in the ledger, which says when it is tried again
 transient   logged; a lane's job is put back with growing, jittered delay, five times, then it is the sweep's
 permanent   logged; the flow has written down what it means
 unexpected  logged with its traceback and counted; the worker goes on with the next message
@@ -44,7 +45,7 @@ class JobTask(Task):  # type: ignore[type-arg]  # celery's Task is generic in it
     def __init__(
         self,
         job: type[Job],
-        work: Callable[[Any, Services], None],
+        work: Callable[[Any, Services], str | None],
         services: Callable[[], Services],
         *,
         alone: bool = False,
@@ -101,10 +102,13 @@ class JobTask(Task):  # type: ignore[type-arg]  # celery's Task is generic in it
         self._services().queue.send(job, delay_seconds=BACKOFF.wait_seconds(tries, error))
 
 
-def attempt(kind: str, work: Callable[[Services], None], services: Callable[[], Services]) -> Exception | None:
-    """Run the work. Gives back what it raised, logged and counted; raises nothing itself."""
+def attempt(kind: str, work: Callable[[Services], str | None], services: Callable[[], Services]) -> Exception | None:
+    """Run the work. Gives back what it raised, logged and counted; raises nothing itself.
+
+    What the work gives back is its outcome in the counter, where that is not `done`.
+    """
     try:
-        work(services())
+        outcome = work(services())
     except TransientError as error:
         _count(kind, "transient")
         log.warning("job.put_off", error=error.code, sentence=error.for_operator)
@@ -117,7 +121,7 @@ def attempt(kind: str, work: Callable[[Services], None], services: Callable[[], 
         _count(kind, "unexpected")
         log.error("job.crashed", error=type(error).__name__, exc_info=True)
         return error
-    _count(kind, "done")
+    _count(kind, outcome or "done")
     return None
 
 

@@ -44,41 +44,42 @@ from worker.task_base import JobTask
 # 15 s: a thread of a worker that is told to end is waited for no longer than 20 s; the rest is another message's.
 SLICE_SECONDS = 15
 EVENTS_SECONDS = 2  # so long sweeps, notifications and a stop wait for a thread that works events
+FAILED = "failed"  # the job's outcome where its flow has noted a failure, and nothing was raised
 BACKGROUND_SHARE = 4  # a look is up to three calls: three quarters of the budget at the most, mostly a quarter
 
 
-def lane_work(job: WorkLane, services: Services, lanes: LaneShares) -> None:
+def lane_work(job: WorkLane, services: Services, lanes: LaneShares) -> str | None:
     """Bring a lane to rest (LAN)."""
-    _of_a_lane(job, services, lanes, work_lane)
+    return _of_a_lane(job, services, lanes, work_lane)
 
 
-def operations_work(job: WorkOperations, services: Services, lanes: LaneShares) -> None:
+def operations_work(job: WorkOperations, services: Services, lanes: LaneShares) -> str | None:
     """Finish what this lane's buyer asked to be changed (SUB-30)."""
-    _of_a_lane(job, services, lanes, work_operations)
+    return _of_a_lane(job, services, lanes, work_operations)
 
 
 def _of_a_lane(
-    job: WorkLane | WorkOperations, services: Services, lanes: LaneShares, work: Callable[[int, Context], None]
-) -> None:
+    job: WorkLane | WorkOperations, services: Services, lanes: LaneShares, work: Callable[[int, Context], bool]
+) -> str | None:
     services.queue.taken(job)
     with lanes.place(job.row_id) as has_place, for_lane(job.row_id):
         if has_place:
-            work(job.row_id, _context(services))
-        else:
-            services.queue.send(job, delay_seconds=BACK_SECONDS)
+            return None if work(job.row_id, _context(services)) else FAILED
+        services.queue.send(job, delay_seconds=BACK_SECONDS)
+    return None
 
 
-def events_work(job: WorkEvents, services: Services) -> None:
+def events_work(job: WorkEvents, services: Services) -> str | None:
     """Work customers whose events are due (WHK)."""
     services.queue.taken(job)
     ctx = process.Context(
         **_places(services, in_background=True),
         compare_everybody=partial(begin_with_everybody, clock=services.clock),
     )
-    process.work_events(ctx, stop=time_is_up(EVENTS_SECONDS))
+    return None if process.work_events(ctx, stop=time_is_up(EVENTS_SECONDS)) else FAILED
 
 
-def customers_sync(job: SyncCustomers, services: Services) -> None:
+def customers_sync(job: SyncCustomers, services: Services) -> str | None:
     """Fetch customers that were taken over (SUB-70)."""
     services.queue.taken(job)
     ctx = take_over.Context(
@@ -86,7 +87,7 @@ def customers_sync(job: SyncCustomers, services: Services) -> None:
         wakeups=services.wakeups,
         pace=Pace(services.settings.stripe_max_per_second / BACKGROUND_SHARE).wait,
     )
-    take_over.sync_taken_over(ctx, stop=time_is_up(EVENTS_SECONDS))
+    return None if take_over.sync_taken_over(ctx, stop=time_is_up(EVENTS_SECONDS)) else FAILED
 
 
 def duplicates_remedy(job: RemedyDuplicates, services: Services) -> None:
@@ -145,7 +146,7 @@ def ledger_sweep(_job: Sweep, services: Services) -> None:
     )
 
 
-def outbox_notify(job: Notify, services: Services) -> None:
+def outbox_notify(job: Notify, services: Services) -> str | None:
     """Tell the application what changed (NTF)."""
     services.queue.taken(job)
     report = notify(
@@ -156,12 +157,13 @@ def outbox_notify(job: Notify, services: Services) -> None:
     )
     if report.unfinished:
         services.queue.send(job)
+    return FAILED if report.postponed or report.given_up else None
 
 
 def register(celery: Celery, services: Callable[[], Services], *, threads: int) -> None:
     """Tell the application its tasks: these, and no others, are what a message may name."""
     lanes = LaneShares(threads)
-    works: dict[type[Job], Callable[[Any, Services], None]] = {
+    works: dict[type[Job], Callable[[Any, Services], str | None]] = {
         WorkLane: partial(lane_work, lanes=lanes),
         WorkOperations: partial(operations_work, lanes=lanes),
         WorkEvents: events_work,

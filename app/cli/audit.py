@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from app.cli.options import Moment, as_json, limit
+from app.cli.options import as_json, limit, since
 from app.cli.tables import show_rows
 from billing.operators.audit import list_audit
 from billing.process.settings import load_settings
@@ -17,7 +17,7 @@ def audit() -> None:
 
 
 @audit.command("list")
-@click.option("--since", type=Moment(), help="2026-06-01T12:00Z, or 36h ago.")
+@since
 @limit
 @as_json
 def list_command(since: datetime | None, limit: int, as_json: bool) -> None:

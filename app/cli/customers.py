@@ -1,4 +1,4 @@
-"""`onelane customers`: show users, import existing Stripe customers, and erase users.
+"""`onelane customers`: show users, compare them with Stripe, import existing Stripe customers, and erase users.
 
 `show USER_ID` is one user on one page. `import FILE.csv` reads the columns user_id and customer_id: a bad row is
 reported with its line and the others are imported; workers fetch those from Stripe next. Importing a file again changes
@@ -8,14 +8,26 @@ nothing. `erase USER_ID` removes what is personal about one user; after an inter
 import csv
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import structlog
 
-from app.cli.options import as_json, bulk_write, confirm, limit, progress_bar, require_reason
-from app.cli.tables import show_page
+from app.cli.options import (
+    as_json,
+    bulk_write,
+    confirm,
+    limit,
+    progress_bar,
+    require_reason,
+    stop_by_signal,
+    wait,
+    wait_for_worker,
+    why,
+)
+from app.cli.tables import show_one, show_page
 from billing.clock import SystemClock
 from billing.coordination.jobs import SyncCustomers
 from billing.customers.customers import CUSTOMER_ID, claim_customer
@@ -26,6 +38,7 @@ from billing.operators.audit import audited
 from billing.operators.customer import show_customer
 from billing.operators.erase import Found, count_holdings, erase_user
 from billing.operators.erasure_store import Holdings
+from billing.operators.sync_user import ask_for_sync, look_up_sync
 from billing.process.logs import configure_logging
 from billing.process.settings import load_settings
 from billing.services import bound_stripe, build_services
@@ -53,6 +66,32 @@ def show(user_id: str, limit: int, as_json: bool) -> None:
     show_page(shown, as_json=as_json)
 
 
+@customers.command("sync")
+@click.argument("user_id")
+@why
+@wait
+@as_json
+def sync(user_id: str, reason: str | None, wait_seconds: int, as_json: bool) -> None:
+    """Have a worker compare a user with Stripe now, and correct what differs."""
+    services = build_services(load_settings())
+    places: dict[str, Any] = {"database": services.database, "clock": services.clock}
+    with audited("customers sync", target=user_id, reason=reason, **places) as say:
+        asked = ask_for_sync(user_id, **places)
+        services.queue.send(SyncCustomers())
+        found = wait_for_worker(
+            SyncCustomers,
+            partial(look_up_sync, asked, catalog=services.catalog, **places),
+            lambda seen: bool(seen["synced"]),
+            database=services.database,
+            seconds=wait_seconds,
+        )
+        say(f"changes: {', '.join(found['changes']) or 'none'}" if found["synced"] else "asked for")
+    show_one(found, as_json=as_json)
+    if not found["synced"]:
+        click.echo("It is not done yet: a worker, or the sweep, goes on with it.", err=True)
+        sys.exit(1)
+
+
 @customers.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @bulk_write
@@ -75,25 +114,31 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
         clock=services.clock,
         dry_run=dry_run,
     )
-    with noted as say, progress_bar(len(rows), "Importing") as advance:
+    done = 0
+    with noted as say, stop_by_signal() as stop, progress_bar(len(rows), "Importing") as advance:
         for line, user_id, customer_id in rows:
+            if stop():
+                break
+            done += 1
             advance(1)
             problem = _problem(user_id, customer_id, lines) or _claim(user_id, customer_id, database, dry_run=dry_run)
             if problem:
                 problems.append(f"line {line}: {problem}")
             else:
                 lines[user_id] = lines[customer_id] = line
-        say(f"{len(rows) - len(problems)} of {len(rows)} rows")
+        say(f"{done - len(problems)} of {len(rows)} rows{', stopped' if done < len(rows) else ''}")
     for problem in problems:
         click.echo(problem, err=True)
-    good = len(rows) - len(problems)
+    good = done - len(problems)
     click.echo(f"{good} of {len(rows)} rows {'would be' if dry_run else 'were'} imported.")
     if not dry_run:
         if services.queue.trouble() is None:  # else the sweep finds them
             services.queue.send(SyncCustomers())
         configure_logging(settings, process="cli", stream=sys.stderr)
         log.info("customers.imported", imported=good, refused=len(problems), reason=reason)
-    if problems:
+    if done < len(rows):
+        click.echo(f"Stopped after {done} rows. Importing the file again goes on.", err=True)
+    if problems or done < len(rows):
         sys.exit(1)
 
 

@@ -4,29 +4,46 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import click
 
-from app.cli.options import Moment, as_json, bulk_write, confirm, limit, progress_bar, require_reason, stop_by_signal
+from app.cli.options import (
+    Moment,
+    as_json,
+    bulk_write,
+    confirm,
+    customer,
+    limit,
+    progress_bar,
+    require_reason,
+    since,
+    stop_by_signal,
+    wait,
+    wait_for_worker,
+)
 from app.cli.tables import show_line, show_one, show_rows
+from billing.coordination.jobs import WorkEvents
 from billing.coordination.queue import InlineQueue, Queue
 from billing.database import Database
 from billing.errors import NotFound
-from billing.maintenance.replay import count_events, replay_few, replay_many
+from billing.maintenance.replay import Replayed, count_events, replay_few, replay_many
 from billing.maintenance.replay_store import REPLAYABLE, Count, EventFilter
 from billing.models import EventStatus
-from billing.operators import lookup
 from billing.operators.audit import audited
+from billing.operators.events import list_events, show_event
+from billing.operators.replays import list_replays, show_replay
 from billing.operators.tail import follow_events
 from billing.process.settings import load_settings
 from billing.services import Services, build_services
 
-STOPPED = 1
+NOT_ALL_DONE = 1
+Result = dict[str, int]  # done, waiting, failing, dead
 
 types = click.option("--type", "types", multiple=True, help="Of Stripe's type; customer.subscription.* for a family.")
-customer = click.option("--customer", "customer_id", help="Of one Stripe customer.")
-since = click.option("--since", type=Moment(), help="Received since: 2026-06-01T12:00Z, or 36h ago.")
+type_ = click.option("--type", "type_", help="Of Stripe's type; customer.subscription.* for a family.")
 until = click.option("--until", type=Moment(), help="Received before.")
 
 
@@ -37,22 +54,23 @@ def events() -> None:
 
 @events.command("list")
 @click.option("--status", type=click.Choice([status.value for status in EventStatus]))
-@click.option("--type", "type_", help="Stripe's event type.")
+@type_
+@customer
+@since
 @limit
 @as_json
-def list_events(status: str | None, type_: str | None, limit: int, as_json: bool) -> None:
+def list_command(status: str | None, as_json: bool, **chosen: Any) -> None:
     """List the newest events."""
-    rows = lookup.list_events(database=_database(), status=status, type_=type_, limit=limit)
-    show_rows(rows, as_json=as_json, nothing="No events.")
+    show_rows(_list(status, **chosen), as_json=as_json, nothing="No events.")
 
 
 @events.command("show")
 @click.argument("event_id")
 @click.option("--payload", is_flag=True, help="With what Stripe sent (personal data).")
 @as_json
-def show_event(event_id: str, payload: bool, as_json: bool) -> None:
+def show_command(event_id: str, payload: bool, as_json: bool) -> None:
     """Show one event, and when it was replayed and why."""
-    show_one(lookup.show_event(event_id, database=_database(), payload=payload), as_json=as_json)
+    show_one(show_event(event_id, database=_database(), payload=payload), as_json=as_json)
 
 
 @events.command("tail")
@@ -73,6 +91,8 @@ def tail_events(lines: int, as_json: bool) -> None:
 @since
 @until
 @bulk_write
+@wait
+@as_json
 def replay_events(event_ids: tuple[str, ...], status: str | None, **given: Any) -> None:
     """Have events worked again: some by their ids, or many by a filter.
 
@@ -87,9 +107,9 @@ def replay_events(event_ids: tuple[str, ...], status: str | None, **given: Any) 
 @events.command("replays")
 @limit
 @as_json
-def list_replays(limit: int, as_json: bool) -> None:
+def replays_command(limit: int, as_json: bool) -> None:
     """List the newest replays: reason, filter and progress."""
-    show_rows(lookup.list_replays(database=_database(), limit=limit), as_json=as_json, nothing="No replays.")
+    show_rows(list_replays(database=_database(), limit=limit), as_json=as_json, nothing="No replays.")
 
 
 @click.group()
@@ -98,13 +118,18 @@ def dead() -> None:
 
 
 @dead.command("list")
-@click.option("--type", "type_", help="Stripe's event type.")
+@type_
+@customer
+@since
 @limit
 @as_json
-def list_dead(type_: str | None, limit: int, as_json: bool) -> None:
+def list_dead(as_json: bool, **chosen: Any) -> None:
     """List the newest dead events, each with its error."""
-    rows = lookup.list_events(database=_database(), status=EventStatus.DEAD, type_=type_, limit=limit)
+    rows = _list(EventStatus.DEAD, **chosen)
     show_rows(rows, as_json=as_json, nothing="No dead events.")
+    if rows and not as_json:
+        which = rows[0]["event_id"] if len(rows) == 1 else "--all"
+        click.echo(f"\nOnce what the error says is mended:\nonelane dead redrive {which} --reason ...")
 
 
 @dead.command("redrive")
@@ -113,66 +138,109 @@ def list_dead(type_: str | None, limit: int, as_json: bool) -> None:
 @customer
 @since
 @until
+@click.option("--all", "everything", is_flag=True, help="All dead events.")
 @bulk_write
-def redrive(event_ids: tuple[str, ...], **given: Any) -> None:
-    """Have dead events worked again: all of them, or those that the options choose. Ctrl-C stops it."""
+@wait
+@as_json
+def redrive(event_ids: tuple[str, ...], everything: bool, **given: Any) -> None:
+    """Have dead events worked again, by their ids or by a filter, and say what became of them. Ctrl-C stops it."""
     write, chosen = _parted(event_ids, given, status=EventStatus.DEAD)
+    if everything == (len(chosen.described()) > 1):
+        raise click.UsageError("Say which: event ids; or --type, --customer, --since, --until; or --all.")
     _replay(chosen, **write)
+
+
+def _list(
+    status: str | None, *, type_: str | None, customer_id: str | None, since: datetime | None, limit: int
+) -> list[dict[str, Any]]:
+    chosen = EventFilter(
+        types=(type_,) if type_ else (),
+        customer_id=customer_id,
+        status=EventStatus(status) if status else None,
+        since=since,
+    )
+    return list_events(chosen, database=_database(), limit=limit)
 
 
 def _parted(event_ids: tuple[str, ...], given: dict[str, Any], **more: Any) -> tuple[dict[str, Any], EventFilter]:
     """Split the options: how to write, and which events."""
-    write = {name: given.pop(name) for name in ("dry_run", "reason", "yes")}
+    write = {name: given.pop(name) for name in ("dry_run", "reason", "yes", "wait_seconds", "as_json")}
     if event_ids and any(given.values()):
         raise click.UsageError("Either event ids or a filter, not both.")
     return write, EventFilter(event_ids=event_ids, **given, **more)
 
 
-def _replay(chosen: EventFilter, *, dry_run: bool, reason: str | None, yes: bool) -> None:
+def _replay(
+    chosen: EventFilter, *, dry_run: bool, reason: str | None, yes: bool, wait_seconds: int, as_json: bool
+) -> None:
     services = build_services(load_settings())
     why = "" if dry_run else require_reason(reason)
     found = count_events(chosen, database=services.database, clock=services.clock)
     if chosen.event_ids:
         _require_known(chosen.event_ids, services.database)
-    click.echo(_described(found))
+    click.echo(_described(found), err=as_json)
     if dry_run or not found.events:
+        if as_json:
+            show_one({"counted": found.events, "by_status": dict(found.by_status), "dry_run": dry_run}, as_json=True)
         return
-    if chosen.event_ids:
-        with _audited(chosen, why, services) as say:
-            done = replay_few(
-                chosen, reason=why, database=services.database, queue=_queue(services), clock=services.clock
-            )
-            say(f"{done.replayed} of {done.counted} (replay {done.replay_id})")
-        click.echo(f"Replayed {done.replayed} of {done.counted} (replay {done.replay_id}).")
-        return
-    confirm(f"Replay {found.events} events?", yes=yes)
-    _replay_many(chosen, found, why, services)
-
-
-def _replay_many(chosen: EventFilter, found: Count, reason: str, services: Services) -> None:
+    if not chosen.event_ids:
+        confirm(f"Replay {found.events} events?", yes=yes)
     queue = _queue(services)
-    with (
-        _audited(chosen, reason, services) as say,
-        stop_by_signal() as stop,
-        progress_bar(found.events, "Replaying") as advance,
-    ):
-        done = replay_many(
-            chosen,
-            found,
-            reason=reason,
-            database=services.database,
-            queue=queue,
-            clock=services.clock,
-            progress=advance,
-            stop=stop,
-        )
-        say(f"{done.replayed} of {done.counted} (replay {done.replay_id})")
-    click.echo(f"Replayed {done.replayed:,} of {done.counted:,} (replay {done.replay_id}).")
+    with _audited(chosen, why, services) as say:
+        places: dict[str, Any] = {"database": services.database, "queue": queue, "clock": services.clock}
+        if chosen.event_ids:
+            done = replay_few(chosen, reason=why, **places)
+        else:
+            done = _replay_many(chosen, found, why, places)
+        outcome = _await_outcome(done, services, wait_seconds)
+        say(f"{done.replayed} of {done.counted} (replay {done.replay_id}): {_words(outcome)}")
+    _show(done, outcome, as_json=as_json)
+    if done.stopped or outcome["dead"] or outcome["failing"] or outcome["waiting"]:
+        sys.exit(NOT_ALL_DONE)
+
+
+def _replay_many(chosen: EventFilter, found: Count, reason: str, places: dict[str, Any]) -> Replayed:
+    with stop_by_signal() as stop, progress_bar(found.events, "Replaying") as advance:
+        return replay_many(chosen, found, reason=reason, progress=advance, stop=stop, **places)
+
+
+def _await_outcome(done: Replayed, services: Services, seconds: int) -> Result:
+    """What became of them; while some were not tried at all it is waited for, unless somebody has stopped it."""
+
+    def look() -> Result:
+        result: Result = show_replay(done.replay_id, database=services.database)["result"]
+        return result
+
+    def is_over(result: Result) -> bool:
+        return not result["waiting"]
+
+    waits = 0 if done.stopped else seconds
+    return wait_for_worker(WorkEvents, look, is_over, database=services.database, seconds=waits)
+
+
+def _words(result: Result) -> str:
+    """`3 done, 1 dead again`."""
+    said = {
+        "done": "done",
+        "dead": "dead again",
+        "failing": "failed, to be tried again",
+        "waiting": "waiting for a worker",
+    }
+    return ", ".join(f"{result[name]:,} {what}" for name, what in said.items() if result[name]) or "nothing"
+
+
+def _show(done: Replayed, outcome: Result, *, as_json: bool) -> None:
+    if as_json:
+        show_one({**asdict(done), "result": outcome}, as_json=True)
+    else:
+        what = f": {_words(outcome)}" if done.replayed else ""
+        click.echo(f"Replayed {done.replayed:,} of {done.counted:,} (replay {done.replay_id}){what}.")
     if done.stopped:
         click.echo("Stopped: the rest is as it was.", err=True)
-        sys.exit(STOPPED)
-    if done.replayed < done.counted:
+    elif done.replayed < done.counted:
         click.echo("Workers have taken the others meanwhile.", err=True)
+    if outcome["dead"]:
+        click.echo("Why they died again: onelane dead list", err=True)
 
 
 def _audited(chosen: EventFilter, reason: str, services: Services) -> AbstractContextManager[Callable[[str], None]]:
@@ -198,7 +266,7 @@ def _described(found: Count) -> str:
 def _require_known(event_ids: tuple[str, ...], database: Database) -> None:
     for event_id in event_ids:
         try:
-            lookup.show_event(event_id, database=database)
+            show_event(event_id, database=database)
         except NotFound:
             raise NotFound(f"event {event_id}") from None
 

@@ -1,18 +1,24 @@
-"""`onelane db upgrade`, `checkouts`, `incidents`: migrate the ledger, and show its rows."""
+"""`onelane db upgrade`, `checkouts`, `operations`: migrate the ledger, and show and end what buyers asked for."""
+
+import sys
+from datetime import datetime
+from functools import partial
 
 import click
 
-from app.cli.options import as_json, limit, require_reason
+from app.cli.options import as_json, customer, limit, require_reason, since, wait, wait_for_worker, why
 from app.cli.tables import show_one, show_rows
-from billing.clock import SystemClock
+from billing.clock import SYSTEM_CLOCK
+from billing.coordination.jobs import WorkLane
 from billing.database import Database
 from billing.database.migrations.compatibility import Fit
 from billing.database.migrations.upgrade import upgrade
-from billing.models import CheckoutStatus
+from billing.models import AttemptOutcome, CheckoutStatus, OperationStatus
 from billing.operators import lookup
 from billing.operators.audit import audited
-from billing.operators.resolve_incident import resolve_incident
+from billing.operators.expire_checkout import begin_expiry, look_up_expiry
 from billing.process.settings import load_settings
+from billing.services import build_services
 
 
 @click.group()
@@ -34,12 +40,17 @@ def checkouts() -> None:
 
 @checkouts.command("list")
 @click.option("--status", type=click.Choice([status.value for status in CheckoutStatus]))
-@click.option("--user", "user_id", help="Of one user.")
+@customer
+@since
 @limit
 @as_json
-def list_checkouts(status: str | None, user_id: str | None, limit: int, as_json: bool) -> None:
-    """List the newest checkouts."""
-    rows = lookup.list_checkouts(database=_database(), clock=SystemClock(), status=status, user_id=user_id, limit=limit)
+def list_checkouts(
+    status: str | None, customer_id: str | None, since: datetime | None, limit: int, as_json: bool
+) -> None:
+    """List the newest checkouts, each as its buyer sees it."""
+    rows = lookup.list_checkouts(
+        database=_database(), clock=SYSTEM_CLOCK, status=status, customer=customer_id, since=since, limit=limit
+    )
     show_rows(rows, as_json=as_json, nothing="No checkouts.")
 
 
@@ -48,34 +59,57 @@ def list_checkouts(status: str | None, user_id: str | None, limit: int, as_json:
 @as_json
 def show_checkout(checkout_id: str, as_json: bool) -> None:
     """Show one checkout (without its url, which is a secret)."""
-    show_one(lookup.show_checkout(checkout_id, database=_database(), clock=SystemClock()), as_json=as_json)
+    show_one(lookup.show_checkout(checkout_id, database=_database(), clock=SYSTEM_CLOCK), as_json=as_json)
+
+
+@checkouts.command("expire")
+@click.argument("checkout_id")
+@why
+@wait
+@as_json
+def expire_checkout(checkout_id: str, reason: str | None, wait_seconds: int, as_json: bool) -> None:
+    """End a buyer's open payment page, so that it cannot be paid any more.
+
+    A worker does it, under the buyer's lock. A page that was paid meanwhile stays paid.
+    """
+    said, services = require_reason(reason), build_services(load_settings())
+    database = services.database
+    with audited("checkouts expire", target=checkout_id, reason=said, database=database, clock=services.clock) as say:
+        expiry = begin_expiry(checkout_id, database=database, queue=services.queue, clock=services.clock)
+        outcome = wait_for_worker(
+            WorkLane, partial(look_up_expiry, expiry, database=database), bool, database=database, seconds=wait_seconds
+        )
+        say(outcome.value if outcome else "asked for")
+    row = {"checkout_id": checkout_id, "session_id": expiry.session_id, "outcome": outcome}
+    if as_json:
+        show_one(row, as_json=True)
+    elif outcome is None:
+        click.echo("It is being expired: nobody is given its address any more. A worker, or the sweep, ends it.")
+    elif outcome is AttemptOutcome.COMPLETED:
+        click.echo("It was paid meanwhile: nothing was expired, and the buyer has what they paid for.")
+    else:
+        click.echo("Expired.")
+    if outcome is None or outcome is AttemptOutcome.COMPLETED:
+        sys.exit(1)
 
 
 @click.group()
-def incidents() -> None:
-    """Incidents, which a person has to look at."""
+def operations() -> None:
+    """Buyers' changes of their subscriptions: cancel, reactivate, switch, portal."""
 
 
-@incidents.command("list")
-@click.option("--all", "everything", is_flag=True, help="Resolved ones, too.")
+@operations.command("list")
+@click.option("--status", type=click.Choice([status.value for status in OperationStatus]))
+@customer
+@since
 @limit
 @as_json
-def list_incidents(everything: bool, limit: int, as_json: bool) -> None:
-    """List the newest open incidents with their remedies."""
-    rows = lookup.list_incidents(database=_database(), everything=everything, limit=limit)
-    show_rows(rows, as_json=as_json, nothing="No incidents.")
-
-
-@incidents.command("resolve")
-@click.argument("incident_id", type=int)
-@click.option("--reason", help="What was done; it is kept.")
-def resolve(incident_id: int, reason: str | None) -> None:
-    """Say that a person has finished what an incident asked for."""
-    said = require_reason(reason)
-    database, clock = _database(), SystemClock()
-    with audited("incidents resolve", target=f"incident {incident_id}", reason=said, database=database, clock=clock):
-        resolve_incident(incident_id, reason=said, database=database, clock=clock)
-    click.echo(f"Incident {incident_id} is resolved.")
+def list_operations(
+    status: str | None, customer_id: str | None, since: datetime | None, limit: int, as_json: bool
+) -> None:
+    """List the newest operations."""
+    rows = lookup.list_operations(database=_database(), status=status, customer=customer_id, since=since, limit=limit)
+    show_rows(rows, as_json=as_json, nothing="No operations.")
 
 
 def _database() -> Database:

@@ -3,11 +3,23 @@
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import click
 
-from app.cli.options import Moment, as_json, bulk_write, confirm, limit, require_reason
-from app.cli.tables import show_one, show_rows
+from app.cli.options import (
+    Moment,
+    as_json,
+    bulk_write,
+    confirm,
+    customer,
+    limit,
+    progress_bar,
+    require_reason,
+    since,
+    stop_by_signal,
+)
+from app.cli.tables import show_one, show_page, show_rows
 from billing.coordination.jobs import Notify
 from billing.notifications.senders import LogNotifier
 from billing.operators.audit import audited
@@ -24,8 +36,6 @@ from billing.process.settings import load_settings
 from billing.services import Services, build_services
 
 status = click.option("--status", type=click.Choice(STATES))
-customer = click.option("--customer", "customer_id", help="Of one Stripe customer.")
-since = click.option("--since", type=Moment(), help="Made since: 2026-06-01T12:00Z, or 36h ago.")
 
 
 @click.group()
@@ -52,8 +62,8 @@ def list_command(
 @click.argument("message_id")
 @as_json
 def show_command(message_id: str, as_json: bool) -> None:
-    """Show one notification and what it says."""
-    show_one(show_message(message_id, database=_services().database), as_json=as_json)
+    """Show one notification, what it says, and its last tries: when, how long, and what was answered."""
+    show_page(show_message(message_id, database=_services().database), as_json=as_json)
 
 
 @notifications.command("resend")
@@ -62,28 +72,28 @@ def show_command(message_id: str, as_json: bool) -> None:
 @customer
 @since
 @bulk_write
+@as_json
 def resend_command(
     message_ids: Sequence[str],
     status: str | None,
     customer_id: str | None,
     since: datetime | None,
-    dry_run: bool,
-    reason: str | None,
-    yes: bool,
+    **write: Any,
 ) -> None:
     """Send notifications again: some by their ids, or many by a filter. They keep their ids and contents."""
     chosen = MessageFilter(message_ids, status, customer_id, since)
     if message_ids and chosen != MessageFilter(message_ids):
         raise click.UsageError("Either message ids or a filter, not both.")
-    _resend(chosen, dry_run=dry_run, reason=reason, yes=yes)
+    _resend(chosen, **write)
 
 
 @notifications.command("recover")
 @click.option("--since", type=Moment(), required=True, help="Made since: 2026-06-01T12:00Z, or 36h ago.")
 @bulk_write
-def recover_command(since: datetime, dry_run: bool, reason: str | None, yes: bool) -> None:
+@as_json
+def recover_command(since: datetime, **write: Any) -> None:
     """Send again what was given up: after three days without an application that takes it."""
-    _resend(MessageFilter(status="dead", since=since), dry_run=dry_run, reason=reason, yes=yes)
+    _resend(MessageFilter(status="dead", since=since), **write)
 
 
 @notifications.command("test")
@@ -97,27 +107,41 @@ def test_command(as_json: bool) -> None:
     show_one(tried, as_json=as_json)
     if not tried["delivered"]:
         sys.exit(1)
+    if not as_json:
+        click.echo(
+            "\nWhat waits is sent within the hour; at once:\nonelane notifications resend --status pending --reason ..."
+        )
 
 
-def _resend(chosen: MessageFilter, *, dry_run: bool, reason: str | None, yes: bool) -> None:
+def _resend(chosen: MessageFilter, *, dry_run: bool, reason: str | None, yes: bool, as_json: bool) -> None:
     target = chosen.described()
     if target is None:
         raise click.UsageError("Say which: message ids, or --status, --customer, --since.")
     services = _services()
     why = "" if dry_run else require_reason(reason)
     count = count_messages(chosen, database=services.database)
-    click.echo(f"{count:,} notifications.")
+    click.echo(f"{count:,} notifications.", err=as_json)
     if dry_run or not count:
+        _show(count, 0, dry_run=dry_run, as_json=as_json)
         return
     confirm(f"Send {count:,} notifications again?", yes=yes or bool(chosen.message_ids))
-    with audited(
-        "notifications resend", target=target, reason=why, database=services.database, clock=services.clock
-    ) as say:
-        sent = resend(chosen, database=services.database, clock=services.clock)
-        say(f"{sent} made due")
+    noted = audited("notifications resend", target=target, reason=why, database=services.database, clock=services.clock)
+    with noted as say, stop_by_signal() as stop, progress_bar(count, "Making due") as advance:
+        sent = resend(chosen, database=services.database, clock=services.clock, progress=advance, stop=stop)
+        say(f"{sent} of {count} made due")
     if services.queue.trouble() is None:  # else the sweep finds them
         services.queue.send(Notify())
-    click.echo(f"{sent:,} are due; workers send them now.")
+    _show(count, sent, dry_run=False, as_json=as_json)
+    if sent < count:
+        click.echo("Stopped, or others were faster: the rest is as it was.", err=True)
+        sys.exit(1)
+
+
+def _show(count: int, sent: int, *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        show_one({"counted": count, "made_due": sent, "dry_run": dry_run}, as_json=True)
+    elif sent:
+        click.echo(f"{sent:,} are due; workers send them now. See onelane notifications list.")
 
 
 def _services() -> Services:

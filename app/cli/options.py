@@ -1,7 +1,8 @@
-"""Shared options, and the confirmation, progress and stop of commands that write many rows."""
+"""Shared options; the confirmation, progress and stop of commands that write; and how one waits for a worker."""
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,13 @@ from typing import Any, TypeVar
 
 import click
 
+from billing.coordination.jobs import Job
+from billing.database import Database
+from billing.operators.presence import takes
+
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+LOOK_SECONDS = 0.3
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 limit = click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000))
@@ -36,17 +43,31 @@ class Moment(click.ParamType[datetime]):
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+since = click.option("--since", type=Moment(), help="Not before: 2026-06-01T12:00Z, or 36h ago.")
+customer = click.option("--customer", "customer_id", metavar="ID", help="Of one customer: the user's id, or cus_...")
+why = click.option("--reason", help="Why; it is kept.")
+wait = click.option(
+    "--wait",
+    "wait_seconds",
+    default=30,
+    show_default=True,
+    metavar="SECONDS",
+    type=click.IntRange(0, 3600),
+    help="How long to wait for a worker.",
+)
+
+
 def bulk_write(command: F) -> F:
     """Add `--dry-run`, `--reason` and `--yes` to a command that writes many rows."""
     command = click.option("--yes", is_flag=True, help="Do not ask.")(command)
-    command = click.option("--reason", help="Why; it is kept.")(command)
+    command = why(command)
     return click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")(command)
 
 
 def require_reason(reason: str | None) -> str:
     """The reason, stripped. Raises UsageError (exit code 2) where there is none."""
     if not reason or not reason.strip():
-        raise click.UsageError("Say why with --reason, or look first with --dry-run.")
+        raise click.UsageError("Say why with --reason.")
     return reason.strip()
 
 
@@ -82,3 +103,24 @@ def stop_by_signal() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def wait_for_worker(
+    job: type[Job], look: Callable[[], T], done: Callable[[T], bool], *, database: Database, seconds: float
+) -> T:
+    """Look until it is done, at most so long or until Ctrl-C; what was seen last. Without a worker, look once."""
+    found = look()
+    if done(found) or not seconds:
+        return found
+    if not takes(database, job.queue):
+        sentence = f"No worker takes the queue {job.queue}. Start one: onelane worker --queues {job.queue}"
+        click.echo(sentence, err=True)
+        return found
+    if sys.stderr.isatty():
+        click.echo("A worker is on it. Ctrl-C ends the waiting, not the work.", err=True)
+    deadline = time.monotonic() + seconds
+    with stop_by_signal() as stop:
+        while not done(found) and not stop() and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+            found = look()
+    return found

@@ -157,5 +157,7 @@ def _show(row: Run, *, dry_run: bool) -> None:
     click.echo(f"{found['compared']} customers compared, of whom {found['drifted']} differed.")
     for drift in found["drift"]:
         click.echo(f"  {drift['customer_id']}: {', '.join(drift['fields'])}")
+    if (others := found["drifted"] - len(found["drift"])) > 0:
+        click.echo(f"  and {others} others; the log has each.")
     if found["failed"]:
-        click.echo(f"{found['failed']} customers were refused by Stripe; the log says why.", err=True)
+        click.echo(f"{found['failed']} more could not be compared: Stripe refused. The log says why.", err=True)

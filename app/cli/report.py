@@ -7,12 +7,14 @@ from typing import Any
 import click
 
 from app.cli.options import as_json, limit
-from app.cli.tables import show_one, show_rows
+from app.cli.tables import show_one, show_rows, show_text
 from billing.operators.report import list_lanes, summarize
+from billing.operators.worst import in_short
 from billing.process.settings import load_settings
 from billing.services import build_services
 
 NOTHING_WRONG = "All is well: every queue has a worker, and nothing has waited for long."
+ONE_CUSTOMER = "About one customer: onelane customers show USER, or onelane find ID."
 
 
 @click.command()
@@ -27,8 +29,9 @@ def report(check: bool, as_json: bool) -> None:
         show_one(summary, as_json=True)
     else:
         for trouble in summary.pop("troubles"):
-            click.echo(f"{trouble['sentence']}  {trouble['command']}")
-        click.echo(f"{NOTHING_WRONG}\n" if not found else "")
+            show_text(trouble["sentence"])
+            click.echo(f"  {trouble['command']}")
+        click.echo(f"{NOTHING_WRONG}\n{ONE_CUSTOMER}\n" if not found else "")
         show_one({name: _line(value, summary["at"]) for name, value in summary.items()}, as_json=False)
     if check and found:
         sys.exit(1)
@@ -59,14 +62,11 @@ def _line(value: Any, now: datetime) -> Any:
     if not isinstance(value, dict):
         return value
     texts = {name.removesuffix("_at"): _ago(at, now) if name.endswith("_at") else at for name, at in value.items()}
-    return ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in texts.items() if text is not None) or "none"
+    return (
+        ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in texts.items() if text not in (None, ""))
+        or "none"
+    )
 
 
 def _ago(moment: datetime | None, now: datetime) -> str | None:
-    if moment is None:
-        return None
-    seconds = max(0, round((now - moment).total_seconds()))
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit} ago"
-    return f"{seconds} s ago"
+    return None if moment is None else f"{in_short(now - moment)} ago"

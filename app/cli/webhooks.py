@@ -6,9 +6,12 @@ from urllib.parse import urlsplit
 
 import click
 
-from billing.errors import ConfigurationError
+from app.cli.options import as_json, why
+from billing.database.migrations.upgrade import find
+from billing.errors import ConfigurationError, TransientError
+from billing.operators.audit import audited
 from billing.process.settings import load_settings
-from billing.services import build_services
+from billing.services import Services, build_services
 from billing.stripe_gateway import API_VERSION, GatewayClient
 from billing.webhooks.endpoint import PATH, Action, Setup, set_up_endpoint
 
@@ -22,8 +25,9 @@ def webhooks() -> None:
 @click.option("--url", required=True, help=f"Where Stripe reaches us: https://…{PATH}")
 @click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
 @click.option("--replace", is_flag=True, help="Make a new one where the one that is there sends another API version.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def setup(url: str, dry_run: bool, replace: bool, as_json: bool) -> None:
+@why
+@as_json
+def setup(url: str, dry_run: bool, replace: bool, reason: str | None, as_json: bool) -> None:
     """Create or update the webhook endpoint, with exactly the event types that are followed.
 
     Its signing secret is shown once, when it is created: put it into STRIPE_WEBHOOK_SECRETS.
@@ -31,16 +35,38 @@ def setup(url: str, dry_run: bool, replace: bool, as_json: bool) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise click.UsageError("--url must be an http:// or https:// address.")
-    stripe = build_services(load_settings()).stripe
+    services = build_services(load_settings())
+    stripe = services.stripe
     if not isinstance(stripe, GatewayClient):
         raise ConfigurationError("STRIPE_API_KEY is not set. Set a key that may write webhook endpoints.")
-    done = set_up_endpoint(url, stripe=stripe, api_version=API_VERSION, dry_run=dry_run, replace=replace)
+    is_noted = _takes_notes(services)
+    noted = audited(
+        "webhooks setup",
+        target=url,
+        reason=reason,
+        database=services.database,
+        clock=services.clock,
+        dry_run=dry_run or not is_noted,
+    )
+    with noted as say:
+        done = set_up_endpoint(url, stripe=stripe, api_version=API_VERSION, dry_run=dry_run, replace=replace)
+        say(f"{done.endpoint_id or 'the endpoint'} {done.action.value}")
+    if not is_noted and not dry_run:
+        click.echo("The audit log does not have it: the ledger has no tables yet, or does not answer.", err=True)
     if not parts.path.endswith(PATH):
         click.echo(f"Mind the path: onelane listens at {PATH}, unless a proxy in front of it rewrites it.", err=True)
     if as_json:
         click.echo(json.dumps({**asdict(done), "dry_run": dry_run}, indent=2))
         return
     _show(done, dry_run=dry_run)
+
+
+def _takes_notes(services: Services) -> bool:
+    """Whether there is an audit log: the endpoint may be set up before the ledger is."""
+    try:
+        return find(services.database).fit.works
+    except TransientError:
+        return False
 
 
 def _show(done: Setup, *, dry_run: bool) -> None:

@@ -14,8 +14,8 @@ from billing.maintenance.replay import replay_few
 from billing.maintenance.replay_store import EventFilter
 from billing.models import LaneState
 from billing.operators.customer import Row, show_customer
-from billing.operators.customer_sync import ask_to_sync
 from billing.operators.notifications import MessageFilter, resend
+from billing.operators.sync_user import ask_for_sync
 from billing.services import Services
 
 LIMIT = 50  # of each kind, and in the timeline
@@ -52,7 +52,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
     @routes.post("/customer/compare")
     def compare() -> Response:
         def work(_reason: str) -> str:
-            ask_to_sync(user_id, database=database, clock=clock)
+            ask_for_sync(user_id, database=database, clock=clock)
             return f"to be fetched from Stripe: {wake(SyncCustomers(), services)}"
 
         user_id = _user_id(request.form)

@@ -5,7 +5,8 @@ shown only while the lane is open with the checkout's own nonce. Otherwise the c
 """
 
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -127,6 +128,13 @@ def turn_down(
     return list(connection.scalars(statement.returning(checkouts.c.id)))
 
 
+def read_attempt_of(connection: sa.Connection, checkout_id: str) -> tuple[int, str | None]:
+    """The lane of a checkout, and the attempt that it was answered with."""
+    query = sa.select(checkouts.c.lane_id, checkouts.c.nonce).where(checkouts.c.id == checkout_id)
+    row = connection.execute(query).one()
+    return row.lane_id, row.nonce
+
+
 # --- as the buyer sees it
 
 
@@ -162,38 +170,40 @@ class CheckoutView:
 
 
 _made_for = checkouts.alias("made_for")  # the checkout that the session was made for
-_WITH_LANE = (
-    sa.select(
-        checkouts.c.id,
-        checkouts.c.user_id,
-        checkouts.c.status,
-        checkouts.c.plan,
-        checkouts.c.reused,
-        checkouts.c.request,
-        _made_for.c.request.label("same_request"),
-        checkouts.c.error,
-        checkouts.c.nonce,
-        lanes.c.state,
-        lanes.c.nonce.label("lane_nonce"),
-        lanes.c.last_error,
-        attempts.c.url,
-        attempts.c.session_id,
-        attempts.c.expires_at,
-        attempts.c.outcome,
-    )
-    .join(lanes, lanes.c.id == checkouts.c.lane_id)
-    .outerjoin(attempts, attempts.c.nonce == checkouts.c.nonce)
-    .outerjoin(_made_for, _made_for.c.id == attempts.c.checkout_id)
+# What `_shown` decides from; `now` is a parameter of every statement with them.
+_FACTS = (
+    checkouts.c.status,
+    attempts.c.outcome,
+    (attempts.c.expires_at <= sa.bindparam("now")).label("is_over"),
+    sa.and_(lanes.c.state == LaneState.OPEN, lanes.c.nonce == checkouts.c.nonce).label("is_current"),
 )
+_JOINED = checkouts.join(lanes, lanes.c.id == checkouts.c.lane_id).outerjoin(
+    attempts, attempts.c.nonce == checkouts.c.nonce
+)
+_WITH_LANE = sa.select(
+    checkouts.c.id,
+    checkouts.c.user_id,
+    checkouts.c.status,
+    checkouts.c.plan,
+    checkouts.c.reused,
+    checkouts.c.request,
+    _made_for.c.request.label("same_request"),
+    checkouts.c.error,
+    lanes.c.last_error,
+    attempts.c.url,
+    attempts.c.session_id,
+    attempts.c.expires_at,
+    *_FACTS[1:],
+).select_from(_JOINED.outerjoin(_made_for, _made_for.c.id == attempts.c.checkout_id))
 _VIEW = _WITH_LANE.where(checkouts.c.id == sa.bindparam("checkout_id"))
 
 
 def read_view(connection: sa.Connection, checkout_id: str, *, now: datetime) -> CheckoutView | None:
     """Read a checkout together with its lane and attempt, in one statement."""
-    row = connection.execute(_VIEW, {"checkout_id": checkout_id}).first()
+    row = connection.execute(_VIEW, {"checkout_id": checkout_id, "now": now}).first()
     if row is None:
         return None
-    status = _shown(row, now)
+    status = _shown(row)
     return CheckoutView(
         id=row.id,
         user_id=row.user_id,
@@ -210,38 +220,51 @@ def read_view(connection: sa.Connection, checkout_id: str, *, now: datetime) -> 
 
 
 def read_newest(
-    connection: sa.Connection, *, status: CheckoutStatus | None, user_id: str | None, now: datetime, limit: int
+    connection: sa.Connection,
+    *,
+    status: CheckoutStatus | None,
+    where: Iterable[sa.ColumnElement[bool]] = (),
+    now: datetime,
+    limit: int,
 ) -> list[dict[str, Any]]:
     """The newest checkouts without their urls; `status` is what their buyers are shown (CHK-6)."""
     query = _WITH_LANE.add_columns(checkouts.c.arrived_at, checkouts.c.answered_at)
-    query = query.order_by(checkouts.c.arrived_at.desc(), checkouts.c.number.desc())
+    query = query.where(*where).order_by(checkouts.c.arrived_at.desc(), checkouts.c.number.desc())
     if status is not None:  # one that is stored as open may be shown as anything that follows it
         query = query.where(checkouts.c.status.in_({status, CheckoutStatus.OPEN}))
-    if user_id is not None:
-        query = query.where(checkouts.c.user_id == user_id)
     found: list[dict[str, Any]] = []
     for offset in range(0, sys.maxsize, READ_TOGETHER):
-        rows = connection.execute(query.limit(READ_TOGETHER).offset(offset)).all()
+        rows = connection.execute(query.limit(READ_TOGETHER).offset(offset), {"now": now}).all()
         for row in rows:
-            shown = _shown(row, now)
+            shown = _shown(row)
             if status in (None, shown):
-                kept = {name: getattr(row, name) for name in ("id", "user_id", "plan", "arrived_at", "answered_at")}
-                found.append({**kept, "status": shown.value})
+                others = {name: getattr(row, name) for name in ("arrived_at", "user_id", "plan", "answered_at")}
+                found.append({"id": row.id, "status": shown.value, **others})
         if len(found) >= limit or len(rows) < READ_TOGETHER:
             break
     return found[:limit]
 
 
-def _shown(row: Any, now: datetime) -> CheckoutStatus:
+def count_shown(connection: sa.Connection, *, since: datetime, now: datetime) -> dict[str, int]:
+    """How many of those that arrived since then are shown as what."""
+    facts = sa.select(*_FACTS).select_from(_JOINED).where(checkouts.c.arrived_at >= since).subquery()
+    counted: Counter[str] = Counter()
+    query = sa.select(*facts.c, sa.func.count().label("number")).group_by(*facts.c)
+    for row in connection.execute(query, {"now": now}):
+        counted[_shown(row).value] += row.number
+    return dict(sorted(counted.items()))
+
+
+def _shown(row: Any) -> CheckoutStatus:
     """What an answered checkout is by now."""
     status = CheckoutStatus(row.status)
     if status is not CheckoutStatus.OPEN:
         return status
     if row.outcome == AttemptOutcome.COMPLETED:
         return CheckoutStatus.COMPLETED
-    if row.outcome == AttemptOutcome.EXPIRED or row.expires_at <= now:
+    if row.outcome == AttemptOutcome.EXPIRED or row.is_over:
         return CheckoutStatus.EXPIRED
-    if row.state == LaneState.OPEN and row.nonce == row.lane_nonce and row.outcome is None:
+    if row.is_current and row.outcome is None:
         return CheckoutStatus.OPEN
     return CheckoutStatus.SUPERSEDED
 

@@ -82,6 +82,12 @@ def read_snapshot(connection: sa.Connection, lane_id: int, *, now: datetime) -> 
     )
 
 
+def read_outcome(connection: sa.Connection, nonce: str) -> AttemptOutcome | None:
+    """How an attempt's session ended; None while it has not, as far as was read."""
+    found = connection.scalar(sa.select(attempts.c.outcome).where(attempts.c.nonce == nonce))
+    return AttemptOutcome(found) if found else None
+
+
 def _read_attempt(connection: sa.Connection, nonce: str | None) -> Attempt | None:
     if nonce is None:
         return None

@@ -160,11 +160,15 @@ def _begin_closing(lane: Lane, ctx: Context) -> bool:
 
 
 def close_session(snapshot: Snapshot, ctx: Context) -> bool:
-    """Steps 10 and 11: expire the session and close the lane. Step 3 finds a session that was paid meanwhile."""
+    """Steps 10 and 11: expire the session and close the lane. Step 3 finds a session that was paid meanwhile.
+
+    It was superseded by the checkout that waits; where none does, a person had it expired.
+    """
     lane = snapshot.lane
     assert lane.session_id is not None, "a closing lane has a session"
     ended = expire(lane.session_id, stripe=ctx.stripe)  # 10 (LAN-8)
-    outcome = AttemptOutcome.COMPLETED if ended is Ended.COMPLETE else AttemptOutcome.SUPERSEDED
+    outcome = AttemptOutcome.SUPERSEDED if snapshot.newest else AttemptOutcome.EXPIRED
+    outcome = AttemptOutcome.COMPLETED if ended is Ended.COMPLETE else outcome
     with ctx.database.write() as connection:  # 11
         _won(lane, lane_store.close(connection, lane, outcome))
     return True

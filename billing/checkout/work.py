@@ -34,8 +34,8 @@ GATHER_SECONDS = 0.1
 CROWD, LONGEST_GATHERING = 3, timedelta(seconds=1)
 
 
-def work_lane(lane_id: int, ctx: Context) -> None:
-    """Answer the pending checkouts of a lane and finish what a crashed worker began.
+def work_lane(lane_id: int, ctx: Context) -> bool:
+    """Answer the pending checkouts of a lane and finish what a crashed worker began; False where a failure was noted.
 
     1 take the lock; 2 read; closed: 3, 4; creating: 5, 6; open: 7, 8, 9; closing: 10, 11; and again until at rest.
     Nothing of Stripe's is raised: a failure is noted on the lane and tried again later. Raises LedgerUnavailable.
@@ -44,24 +44,24 @@ def work_lane(lane_id: int, ctx: Context) -> None:
     with ctx.locks.hold(lock_name(lane_id)) as lease:  # 1 (LAN-19)
         if lease is None:
             ctx.put_back(job)
-            return
+            return True
         try:
             snapshot = _read(lane_id, ctx)
             if snapshot is None or (snapshot.newest is None and _is_settled(snapshot.lane)):
-                return
+                return True
             if (wait := BACKOFF.seconds_left(snapshot.lane.next_attempt_at, now=ctx.clock.now())) > 0:
                 ctx.send_later(job, wait)
-                return
+                return True
             for _ in range(MOST_ROUNDS):
                 if lease.lapsed:
                     ctx.queue.send(job)
-                    return
+                    return True
                 if snapshot is not None and _is_arriving(snapshot, now=ctx.clock.now()):
                     ctx.queue.send(job, delay_seconds=GATHER_SECONDS)
-                    return
+                    return True
                 if snapshot is None or not _round(snapshot, ctx):
                     _send_for_the_rest(job, ctx)
-                    return
+                    return True
                 snapshot = _read(lane_id, ctx)
             unsettled = TransientError("The lane did not come to rest. Others have their turn first.")
             ctx.send_later(job, _postpone(lane_id, unsettled, ctx))
@@ -74,6 +74,7 @@ def work_lane(lane_id: int, ctx: Context) -> None:
         except Exception:  # a bug, or an unknown answer: the task logs and counts it
             _postpone(lane_id, TransientError("The worker failed at this lane. It will be tried again."), ctx)
             raise
+    return False
 
 
 def _read(lane_id: int, ctx: Context) -> Snapshot | None:

@@ -17,6 +17,7 @@ from billing.rules.backoff import Backoff
 
 # The waits after failures. Stripe that does not answer for an hour is asked once an hour.
 SYNCS = Backoff(timedelta(seconds=1), timedelta(hours=1))
+NOT_DUE: dict[str, Any] = {"sync_due_at": None, "sync_asked_at": None, "sync_error": None}
 _WAITS = (customers.c.sync_due_at.is_not(None), customers.c.customer_id.is_not(None))
 
 
@@ -52,15 +53,30 @@ def claim(connection: sa.Connection, *, now: datetime) -> DueSync | None:
     return None
 
 
-def put_off(connection: sa.Connection, due: DueSync, *, until: datetime, failures: int) -> None:
-    """Note when a customer is fetched again, unless it was fetched meanwhile."""
-    _move(connection, due, sync_due_at=until, sync_failures=due.sync_failures + failures)
+def ask(connection: sa.Connection, user_id: str, *, now: datetime) -> None:
+    """A person wants this user's customer fetched now. What waits for its first fetch stays a first one (SUB-71)."""
+    first = sa.and_(customers.c.sync_due_at.is_not(None), customers.c.sync_asked_at.is_(None))
+    asked = sa.case((first, sa.null()), else_=sa.literal(now, type_=customers.c.sync_asked_at.type))
+    own = sa.update(customers).where(customers.c.user_id == user_id)
+    connection.execute(own.values(sync_due_at=now, sync_asked_at=asked, sync_failures=0, sync_error=None))
+
+
+def read_wish(connection: sa.Connection, user_id: str) -> tuple[bool, str | None]:
+    """Whether a user's customer still waits to be fetched, and why the last try failed."""
+    query = sa.select(customers.c.sync_due_at, customers.c.sync_error).where(customers.c.user_id == user_id)
+    row = connection.execute(query).first()
+    return (False, None) if row is None else (row.sync_due_at is not None, row.sync_error)
+
+
+def put_off(connection: sa.Connection, due: DueSync, *, until: datetime, failures: int, error: str) -> None:
+    """Note when a customer is fetched again and why, unless it was fetched meanwhile."""
+    _move(connection, due, sync_due_at=until, sync_failures=due.sync_failures + failures, sync_error=error)
 
 
 def note_synced(connection: sa.Connection, customer_id: str) -> None:
     """Note that the customer was fetched since it was taken over."""
     own = sa.update(customers).where(customers.c.customer_id == customer_id)
-    connection.execute(own.values(sync_due_at=None))  # a later take-over begins to count anew
+    connection.execute(own.values(NOT_DUE))  # a later take-over begins to count anew
 
 
 def _move(connection: sa.Connection, due: DueSync, **values: Any) -> bool:

@@ -11,15 +11,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from billing.customers.due_syncs import NOT_DUE
 from billing.database import insert_new
 from billing.errors import UserErased
 from billing.models import customers, lanes
 
 IS_ERASED = customers.c.erased_at.is_not(None)  # the user of this row
 # Built once: every sync asks.
-_OWNER = sa.select(customers.c.user_id, customers.c.erased_at, customers.c.sync_due_at).where(
-    customers.c.customer_id == sa.bindparam("customer")
-)
+_OWNER = sa.select(
+    customers.c.user_id, customers.c.erased_at, customers.c.sync_due_at, customers.c.sync_asked_at
+).where(customers.c.customer_id == sa.bindparam("customer"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,15 @@ class CustomerRow:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a Stripe customer is, and whether it was taken over and not fetched since."""
+    """Whose a Stripe customer is.
+
+    `sync_due`: it was taken over and not fetched since. `sync_asked`: a person wants it fetched again.
+    """
 
     user_id: str
     is_erased: bool
     sync_due: bool
+    sync_asked: bool = False
 
 
 def open_customer(connection: sa.Connection, *, user_id: str, email: str | None, now: datetime) -> None:
@@ -68,12 +73,39 @@ def read_customer(connection: sa.Connection, user_id: str) -> CustomerRow | None
 def find_owner(connection: sa.Connection, customer_id: str) -> Owner | None:
     """Whose a Stripe customer is, by our own table, never by metadata; None where nobody owns it."""
     row = connection.execute(_OWNER, {"customer": customer_id}).first()
-    return Owner(row.user_id, row.erased_at is not None, row.sync_due_at is not None) if row else None
+    if row is None:
+        return None
+    due, asked = row.sync_due_at is not None, row.sync_asked_at is not None
+    return Owner(row.user_id, row.erased_at is not None, sync_due=due and not asked, sync_asked=due and asked)
 
 
 def has_erased(customer_id: str | sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     """Whether the user whose Stripe customer this is was erased, in SQL."""
     return sa.exists().where(customers.c.customer_id == customer_id, IS_ERASED)
+
+
+def customers_named(text: str) -> sa.Select[Any]:
+    """The Stripe customers that an operator means by an id: that customer, or that user's. For `IN`."""
+    return (
+        sa.union(
+            sa.select(sa.literal(text, type_=customers.c.customer_id.type)),
+            sa.select(customers.c.customer_id).where(customers.c.user_id == text, customers.c.customer_id.is_not(None)),
+        )
+        .subquery()
+        .select()
+    )
+
+
+def users_named(text: str) -> sa.Select[Any]:
+    """The users that an operator means by an id: that user, or the one who has that Stripe customer. For `IN`."""
+    return (
+        sa.union(
+            sa.select(sa.literal(text, type_=customers.c.user_id.type)),
+            sa.select(customers.c.user_id).where(customers.c.customer_id == text),
+        )
+        .subquery()
+        .select()
+    )
 
 
 def note_request(connection: sa.Connection, user_id: str, *, now: datetime) -> None:
@@ -115,7 +147,7 @@ def release(connection: sa.Connection, user_id: str, customer_id: str) -> bool:
     theirs = sa.update(customers).where(
         customers.c.user_id == user_id, customers.c.customer_id == customer_id, sa.not_(IS_ERASED)
     )
-    return connection.execute(theirs.values(customer_id=None, sync_due_at=None, **_new_key(row))).rowcount == 1
+    return connection.execute(theirs.values(customer_id=None, **NOT_DUE, **_new_key(row))).rowcount == 1
 
 
 def _new_key(row: CustomerRow, *, leave_out: str = "") -> dict[str, Any]:
@@ -130,7 +162,7 @@ def claim(connection: sa.Connection, *, user_id: str, customer_id: str, now: dat
     free = sa.update(customers).where(
         customers.c.user_id == user_id, customers.c.customer_id.is_(None), customers.c.requested_at.is_(None)
     )
-    values = {"customer_id": customer_id, "sync_due_at": now, "sync_failures": 0}
+    values = {"customer_id": customer_id, **NOT_DUE, "sync_due_at": now, "sync_failures": 0}
     try:
         with connection.begin_nested():
             return connection.execute(free.values(values)).rowcount == 1

@@ -11,6 +11,7 @@ from billing.catalog import Catalog, load_catalog
 from billing.clock import SYSTEM_CLOCK, Clock
 from billing.database import Database
 from billing.database.migrations.upgrade import find
+from billing.doctor.alive import examine_deliveries, examine_processes
 from billing.doctor.buying import examine_buying
 from billing.doctor.clocks import examine_clocks
 from billing.doctor.currencies import examine_currencies
@@ -106,6 +107,8 @@ def _with_servers(
     """What takes a ledger (None where it does not answer) or Stripe."""
     if database is not None:
         yield from guarded("redis", lambda: examine_neighbours(settings, database))
+        yield from guarded("workers", lambda: examine_processes(database))
+        yield from guarded("deliveries", lambda: examine_deliveries(database, clock=clock))
     account = list(guarded("stripe", lambda: _account(settings, database, stripe)))
     yield from account
     if any(finding.verdict is not Verdict.OK for finding in account):

@@ -117,6 +117,14 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person decided: `keep` stays, and of the others exactly those that they saw go."""
+
+    keep: str
+    cancel: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Choice:
     keep: Candidate | None
     cancel: list[Candidate] = field(default_factory=list)
@@ -142,23 +150,40 @@ def only_ours(subscriptions: Iterable[Json], catalog: Catalog) -> list[Json]:
     return sorted(live, key=lambda subscription: (subscription.get("created") or 0, str(subscription["id"])))
 
 
-def decide(candidates: Sequence[Candidate], catalog: Catalog, *, kept: Collection[str] = ()) -> Decision:
+def decide(
+    candidates: Sequence[Candidate],
+    catalog: Catalog,
+    *,
+    kept: Collection[str] = (),
+    wish: Wish | None = None,
+    by_policy: bool = True,
+) -> Decision:
     """Which of a customer's live subscriptions to cancel (SUB-16 to SUB-18), from all of them, oldest first.
 
-    `kept` are those in whose favor another one was planned to be canceled before. Such a one is never canceled: a
-    cancellation that is still on its way could then end both.
+    A person's `wish` comes before the policy, also about what was made elsewhere or is held (SUB-130). Once it can be
+    fulfilled no more, the policy decides, or without `by_policy` a person again. `kept` are those in whose favor
+    another one was planned to be canceled before. Such a one is never canceled: a cancellation that is still on its way
+    could then end both.
     """
     ids = tuple(candidate.id for candidate in candidates)
     if len(candidates) < 2:
         return Decision(ids)
-    choice = _choose(candidates)
+    wished = _wished(candidates, wish)
+    choice = wished or (_choose(candidates) if by_policy else _Choice(None))
     before = [id_ for id_ in ids if id_ in kept]
     if choice.keep is None or (before and before != [choice.keep.id]):
         return Decision(ids, reason=_ask(candidates, "Which one stays is not clear"))
-    may = [candidate for candidate in choice.cancel if is_tagged(candidate.subscription, catalog.product)]
+    may = [one for one in choice.cancel if wished or is_tagged(one.subscription, catalog.product)]
     left = [candidate for candidate in candidates if candidate is not choice.keep and candidate not in may]
     reason = _ask([choice.keep, *left], "Not canceled by itself, made elsewhere or held by somebody") if left else None
     return Decision(ids, choice.keep.id, tuple(candidate.id for candidate in may), reason)
+
+
+def _wished(candidates: Sequence[Candidate], wish: Wish | None) -> _Choice | None:
+    """The wish, while the one to keep is live and one of the others is, too."""
+    keep = next((one for one in candidates if wish and one.id == wish.keep), None)
+    cancel = [one for one in candidates if wish and one.id in wish.cancel]
+    return _Choice(keep, cancel) if keep and cancel else None
 
 
 def _choose(candidates: Sequence[Candidate]) -> _Choice:

@@ -1,4 +1,4 @@
-"""The remedy: what DUPLICATE_POLICY=cancel_newest does about several live subscriptions of one customer.
+"""The remedy: what a person's choice or DUPLICATE_POLICY=cancel_newest does about several live subscriptions.
 
 1 take the customer lock (a hint)  2 list at Stripe, plan one cancellation in the ledger  3 list again, cancel it, sync
 (then 2 for the next one)  4 refund what was canceled, each refund with its key from the ledger.
@@ -9,7 +9,7 @@ the customer's last one never is (SUB-18).
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from billing.coordination.locks import Lease, Locks, lock_name, retry_seconds
 from billing.customers.store import find_lane_of_customer
 from billing.duplicates import store as duplicates_store
 from billing.duplicates.candidates import read_candidates
-from billing.duplicates.policy import Decision, decide
+from billing.duplicates.policy import Decision, Wish, decide
 from billing.duplicates.refunds import LOOK_LASTS, REMEDIES, refund_all
 from billing.duplicates.store import BACKOFF, Incident, Remedy
 from billing.errors import (
@@ -47,14 +47,20 @@ RECHECK = BACKOFF.longest  # until an incident that waits for a person is checke
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context(context.Context):
-    """`cancels`: whether DUPLICATE_POLICY lets it begin a cancellation."""
+    """`cancels`: whether DUPLICATE_POLICY lets it begin a cancellation; a person's `wish` does, too (SUB-130)."""
 
     locks: Locks
     cancels: bool
+    wish: Wish | None = None
+
+    @property
+    def may_cancel(self) -> bool:
+        """Whether anything is canceled that was not begun."""
+        return self.cancels or self.wish is not None
 
 
 def remedy_duplicates(incident_id: int, ctx: Context) -> None:
-    """Cancel and refund as far as the policy allows; without `ctx.cancels`, only finish what was begun.
+    """Cancel and refund as far as a person's choice and the policy allow; else only finish what was begun.
 
     Stripe's errors are noted on the incident and tried again later. Raises LedgerUnavailable.
     """
@@ -64,7 +70,8 @@ def remedy_duplicates(incident_id: int, ctx: Context) -> None:
             return
         lane_id = find_lane_of_customer(connection, customer_id=incident.customer_id, product=incident.product)
         begun = duplicates_store.has_unfinished(connection, incident)
-    if _waits(incident, ctx.clock) or not (begun or (ctx.cancels and incident.resolved_at is None)):
+    ctx = replace(ctx, wish=_wish_of(incident))
+    if _waits(incident, ctx.clock) or not (begun or (ctx.may_cancel and incident.resolved_at is None)):
         return
     job = RemedyDuplicates(incident_id)
     with ctx.locks.hold(lock_name(lane_id, incident.customer_id)) as lease:  # 1
@@ -83,6 +90,12 @@ def remedy_duplicates(incident_id: int, ctx: Context) -> None:
             until = ctx.clock.now() + RECHECK
             reason = " ".join(filter(None, (undecided, owed))) or None
             duplicates_store.put_off(connection, incident, failures=0, until=until, reason=reason)
+
+
+def _wish_of(incident: Incident) -> Wish | None:
+    """What a person decided about it."""
+    chosen = incident.chosen
+    return Wish(str(chosen["keep"]), tuple(map(str, chosen["cancel"]))) if chosen else None
 
 
 def _waits(incident: Incident, clock: Clock) -> bool:
@@ -109,7 +122,7 @@ def _cancel_each(incident: Incident, lease: Lease, ctx: Context) -> str | None:
         if planned:
             _cancel(planned, ctx)
             continue
-        if incident.resolved_at is not None or not ctx.cancels:
+        if incident.resolved_at is not None or not ctx.may_cancel:
             return None
         decision = _decide(incident, _list(incident.customer_id, ctx), ctx)  # 2
         if not decision.cancel:
@@ -121,13 +134,13 @@ def _cancel_each(incident: Incident, lease: Lease, ctx: Context) -> str | None:
 
 
 def _decide(row: Incident | Remedy, listed: Sequence[Mapping[str, Any]], ctx: Context) -> Decision:
-    """What the policy makes of the customer's subscriptions as they are now."""
+    """What the wish, or the policy, makes of the customer's subscriptions as they are now."""
     with ctx.database.read() as connection:
         kept = duplicates_store.find_kept(connection, row)
         known = read_subscriptions(connection, row.customer_id)
     doubted = {shown.subscription_id for shown in known if shown.disputed or shown.refunded}
     candidates = read_candidates(listed, stripe=ctx.stripe, catalog=ctx.catalog, doubted=doubted)
-    return decide(candidates, ctx.catalog, kept=kept)
+    return decide(candidates, ctx.catalog, kept=kept, wish=ctx.wish, by_policy=ctx.cancels)
 
 
 def _plan(incident: Incident, subscription_id: str, kept_id: str, ctx: Context) -> None:
@@ -152,7 +165,7 @@ def _cancel(remedy: Remedy, ctx: Context) -> None:
     """Step 3: list right before, cancel only what the policy still names, then sync in one commit with the row."""
     since = ctx.clock.now()
     listed = _list(remedy.customer_id, ctx)
-    decision = _decide(remedy, listed, ctx) if ctx.cancels else Decision()
+    decision = _decide(remedy, listed, ctx) if ctx.may_cancel else Decision()
     subscription = next((each for each in listed if each["id"] == remedy.subscription_id), None)
     subscription = subscription or or_none(ctx.stripe.get_subscription, remedy.subscription_id)
     if subscription is None or not is_live(subscription["status"]):

@@ -4,7 +4,7 @@ Every change of a remedy is a compare-and-set on its state. The unique index `uq
 cancellation for each customer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,6 +33,7 @@ class Incident:
     failures: int
     next_attempt_at: datetime | None
     resolved_at: datetime | None
+    chosen: Mapping[str, Any] | None  # by a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,10 @@ def has_unfinished(connection: sa.Connection, incident: Incident) -> bool:
 
 
 def due(connection: sa.Connection, *, now: datetime, limit: int, open_ones: bool) -> Sequence[int]:
-    """Incidents with an unfinished remedy whose time has come; with `open_ones` also those without any."""
+    """Incidents with an unfinished remedy, or a person's wish, whose time has come; with `open_ones` every open one."""
     unfinished = sa.exists().where(remedies.c.incident_id == incidents.c.id, _is_unfinished)
-    wanted = sa.or_(unfinished, incidents.c.resolved_at.is_(None)) if open_ones else unfinished
+    asked = sa.true() if open_ones else incidents.c.chosen.is_not(sa.null())
+    wanted = sa.or_(unfinished, sa.and_(incidents.c.resolved_at.is_(None), asked))
     its_time = BACKOFF.is_due(incidents.c.next_attempt_at, now=now)
     statement = sa.select(incidents.c.id).where(incidents.c.kind == DUPLICATE, its_time, wanted)
     return list(connection.scalars(statement.order_by(incidents.c.id).limit(limit)))

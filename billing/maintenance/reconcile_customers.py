@@ -53,7 +53,7 @@ def compare_some(row: Run, ctx: Context) -> Run:
         chosen = reconcile_store.to_compare(connection, after=after or "", before=before, limit=COMPARED_TOGETHER)
     row = _compare(chosen, row, ctx)
     if len(chosen) == COMPARED_TOGETHER:
-        if row.thorough or row.report["compared"] < MOST_COMPARED:
+        if row.thorough or row.report["compared"] + row.report["failed"] < MOST_COMPARED:
             return save(row, ctx, cursor=chosen[-1], report=row.report)
         after = chosen[-1]
     elif row.report.get(LEFT_OFF):
@@ -72,7 +72,8 @@ def compared_to(row: Run) -> str | None:
 
 def _compare(customer_ids: Sequence[str], row: Run, ctx: Context) -> Run:
     """Sync the customers, which compares and corrects; the report names the fields that differed, without values."""
-    drift, failed = list(row.report["drift"]), 0
+    drift, compared, failed = list(row.report["drift"]), 0, 0
+    known = {each["customer_id"] for each in drift}
     drifted = 0
     for customer_id in customer_ids:
         row = save(row, ctx)
@@ -80,17 +81,22 @@ def _compare(customer_ids: Sequence[str], row: Run, ctx: Context) -> Run:
         try:
             changes = _differences(customer_id, ctx)
         except StaleWrite:
-            continue  # other workers keep syncing this customer
+            compared += 1  # other workers keep syncing this customer
+            continue
         except StripeRefused as refused:
             failed += 1
             log.warning("customer.not_compared", customer_id=customer_id, reason=refused.sentence)
             continue
+        compared += 1
         if changes:
-            drifted += 1
             fields = sorted({field for change in changes for field in changed_fields(change)})
             log.warning("customer.drifted", customer_id=customer_id, fields=fields)
+            if customer_id in known:  # a run that was interrupted compares some again
+                continue
+            drifted += 1
+            known.add(customer_id)
             drift += [{"customer_id": customer_id, "fields": fields}] if len(drift) < MOST_DETAILS else []
-    report = counted(row, compared=len(customer_ids), drifted=drifted, failed=failed)
+    report = counted(row, compared=compared, drifted=drifted, failed=failed)
     return dataclasses.replace(row, report={**report, "drift": drift})
 
 

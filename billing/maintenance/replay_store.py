@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.clock import iso
+from billing.customers.store import customers_named
 from billing.database import insert_new_id
 from billing.models import EventStatus, ReplayState, events, replayed_events, replays
 from billing.rules import lease
@@ -27,7 +28,7 @@ class EventFilter:
 
     event_ids: tuple[str, ...] = ()
     types: tuple[str, ...] = ()  # `*` is any text: `customer.subscription.*`
-    customer_id: str | None = None
+    customer_id: str | None = None  # with `*`, too; or the id of their user
     status: EventStatus | None = None
     since: datetime | None = None  # received at or after
     until: datetime | None = None  # received before
@@ -163,7 +164,7 @@ def matching(chosen: EventFilter, *, now: datetime | None = None) -> list[sa.Col
     if chosen.types:
         where.append(sa.or_(*map(_of_type, chosen.types)))
     if chosen.customer_id:
-        where.append(like(events.c.customer_id, chosen.customer_id))
+        where.append(_of_customer(chosen.customer_id))
     if chosen.status:
         where.append(events.c.status == chosen.status)
     if chosen.since:
@@ -177,6 +178,12 @@ def _is_free(now: datetime) -> sa.ColumnElement[bool]:
     """Finished, or failed and pending, and claimed by no worker. A first attempt that is pending needs no replay."""
     unheld = lease.is_free(events.c.claimed_until, now=now)
     return sa.and_(events.c.status.in_(REPLAYABLE), unheld, sa.or_(events.c.status != EventStatus.PENDING, ~untried()))
+
+
+def _of_customer(text: str) -> sa.ColumnElement[bool]:
+    if "*" in text:
+        return like(events.c.customer_id, text)
+    return events.c.customer_id.in_(customers_named(text))
 
 
 def _of_type(type_: str) -> sa.ColumnElement[bool]:

@@ -20,7 +20,7 @@ from billing.models.lane import (
     operations,
 )
 from billing.models.minute import minute_counts
-from billing.models.process import processes
+from billing.models.process import marks, processes
 from billing.models.projection import outbox, product_trials, projections, subscriptions
 from billing.models.webhook import (
     EventSource,
@@ -56,6 +56,7 @@ __all__ = [
     "installation",
     "lanes",
     "maintenance_runs",
+    "marks",
     "metadata",
     "minute_counts",
     "operations",

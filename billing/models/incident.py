@@ -39,6 +39,7 @@ incidents = sa.Table(
     sa.Column("reason", sa.Text),  # why a remedy left it open
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
     time_column("next_attempt_at"),  # a remedy is not tried before this; NULL is now
+    sa.Column("chosen", Json),  # what a person decided about subscriptions: {keep, cancel: [...]}
     sa.Index(
         "uq_incidents_open",
         "customer_id",

@@ -61,6 +61,8 @@ customers = sa.Table(
     time_column("erasure_finished_at"),  # everything personal was removed
     time_column("sync_due_at"),  # taken over and not fetched since: when a worker may; NULL: nothing to do
     sa.Column("sync_failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
+    time_column("sync_asked_at"),  # by a person, of a customer who was fetched before
+    sa.Column("sync_error", sa.Text),  # why the last try failed
     sa.Index(  # the few that wait
         "ix_customers_sync_due_at",
         "sync_due_at",

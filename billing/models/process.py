@@ -1,4 +1,4 @@
-"""Processes: who is there."""
+"""Processes: who is there, and what they saw happen."""
 
 import sqlalchemy as sa
 
@@ -18,4 +18,14 @@ processes = sa.Table(
     sa.Column("pid", sa.Integer, nullable=False),
     time_column("started_at", nullable=False),  # by the database's clock, both
     time_column("seen_at", nullable=False, index=True),
+)
+
+# What happened, one row for each kind: how often, when last, and why then. Written with the heartbeat.
+marks = sa.Table(
+    "marks",
+    metadata,
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("times", sa.BigInteger, nullable=False),
+    time_column("last_at", nullable=False),  # by the database's clock
+    sa.Column("why", sa.Text, nullable=False),
 )

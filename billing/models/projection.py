@@ -66,6 +66,7 @@ outbox = sa.Table(
     sa.Column("payload", Json, nullable=False),
     sa.Column("status", sa.String(20), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),  # that came to an end
+    sa.Column("history", Json),  # the last of them: [{at, seconds, status, error}]
     sa.Column("claim", sa.String(36)),  # who sends it, until claimed_until
     time_column("claimed_until"),
     time_column("created_at", nullable=False),

@@ -5,6 +5,7 @@ transaction open  4 note the delivery, the next attempt, or that it was given up
 After a kill between 3 and 4 it is sent again under the same id, by which the receiver can drop it.
 """
 
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,19 +71,26 @@ def _send(message: Message, *, database: Database, notifier: Notifier, clock: Cl
         if not outbox_store.claim(connection, message, token=token, now=clock.now()):
             return None
     body = {"type": message.kind, "timestamp": iso(message.created_at), "data": dict(message.payload)}
+    at, began = clock.now(), time.monotonic()
+
+    def tried(status: int | None, error: str | None = None) -> dict[str, Any]:
+        return {"at": iso(at), "seconds": round(time.monotonic() - began, 3), "status": status, "error": error}
+
     try:
-        notifier.send(message.message_id, body, at=clock.now())
+        status = notifier.send(message.message_id, body, at=at)
     except NotDelivered as error:
-        return _put_off(message, token, error, database=database, clock=clock)
+        return _put_off(message, token, error, tried(error.status, error.sentence), database=database, clock=clock)
     now = clock.now()
     sent: dict[str, Any] = {"status": "delivered", "error": None, "next_attempt_at": now, "delivered_at": now}
     with database.write() as connection:
-        outbox_store.settle(connection, message, token=token, **sent)
+        outbox_store.settle(connection, message, token=token, tried=tried(status), **sent)
     log.info("notification.delivered", message_id=message.message_id, type=message.kind, attempts=message.attempts + 1)
     return "delivered"
 
 
-def _put_off(message: Message, token: str, error: NotDelivered, *, database: Database, clock: Clock) -> str:
+def _put_off(
+    message: Message, token: str, error: NotDelivered, tried: dict[str, Any], *, database: Database, clock: Clock
+) -> str:
     """Note the next attempt; after three days the message is dead, and the customer's next one is sent."""
     now = clock.now()
     over = now - message.created_at >= GIVE_UP
@@ -93,7 +101,7 @@ def _put_off(message: Message, token: str, error: NotDelivered, *, database: Dat
         "next_attempt_at": later,
     }
     with database.write() as connection:
-        outbox_store.settle(connection, message, token=token, **failed)
+        outbox_store.settle(connection, message, token=token, tried=tried, **failed)
     event = "notification.given_up" if over else "notification.postponed"
     attempts = message.attempts + 1
     log.warning(event, message_id=message.message_id, type=message.kind, attempts=attempts, error=error.sentence)

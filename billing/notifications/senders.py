@@ -32,14 +32,18 @@ class NotDelivered(TransientError):
 
     code = "not_delivered"
 
+    def __init__(self, sentence: str, *, status: int | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status  # of the answer, where there was one
+
 
 class Notifier(Protocol):
     """Sends changes to the application."""
 
-    def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
+    def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> int | None:
         """Send `body` (type, timestamp, data) under the id `message_id`; `at` is the time of signing.
 
-        Raises NotDelivered.
+        The status that was answered, where it is a call over HTTP. Raises NotDelivered.
         """
 
 
@@ -52,7 +56,7 @@ class HttpNotifier:
         self._session = requests.Session()
         self._deadline = Deadline(DEADLINE_SECONDS, most=MOST_CALLS)
 
-    def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
+    def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> int:
         """Post the signed body. Any 2xx is a delivery; a redirect is not followed. Raises NotDelivered."""
         data = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
         headers = {
@@ -66,7 +70,8 @@ class HttpNotifier:
         except (requests.RequestException, TimeoutError) as error:
             raise NotDelivered(f"The application did not answer ({type(error).__name__}).") from None
         if not 200 <= status < 300:
-            raise NotDelivered(f"The application answered {status}.")
+            raise NotDelivered(f"The application answered {status}.", status=status)
+        return status
 
     def _post(self, data: bytes, headers: Mapping[str, str]) -> int:
         """The status of the answer, whose body is never read."""

@@ -16,6 +16,7 @@ from billing.rules import lease
 from billing.rules.backoff import Backoff
 
 BACKOFF = Backoff(timedelta(seconds=5), timedelta(hours=1))
+MOST_KEPT = 20  # tries of a message: the first hour, or the last day of three
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Message:
     kind: str
     payload: Mapping[str, Any]
     attempts: int
+    history: Sequence[Mapping[str, Any]] | None
     created_at: datetime
 
 
@@ -64,11 +66,16 @@ def settle(
     status: str,
     error: str | None,
     next_attempt_at: datetime,
+    tried: Mapping[str, Any],
     delivered_at: datetime | None = None,
 ) -> bool:
-    """Note the result of a claimed message and release the claim; nothing when another worker has claimed it since."""
+    """Note the result of a claimed message and release the claim; nothing when another worker has claimed it since.
+
+    `tried` is kept with the tries before it, of which the oldest go (NTF-30).
+    """
     values = {"status": status, "error": error, "next_attempt_at": next_attempt_at, "delivered_at": delivered_at}
-    ended = {**values, "attempts": message.attempts + 1, **lease.FREE}
+    history = [*(message.history or ()), tried][-MOST_KEPT:]
+    ended = {**values, "attempts": message.attempts + 1, "history": history, **lease.FREE}
     return _change(connection, message, lease.is_mine(outbox.c.claim, token), **ended)
 
 

@@ -36,31 +36,32 @@ log = structlog.get_logger(__name__)
 MOST_ROUNDS = 30
 
 
-def work_operations(lane_id: int, ctx: Context) -> None:
-    """Work this lane's operations until none is due.
+def work_operations(lane_id: int, ctx: Context) -> bool:
+    """Work this lane's operations until none is due; False where a failure was noted.
 
     Nothing of Stripe's is raised: a failure is noted on the operation and tried again later. Raises LedgerUnavailable.
     """
     job = WorkOperations(lane_id)
     if (wait := _seconds_until_due(lane_id, ctx)) is None:
-        return
+        return True
     if wait > 0:
         ctx.send_later(job, wait)
-        return
+        return True
     with ctx.locks.hold(lock_name(lane_id)) as lease:  # 1
         if lease is None:
             ctx.put_back(job)
-            return
+            return True
         for _ in range(MOST_ROUNDS):
             if lease.lapsed:
                 break
-            if not _round(lane_id, job, ctx):
-                return
+            if not (again := _round(lane_id, job, ctx)):
+                return again is not None
     ctx.queue.send(job)
+    return True
 
 
-def _round(lane_id: int, job: WorkOperations, ctx: Context) -> bool:
-    """Steps 2 to 6 once; whether to go again."""
+def _round(lane_id: int, job: WorkOperations, ctx: Context) -> bool | None:
+    """Steps 2 to 6 once; whether to go again, and None where a failure was noted."""
     read_at = ctx.clock.now()
     with ctx.database.read() as connection:  # 2
         operation = operations_store.oldest_pending(connection, lane_id)
@@ -78,7 +79,7 @@ def _round(lane_id: int, job: WorkOperations, ctx: Context) -> bool:
         _fail(operation, error, ctx)
     except TransientError as error:
         ctx.send_later(job, _postpone(operation, error, ctx))
-        return False
+        return None
     except Exception:  # a bug, or an unknown answer: the task logs and counts it
         _postpone(operation, TransientError("The worker failed at this operation. It will be tried again."), ctx)
         raise

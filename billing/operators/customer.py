@@ -1,5 +1,6 @@
 """One customer, as an operator sees them: access and why, what they have, and one timeline. From the ledger alone."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,8 +13,19 @@ from billing.clock import Clock
 from billing.customers.store import read_customer
 from billing.database import Database
 from billing.errors import NotFound
-from billing.models import CheckoutStatus, attempts, checkouts, events, incidents, lanes, operations, outbox
+from billing.models import (
+    CheckoutStatus,
+    EventStatus,
+    attempts,
+    checkouts,
+    events,
+    incidents,
+    lanes,
+    operations,
+    outbox,
+)
 from billing.operators import erasure_store, installation
+from billing.rules.money import in_words
 from billing.subscriptions import product_trial
 from billing.subscriptions.access import choose, decide_access, describe, describe_access
 from billing.subscriptions.client_data import ClientData, read_client_data
@@ -63,23 +75,15 @@ def show_customer(user_id: str, *, database: Database, catalog: Catalog, clock: 
         ids = erasure_store.customers_of(connection, user_id)
         rows = read_subscriptions(connection, customer_id) if customer_id else []
         said = read_client_data(connection, user_id, [row.nonce for row in rows])
-        ours = [row for row in rows if row.product == catalog.product]
-        access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
-        decided_by = choose(ours, now, catalog.access)
-        bound = installation.read(connection)
-        dashboard = f"{DASHBOARD}{'' if bound is None or bound.livemode else '/test'}"
-        shown = {
+        dashboard = dashboard_of(connection)
+        shown: Row = {
             "user_id": user_id,
             "customer_id": customer_id,
             "dashboard": f"{dashboard}/customers/{customer_id}" if customer_id else None,
             "erased_at": customer.erased_at if customer else None,
-            "access": {
-                **describe_access(access),
-                "because": WHY[access.reason],
-                "subscription": decided_by.subscription_id if decided_by else None,
-            },
+            "access": explain_access(rows, trial, catalog, now),
             "lane": _lane(connection, lane._mapping) if lane else None,
-            "subscriptions": [_subscription(row, said.get(row.nonce), catalog, dashboard) for row in rows],
+            "subscriptions": [describe_subscription(row, said.get(row.nonce), catalog, dashboard) for row in rows],
             "checkouts": _checkouts(connection, user_id, now, limit),
             "operations": _operations(connection, user_id, limit),
             "events": _of(connection, events, ids, limit, "event_id", "type", "status", "received_at", "error"),
@@ -89,7 +93,40 @@ def show_customer(user_id: str, *, database: Database, catalog: Catalog, clock: 
             "incidents": _of(connection, incidents, ids, limit, "id", "kind", "opened_at", "resolved_at", "reason"),
         }
     shown["timeline"] = sorted(_timeline(shown), key=lambda entry: entry["at"], reverse=True)[:limit]
+    shown["next"] = list(_next(shown))
     return shown
+
+
+def explain_access(
+    rows: Sequence[Subscription], trial: product_trial.Trial | None, catalog: Catalog, now: datetime
+) -> Row:
+    """The access of a user with these subscriptions, the rule, and the subscription that decides."""
+    ours = [row for row in rows if row.product == catalog.product]
+    access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
+    decided_by = choose(ours, now, catalog.access)
+    return {
+        **describe_access(access),
+        "because": WHY[access.reason],
+        "subscription": decided_by.subscription_id if decided_by else None,
+    }
+
+
+def _next(shown: Row) -> Iterator[str]:
+    """The command lines that may mend what is shown."""
+    user = shlex.quote(shown["user_id"])
+    if shown["erased_at"]:
+        return
+    for row in shown["incidents"]:
+        if row["resolved_at"] is None:
+            yield f"onelane incidents show {row['id']}"
+    if dead := [row["event_id"] for row in shown["events"] if row["status"] == EventStatus.DEAD]:
+        yield f"onelane dead redrive {' '.join(dead)} --reason ..."
+    if any(row["status"] == "dead" for row in shown["notifications"]):
+        yield f"onelane notifications resend --customer {user} --status dead --reason ..."
+    if shown["customer_id"]:
+        yield f"onelane customers sync {user}"
+    if page := next((row["id"] for row in shown["checkouts"] if row["status"] == CheckoutStatus.OPEN), None):
+        yield f"onelane checkouts expire {page} --reason ..."
 
 
 def _lane(connection: sa.Connection, row: Any) -> Row:
@@ -110,12 +147,20 @@ def _lane(connection: sa.Connection, row: Any) -> Row:
     }
 
 
-def _subscription(row: Subscription, said: ClientData | None, catalog: Catalog, dashboard: str) -> Row:
+def dashboard_of(connection: sa.Connection) -> str:
+    """The address of Stripe's Dashboard for this ledger's mode, without a slash at its end."""
+    bound = installation.read(connection)
+    return f"{DASHBOARD}{'' if bound is None or bound.livemode else '/test'}"
+
+
+def describe_subscription(row: Subscription, said: ClientData | None, catalog: Catalog, dashboard: str) -> Row:
+    """A subscription for an operator. `amount` is the plan's in the catalog for one; `costs` is all of it, in words."""
     plan = catalog.plans.get(row.plan or "")
     return {
         **describe(row, said),
         "amount": plan.amount if plan else None,
         "currency": plan.currency if plan else None,
+        "costs": in_words(plan.amount * (row.quantity or 1), plan.currency) if plan and plan.amount else None,
         "price_id": row.price_id,
         "ours": row.product == catalog.product,
         "dashboard": f"{dashboard}/subscriptions/{row.subscription_id}",

@@ -183,7 +183,7 @@ def _nothing_of(table: sa.Table) -> dict[str, Any]:
             "url": None,
             "idempotency_key": None,
         },
-        "outbox": {"payload": {}, "status": unsent, "error": None},
+        "outbox": {"payload": {}, "status": unsent, "error": None, "history": None},
         "events": {"payload": None},
         "attempts": {"fingerprint": FORGOTTEN, "parameters": {}, "url": None},
     }

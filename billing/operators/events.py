@@ -18,7 +18,7 @@ from billing.webhooks.event_search import first_id_since, has_id
 
 Row = dict[str, Any]
 
-_SHOWN = [events.c[name] for name in ("event_id", "type", "status", "attempts", "customer_id", "received_at", "error")]
+_SHOWN = [events.c[name] for name in ("event_id", "status", "received_at", "type", "customer_id", "attempts", "error")]
 FAILURES_READ = 5000  # of the newest: a page for a person, within 50 ms
 # What differs from one failure to the next of the same kind: ids of Stripe's and ours, long numbers.
 _ID = re.compile(r"\b([a-z]{2,8})_[A-Za-z0-9_]{6,}|\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\d{4,}")

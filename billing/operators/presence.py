@@ -1,7 +1,8 @@
 """Presence: which processes of ours are there, and which were, by a row that each writes every 10 s.
 
 Times are the database's, so that a process whose clock is off is neither missed nor kept. What a dead process left is
-deleted a day later, by the next one that starts. Once a minute the same thread adds what its process counted.
+deleted a day later, by the next one that starts. What a process saw happen (`billing/process/marks.py`) is written with
+its row, and once a minute the same thread adds what its process counted.
 """
 
 import os
@@ -17,11 +18,13 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from billing.database import Database, upsert
+from billing.database import Database, insert_new, upsert
 from billing.errors import LedgerUnavailable
-from billing.models import UtcTime, processes
+from billing.models import UtcTime, marks, processes
 from billing.operators.minutes import MinuteCounts
 from billing.operators.neighbours import Neighbours
+from billing.process import marks as seen
+from billing.process.marks import Mark
 
 log = structlog.get_logger(__name__)
 
@@ -97,14 +100,22 @@ class Heartbeat:
             log.info("heartbeat.not_taken_away")
 
     def beat(self) -> None:
-        """Write the row once. Raises LedgerUnavailable."""
-        with self._database.write() as connection:
-            now = connection.scalar(sa.select(_NOW))
-            assert now is not None
-            if self._started_at is None:
-                connection.execute(sa.delete(processes).where(processes.c.seen_at < now - KEPT))
-                self._started_at = now
-            upsert(connection, processes, [{**self._row, "started_at": self._started_at, "seen_at": now}])
+        """Write the row once, and what this process saw happen. Raises LedgerUnavailable."""
+        happened = seen.take()
+        try:
+            with self._database.write() as connection:
+                now = connection.scalar(sa.select(_NOW))
+                assert now is not None
+                if self._started_at is None:
+                    connection.execute(sa.delete(processes).where(processes.c.seen_at < now - KEPT))
+                    self._started_at = now
+                upsert(connection, processes, [{**self._row, "started_at": self._started_at, "seen_at": now}])
+                for name, mark in happened.items():
+                    _add(connection, name, mark, now=now)
+        except BaseException:
+            for name, mark in happened.items():
+                seen.note(name, mark.why, times=mark.times)
+            raise
         self._minutes.write_when_over(now)
 
     def _run(self) -> None:
@@ -120,6 +131,19 @@ class Heartbeat:
             if self._neighbours:
                 self._neighbours.note()
             self._ended.wait(EVERY_SECONDS)
+
+
+def takes(database: Database, queue: str) -> bool:
+    """Whether a worker that takes this queue is there. Raises LedgerUnavailable."""
+    with database.read() as connection:
+        return any(process.is_there and queue in process.queues for process in list_processes(connection))
+
+
+def _add(connection: sa.Connection, name: str, mark: Mark, *, now: datetime) -> None:
+    """Add to what all processes saw of it."""
+    insert_new(connection, marks, {"name": name, "times": 0, "last_at": now, "why": mark.why})
+    own = sa.update(marks).where(marks.c.name == name)
+    connection.execute(own.values(times=marks.c.times + mark.times, last_at=now, why=mark.why))
 
 
 def list_processes(connection: sa.Connection) -> list[Process]:

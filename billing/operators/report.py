@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from billing.checkout.checkout_store import count_shown
 from billing.clock import Clock
 from billing.coordination.locks import lane_of, lock_name
 from billing.database import Database
@@ -24,13 +25,16 @@ from billing.models import (
     events,
     incidents,
     lanes,
+    marks,
     outbox,
     replays,
     subscriptions,
 )
 from billing.operators import installation
+from billing.operators.deliveries import read_deliveries
 from billing.operators.presence import Process, list_processes
 from billing.operators.worst import troubles
+from billing.process.marks import STRIPE_LIMITED
 
 Row = dict[str, Any]
 
@@ -51,11 +55,11 @@ def summarize(*, database: Database, clock: Clock) -> Row:
             "at": now,
             "stripe": {"account": bound.stripe_account, "livemode": bound.livemode} if bound else None,
             "events": _events(connection, day=now - DAY),
-            "checkouts": _checkouts(connection, day=now - DAY),
+            "checkouts": _checkouts(connection, day=now - DAY, now=now),
             "lanes": {**_by(connection, lanes.c.state), "failing": _count(connection, lanes, lanes.c.failures > 0)},
             "subscriptions": _by(connection, subscriptions.c.status, subscriptions.c.product.is_not(None)),
             "messages": _messages(connection),
-            "incidents": _by(connection, incidents.c.kind, incidents.c.resolved_at.is_(None)),
+            **_with_stripe(connection),
             "replay": _running_replay(connection),
             "processes": _processes(there),
         }
@@ -84,7 +88,7 @@ def glance(*, database: Database, clock: Clock) -> Row:
                 **_by(connection, outbox.c.status, outbox.c.status.in_(_UNDONE)),
                 **_oldest_message(connection),
             },
-            "incidents": _by(connection, incidents.c.kind, incidents.c.resolved_at.is_(None)),
+            **_with_stripe(connection),
             "reconciled_age_seconds": runs.mark_age_seconds(connection, now),
         }
     return {"troubles": [asdict(trouble) for trouble in troubles(seen, there)], **seen, "there": there}
@@ -123,9 +127,10 @@ def _events(connection: sa.Connection, *, day: datetime) -> Row:
     }
 
 
-def _checkouts(connection: sa.Connection, *, day: datetime) -> Row:
+def _checkouts(connection: sa.Connection, *, day: datetime, now: datetime) -> Row:
+    """As their buyers are shown them."""
     return {
-        **_by(connection, checkouts.c.status, checkouts.c.arrived_at >= day),
+        **count_shown(connection, since=day, now=now),
         **_oldest_checkout(connection),
     }
 
@@ -134,8 +139,24 @@ def _messages(connection: sa.Connection) -> Row:
     return {**_by(connection, outbox.c.status), **_oldest_message(connection)}
 
 
+def _with_stripe(connection: sa.Connection) -> Row:
+    """Deliveries that came and were refused, Stripe's 429, and what a person has to look at."""
+    seen = sa.select(marks.c.times, marks.c.last_at).where(marks.c.name == STRIPE_LIMITED)
+    limited = connection.execute(seen).first()
+    still = incidents.c.resolved_at.is_(None)
+    return {
+        "deliveries": asdict(read_deliveries(connection)),
+        "stripe_limited": dict(limited._mapping) if limited else None,
+        "incidents": _by(connection, incidents.c.kind, still),
+        "oldest_incident": connection.scalar(sa.select(sa.func.min(incidents.c.id)).where(still)),
+    }
+
+
 def _oldest_event(connection: sa.Connection) -> Row:
-    return _oldest(connection, events.c.received_at, events.c.status)
+    """The oldest that waits, and why the last one that was given up was: by the index of what is not done."""
+    dead = sa.select(events.c.error).where(events.c.status == EventStatus.DEAD)
+    error = connection.scalar(dead.order_by(events.c.next_attempt_at.desc()).limit(1))
+    return {**_oldest(connection, events.c.received_at, events.c.status), "error": error}
 
 
 def _oldest_checkout(connection: sa.Connection) -> Row:
@@ -143,7 +164,15 @@ def _oldest_checkout(connection: sa.Connection) -> Row:
 
 
 def _oldest_message(connection: sa.Connection) -> Row:
-    return _oldest(connection, outbox.c.created_at, outbox.c.status)
+    """The oldest that waits; how many were refused and are tried again, and why one of them was."""
+    found = _oldest(connection, outbox.c.created_at, outbox.c.status)
+    refused = (outbox.c.status == "pending", outbox.c.attempts > 0)
+    counted = sa.select(sa.func.count(), sa.func.min(outbox.c.created_at)).where(*refused)
+    count, oldest = connection.execute(counted).one()
+    if not count:
+        return found
+    error = connection.scalar(sa.select(outbox.c.error).where(*refused).order_by(outbox.c.next_attempt_at).limit(1))
+    return {**found, "failing": count, "oldest_failing_at": oldest, "error": error}
 
 
 def _oldest(connection: sa.Connection, at: sa.Column[Any], status: sa.Column[Any]) -> Row:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import unquote
 
@@ -25,6 +26,7 @@ from urllib3.exceptions import HTTPError, SSLError
 
 from billing.clock import Clock
 from billing.errors import StripeUnclear
+from billing.process import marks
 from billing.stripe_gateway.errors import translate
 from billing.stripe_gateway.pace import Pace, PacedClient
 from billing.stripe_gateway.port import Json, Page
@@ -118,6 +120,8 @@ class StripeRequests:
         except stripe.StripeError as error:
             REQUESTS.labels(label, str(error.http_status or "none")).inc()
             self._note_date(error.headers)
+            if error.http_status == HTTPStatus.TOO_MANY_REQUESTS:
+                marks.note(marks.STRIPE_LIMITED, label)
             # from None: the SDK's error holds the body, and with it a session's URL or an email.
             raise translate(error, label) from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -153,8 +153,9 @@ def _write(
     projection_store.replace_subscriptions(connection, before, after)
     changes = news = differences(before, after)
     owner = find_owner(connection, customer_id)
-    if owner and owner.sync_due:
+    if owner and (owner.sync_due or owner.sync_asked):
         due_syncs.note_synced(connection, customer_id)
+    if owner and owner.sync_due:
         # What the application was told of these before named no user (SUB-71).
         news = differences([row for row in before if not is_live(row.status)], after)
     noted = 0

@@ -1,4 +1,4 @@
-"""Customers that were taken over are fetched at once, so that who pays already has access (SUB-70).
+"""Customers that were taken over, or that a person asks about, are fetched at once (SUB-70).
 
 1 claim the customer that came last  2 sync it, which closes the row in its own commit  3 on failure note when it is
 tried again; and begin again. `PUT /v1/customers/{user}` and imports write the row; a message or the sweep wakes us.
@@ -35,12 +35,16 @@ class Context(context.Context):
     pace: Callable[[], None]
 
 
-def sync_taken_over(ctx: Context, *, stop: Callable[[], bool] = lambda: False) -> None:
-    """Fetch one customer after the other until none is due, or until `stop`. Raises LedgerUnavailable."""
+def sync_taken_over(ctx: Context, *, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Fetch one customer after the other until none is due, or until `stop`; False where a failure was noted.
+
+    Raises LedgerUnavailable.
+    """
+    good = True
     while not stop():
         due = run_in_transaction(ctx.database, partial(due_syncs.claim, now=ctx.clock.now()))
         if due is None:
-            return
+            return good
         ctx.pace()
         try:
             _sync(due, ctx)
@@ -48,7 +52,9 @@ def sync_taken_over(ctx: Context, *, stop: Callable[[], bool] = lambda: False) -
             raise  # nothing can be noted; the lease ends by itself
         except OnelaneError as error:
             _note_failure(due, error, ctx)
+            good = False
     ctx.queue.send(SyncCustomers())
+    return good
 
 
 def await_sync(customer_id: str, *, seconds: float, database: Database, wakeups: Wakeups) -> None:
@@ -70,9 +76,8 @@ def _sync(due: DueSync, ctx: Context) -> None:
 def _note_failure(due: DueSync, error: OnelaneError, ctx: Context) -> None:
     wait = timedelta(seconds=SYNCS.wait_seconds(due.sync_failures, error))
     until, failures = ctx.clock.now() + wait, int(is_failure(error))
-    run_in_transaction(
-        ctx.database, lambda connection: due_syncs.put_off(connection, due, until=until, failures=failures)
-    )
+    note = partial(due_syncs.put_off, due=due, until=until, failures=failures, error=error.sentence)
+    run_in_transaction(ctx.database, note)
     log.warning("customer.sync_postponed", customer_id=due.customer_id, error=error.code, reason=error.sentence)
     if wait <= SOON:
         ctx.queue.send(SyncCustomers(), delay_seconds=wait.total_seconds() + 0.01)  # past the moment, not at it

@@ -22,6 +22,7 @@ from billing.coordination.queue import Queue
 from billing.database import Database
 from billing.errors import InvalidRequest, InvalidSignature, PayloadTooLarge
 from billing.models import EventStatus
+from billing.process import marks
 from billing.webhooks.envelope import NewEvent, read_event
 from billing.webhooks.group_commit import Committed, GroupCommit, Row
 from billing.webhooks.signature import Signature, read_signature, verify
@@ -55,7 +56,7 @@ class Ingest:
         try:
             return expect(length, header, now=self._clock.now(), max_bytes=self._max_bytes)
         except REFUSALS as error:
-            _note_refusal(error, length, request_id)
+            _note_refusal(error, length, request_id, is_signed=header is not None)
             raise
 
     def submit(self, body: bytes, signature: Signature, *, request_id: str = "") -> "Future[Row]":
@@ -70,7 +71,7 @@ class Ingest:
                 request_id=request_id,
             )
         except REFUSALS as error:
-            _note_refusal(error, len(body), request_id)
+            _note_refusal(error, len(body), request_id, is_signed=True)
             raise
         return self._group.submit(event)
 
@@ -153,11 +154,13 @@ def _result(row: Row) -> str:
     return "recorded" if row[1] is EventStatus.PENDING else row[1].value
 
 
-def _note_refusal(error: InvalidRequest | PayloadTooLarge, size: int, request_id: str) -> None:
-    """Count and log what is refused, without a byte of it."""
+def _note_refusal(error: InvalidRequest | PayloadTooLarge, size: int, request_id: str, *, is_signed: bool) -> None:
+    """Count and log what is refused, without a byte of it. One that has no signature at all is a stranger's."""
     RECORDED.labels(error.code).inc()
     if isinstance(error, InvalidSignature):
         SIGNATURES_REFUSED.inc()
+        if is_signed:
+            marks.note(marks.SIGNATURE_REFUSED, error.sentence)
     about = {"request_id": request_id} if request_id else {}
     log.warning("event.refused", code=error.code, reason=error.sentence, size=size, **about)
 

@@ -50,19 +50,24 @@ class Context(context.Context):
     compare_everybody: CompareEverybody
 
 
-def work_events(ctx: Context, *, stop: Callable[[], bool] = lambda: False) -> None:
-    """Work one customer after the other until nothing is due, or until `stop`. Raises LedgerUnavailable."""
+def work_events(ctx: Context, *, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Work one customer after the other until nothing is due, or until `stop`; False where a failure was noted.
+
+    Raises LedgerUnavailable.
+    """
+    good = True
     while not stop():
         batch = _claim(ctx)
         if batch.due_at is not None:
             seconds = (batch.due_at - ctx.clock.now()).total_seconds() + 0.01  # past the moment, not at it
             ctx.queue.send(WorkEvents(), delay_seconds=max(seconds, 0.01))
         if not batch.events:
-            return
+            return good
         if batch.more:
             ctx.queue.send(WorkEvents())
-        _work_batch(batch, ctx)
+        good = _work_batch(batch, ctx) and good
     ctx.queue.send(WorkEvents())
+    return good
 
 
 def _claim(ctx: Context) -> Batch:
@@ -71,8 +76,8 @@ def _claim(ctx: Context) -> Batch:
     return run_in_transaction(ctx.database, lambda connection: claim(connection, now=now))
 
 
-def _work_batch(batch: Batch, ctx: Context) -> None:
-    """Steps 2 to 5."""
+def _work_batch(batch: Batch, ctx: Context) -> bool:
+    """Steps 2 to 5; False where a failure was noted."""
     try:
         batch = _without_spent(batch, ctx)
         if batch.events and batch.customer_id is None:
@@ -83,10 +88,12 @@ def _work_batch(batch: Batch, ctx: Context) -> None:
         raise  # nothing can be noted; the lease ends by itself
     except OnelaneError as error:
         _note_failure(batch, error, ctx)
+        return False
     except Exception as error:
         _note_failure(batch, error, ctx)
         ctx.queue.send(WorkEvents())
         raise  # a bug: the events wait, and whoever watches the worker hears of it
+    return True
 
 
 def _without_spent(batch: Batch, ctx: Context) -> Batch:

@@ -222,7 +222,7 @@ MUTANTS = {
     ),
     "stored_url": Mutant(
         "the web answers from a stored URL",
-        {checkout_store._shown: lambda _, row, now: CheckoutStatus(row.status)},
+        {checkout_store._shown: lambda _, row: CheckoutStatus(row.status)},
         scene=Scene(plans=("standard", "commit", "standard"), pays=False),
     ),
     "version_not_raised": Mutant(

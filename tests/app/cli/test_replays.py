@@ -74,10 +74,12 @@ def test_dry_run_counts_and_changes_nothing(run: Run, folder: Path) -> None:
 
 
 def test_one_event_is_replayed_and_shows_it(run: Run, folder: Path) -> None:
-    """LED-16: with Redis gone, too; the sweep finds it."""
+    """LED-16, OPS-166: with Redis gone, too; the sweep finds it."""
     ended = run("events", "replay", "evt_0", "evt_7", "--reason", "asked by support")
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout == "2 events of 2 customers: 1 dead, 1 done.\nReplayed 2 of 2 (replay 1).\n"
+    assert ended.returncode == 1, "they are not done"
+    done = "Replayed 2 of 2 (replay 1): 2 waiting for a worker.\n"
+    assert ended.stdout == f"2 events of 2 customers: 1 dead, 1 done.\n{done}"
+    assert "No worker takes the queue webhooks" in ended.stderr
     shown = json.loads(run("events", "show", "evt_7", "--json").stdout)
     assert [(one["reason"], one["was_status"]) for one in shown["replays"]] == [("asked by support", "dead")]
     again = run("events", "replay", "evt_7", "--reason", "impatience")
@@ -103,14 +105,27 @@ def test_redrive_by_id_leaves_alone_what_is_not_dead(run: Run, folder: Path) -> 
         ["events", "replay", "--status", "rejected", "--reason", "r", "--yes"],
         ["events", "replay", "--since", "yesterday", "--reason", "r", "--yes"],
         ["events", "replay", "evt_1"],
-        ["dead", "redrive", "--yes"],
-        ["dead", "redrive", "--reason", " ", "--yes"],
-        ["dead", "redrive", "--reason", "r"],
+        ["dead", "redrive", "--all", "--yes"],
+        ["dead", "redrive", "--all", "--reason", " ", "--yes"],
+        ["dead", "redrive", "--all", "--reason", "r"],
+        ["dead", "redrive", "--reason", "r", "--yes"],
+        ["dead", "redrive", "--all", "--type", "invoice.paid", "--reason", "r", "--yes"],
     ],
-    ids=["everything", "ids and filter", "rejected", "no time", "no reason", "none", "blank reason", "nobody to ask"],
+    ids=[
+        "everything",
+        "ids and filter",
+        "rejected",
+        "no time",
+        "no reason",
+        "none",
+        "blank reason",
+        "nobody to ask",
+        "empty filter",
+        "all and some",
+    ],
 )
 def test_replay_that_is_not_clear_is_not_begun(words: list[str], run: Run, folder: Path) -> None:
-    """LED-16: exit code 2, and nothing is changed."""
+    """LED-16, OPS-186: exit code 2, and nothing is changed."""
     ended = run(*words)
     assert ended.returncode == 2, ended.stderr
     assert statuses(folder) == {"dead": 150, "done": 1}
@@ -118,7 +133,7 @@ def test_replay_that_is_not_clear_is_not_begun(words: list[str], run: Run, folde
 
 def test_ctrl_c_stops_after_the_batch_in_hand_and_says_how_far_it_came(folder: Path) -> None:
     """LED-18, LED-19: no worker takes anything, so the first batch is the last."""
-    words = [sys.executable, "-P", "-m", "onelane", "dead", "redrive", "--reason", "r", "--yes"]
+    words = [sys.executable, "-P", "-m", "onelane", "dead", "redrive", "--all", "--reason", "r", "--yes"]
     redis = f"redis://127.0.0.1:{free_port(20_750)}/0"
     settings: dict[str, Any] = {"env": environment(PYTHONPATH=str(ROOT), REDIS_URL=redis), "cwd": folder}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings) as process:
@@ -127,6 +142,6 @@ def test_ctrl_c_stops_after_the_batch_in_hand_and_says_how_far_it_came(folder: P
         process.send_signal(signal.SIGINT)
         shown, complained = process.communicate(timeout=20)
     assert process.returncode == 1, complained
-    assert shown.splitlines()[-1] == "Replayed 100 of 150 (replay 1)."
+    assert shown.splitlines()[-1] == "Replayed 100 of 150 (replay 1): 100 waiting for a worker."
     assert [line.split(":")[0] for line in complained.splitlines()] == ["The broker does not answer", "Stopped"]
     assert statuses(folder) == {"pending": 100, "dead": 50, "done": 1}

@@ -19,17 +19,22 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_setup_shows_the_secret_once_and_then_nothing_to_do(folder: Path) -> None:
-    """WHK-40, WHK-41"""
+    """WHK-40, WHK-41; OPS-142: once there is a ledger."""
     with running(Sandbox()) as address:
         stripe = {"STRIPE_API_KEY": "sk_test_setup", "STRIPE_API_BASE": address}
         tried = onelane("webhooks", "setup", "--url", URL, "--dry-run", folder=folder, **stripe)
         assert tried.returncode == 0, tried.stderr
         assert "would be created" in tried.stdout
         made = onelane("webhooks", "setup", "--url", URL, "--json", folder=folder, **stripe)
+        onelane("db", "upgrade", folder=folder)
         again = onelane("webhooks", "setup", "--url", URL, folder=folder, **stripe)
     shown = json.loads(made.stdout)
     assert (shown["action"], shown["secret"][:6]) == ("created", "whsec_")
     assert again.stdout.startswith(f"{shown['endpoint_id']}: unchanged")
+    assert ("The audit log does not have it" in made.stderr, "audit" in again.stderr) == (True, False)
+    [noted] = json.loads(onelane("audit", "list", "--json", folder=folder).stdout)
+    assert (noted["command"], noted["target"]) == ("webhooks setup", URL)
+    assert noted["outcome"] == f"{shown['endpoint_id']} unchanged"
     for ended in (made, again):
         assert "whsec_" not in ended.stderr
     assert "whsec_" not in again.stdout

@@ -163,7 +163,7 @@ def test_comparing_is_a_job_of_a_worker(console: Browser, world: World, ann: str
     with world.database.read() as connection:
         owner = find_owner(connection, ann)
     assert owner
-    assert owner.sync_due
+    assert owner.sync_asked
     assert SyncCustomers() in world.queue.sent
     world.work()
     assert len(world.requests()) > len(before)

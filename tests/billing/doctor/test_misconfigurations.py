@@ -1,20 +1,26 @@
 """Installations that are set up wrongly, each in one way: `onelane doctor` names it with its fix (issue 15, part 5)."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
+from billing.coordination.jobs import QUEUES
+from billing.coordination.queue import InlineQueue
 from billing.database import Database
 from billing.doctor import servers
 from billing.doctor.finding import Finding, Verdict
 from billing.doctor.redis import judge_redis
-from billing.errors import ConfigurationError
+from billing.errors import ConfigurationError, InvalidSignature
 from billing.operators.installation import insert_first
+from billing.operators.presence import Heartbeat
 from billing.process.settings import Settings, load_settings
 from billing.stripe_gateway import API_VERSION
-from tests.support.builders import CATALOG, MovableClock
+from billing.webhooks.ingest import Ingest
+from tests.support.builders import CATALOG, SECRET, MovableClock, build_event, deliver
 from tests.support.databases import sqlite_in
 from tests.support.doctor_world import KEY, URL, Place
 from tests.support.running_dev import ROOT
@@ -33,6 +39,8 @@ def place(tmp_path: Path, valkey: Valkey, client: "redis.Redis", monkeypatch: py
     (tmp_path / "catalog.toml").write_bytes((ROOT / "catalog.toml").read_bytes())
     with sqlite_in(tmp_path) as database:
         ledger = str(database.url)
+        Heartbeat(database, kind="worker", queues=QUEUES).beat()
+        Heartbeat(database, kind="beat").beat()
     given = {
         "DATABASE_URL": ledger,
         "REDIS_URL": valkey.url,
@@ -75,6 +83,28 @@ def _other_currency(place: Place) -> None:
             "INSERT INTO customers (user_id, customer_id, idempotency_key, parameters, created_at)"
             f" VALUES ('ann', '{customer}', 'k', '{{}}', '2026-06-01')"
         )
+    ledger.close()
+
+
+def _change_ledger(place: Place, *statements: str) -> None:
+    ledger = Database(place.environment["DATABASE_URL"])
+    with ledger.write() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    ledger.close()
+
+
+def _secret_rolled(place: Place) -> None:
+    """Deliveries come, and the last ones are signed by a secret that is not ours."""
+    ledger = Database(place.environment["DATABASE_URL"])
+    places: Any = {"database": ledger, "queue": InlineQueue(), "clock": place.clock, "max_bytes": 1 << 20}
+    ingest = Ingest(secrets=[SECRET], **places)
+    for secret in (SECRET, "whsec_" + "n" * 32):
+        body, header = deliver(build_event(), secret=secret, at=place.clock.now())
+        with suppress(InvalidSignature):
+            ingest.submit(body, ingest.expect(len(body), header)).result(10)
+    ingest.close()
+    Heartbeat(ledger, kind="web").beat()
     ledger.close()
 
 
@@ -198,6 +228,17 @@ SET_UP_WRONGLY: dict[str, tuple[Prepare, Verdict, str, str]] = {
         lambda place: place.at_stripe("webhook_endpoints", url=URL, enabled_events=["*"], api_version=API_VERSION),
         WARNING, "2 endpoints send", "Remove all but the one",
     ),
+    "no worker": (
+        lambda place: _change_ledger(place, "DELETE FROM processes WHERE kind = 'worker'"),
+        WARNING, "No worker takes the queue webhooks", "Start `onelane worker --queues webhooks`",
+    ),
+    "no beat": (
+        lambda place: _change_ledger(place, "DELETE FROM processes WHERE kind = 'beat'"),
+        WARNING, "Beat does not run", "Start `onelane beat`",
+    ),
+    "secret rolled on one side": (
+        _secret_rolled, WRONG, "1 were refused", "beside those in STRIPE_WEBHOOK_SECRETS, and restart the webs",
+    ),
     "clock that is ahead": (_clock_ahead, WRONG, "clock is 400 s ahead of Stripe's", "Set the one that is wrong"),
 }  # fmt: skip
 
@@ -209,7 +250,7 @@ def test_nothing_is_said_of_an_installation_that_is_right(place: Place) -> None:
 
 @pytest.mark.parametrize("name", SET_UP_WRONGLY)
 def test_what_is_set_up_wrongly_is_named_with_its_fix(place: Place, name: str) -> None:
-    """OPS-93"""
+    """OPS-93; OPS-188: and who is not there."""
     prepare, verdict, said, fix = SET_UP_WRONGLY[name]
     prepare(place)
     found = place.examined()

@@ -9,8 +9,8 @@ import pytest
 from billing.database import Database
 from billing.errors import NotFound
 from billing.models import events, repayments
+from billing.operators.incident import resolve_incident
 from billing.operators.lookup import list_incidents
-from billing.operators.resolve_incident import resolve_incident
 from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.sync import sync_customer
 from tests.races.unlocked import NoLocks

@@ -9,10 +9,17 @@ import sqlalchemy as sa
 from billing.coordination.jobs import WorkEvents
 from billing.errors import StaleWrite, StripeRefused
 from billing.maintenance import replay_store
-from billing.maintenance.replay import BATCH, NoWorker, ReplayRunning, count_events, replay_few, replay_many
+from billing.maintenance.replay import (
+    BATCH,
+    NoWorker,
+    ReplayRunning,
+    count_events,
+    replay_few,
+    replay_many,
+)
 from billing.maintenance.replay_store import EventFilter
 from billing.models import EventStatus, events, replayed_events, replays
-from billing.operators import lookup
+from billing.operators.events import show_event
 from billing.rules.lease import LEASE
 from billing.webhooks import events_store
 from billing.webhooks.claim import claim
@@ -74,7 +81,7 @@ def test_dead_event_is_worked_again_once_its_cause_is_mended(stripe, record, wor
     assert (done.replayed, queue.sent, statuses()) == (1, [WorkEvents()], ["pending"])
     work(row)
     assert statuses() == ["done"]
-    [replayed] = lookup.show_event(event["id"], database=database)["replays"]
+    [replayed] = show_event(event["id"], database=database)["replays"]
     assert (replayed["reason"], replayed["was_status"], replayed["was_error"]) == ("the key was fixed", "dead", "no")
     assert history(database) == [("finished", 1, 1, "the key was fixed")]
 

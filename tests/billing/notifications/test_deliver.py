@@ -13,12 +13,15 @@ import pytest
 import sqlalchemy as sa
 from standardwebhooks import Webhook
 
+from billing.clock import iso
 from billing.errors import ConfigurationError
 from billing.models import outbox
 from billing.notifications import deliver, senders
 from billing.notifications import store as outbox_store
 from billing.notifications.deliver import GIVE_UP, NotifyReport, notify
 from billing.notifications.senders import DEADLINE_SECONDS, HttpNotifier, LogNotifier, NotDelivered
+from billing.notifications.store import MOST_KEPT
+from billing.operators.notifications import show_message
 from billing.rules.lease import LEASE
 from billing.subscriptions import projection_store
 from tests.support.builders import NOON, MovableClock
@@ -37,8 +40,9 @@ class Application:
     def send(self, message_id, body, *, at):
         """Take a message."""
         if self.refuse(body):
-            raise NotDelivered("The application answered 500.")
+            raise NotDelivered("The application answered 500.", status=500)
         self.heard.append((message_id, body))
+        return 200
 
     @property
     def numbers(self):
@@ -314,3 +318,22 @@ def test_without_an_address_changes_are_only_logged(note, send):
     """NTF-3: they do not pile up for the day on which somebody sets one."""
     note(1)
     assert send(notifier=LogNotifier()) == NotifyReport(delivered=1)
+
+
+def test_last_tries_are_kept_with_their_time_duration_and_answer(note, send, application, database, clock):
+    """NTF-30: the oldest go, and an operator sees them."""
+    note(1)
+    message_id = rows_of(database)[0].message_id
+    application.refuse = lambda body: True
+    for _ in range(MOST_KEPT + 2):
+        send()
+        clock.advance(hours=2)
+    application.refuse = lambda body: False
+    send()
+    [row] = rows_of(database)
+    assert (row.attempts, len(row.history)) == (MOST_KEPT + 3, MOST_KEPT)
+    shown = show_message(message_id, database=database)["history"]
+    assert [one["error"] for one in shown] == ["The application answered 500."] * (MOST_KEPT - 1) + [None]
+    assert [one["status"] for one in shown[-2:]] == [500, 200]
+    assert shown[-1]["at"] == iso(clock.now())
+    assert all(one["seconds"] >= 0 for one in shown)

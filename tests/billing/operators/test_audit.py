@@ -88,6 +88,7 @@ def test_notifications_are_sent_again_under_their_ids_in_order(database: Databas
     notify(database=database, notifier=application, clock=CLOCK)
     assert [one for one in application.taken if one != "msg_4"] == ["msg_1", "msg_2", "msg_3"]
     assert "msg_4" in application.taken
+    assert resend(chosen, database=database, clock=CLOCK, stop=lambda: True) == 0, "stopped before the first batch"
     assert {row["status"] for row in list_messages(chosen, database=database, limit=9)} == {"delivered", "erased"}
 
 
@@ -98,12 +99,18 @@ def test_notifications_are_sent_again_under_their_ids_in_order(database: Databas
         (MessageFilter(status="dead"), 1),
         (MessageFilter(customer_id="cus_1"), 2),
         (MessageFilter(customer_id="cus_1", status="dead"), 1),
+        (MessageFilter(customer_id="ann"), 1),
     ],
 )
 def test_filter_chooses(chosen: MessageFilter, count: int, database: Database) -> None:
     put_message(database, 0)
     put_message(database, 1, status="dead")
     put_message(database, 2, customer="cus_2")
+    with database.write() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO customers (user_id, customer_id, idempotency_key, parameters, created_at)"
+            " VALUES ('ann', 'cus_2', 'k', '{}', '2026-06-01')"
+        )
     assert chosen.described()
     assert count_messages(chosen, database=database) == count
 

@@ -1,5 +1,6 @@
 """What an operator looks up says the same as the API."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from billing.checkout import checkout_store
 from billing.database import Database
 from billing.errors import NotFound
 from billing.operators.lookup import list_checkouts, show_checkout
+from billing.operators.report import summarize
 from tests.support.reconcile_world import Shop
 
 
@@ -33,6 +35,12 @@ def test_checkouts_are_listed_and_shown_as_their_buyers_see_them(
         assert [row["id"] for row in list_checkouts(status=status, limit=10, **places)] == [id_]
         assert show_checkout(id_, **places)["status"] == status
     assert len(list_checkouts(limit=2, **places)) == 2
-    assert [row["id"] for row in list_checkouts(user_id="user_2", limit=10, **places)] == [still]
+    assert [row["id"] for row in list_checkouts(customer="user_2", limit=10, **places)] == [still]
+    customer = str(shop.sessions("open")[0]["customer"])
+    assert [row["id"] for row in list_checkouts(customer=customer, limit=10, **places)] == [still]
+    ago = shop.clock.now() - timedelta(hours=1)
+    assert over not in [row["id"] for row in list_checkouts(since=ago, limit=10, **places)]
+    counted = summarize(**places)["checkouts"]
+    assert counted == {"open": 1, "completed": 1, "superseded": 1, "oldest_pending_at": None}, "of the last 24 h"
     with pytest.raises(NotFound):
         show_checkout("chk_nowhere", **places)

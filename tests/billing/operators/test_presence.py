@@ -11,8 +11,10 @@ from billing.coordination.jobs import QUEUES
 from billing.database import Database
 from billing.models import processes
 from billing.operators import presence
+from billing.operators.deliveries import read_deliveries
 from billing.operators.presence import GONE_AFTER, KEPT, Heartbeat, Process, list_processes
 from billing.operators.worst import Trouble, troubles
+from billing.process import marks
 from tests.support.builders import NOON
 
 
@@ -126,3 +128,55 @@ def test_process_that_says_nothing_any_more_counts_as_missing() -> None:
     gone = [Process(one.kind, one.name, one.queues, 1, "0.1.0", "here", 1, NOON, 60.0) for one in EVERYBODY]
     assert len(troubles(WELL, gone)) == len(QUEUES) + 2
     assert all(isinstance(one, Trouble) for one in troubles(WELL, gone))
+
+
+def test_what_processes_saw_happen_is_in_the_ledger_with_the_next_heartbeat(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OPS-183: added up over processes; what could not be written is written later."""
+    marks.take()
+    marks.note(marks.SIGNATURE_REFUSED, "first")
+    heartbeat = Heartbeat(database, kind="web")
+    with monkeypatch.context() as broken:
+        broken.setattr(presence, "upsert", None)
+        with pytest.raises(TypeError):
+            heartbeat.beat()
+    marks.note(marks.SIGNATURE_REFUSED, "second")
+    heartbeat.beat()
+    marks.note(marks.SIGNATURE_REFUSED, "third")
+    Heartbeat(database, kind="web").beat()
+    heartbeat.beat()
+    with database.read() as connection:
+        seen = read_deliveries(connection)
+        (now,) = {process.age_seconds < 60 for process in list_processes(connection)}
+    assert (seen.refused, seen.why, seen.last_signed_at, now) == (3, "third", None, True)
+    assert seen.last_refused_at is not None
+
+
+REFUSED = {"refused": 2, "last_refused_at": NOON - timedelta(minutes=3), "why": "No secret."}
+
+
+@pytest.mark.parametrize(
+    ("summary", "sentence"),
+    [
+        (WELL | {"deliveries": REFUSED}, "2 of Stripe's deliveries were refused: No secret."),
+        (WELL | {"deliveries": REFUSED | {"last_signed_at": NOON - timedelta(hours=3)}}, "none was taken for 3 h"),
+        (WELL | {"deliveries": REFUSED | {"last_signed_at": NOON - timedelta(minutes=1)}}, None),  # a stranger's
+        (WELL | {"deliveries": REFUSED | {"last_refused_at": NOON - timedelta(days=2)}}, None),
+        (WELL | {"stripe_limited": {"last_at": NOON - timedelta(minutes=1), "times": 1}}, "slow down (429)"),
+        (WELL | {"stripe_limited": {"last_at": NOON - timedelta(minutes=11), "times": 1}}, None),
+        (
+            WELL | {"messages": {"failing": 2, "oldest_failing_at": NOON - timedelta(minutes=2), "error": "500."}},
+            "does not take changes (2 are tried again): 500.",
+        ),
+        (WELL | {"messages": {"failing": 2, "oldest_failing_at": NOON - timedelta(seconds=30), "error": "x"}}, None),
+        (WELL | {"events": {"dead": 1, "error": "No such price."}}, "The last one: No such price."),
+        (WELL | {"incidents": {"a_kind": 2, "b": 1}}, "3 incidents wait for a person: 2 a kind, 1 b."),
+    ],
+)
+def test_trouble_says_its_cause(summary: dict[str, Any], sentence: str | None) -> None:
+    """OPS-147, OPS-183"""
+    found = troubles(summary, EVERYBODY)
+    assert [sentence is not None and sentence in trouble.sentence for trouble in found] == [True] * (
+        sentence is not None
+    )

@@ -67,6 +67,7 @@ def test_summary_counts_what_waits_and_since_when(database: Database) -> None:
         "last_received_at": NOON - timedelta(days=3),  # the newest row's: in the order in which they came
         "failing": 1,
         "oldest_pending_at": NOON + timedelta(seconds=5),
+        "error": None,
     }
     assert seen["checkouts"] == {"pending": 1, "oldest_pending_at": NOON}
     assert seen["lanes"] == {"creating": 1, "open": 1, "failing": 0}

@@ -140,7 +140,7 @@ def test_one_who_was_given_another_customer_meanwhile_is_not_put_off(shop):
     with shop.database.write() as connection:
         due = due_syncs.claim(connection, now=shop.clock.now())
         connection.execute(sa.update(customers).values(customer_id="cus_2"))
-        due_syncs.put_off(connection, due, until=shop.clock.now() + timedelta(hours=1), failures=1)
+        due_syncs.put_off(connection, due, until=shop.clock.now() + timedelta(hours=1), failures=1, error="no answer")
     [row] = shop.rows(customers)
     assert (row.sync_due_at, row.sync_failures) == (due.sync_due_at, 0)
 

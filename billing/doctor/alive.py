@@ -1,0 +1,51 @@
+"""Who is there, and whether Stripe's deliveries arrive: what the ledger says of the running installation."""
+
+from collections.abc import Iterator
+
+from billing.clock import Clock
+from billing.coordination.jobs import QUEUES
+from billing.database import Database
+from billing.doctor.finding import Finding, fine, warning, wrong
+from billing.operators.deliveries import are_refused, read_deliveries
+from billing.operators.presence import list_processes
+from billing.operators.worst import NEED, in_short
+
+
+def examine_processes(database: Database) -> Iterator[Finding]:
+    """Whether each queue has a worker, and beat runs. Raises LedgerUnavailable."""
+    with database.read() as connection:
+        there = [process for process in list_processes(connection) if process.is_there]
+    workers = [process for process in there if process.kind == "worker"]
+    taken = {queue for process in workers for queue in process.queues}
+    for queue in QUEUES:
+        if queue not in taken:
+            sentence = f"No worker takes the queue {queue}: {NEED[queue]}. Start `onelane worker --queues {queue}`."
+            yield warning("workers", sentence)
+    if taken >= set(QUEUES):
+        threads = sum(process.threads for process in workers)
+        yield fine("workers", f"{len(workers)} workers with {threads} threads take every queue.")
+    beats = [process for process in there if process.kind == "beat"]
+    if beats:
+        yield fine("beat", f"Runs, and was seen {beats[0].age_seconds:.0f} s ago.")
+    else:
+        yield warning("beat", "Beat does not run: what a lost message left behind waits. Start `onelane beat`.")
+
+
+def examine_deliveries(database: Database, *, clock: Clock) -> Iterator[Finding]:
+    """When the last signed delivery came, and the last one whose signature is not ours. Raises LedgerUnavailable."""
+    with database.read() as connection:
+        seen = read_deliveries(connection)
+    now, signed_at = clock.now(), seen.last_signed_at
+    last = f"the last signed one came {in_short(now - signed_at)} ago" if signed_at else "none has come yet"
+    if seen.last_refused_at is None:
+        yield fine("deliveries", f"None was refused for its signature; {last}.")
+        return
+    refused = f"{seen.refused:,} were refused, the last {in_short(now - seen.last_refused_at)} ago"
+    if are_refused(seen, now=now):
+        yield wrong(
+            "deliveries",
+            f"{refused}, and {last}: {seen.why} Put the signing secret that Stripe shows for the endpoint (Dashboard,"
+            " Webhooks) beside those in STRIPE_WEBHOOK_SECRETS, and restart the webs. Stripe sends them again.",
+        )
+    else:
+        yield fine("deliveries", f"{refused}; {last}.")
