@@ -2,23 +2,26 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, g
 
 from app.console.shown import ago, page, span
+from billing.coordination.jobs import QUEUES
+from billing.operators.minutes import read_chart
 from billing.operators.presence import Process
 from billing.operators.report import glance
 from billing.operators.worst import CHANGE_WAITS, CHECKOUT_WAITS, EVENT_WAITS
 from billing.services import Services
 
-NEVER = "never yet"
+# Reconciling is due every few minutes; its alert speaks at the same age (deploy/prometheus).
+RECONCILE_LATE_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One figure: its state is good, wait or bad, and `more` says how old it is."""
+    """One figure: its state is good, wait or bad, and `more` says how old it is or what it is of."""
 
     name: str
     value: str
@@ -31,48 +34,83 @@ def add_pages(routes: Blueprint, services: Services) -> None:
 
     @routes.get("/", strict_slashes=False)
     def now() -> Response:
-        summary = glance(database=services.database, clock=services.clock)
-        template = "now_part.html" if g.is_part else "now.html"
+        database, moment = services.database, services.clock.now()
+        summary = glance(database=database, clock=services.clock)
+        counted = read_chart(database=database, now=moment, minutes=60, step=1)
+        budget = services.settings.stripe_max_per_second
         return page(
-            template,
+            "now_part.html" if g.is_part else "now.html",
             troubles=summary["troubles"],
-            groups=[("Processes", list(_processes(summary))), ("What waits", list(_waiting(summary)))],
+            groups=[
+                ("What waits", list(_waiting(summary))),
+                ("Who is there", list(_processes(summary["there"]))),
+                ("Between Stripe and us, in the last hour", list(_at_stripe(summary, counted, budget))),
+            ],
             stripe=summary["stripe"],
             at=summary["at"],
         )
 
 
-def _processes(summary: Mapping[str, Any]) -> Iterator[Tile]:
-    there: Sequence[Process] = summary["there"]
-    for kind in ("web", "worker", "beat"):
-        of_kind = [process for process in there if process.kind == kind]
-        living = [process for process in of_kind if process.is_there]
-        threads = sum(process.threads for process in living)
-        seen = span(min((process.age_seconds for process in of_kind), default=0))
-        if living:
-            more = f"{threads} threads, seen {seen} ago" if kind == "worker" else f"seen {seen} ago"
-        else:
-            more = f"last seen {seen} ago" if of_kind else "none within a day"
-        name = {"web": "Webs", "worker": "Workers", "beat": "Beat"}[kind]
-        yield Tile(name, str(len(living)), more, "good" if living else "bad")
-
-
 def _waiting(summary: Mapping[str, Any]) -> Iterator[Tile]:
     now: datetime = summary["at"]
 
-    def tile(name: str, value: int, oldest: datetime | None, patience: Any) -> Tile:
-        if not value or oldest is None:
-            return Tile(name, f"{value:,}", "none waits" if not value else "")
+    def waits(name: str, counted: Mapping[str, Any], patience: timedelta) -> Tile:
+        number, oldest = counted.get("pending", 0), counted["oldest_pending_at"]
+        if not number or oldest is None:
+            return Tile(name, "0", "none waits")
         late = now - oldest > patience
-        return Tile(name, f"{value:,}", f"oldest from {ago(oldest, now)}", "bad" if late else "wait")
+        return Tile(name, f"{number:,}", f"the oldest from {ago(oldest, now)}", "bad" if late else "wait")
 
-    def given_up(name: str, value: int, more: str) -> Tile:
-        return Tile(name, f"{value:,}", more if value else "none", "bad" if value else "good")
+    def given_up(name: str, number: int, more: str) -> Tile:
+        return Tile(name, f"{number:,}", more if number else "none", "bad" if number else "good")
 
     checkouts, events, messages = summary["checkouts"], summary["events"], summary["messages"]
-    yield tile("Waiting checkouts", checkouts.get("pending", 0), checkouts["oldest_pending_at"], CHECKOUT_WAITS)
-    yield tile("Pending events", events.get("pending", 0), events["oldest_pending_at"], EVENT_WAITS)
+    yield waits("Checkouts", checkouts, CHECKOUT_WAITS)
+    yield waits("Events", events, EVENT_WAITS)
+    yield waits("Notifications", messages, CHANGE_WAITS)
     yield given_up("Dead events", events.get("dead", 0), "given up after their attempts")
-    yield tile("Undelivered changes", messages.get("pending", 0), messages["oldest_pending_at"], CHANGE_WAITS)
-    yield given_up("Dead changes", messages.get("dead", 0), "the application does not know them")
+    yield given_up("Dead notifications", messages.get("dead", 0), "the application does not know them")
     yield given_up("Incidents", sum(summary["incidents"].values()), "wait for a person")
+
+
+def _processes(there: Sequence[Process]) -> Iterator[Tile]:
+    for queue in QUEUES:
+        yield _those(f"Workers, {queue}", [process for process in there if queue in process.queues])
+    yield _those("Beat", [process for process in there if process.kind == "beat"])
+    yield _those("Webs", [process for process in there if process.kind == "web"])
+
+
+def _those(name: str, processes: Sequence[Process]) -> Tile:
+    living = [process for process in processes if process.is_there]
+    if not processes:
+        return Tile(name, "0", "none within a day", "bad")
+    seen = f"seen {span(min(process.age_seconds for process in processes))} ago"
+    if not living:
+        return Tile(name, "0", f"last {seen}", "bad")
+    threads = sum(process.threads for process in living)
+    return Tile(name, str(len(living)), f"{threads} {'thread' if threads == 1 else 'threads'}, {seen}")
+
+
+def _at_stripe(
+    summary: Mapping[str, Any], counted: Mapping[str, Sequence[int | None]], budget: float
+) -> Iterator[Tile]:
+    def of_the_hour(name: str) -> int:
+        return sum(value or 0 for value in counted[name])
+
+    last = summary["events"]["last_received_at"]
+    received = f"the last {ago(last, summary['at'])}" if last else "none yet"
+    yield Tile("Deliveries", f"{of_the_hour('deliveries'):,}", received)
+    refused = of_the_hour("signatures_refused")
+    yield Tile("Refused signatures", f"{refused:,}", "", "bad" if refused else "good")
+    workers = sum(process.kind == "worker" and process.is_there for process in summary["there"])
+    busiest, most = max(value or 0 for value in counted["stripe_calls"]), 60 * budget * workers
+    yield Tile("Calls to Stripe", f"{of_the_hour('stripe_calls'):,}", f"{busiest:,} in a minute, of {most:,.0f}")
+    limited = of_the_hour("stripe_429")
+    yield Tile(
+        "429 from Stripe", f"{limited:,}", "asked to slow down" if limited else "", "wait" if limited else "good"
+    )
+    age = summary["reconciled_age_seconds"]
+    if age:
+        yield Tile("Reconciled", span(age), "ago, by Stripe's time", "bad" if age > RECONCILE_LATE_SECONDS else "good")
+    else:
+        yield Tile("Reconciled", "never", "it is due within minutes", "wait")

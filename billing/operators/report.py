@@ -79,7 +79,11 @@ def glance(*, database: Database, clock: Clock) -> Row:
         seen = {
             "at": now,
             "stripe": {"account": bound.stripe_account, "livemode": bound.livemode} if bound else None,
-            "events": {**_by(connection, events.c.status, events.c.status.in_(_UNDONE)), **_oldest_event(connection)},
+            "events": {
+                **_by(connection, events.c.status, events.c.status.in_(_UNDONE)),
+                "last_received_at": _last_received_at(connection),
+                **_oldest_event(connection),
+            },
             "checkouts": {
                 **_by(connection, checkouts.c.status, checkouts.c.status == CheckoutStatus.PENDING),
                 **_oldest_checkout(connection),
@@ -119,9 +123,7 @@ def _events(connection: sa.Connection, *, day: datetime) -> Row:
     return {
         **_by(connection, events.c.status),
         "last_24_h": _count(connection, events, events.c.received_at >= day),
-        "last_received_at": connection.scalar(
-            sa.select(events.c.received_at).order_by(events.c.id.desc()).limit(1)  # the newest row, not a scan of all
-        ),
+        "last_received_at": _last_received_at(connection),
         "failing": _count(connection, events, pending, events.c.error.is_not(None)),
         **_oldest_event(connection),
     }
@@ -150,6 +152,12 @@ def _with_stripe(connection: sa.Connection) -> Row:
         "incidents": _by(connection, incidents.c.kind, still),
         "oldest_incident": connection.scalar(sa.select(sa.func.min(incidents.c.id)).where(still)),
     }
+
+
+def _last_received_at(connection: sa.Connection) -> datetime | None:
+    newest = sa.select(events.c.received_at).order_by(events.c.id.desc()).limit(1)  # the newest row, not a scan of all
+    moment: datetime | None = connection.scalar(newest)
+    return moment
 
 
 def _oldest_event(connection: sa.Connection) -> Row:

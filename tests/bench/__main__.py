@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import drain, receiver
+from tests.bench import console, drain, receiver
 from tests.bench.costs import PRODUCTION, UNLIMITED, Cost, be_far, know, our_costs, percentile, usual_costs
 from tests.bench.crowd import Phase, run_phase
 from tests.bench.shares import SETTINGS, measure_shares
@@ -180,6 +180,8 @@ if __name__ == "__main__":  # the storm's own process imports this file, too
             drain.main()
         case ["receiver", *rest]:  # make bench ARGS="receiver 4 compare"
             receiver.main(rest)
+        case ["console", *counts]:  # make bench ARGS="console 1000000 100000"
+            console.main(*map(int, counts))
         case _:
             main()
-            print("More: make bench ARGS=receiver (deliveries), ARGS=drain (bursts of events through workers).")
+            print("More: make bench ARGS=receiver (deliveries), ARGS=drain (bursts), ARGS=console (pages).")
