@@ -23,6 +23,7 @@ from billing.models import (
     lanes,
     operations,
     outbox,
+    projections,
 )
 from billing.operators import erasure_store, installation
 from billing.rules.money import in_words
@@ -81,6 +82,7 @@ def show_customer(user_id: str, *, database: Database, catalog: Catalog, clock: 
             "customer_id": customer_id,
             "dashboard": f"{dashboard}/customers/{customer_id}" if customer_id else None,
             "erased_at": customer.erased_at if customer else None,
+            "synced_at": _synced_at(connection, customer_id),
             "access": explain_access(rows, trial, catalog, now),
             "lane": _lane(connection, lane._mapping) if lane else None,
             "subscriptions": [describe_subscription(row, said.get(row.nonce), catalog, dashboard) for row in rows],
@@ -127,6 +129,13 @@ def _next(shown: Row) -> Iterator[str]:
         yield f"onelane customers sync {user}"
     if page := next((row["id"] for row in shown["checkouts"] if row["status"] == CheckoutStatus.OPEN), None):
         yield f"onelane checkouts expire {page} --reason ..."
+
+
+def _synced_at(connection: sa.Connection, customer_id: str | None) -> datetime | None:
+    """When they were fetched from Stripe the last time."""
+    query = sa.select(projections.c.synced_at).where(projections.c.customer_id == customer_id)
+    moment: datetime | None = connection.scalar(query)
+    return moment
 
 
 def _lane(connection: sa.Connection, row: Any) -> Row:

@@ -77,11 +77,11 @@ def people(ledger: Database, count: int) -> None:
     else:
         now, numbers = "now()", "WITH n(n) AS (SELECT generate_series(1, CAST(:count AS int)))"
     user, customer, nonce, session, checkout = (f"'{name}_' || n" for name in ("user", "cus_old", "n", "cs", "chk"))
-    of_customer = {"customer_id": customer}
+    of_customer, product = {"customer_id": customer}, f"'{CATALOG.product}'"
     tables: dict[str, dict[str, str]] = {
         "customers": {"user_id": user, **of_customer, "idempotency_key": nonce, "parameters": "'{}'",
                       "created_at": now},
-        "lanes": {"id": "n", "user_id": user, "product": "'app'", "state": "'open'", "nonce": nonce,
+        "lanes": {"id": "n", "user_id": user, "product": product, "state": "'open'", "nonce": nonce,
                   "session_id": session},
         "attempts": {"nonce": nonce, "lane_id": "n", "checkout_id": checkout, "idempotency_key": nonce,
                      "parameters": "'{}'", "fingerprint": "'f'", "session_id": session, "outcome": "'completed'",
@@ -91,7 +91,7 @@ def people(ledger: Database, count: int) -> None:
                       "status": "CASE WHEN n % 1000 = 0 THEN 'pending' ELSE 'open' END", "body_hash": "'h'",
                       "arrived_at": now, "answered_at": now},
         "projections": {**of_customer, "generation": "1", "synced_at": now},
-        "subscriptions": {"subscription_id": "'sub_' || n", **of_customer, "product": "'app'", "plan": "'standard'",
+        "subscriptions": {"subscription_id": "'sub_' || n", **of_customer, "product": product, "plan": "'standard'",
                           "price_id": "'price_1'", "quantity": "1", "status": "'active'", "created_at": now},
         "outbox": {"message_id": "'msg_' || n", **of_customer, "kind": "'subscription.activated'", "payload": "'{}'",
                    "status": "CASE n % 500 WHEN 0 THEN 'pending' WHEN 1 THEN 'dead' ELSE 'delivered' END",
