@@ -1,5 +1,5 @@
 # One image; the command says what it is: web, worker, beat, db upgrade, sandbox.
-FROM python:3.13.9-slim-trixie AS build
+FROM python:3.13.9-slim-trixie@sha256:326df678c20c78d465db501563f3492d17c42a4afe33a1f2bf5406a1d56b0e86 AS build
 WORKDIR /src
 RUN python -m venv /opt/onelane
 COPY requirements.lock ./
@@ -12,7 +12,7 @@ COPY sandbox sandbox
 COPY onelane onelane
 RUN /opt/onelane/bin/pip install --no-cache-dir --no-deps --no-build-isolation --no-index .
 
-FROM python:3.13.9-slim-trixie
+FROM python:3.13.9-slim-trixie@sha256:326df678c20c78d465db501563f3492d17c42a4afe33a1f2bf5406a1d56b0e86
 RUN groupadd --system --gid 10001 onelane \
     && useradd --system --uid 10001 --gid onelane --home-dir /srv/onelane --shell /usr/sbin/nologin onelane \
     && mkdir -p /srv/onelane/var /srv/onelane/metrics \

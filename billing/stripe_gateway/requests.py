@@ -36,6 +36,8 @@ API_VERSION = "2026-10-28.endive"
 PAGE = 100  # Stripe's largest
 MOST_BYTES = 8 * 1024 * 1024  # unpacked: a page of 100 large sessions has 1 MB
 PIECE_BYTES = 64 * 1024
+# The SDK's own figures need a home, to keep an id in. Without one the first call fails (OPS-153).
+stripe.enable_telemetry = False
 log = structlog.get_logger(__name__)
 REQUESTS = Counter("onelane_stripe_requests_total", "Requests to Stripe.", ["route", "status"])
 

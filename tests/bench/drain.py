@@ -221,11 +221,11 @@ def _cpu_seconds(pid: int) -> float:
 
 
 @contextmanager
-def running_sandbox(folder: Path) -> Iterator[str]:
+def running_sandbox(folder: Path, *options: str) -> Iterator[str]:
     port = free_port(18_950)
     with (folder / "sandbox.log").open("wb") as log:
         process = subprocess.Popen(
-            launched([sys.executable, "-m", "sandbox", "--port", str(port)]),
+            launched([sys.executable, "-m", "sandbox", "--port", str(port), *options]),
             cwd=ROOT,
             env=environment(),
             stdout=log,

@@ -21,6 +21,8 @@ from app.dev.settings import sandbox_seed
 from billing.catalog import load_catalog
 from billing.process.settings import Settings
 from tests.house.test_house import committed_files
+from tests.support.redis_server import Server, require, running
+from tests.support.valkey import wait_until
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -74,6 +76,54 @@ def test_own_service_stops_gracefully_and_says_whether_it_is_well(name: str) -> 
     assert service["cap_drop"] == ["ALL"]
 
 
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_every_service_has_limits_and_no_rights_that_it_does_not_need(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["init"] is True
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert 16 <= service["pids_limit"] <= 1024
+    assert service["ulimits"]["nofile"]["hard"] >= 16384
+    assert service["cap_drop"] == ["ALL"]
+    assert set(service.get("cap_add", [])) <= {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_each_process_has_the_database_role_of_its_kind() -> None:
+    """OPS-152"""
+    urls = {name: service.get("environment", {}).get("DATABASE_URL", "") for name, service in OURS.items()}
+    found = {name: re.match(r"postgresql://(\w+):\$\{(\w+):\?", url) for name, url in urls.items()}
+    assert {name: match.groups() for name, match in found.items() if match} == {
+        "migrate": ("onelane_migrate", "MIGRATE_DATABASE_PASSWORD"),
+        "web": ("onelane_web", "WEB_DATABASE_PASSWORD"),
+        "worker-checkout": ("onelane_worker", "WORKER_DATABASE_PASSWORD"),
+        "worker": ("onelane_worker", "WORKER_DATABASE_PASSWORD"),
+        "beat": ("onelane_worker", "WORKER_DATABASE_PASSWORD"),
+    }
+    for name in ("web", "worker-checkout", "worker", "beat"):
+        assert "grants" in OURS[name]["depends_on"], name
+
+
+def test_health_check_of_redis_fails_while_it_loads(tmp_path: Path) -> None:
+    """Fault 118: it answers then, with an error that its own program ends with 0 for."""
+    program = shutil.which("valkey-cli") or require("redis-cli")
+    kind, check = COMPOSE["services"]["redis"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+
+    def is_healthy(server: Server) -> bool:
+        command = check.replace("valkey-cli", f"{program} -p {server.port}")
+        return subprocess.run(["sh", "-c", command], capture_output=True).returncode == 0
+
+    with running(made := Server("redis-server", tmp_path, "rdbcompression no")), made.client() as client:
+        client.mset({f"key-{number}": "x" * 2000 for number in range(1000)})
+        client.save()
+    slow = Server("redis-server", tmp_path, "key-load-delay 50000", "loading-process-events-interval-bytes 1024")
+    with running(slow), slow.client() as client:
+        assert not is_healthy(slow)
+        client.config_set("key-load-delay", 0)
+        wait_until(lambda: is_healthy(slow), "it has loaded")
+        assert client.dbsize() == 1000
+
+
 def test_settings_of_the_compose_file_exist() -> None:
     known = {name.upper() for name in Settings.model_fields} | {"SANDBOX_WEBHOOK_SECRET"}
     for name, service in OURS.items():
@@ -88,7 +138,8 @@ def test_only_workers_get_a_stripe_key_in_production() -> None:
 
 def test_secrets_come_from_outside_and_missing_ones_say_so() -> None:
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
-    for name in ("POSTGRES_PASSWORD", "STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRETS", "REDIRECT_ORIGINS"):
+    roles = [f"{role}_DATABASE_PASSWORD" for role in ("MIGRATE", "WEB", "WORKER")]
+    for name in ("POSTGRES_PASSWORD", *roles, "STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRETS", "REDIRECT_ORIGINS"):
         assert re.search(rf"\$\{{{name}:\?set {name}", text), name
     assert not re.search(r"(sk|rk)_(test|live)_(?!anything)\w|whsec_\w", text)
 
@@ -116,11 +167,11 @@ def test_redis_never_evicts_and_keeps_a_log() -> None:
     assert "--appendonly yes" in command
 
 
-def test_images_are_pinned_by_version() -> None:
+def test_images_are_pinned_by_version_and_digest() -> None:
     froms = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     others = [service["image"] for name, service in COMPOSE["services"].items() if name not in OURS]
     for image in [*froms, *others]:
-        assert re.search(r":\d+\.\d+\.\d+|:17\.\d+", image), image
+        assert re.search(r":(\d+\.\d+\.\d+|17\.\d+)-[a-z-]+@sha256:[0-9a-f]{64}$", image), image
 
 
 def test_image_copies_only_what_it_needs_and_runs_as_nobody_special() -> None:

@@ -22,6 +22,7 @@ DOCUMENTED = {
 }
 REPLACEABLE = {
     "sys.excepthook",  # Python documents the assignment
+    "stripe.enable_telemetry",  # Stripe does
     "flask.g.",  # what a request carries; any name
 }
 

@@ -69,6 +69,16 @@ class KillablePostgres:
             yield put_back
 
     @property
+    def plain_url(self) -> str:
+        """Its address as libpq writes it."""
+        return str(self._server.get_uri())
+
+    @property
+    def logs(self) -> list[Path]:
+        """What it wrote."""
+        return [path for path in self._server.pgdata.glob("log*") if path.is_file()]
+
+    @property
     def socket(self) -> str:
         """The path of its socket."""
         return f"{self._server.pgdata}/.s.PGSQL.5432"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ LOCK_SECONDS = 5  # the shortest that settings allow
 
 
 class World:
-    """The processes. `workers` of one thread each; the sweep comes every `sweep_seconds`.
+    """The processes. `workers` of one thread each; the sweep comes every `sweep_seconds`; `web`: its own settings.
 
     Everybody asks the web through `front`, a proxy as there is one before every web.
     """
@@ -52,9 +52,11 @@ class World:
         workers: int,
         sweep_seconds: float,
         sandbox: str = "sandbox",
+        web: Mapping[str, str] | None = None,
         **settings: str,
     ) -> None:
         self.folder, self.database, self.sweep_seconds = folder, database, sweep_seconds
+        self._web_settings = web or {}
         for name in ("armed", "tripped", "released", "logs", "alive"):
             (folder / name).mkdir(parents=True)
         self.valkey = Valkey(folder / "valkey")
@@ -83,7 +85,7 @@ class World:
         hook = f"http://127.0.0.1:{self.front.port}/webhooks/stripe"
         seed = str(ROOT / "deploy" / "sandbox-seed.json")
         signed = ["--webhook-url", hook, "--webhook-secret", SIGNING_SECRET]
-        self.sandbox = self._start("sandbox", [sandbox, "--port", str(sandbox_port), "--seed", seed, *signed])
+        self.sandbox = self.start("sandbox", [sandbox, "--port", str(sandbox_port), "--seed", seed, *signed])
         self.web = self.start_web()
         wait_until(self._sandbox_answers, "the sandbox is ready", seconds=60)
         self.workers = self.start_workers(workers) if workers else None
@@ -96,7 +98,8 @@ class World:
     def start_web(self, *version: str) -> subprocess.Popen[bytes]:
         """Start a web on `port`, of another `version` if that is given, and wait until it is ready."""
         web = {"AUTH_API_KEYS": SERVER_KEY, "STRIPE_WEBHOOK_SECRETS": SIGNING_SECRET, "PORT": str(self.port)}
-        process = self._start("web", [*version, "tests.kills.web"], **web)
+        web |= self._web_settings
+        process = self.start("web", [*version, "tests.kills.web"], **web)
         wait_until(lambda: answers(f"http://127.0.0.1:{self.port}/readyz"), "the web is ready", seconds=60)
         return process
 
@@ -117,13 +120,27 @@ class World:
         """Start so many more workers, and wait until they are ready."""
         before = len(self.worker_pids())
         module = [*version, "tests.kills.worker", str(count)]
-        process = self._start("workers", module, STRIPE_API_KEY="sk_test_of_the_kills")
+        process = self.start("workers", module, STRIPE_API_KEY="sk_test_of_the_kills")
         wait_until(lambda: len(self.worker_pids()) >= before + count, "the workers are ready", seconds=60)
+        return process
+
+    def start(self, name: str, module: list[str], **settings: str) -> subprocess.Popen[bytes]:
+        """Start a module with the settings of all, and with these; its output is in `name`.log."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                launched([sys.executable, "-m", *module]),
+                cwd=ROOT,
+                env=environment(**{**self._settings, **settings}),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._running.append(process)
         return process
 
     def run(self, *module: str) -> None:
         """Run a command to its end, beside the others."""
-        process = self._start("commands", list(module), STRIPE_API_KEY="sk_test_of_the_kills")
+        process = self.start("commands", list(module), STRIPE_API_KEY="sk_test_of_the_kills")
         assert process.wait(END_SECONDS) == 0, (self.folder / "commands.log").read_text("utf-8")
 
     def worker_pids(self, number: int | None = None) -> list[int]:
@@ -232,19 +249,6 @@ class World:
         self.front.close()
 
     # --- how
-
-    def _start(self, name: str, module: list[str], **settings: str) -> subprocess.Popen[bytes]:
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                launched([sys.executable, "-m", *module]),
-                cwd=ROOT,
-                env=environment(**{**self._settings, **settings}),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self._running.append(process)
-        return process
 
     def _sweep(self) -> None:
         """Beat's part, with an interval of our own."""

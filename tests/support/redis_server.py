@@ -80,7 +80,7 @@ class Server:
         try:
             with redis.Redis(port=self.port, socket_timeout=1, **tls) as client:
                 return bool(client.ping())
-        except redis.AuthenticationError:
+        except (redis.AuthenticationError, redis.BusyLoadingError):
             return True
         except redis.ConnectionError:
             return False
