@@ -38,6 +38,7 @@ COMMANDS = {
     "reconcile": "app.cli.reconcile:reconcile_command",
     "token": "app.cli.token:token",
     "openapi": "app.cli.openapi:openapi",
+    "settings": "app.cli.settings:settings",
     "bench": "app.cli.bench:bench",
 }
 

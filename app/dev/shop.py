@@ -72,6 +72,7 @@ def shop_routes(settings: Settings, services: Services) -> Blueprint:
             token=_token(user_id),
             styles=url_for(".static", filename="shop.css"),
             script=url_for(".static", filename="shop.js"),
+            client=url_for(".static", filename="onelane.js"),
         )
         return _with_user(Response(page, content_type="text/html; charset=utf-8"), user_id)
 

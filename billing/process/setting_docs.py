@@ -65,6 +65,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "Limits": {
         "RATE_LIMIT_CHECKOUTS": "of one user; in `onelane dev` 1000/minute",
+        "RATE_LIMIT_DIFFERENT_CHECKOUTS": "of one user's checkouts, those that differ from the one before"
+        " (plan, metadata, addresses); in `onelane dev` 1000/minute",
         "RATE_LIMIT_READS": "of one user",
         "RATE_LIMIT_ADDRESSES": "of one client address (IPv6: its /64), whichever tokens it shows; own servers"
         " are not counted",
@@ -78,7 +80,10 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "METRICS_DIR": "one folder in which all processes of a machine write what they count",
         "RETENTION_DAYS": "how long what Stripe delivered is kept",
         "RETENTION_ROWS_DAYS": "how long its row is kept (40 or more)",
-        "CONSOLE_PASSWORD": "read and checked; it has no effect yet",
+        "CONSOLE_PASSWORD": "lets operators into `/console` (16 characters or more); without it `/console` is 404",
+        "CONSOLE_VIEWER_PASSWORD": "lets in those who may only look",
+        "CONSOLE_USER_HEADER": "the header in which your proxy names who it has logged in, such as `X-Forwarded-User`;"
+        " only with TRUSTED_PROXIES. Your proxy must set or remove it in every request",
     },
 }
 MEANINGS: Mapping[str, str] = {name: text for section in SECTIONS.values() for name, text in section.items()}

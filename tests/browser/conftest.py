@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -10,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from app.dev.ports import free_port
-from tests.support.running_dev import Dev
+from tests.support.running_dev import ROOT, Dev
 
 # Nothing of the browser's own may reach out: what it loads is what the test is about.
 QUIET = [
@@ -45,20 +46,30 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def elsewhere(chromium: str) -> Iterator[str]:
-    """Another origin, whose pages are all blank."""
+    """Another origin: an application with the page of docs/manage.md, and blank pages.
 
-    class Blank(BaseHTTPRequestHandler):
+    It writes into that page what the cookies `onelane` and `token` say, in place of a login of its own.
+    """
+
+    class Application(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = b"<!doctype html><title>Elsewhere</title><body>Another application"
+            kind, text = "text/html", "<!doctype html><title>Elsewhere</title><body>Another application"
+            if self.path == "/onelane.js":
+                kind, text = "text/javascript", (ROOT / "app/dev/static/onelane.js").read_text("utf-8")
+            elif self.path.startswith("/billing.html"):
+                cookies = SimpleCookie(self.headers["Cookie"])
+                text = (ROOT / "docs/examples/billing.html").read_text("utf-8")
+                text = text.replace("http://127.0.0.1:8000", cookies["onelane"].value)
+                text = text.replace('data-token=""', f'data-token="{cookies["token"].value}"')
             self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
+            self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(text.encode())
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Blank)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Application)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"

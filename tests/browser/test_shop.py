@@ -75,15 +75,40 @@ def test_buyer_whose_bank_asks_has_access_once_they_said_yes(page: Page, shop: s
 
 
 def test_buyer_who_has_a_subscription_is_told_so_kindly(page: Page, shop: str) -> None:
+    """In a tab that has not heard of it."""
     page.goto(shop)
+    late = page.context.new_page()
+    late.goto(shop)
+    _access(late).to_have_attribute("data-access", "denied")
+    late.route("**/v1/subscription", lambda route: route.abort())
     _choose(page, "standard")
     page.click("[data-action=pay]")
     _access(page).to_have_attribute("data-access", "granted", timeout=SOON)
 
-    page.click("[data-plan=commit]")
+    late.click("[data-plan=commit]")
 
-    expect(page.locator("#notice")).to_contain_text("You already have a subscription", timeout=SOON)
-    assert "/shop" in page.url
+    expect(late.locator("#notice")).to_contain_text("You already have a subscription", timeout=SOON)
+
+
+def test_subscriber_cancels_goes_on_changes_the_plan_and_sees_the_portal(page: Page, shop: str) -> None:
+    """API-104: what the page of docs/manage.md does, the shop does, too."""
+    page.goto(shop)
+    _choose(page, "standard")
+    page.click("[data-action=pay]")
+    _access(page).to_have_attribute("data-access", "granted", timeout=SOON)
+    words = expect(page.locator("#access-text"))
+
+    page.click("[data-do=cancel]", timeout=SOON)
+    words.to_contain_text("ends 20", timeout=SOON)
+    page.click("[data-do=reactivate]")
+    words.not_to_contain_text("ends 20", timeout=SOON)
+    page.click("text=Change to Commit")
+    words.to_contain_text("Commit from 20", timeout=SOON)
+    page.click("[data-do=keep]")
+    words.not_to_contain_text("Commit", timeout=SOON)
+    page.click("[data-do=portal]")
+
+    expect(page).not_to_have_url(re.compile("/shop"), timeout=SOON)
 
 
 def test_coming_back_is_no_proof_of_payment(page: Page, shop: str) -> None:
