@@ -1,6 +1,7 @@
 """One customer: access and why, subscriptions, lane, one timeline, and the buttons that mend."""
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 
 from flask import Blueprint, Response, request
 
@@ -18,6 +19,7 @@ from billing.operators.notifications import MessageFilter, resend
 from billing.operators.sync_user import ask_for_sync
 from billing.services import Services
 
+FRESH = timedelta(minutes=1)  # after a button was pressed, in which its page looks what came of it
 LIMIT = 50  # of each kind, and in the timeline
 
 LANE = {
@@ -38,13 +40,17 @@ def add_pages(routes: Blueprint, services: Services) -> None:
 
     @routes.get("/customer")
     def customer() -> Response:
-        shown = read(_user_id(request.args))
+        shown, noted = read(_user_id(request.args)), done(services)
         return page(
             "customer.html",
             shown=shown,
             holder=_holder(shown["lane"], services),
             buttons=list(_buttons(shown)),
-            done=done(services),
+            done=noted,
+            is_fresh=noted is not None and clock.now() - noted["at"] < FRESH,
+            more=[
+                line for line in shown["next"] if not line.startswith(command_line("customers", "sync", reason=False))
+            ],
             limit=LIMIT,
             lane_in_words=_in_words(shown["lane"]),
         )

@@ -6,7 +6,7 @@ The row is written before the work begins. One without an outcome is a command t
 import getpass
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -88,6 +88,17 @@ def read_audit(row_id: int, *, database: Database) -> Row | None:
     with database.read() as connection:
         row = connection.execute(sa.select(*_SHOWN).where(audit.c.id == row_id)).first()
     return dict(row._mapping) if row else None
+
+
+def list_audit_of(connection: sa.Connection, user_id: str, customer_ids: Sequence[str], *, limit: int) -> list[Row]:
+    """The newest rows about this user, or about a filter that names a customer of theirs.
+
+    All of the log is read, which is as long as what people typed.
+    """
+    filters = (audit.c.target.contains(customer_id, autoescape=True) for customer_id in customer_ids)
+    named = sa.or_(audit.c.target == user_id, *filters)
+    query = sa.select(*_SHOWN).where(named).order_by(audit.c.id.desc()).limit(limit)
+    return [dict(row._mapping) for row in connection.execute(query)]
 
 
 def _who() -> str:

@@ -26,6 +26,8 @@ from billing.models import (
     projections,
 )
 from billing.operators import erasure_store, installation
+from billing.operators.audit import list_audit_of
+from billing.operators.timeline import timeline_of
 from billing.rules.money import in_words
 from billing.subscriptions import product_trial
 from billing.subscriptions.access import choose, decide_access, describe, describe_access
@@ -93,8 +95,9 @@ def show_customer(user_id: str, *, database: Database, catalog: Catalog, clock: 
                 connection, outbox, ids, limit, "message_id", "kind", "status", "created_at", "delivered_at", "error"
             ),
             "incidents": _of(connection, incidents, ids, limit, "id", "kind", "opened_at", "resolved_at", "reason"),
+            "audit": list_audit_of(connection, user_id, ids, limit=limit),
         }
-    shown["timeline"] = sorted(_timeline(shown), key=lambda entry: entry["at"], reverse=True)[:limit]
+    shown["timeline"] = timeline_of(shown)[:limit]
     shown["next"] = list(_next(shown))
     return shown
 
@@ -206,31 +209,3 @@ def _operations(connection: sa.Connection, user_id: str, limit: int) -> list[Row
 def _of(connection: sa.Connection, table: sa.Table, ids: Sequence[str], limit: int, *names: str) -> list[Row]:
     query = sa.select(*(table.c[name] for name in names)).where(table.c.customer_id.in_(ids))
     return [dict(row._mapping) for row in connection.execute(query.order_by(table.c.id.desc()).limit(limit))]
-
-
-def _timeline(shown: Row) -> Iterator[Row]:
-    """What happened, one entry for each moment."""
-    for row in shown["checkouts"]:
-        yield _entry(row["arrived_at"], "checkout", row["id"], f"asked for {row['plan']}")
-        if row["answered_at"]:
-            yield _entry(row["answered_at"], "checkout", row["id"], "answered", row["status"])
-    for row in shown["operations"]:
-        yield _entry(row["arrived_at"], "operation", row["id"], f"asked to {row['kind'].replace('_', ' ')}")
-        if row["finished_at"]:
-            yield _entry(row["finished_at"], "operation", row["id"], "finished", row["status"])
-    for row in shown["events"]:
-        yield _entry(row["received_at"], "event", row["event_id"], row["type"], row["status"], row["error"])
-    for row in shown["notifications"]:
-        yield _entry(
-            row["created_at"], "notification", row["message_id"], row["kind"], row["status"], error=row["error"]
-        )
-        if row["delivered_at"]:
-            yield _entry(row["delivered_at"], "notification", row["message_id"], f"{row['kind']} was taken")
-    for row in shown["incidents"]:
-        yield _entry(row["opened_at"], "incident", str(row["id"]), row["kind"])
-        if row["resolved_at"]:
-            yield _entry(row["resolved_at"], "incident", str(row["id"]), "resolved")
-
-
-def _entry(at: datetime, what: str, id_: str, text: str, status: str | None = None, error: str | None = None) -> Row:
-    return {"at": at, "what": what, "text": text, "status": status, "id": id_, "error": error}

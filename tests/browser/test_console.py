@@ -71,10 +71,13 @@ def test_operator_logs_in_searches_looks_and_presses(page: Page, console: Consol
     page.get_by_text("Compare with Stripe now").first.click()
     expect(page.locator("details[open] code")).to_have_text(re.compile(f"onelane customers sync {buyer}"))
     page.get_by_label("Why").first.fill("they say that they have no access")
-    page.keyboard.press("Enter")
+    with page.expect_response(lambda answer: "hx-request" in answer.request.headers, timeout=SOON):
+        page.keyboard.press("Enter")  # and the page looks again by itself
 
     expect(page.get_by_role("status")).to_contain_text("to be fetched from Stripe")
     expect(page.get_by_role("status")).to_contain_text("they say that they have no access")
+    expect(page.locator(".timeline")).to_contain_text("customers sync by ann from 127.0.0.1")
+    expect(page.locator("#shown .note")).to_contain_text("As fetched from Stripe")
 
 
 def test_first_page_renews_itself(page: Page, console: Console) -> None:

@@ -155,6 +155,16 @@ def test_failed_button_is_in_the_audit_log_too(console: Browser, world: World) -
     assert row["outcome"] == "failed: not_found"
 
 
+def test_what_a_person_did_is_in_the_timeline_of_whom_it_was_about(console: Browser, world: World, ann: str) -> None:
+    world.ask(user="annika")
+    for user, reason in (("ann", "the first doubt"), ("annika", "the second doubt")):
+        world.work()
+        console.post("/console/customer/compare", user=user, reason=reason)
+    text = text_of(console, "/console/customer?user=ann")
+    assert "customers sync by ann from 127.0.0.1 (the first doubt)" in text
+    assert "the second doubt" not in text
+
+
 def test_comparing_is_a_job_of_a_worker(console: Browser, world: World, ann: str) -> None:
     """CON-9: the web holds no Stripe key."""
     before = world.requests()
