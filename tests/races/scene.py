@@ -14,6 +14,7 @@ class Scene:
     opened: bool = False  # a buyer was given a session before, and may pay it at any moment
     legacy: bool = False  # an earlier system left an open session, which its buyer may pay
     dashboard: bool = False  # somebody expires what is open by hand
+    person: bool = False  # an operator ends the page that is open
     crashes: int = 0
     lossy: float = 0.0  # how often a write's answer is lost, executed or still on its way
     lost_expires: int = 0  # requests that never arrive
@@ -56,6 +57,7 @@ class Scene:
             lag_seconds=chance.choice((0, 0, 0, 30)),
             minutes=chance.choice((0, 0, 20)),
             dashboard=chance.random() < 0.15,
+            person=random.Random(f"person {seed}").random() < 0.2,  # the other seeds stay as they are
             lost_expires=chance.choice((0, 0, 0, 2)),
             busy=chance.choice((0, 0, 0, 1)),
             day=chance.random() < 0.1,

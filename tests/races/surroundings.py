@@ -12,8 +12,9 @@ from billing.coordination.jobs import RemedyDuplicates, WorkEvents
 from billing.customers.customers import claim_customer
 from billing.duplicates.remedy import Context as RemedyContext
 from billing.duplicates.remedy import remedy_duplicates
-from billing.errors import InvalidSignature, StripeUnclear
+from billing.errors import InvalidSignature, NotFound, StaleWrite, StripeUnclear
 from billing.models import CheckoutStatus
+from billing.operators.expire_checkout import NotOpen, begin_expiry
 from tests.races.ports import CHANGES, SteppedClock, SteppedDatabase, SteppedLocks, SteppedQueue, SteppedStripe
 from tests.races.scene import Broken, Scene
 from tests.races.schedule import AGAIN, Schedule
@@ -48,6 +49,7 @@ class Surroundings(World):
         self.stepped = SteppedStripe(self.stripe, schedule)
         self.stripe = self.stepped  # type: ignore[assignment]  # a proxy
         self.gone: dict[str, int] = {}  # expired by hand, when that many checkouts had arrived
+        self.ended_by_person: set[str] = set()  # sessions that a person has had expired
         self.went_back = False
         self.delivered: set[str] = set()  # events that were answered
         self.tried: set[str] = set()
@@ -173,6 +175,15 @@ class Surroundings(World):
             gone = self.sandbox.request("POST", f"/v1/checkout/sessions/{session['id']}/expire")
             if gone.status == 200:  # lost expires may be the Dashboard's, too
                 self.gone[session["id"]] = self.raw.execute("SELECT max(number) FROM checkouts").fetchone()[0]
+
+    def expire(self) -> None:
+        """A person has what is open expired, by the command."""
+        for _ in range(3):
+            self.schedule.point("a person looks for an open page")
+            for checkout_id, *_ in self.raw.execute(ANSWERED).fetchall():
+                with contextlib.suppress(NotOpen, NotFound, StaleWrite):
+                    expiry = begin_expiry(checkout_id, database=self.database, queue=self.queue, clock=self.clock)
+                    self.ended_by_person.add(expiry.session_id)
 
     def restore(self) -> None:
         """The ledger goes back in time; Stripe does not."""

@@ -26,6 +26,7 @@ SCENES = {
     "lost expires": Scene(plans=("commit",), opened=True, lost_expires=2),
     "a worker that sleeps for a day": Scene(plans=("standard",), day=True, pays=False),
     "somebody in the Dashboard": Scene(plans=("standard",), opened=True, dashboard=True),
+    "an operator ends the page": Scene(plans=("standard", "commit"), opened=True, person=True),
     "a buyer whose bank asks": Scene(plans=("commit",), opened=True, asked=True),
     "Stripe's events meanwhile": Scene(plans=("commit",), opened=True, webhooks=True),
     "orphaned sessions are swept meanwhile": Scene(plans=("commit",), opened=True, sweeps=True),
