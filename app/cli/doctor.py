@@ -35,7 +35,7 @@ def doctor(as_json: bool, read_only: bool) -> None:
         if not as_json:
             # click drops the colour where there is no terminal.
             verdict = click.style(f"{finding.verdict.value:<11}", fg=COLOURS[finding.verdict])
-            click.echo(f"{verdict}  {finding.subject:<8}  {finding.sentence}")
+            click.echo(f"{verdict}  {finding.subject:<10}  {finding.sentence}")
     if as_json:
         show_rows([asdict(finding) for finding in findings], as_json=True, nothing="")
     verdicts = {finding.verdict for finding in findings}
@@ -52,7 +52,7 @@ def _findings(*, tries: bool) -> Iterator[Finding]:
         read.append(read_settings())
         return read[0]
 
-    names = {*os.environ, *dotenv_values(".env")}
+    names = {*os.environ, *_names_of_file()}
     yield from guarded(
         "settings",
         lambda: examine_installation(
@@ -62,3 +62,10 @@ def _findings(*, tries: bool) -> Iterator[Finding]:
     for settings in read:
         yield from guarded("identity", partial(examine_identity, settings))
         yield from guarded("web", partial(examine_port, settings))
+
+
+def _names_of_file() -> set[str]:
+    try:
+        return set(dotenv_values(".env"))
+    except UnicodeDecodeError:
+        return set()  # which the settings say, too

@@ -111,3 +111,11 @@ def test_misspelt_name_in_dotenv_is_named(folder: Path) -> None:
     said = asked().stdout
     assert "STRIPE_WEBHOOK_SECRET is read by nobody. Did you mean STRIPE_WEBHOOK_SECRETS? Rename it." in said
     assert "POSTGRES_PASSWORD" not in said
+
+
+def test_file_of_settings_that_cannot_be_read_is_a_finding(folder: Path) -> None:
+    """OPS-95: an editor wrote it in UTF-16."""
+    (folder / ".env").write_bytes("PORT=8000\n".encode("utf-16"))
+    ended = asked("--json", "--read-only")
+    assert (ended.exit_code, json.loads(ended.stdout)[0]["verdict"]) == (78, "wrong")
+    assert ".env is not in UTF-8" in json.loads(ended.stdout)[0]["sentence"]
