@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response, g, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, NotFound
 
-from app.console import customer, overview, search
+from app.console import customer, events, overview, runs, search
 from app.console.login import add_login
 from app.console.shown import filters
 from app.console.visitor import Visitors, form_token, keep_seed
@@ -34,8 +34,15 @@ PAGES: tuple[Callable[[Blueprint, Services], None], ...] = (
     overview.add_pages,
     search.add_pages,
     customer.add_pages,
+    events.add_pages,
+    runs.add_pages,
 )
-NAVIGATION = (("Now", "console.now"),)
+NAVIGATION = (
+    ("Now", "console.now"),
+    ("Events", "console.events"),
+    ("Dead", "console.dead"),
+    ("Runs", "console.runs"),
+)
 OPEN = {"console.login", "console.log_in", "console.log_out"}
 
 

@@ -12,7 +12,7 @@ from billing.rules.money import in_words
 
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 # The pages that show one thing, and the name of the id in their address. What has none is looked for.
-PLACES = {"user": ("console.customer", "user")}
+PLACES = {"user": ("console.customer", "user"), "event": ("console.event", "id")}
 
 TONES = {
     **dict.fromkeys(("active", "trialing", "done", "delivered", "completed", "succeeded", "open", "finished"), "good"),

@@ -97,6 +97,14 @@ def take_away(connection: sa.Connection, row: Run, **values: Any) -> bool:
     return connection.execute(same.values(**_FREE, **values)).rowcount == 1
 
 
+def make_due(connection: sa.Connection, row_id: int) -> None:
+    """Let the next look begin a run, unless one is under way."""
+    own = sa.update(maintenance_runs).where(maintenance_runs.c.id == row_id)
+    connection.execute(
+        own.where(maintenance_runs.c.phase == RunPhase.IDLE).values(finished_at=None, next_attempt_at=None)
+    )
+
+
 def _change(connection: sa.Connection, row: Run, **values: Any) -> bool:
     same = sa.update(maintenance_runs).where(
         maintenance_runs.c.id == row.id, lease.is_mine(maintenance_runs.c.claim, row.claim)

@@ -1,0 +1,145 @@
+"""Events: those of the last 24 hours by filter, failures by their error, one event, and replays of one or many."""
+
+import json
+from typing import Any
+
+from flask import Blueprint, Response, g, request
+
+from app.console.actions import Button, act, command_line, done, queue_or_none
+from app.console.asked import SPANS, Asked, read_asked
+from app.console.shown import page, printable
+from billing.errors import InvalidRequest
+from billing.maintenance.replay import count_events, replay_few
+from billing.maintenance.replay_run import begin_run
+from billing.maintenance.replay_store import REPLAYABLE, EventFilter
+from billing.models import EventStatus
+from billing.operators.audit import audited
+from billing.operators.events import group_failures, list_events, show_event
+from billing.operators.redaction import redact
+from billing.services import Services
+from billing.webhooks.process import MAX_FAILURES
+
+LIMIT = 50
+STATUSES = [status.value for status in EventStatus]
+
+
+def add_pages(routes: Blueprint, services: Services) -> None:
+    """GET /console/events, /dead, /event?id=… and /events/replay?…; and the POSTs of their buttons."""
+    database, clock = services.database, services.clock
+
+    @routes.get("/events")
+    def events() -> Response:
+        return listed(read_asked(request.args), "console.events", "Events")
+
+    @routes.get("/dead")
+    def dead() -> Response:
+        given = read_asked(request.args, since="all")
+        return listed(Asked(given.type, given.customer, EventStatus.DEAD, given.since), "console.dead", "Dead events")
+
+    def listed(asked: Asked, here: str, title: str) -> Response:
+        chosen = asked.events(clock.now())
+        before = printable(request.args.get("before", "")) or None
+        rows = list_events(chosen, database=database, limit=LIMIT + 1, before=before)
+        shown = [] if before or g.is_part else group_failures(chosen, database=database)
+        older = {**request.args, "before": rows[LIMIT - 1]["event_id"]} if len(rows) > LIMIT else None
+        return page(
+            "events.html",
+            title=title,
+            here=here,
+            asked=asked,
+            rows=rows[:LIMIT],
+            failures=shown,
+            older=older,
+            is_first=before is None,
+            spans=SPANS,
+            statuses=STATUSES,
+            replays=_can_be_replayed(asked),
+            command=command_line("events", "list", *asked.options(), reason=False),
+        )
+
+    @routes.get("/event")
+    def event() -> Response:
+        return one(printable(request.args.get("id", "")))
+
+    def one(event_id: str, **more: Any) -> Response:
+        shown = show_event(event_id, database=database)
+        buttons, noted = _buttons(shown), done(services)
+        return page("event.html", shown=shown, most=MAX_FAILURES, buttons=buttons, done=noted, **more)
+
+    @routes.post("/event/payload")
+    def show_payload() -> Response:
+        event_id = printable(request.form.get("id", ""))
+        reason = None
+        noted = audited(
+            "events show --payload",
+            target=event_id,
+            reason=reason,
+            database=database,
+            clock=clock,
+            who=g.visitor.who,
+        )
+        with noted as note:
+            found = show_event(event_id, database=database, payload=True)["payload"]
+            note("shown, redacted" if found is not None else "it was pruned")
+        return one(event_id, payload=json.dumps(redact(found), indent=2, ensure_ascii=False), has_payload=True)
+
+    @routes.post("/event/replay")
+    def replay_event() -> Response:
+        def work(reason: str) -> str:
+            chosen = EventFilter(event_ids=(show_event(event_id, database=database)["event_id"],))
+            done = replay_few(chosen, reason=reason, database=database, queue=queue_or_none(services), clock=clock)
+            return f"{done.replayed} of {done.counted} (replay {done.replay_id})"
+
+        event_id = printable(request.form.get("id", ""))
+        return act("events replay", event_id, work, services=services, back="console.event", id=event_id)
+
+    @routes.get("/events/replay")
+    def choose_replay() -> Response:
+        asked, now = read_asked(request.args, since="all"), clock.now()
+        chosen = asked.events(now)
+        found = count_events(chosen, database=database, clock=clock)
+        button = Button(
+            f"Replay {found.events:,} events",
+            "console.replay_events",
+            "Workers set them back a hundred at a time. Each asks Stripe what is true now, so nothing happens twice.",
+            command_line("events", "replay", *asked.options(now), "--yes"),
+            asked.fields(now),
+        )
+        can = found.events > 0 and bool(chosen.described())
+        return page("replay_choice.html", asked=asked, found=found, button=button if can else None, spans=SPANS)
+
+    @routes.post("/events/replay")
+    def replay_events() -> Response:
+        def work(reason: str) -> str:
+            if not chosen.described():
+                raise InvalidRequest("Say which events: an empty filter is refused.")
+            return f"begun (replay {begin_run(chosen, reason=reason, database=database, queue=queue, clock=clock)})"
+
+        chosen = read_asked(request.form, since="all").events(clock.now())
+        queue = queue_or_none(services)
+        target = json.dumps(chosen.described())
+        return act("events replay", target, work, services=services, back="console.runs")
+
+
+def _buttons(shown: dict[str, Any]) -> list[Button]:
+    fields = {"id": shown["event_id"]}
+    replay = Button(
+        "Replay it",
+        "console.replay_event",
+        "It is worked again, and asks Stripe what is true now: nothing happens twice.",
+        command_line("events", "replay", shown["event_id"]),
+        fields,
+    )
+    look = Button(
+        "Show its payload",
+        "console.show_payload",
+        "What Stripe sent, without what is personal or secret. Who looked is kept in the audit log.",
+        command_line("events", "show", shown["event_id"], "--payload", reason=False),
+        fields,
+        asks_reason=False,
+    )
+    return [replay, look] if shown["status"] in REPLAYABLE else [look]
+
+
+def _can_be_replayed(asked: Asked) -> bool:
+    return not asked.status or asked.status in REPLAYABLE
