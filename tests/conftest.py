@@ -46,6 +46,7 @@ LONG = (
     "tests/app/dev/test_canary.py",
     "tests/app/dev/test_events.py",
     "tests/app/dev/test_identity.py",
+    "tests/app/dev/test_purchase_lines.py",
     "tests/app/dev/test_refusals.py",
     "tests/app/dev/test_run.py",
     "tests/app/dev/test_web.py",

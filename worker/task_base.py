@@ -18,8 +18,9 @@ import structlog
 from celery import Task
 from prometheus_client import Counter
 
-from billing.coordination.jobs import Job, WorkLane, WorkOperations
+from billing.coordination.jobs import Job, RowJob, WorkLane, WorkOperations
 from billing.errors import PermanentError, TransientError
+from billing.process import context_ids
 from billing.rules.backoff import Backoff
 from billing.services import Services
 
@@ -85,7 +86,9 @@ class JobTask(Task):  # type: ignore[type-arg]  # celery's Task is generic in it
                 alone.release()
 
     def _attempt(self, job: Job) -> None:
-        with structlog.contextvars.bound_contextvars(job=self.name, **asdict(job)):
+        # Of a row only: what is due belongs to many, and says whose it is itself.
+        ids = context_ids.received(self.request.headers) if isinstance(job, RowJob) else {}
+        with structlog.contextvars.bound_contextvars(job=self.name, task_id=self.request.id, **asdict(job), **ids):
             error = attempt(self.name, lambda services: self._work(job, services), self._services)
             if isinstance(job, WorkLane | WorkOperations):
                 self._put_back(job, error)

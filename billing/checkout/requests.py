@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
+import structlog
 
 from billing.catalog import Catalog
 from billing.checkout.checkout_store import CheckoutView, differs_from_last, read_view
@@ -120,6 +121,7 @@ def record_checkout(
     except _Different:
         count_different()
         lane_id, earlier = run_in_transaction(database, partial(record, counted=True))
+    structlog.contextvars.bind_contextvars(checkout_id=earlier or checkout_id)
     enqueued = queue.send(WorkLane(lane_id))
     return Recorded(earlier or checkout_id, replayed=earlier is not None, enqueued=enqueued)
 

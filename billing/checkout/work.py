@@ -88,6 +88,12 @@ def _round(snapshot: Snapshot, ctx: Context) -> bool:
     newest = snapshot.newest
     if snapshot.supersedes or (snapshot.lane.failures and newest is None and _is_settled(snapshot.lane)):
         _tidy(snapshot, newest, ctx)
+    ids = {"checkout_id": newest.id} if newest else {}
+    with structlog.contextvars.bound_contextvars(**ids):
+        return _step(snapshot, newest, ctx)
+
+
+def _step(snapshot: Snapshot, newest: Checkout | None, ctx: Context) -> bool:
     match snapshot.lane.state:
         case LaneState.CREATING:
             return create(snapshot, ctx)

@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from billing.coordination.jobs import JOB_KINDS, QUEUES, Job, RowJob
 from billing.coordination.redis_client import connection_arguments, is_refusal, sentinel_arguments
 from billing.errors import ConfigurationError
+from billing.process import context_ids
 from billing.process.server_url import OtherBroker, RedisServer, celery_urls, read_broker
 from billing.process.settings import KEY_PREFIX, Settings
 
@@ -129,7 +130,11 @@ class CeleryQueue:
             if self._client.set(mark, 1, nx=True, px=milliseconds):
                 with self._celery.producer_pool.acquire(block=True, timeout=FREE_SECONDS) as producer:
                     self._celery.send_task(
-                        job.kind, args=list(astuple(job)), countdown=delay_seconds or None, producer=producer
+                        job.kind,
+                        args=list(astuple(job)),
+                        countdown=delay_seconds or None,
+                        headers={context_ids.HEADER: context_ids.carried()},
+                        producer=producer,
                     )
         except (OperationalError, LimitExceeded, RedisError, OSError) as error:
             NOT_SENT.labels(job.kind).inc()

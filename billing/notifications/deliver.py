@@ -84,7 +84,7 @@ def _send(message: Message, *, database: Database, notifier: Notifier, clock: Cl
     sent: dict[str, Any] = {"status": "delivered", "error": None, "next_attempt_at": now, "delivered_at": now}
     with database.write() as connection:
         outbox_store.settle(connection, message, token=token, tried=tried(status), **sent)
-    log.info("notification.delivered", message_id=message.message_id, type=message.kind, attempts=message.attempts + 1)
+    log.info("notification.delivered", **_about(message), attempts=message.attempts + 1)
     return "delivered"
 
 
@@ -103,6 +103,10 @@ def _put_off(
     with database.write() as connection:
         outbox_store.settle(connection, message, token=token, tried=tried, **failed)
     event = "notification.given_up" if over else "notification.postponed"
-    attempts = message.attempts + 1
-    log.warning(event, message_id=message.message_id, type=message.kind, attempts=attempts, error=error.sentence)
+    log.warning(event, **_about(message), attempts=message.attempts + 1, error=error.sentence)
     return "given_up" if over else "postponed"
+
+
+def _about(message: Message) -> dict[str, str]:
+    """What a line about it says."""
+    return {"customer_id": message.customer_id, "message_id": message.message_id, "type": message.kind}

@@ -86,7 +86,7 @@ class LogNotifier:
 
     def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
         """Log the message."""
-        log.info("notification.not_configured", message_id=message_id, type=body.get("type"))
+        log.debug("notification.not_configured", message_id=message_id, type=body.get("type"))
 
 
 def _webhook(secret: str) -> Webhook:

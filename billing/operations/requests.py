@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from billing.catalog import Catalog
 from billing.checkout.requests import redirect_error
 from billing.checkout.rules import fingerprint
@@ -79,8 +81,10 @@ def record_operation(
         joined = waiting if idempotency_key is None else None
         if earlier is None and joined is None:
             idempotency.insert(connection, operations, values)
+    operation_id = earlier or joined or values["id"]
+    structlog.contextvars.bind_contextvars(operation_id=operation_id)
     enqueued = queue.send(WorkOperations(lane_id))
-    return Recorded(earlier or joined or values["id"], replayed=earlier is not None, enqueued=enqueued)
+    return Recorded(operation_id, replayed=earlier is not None, enqueued=enqueued)
 
 
 def await_operation(

@@ -62,7 +62,7 @@ def send_planned(operation: Operation, read_at: datetime, ctx: Context) -> None:
             raise  # the next try with this key shows whether Stripe saved it: then it is marked as a replay
         change(operation, ctx, **answered)
         return
-    log.info("operation.sent", operation_id=operation.id, call=call["name"])
+    log.debug("operation.sent", operation_id=operation.id, call=call["name"])
     if url is not None:
         end(operation, OperationStatus.SUCCEEDED, None, ctx, url=url)
         return

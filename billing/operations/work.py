@@ -69,10 +69,11 @@ def _round(lane_id: int, job: WorkOperations, ctx: Context) -> bool | None:
     if operation is None or owner is None or BACKOFF.seconds_left(operation.next_attempt_at, now=ctx.clock.now()) > 0:
         return False
     try:
-        if operation.call is not None:
-            send_planned(operation, read_at, ctx)
-        else:
-            plan_next(operation, owner[1], ctx)
+        with structlog.contextvars.bound_contextvars(operation_id=operation.id, customer_id=owner[1]):
+            if operation.call is not None:
+                send_planned(operation, read_at, ctx)
+            else:
+                plan_next(operation, owner[1], ctx)
     except LedgerUnavailable:
         raise
     except (StripeRefused, StripeMisconfigured) as error:

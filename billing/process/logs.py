@@ -20,9 +20,21 @@ from billing.process.settings import Settings
 LINE_BYTES = 2048  # what every log collector takes whole
 TRACEBACK_LINES = 24  # the end of a traceback says what happened
 HIDDEN = "[hidden]"
-FIRST = ("timestamp", "level", "event", "process", "request_id", "error", "exception")
+FIRST = (
+    "timestamp",
+    "level",
+    "event",
+    "process",
+    "request_id",
+    "checkout_id",
+    "operation_id",
+    "customer_id",
+    "error",
+    "exception",
+)
 
 # The stripe SDK's info lines carry whole messages; the others say at INFO what our own events say better.
+OURS = ("app", "billing", "worker", "onelane")
 QUIET = ("stripe", "urllib3", "requests", "celery", "alembic", "_granian")
 
 _SECRET_NAMES = frozenset({"authorization", "password", "secret", "token", "api_key", "email", "stripe_signature"})
@@ -51,7 +63,10 @@ def configure_logging(settings: Settings, *, process: str, stream: TextIO | None
     console = os.environ.get("ONELANE_LOG") == "console"
     root = logging.getLogger()
     root.handlers = [log_handler(stream or sys.stdout, process=process, secrets=secrets, console=console)]
-    root.setLevel(logging.INFO)
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    root.setLevel(max(level, logging.INFO))  # below it, libraries say what nobody reads
+    for name in OURS:
+        logging.getLogger(name).setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)

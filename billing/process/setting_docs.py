@@ -75,6 +75,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "WEBHOOK_MAX_BYTES": "the longest delivery of Stripe's",
     },
     "Operating": {
+        "LOG_LEVEL": "`debug` has each event, request and call to Stripe; `info` at most four lines of a purchase;"
+        " `warning`, `error`",
         "METRICS_TOKEN": "who reads `/metrics` sends it as a bearer token (24 characters or more); without it"
         " anybody may",
         "METRICS_DIR": "one folder in which all processes of a machine write what they count",

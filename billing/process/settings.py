@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     # A header in which a proxy that logs people in names them. Underscores: no server lets such a header pass.
     console_user_header: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
     metrics_token: SecretStr | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     catalog: Path = Path("catalog.toml")
     metrics_dir: Path | None = None

@@ -117,11 +117,13 @@ class StripeRequests:
 
     def _request(self, method: str, route: str, id_: str, /, **arguments: Any) -> Json:
         label = f"{method.upper()} {route}"
+        started = time.monotonic()
         try:
             answer = self._client.raw_request(method, route.replace("{id}", id_), **arguments)
         except stripe.StripeError as error:
             REQUESTS.labels(label, str(error.http_status or "none")).inc()
             self._note_date(error.headers)
+            _log(label, error.http_status, error.headers, started)
             if error.http_status == HTTPStatus.TOO_MANY_REQUESTS:
                 marks.note(marks.STRIPE_LIMITED, label)
             # from None: the SDK's error holds the body, and with it a session's URL or an email.
@@ -133,6 +135,7 @@ class StripeRequests:
             raise StripeUnclear("Stripe's answer could not be read.") from None
         REQUESTS.labels(label, str(answer.code)).inc()
         self._note_date(answer.headers)
+        _log(label, answer.code, answer.headers, started)
         if not isinstance(answer.data, dict):
             raise StripeUnclear("Stripe's answer is no JSON object.", status=answer.code)
         return answer.data
@@ -144,6 +147,14 @@ class StripeRequests:
                 self._ahead = parsedate_to_datetime(date).timestamp() - self._clock.now().timestamp()
             except ValueError:
                 return  # not a date
+
+
+def _log(route: str, status: int | None, headers: Mapping[str, str] | None, started: float) -> None:
+    """One line about a call, with the id by which Stripe's Dashboard shows it. What was refused is there by default."""
+    took = round((time.monotonic() - started) * 1000, 1)
+    tell = log.debug if status is not None and status < 400 else log.info
+    id_ = (headers or {}).get("Request-Id") or (headers or {}).get("request-id")
+    tell("stripe.answered", route=route, status=status, stripe_request_id=id_, ms=took)
 
 
 class BoundedClient(stripe.HTTPClient):

@@ -80,7 +80,8 @@ def sync_customer(
         if written is None:
             continue
         changes, noted, incident_id = written
-        log.info("customer.synced", customer_id=customer_id, changes=[change.kind for change in changes])
+        tell = log.info if changes else log.debug
+        tell("customer.synced", customer_id=customer_id, changes=[change.kind for change in changes])
         if noted:
             ctx.queue.send(Notify())
         if incident_id is not None and wakes_remedy:

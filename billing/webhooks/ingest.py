@@ -137,15 +137,15 @@ def after_commit(batch: Committed, *, queue: Sender) -> None:
     for result, count in results.items():
         RECORDED.labels(result).inc(count)
     if len(batch) > LINES_OF_A_BATCH:
-        log.info("events.recorded", **results, event_ids=" ".join(event.event_id for event, _ in batch))
+        log.debug("events.recorded", **results, event_ids=" ".join(event.event_id for event, _ in batch))
         return
     for event, row in batch:
         about = {"event_id": event.event_id, "type": event.type}
         about |= {"request_id": event.request_id} if event.request_id else {}
         if row is None:
-            log.info("event.duplicate", **about)
+            log.debug("event.duplicate", **about)
         else:
-            log.info("event.recorded", status=row[1].value, **about)
+            log.debug("event.recorded", status=row[1].value, **about)
 
 
 def _result(row: Row) -> str:

@@ -24,6 +24,7 @@ from billing.database import run_in_transaction
 from billing.duplicates import store as duplicates_store
 from billing.errors import LedgerUnavailable, OnelaneError, PermanentError, StripeMisconfigured
 from billing.models import EventStatus
+from billing.process import context_ids
 from billing.rules.backoff import is_failure
 from billing.rules.ids import SESSION, SUBSCRIPTION, id_like
 from billing.rules.lease import RENEW_SECONDS
@@ -78,6 +79,12 @@ def _claim(ctx: Context) -> Batch:
 
 def _work_batch(batch: Batch, ctx: Context) -> bool:
     """Steps 2 to 5; False where a failure was noted."""
+    ids = [event.event_id for event in batch.events[: context_ids.MOST_EVENTS]]
+    with structlog.contextvars.bound_contextvars(customer_id=batch.customer_id, event_ids=" ".join(ids)):
+        return _work_events(batch, ctx)
+
+
+def _work_events(batch: Batch, ctx: Context) -> bool:
     try:
         batch = _without_spent(batch, ctx)
         if batch.events and batch.customer_id is None:
@@ -165,7 +172,7 @@ def _close(connection: sa.Connection, batch: Batch, ids: list[int], status: Even
         return 0
     closed = events_store.finish(connection, ids, token=batch.token, status=status, now=ctx.clock.now())
     if closed:
-        log.info("event.finished", event_row_ids=ids, status=status.value)
+        log.debug("event.finished", event_row_ids=ids, status=status.value)
     return closed
 
 

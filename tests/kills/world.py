@@ -69,6 +69,7 @@ class World:
             "DATABASE_URL": database.url.render_as_string(hide_password=False),
             "REDIS_URL": self.valkey.url,
             "CATALOG": str(ROOT / "catalog.toml"),
+            "LOG_LEVEL": "debug",  # tests read what became of each event
             "REDIRECT_ORIGINS": SHOP,
             "RATE_LIMIT_CHECKOUTS": "100000/minute",
             "RATE_LIMIT_DIFFERENT_CHECKOUTS": "100000/minute",

@@ -212,7 +212,7 @@ def test_sandbox_signs_with_the_secret_that_was_given_wherever_that_was(
     line = "STRIPE_WEBHOOK_SECRETS=whsec_the_new_one,whsec_the_old_one\n"
     (tmp_path / ".env").write_text(line if where == ".env" else "", "utf-8")
     given = {} if where == ".env" else {"STRIPE_WEBHOOK_SECRETS_FILE": "signing"}
-    dev = start(tmp_path, free_port(18_600), **given)
+    dev = start(tmp_path, free_port(18_600), LOG_LEVEL="debug", **given)
     dev.says("onelane is ready")
     state = json.loads((tmp_path / "var" / "dev.json").read_text("utf-8"))["settings"]
     urllib.request.urlopen(
