@@ -24,7 +24,9 @@ from app.cli.options import (
     wait,
     wait_for_worker,
 )
+from app.cli.replays import failures, replays, stop
 from app.cli.tables import show_line, show_one, show_rows
+from billing.clock import SYSTEM_CLOCK
 from billing.coordination.jobs import WorkEvents
 from billing.coordination.queue import InlineQueue, Queue
 from billing.database import Database
@@ -34,7 +36,7 @@ from billing.maintenance.replay_store import REPLAYABLE, Count, EventFilter
 from billing.models import EventStatus
 from billing.operators.audit import audited
 from billing.operators.events import list_events, show_event
-from billing.operators.replays import list_replays, show_replay
+from billing.operators.replays import show_replay
 from billing.operators.tail import follow_events
 from billing.process.settings import load_settings
 from billing.services import Services, build_services
@@ -70,7 +72,18 @@ def list_command(status: str | None, as_json: bool, **chosen: Any) -> None:
 @as_json
 def show_command(event_id: str, payload: bool, as_json: bool) -> None:
     """Show one event, and when it was replayed and why."""
-    show_one(show_event(event_id, database=_database(), payload=payload), as_json=as_json)
+    database = _database()
+    noted = audited(
+        "events show --payload",
+        target=event_id,
+        reason=None,
+        database=database,
+        clock=SYSTEM_CLOCK,
+        dry_run=not payload,  # to look at it without is no use of what is personal
+    )
+    with noted:
+        shown = show_event(event_id, database=database, payload=payload)
+    show_one(shown, as_json=as_json)
 
 
 @events.command("tail")
@@ -104,12 +117,8 @@ def replay_events(event_ids: tuple[str, ...], status: str | None, **given: Any) 
     _replay(chosen, **write)
 
 
-@events.command("replays")
-@limit
-@as_json
-def replays_command(limit: int, as_json: bool) -> None:
-    """List the newest replays: reason, filter and progress."""
-    show_rows(list_replays(database=_database(), limit=limit), as_json=as_json, nothing="No replays.")
+for command in (failures, replays, stop):
+    events.add_command(command)
 
 
 @click.group()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response, g, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, NotFound
 
-from app.console import customer, events, overview, runs, search
+from app.console import audit, charts, customer, events, incidents, notifications, overview, runs, search
 from app.console.login import add_login
 from app.console.shown import filters
 from app.console.visitor import Visitors, form_token, keep_seed
@@ -32,16 +32,23 @@ if TYPE_CHECKING:
 PATH = "/console"
 PAGES: tuple[Callable[[Blueprint, Services], None], ...] = (
     overview.add_pages,
+    charts.add_pages,
     search.add_pages,
     customer.add_pages,
     events.add_pages,
+    notifications.add_pages,
+    incidents.add_pages,
     runs.add_pages,
+    audit.add_pages,
 )
 NAVIGATION = (
     ("Now", "console.now"),
     ("Events", "console.events"),
     ("Dead", "console.dead"),
+    ("Notifications", "console.notifications"),
+    ("Incidents", "console.incidents"),
     ("Runs", "console.runs"),
+    ("Audit", "console.audit"),
 )
 OPEN = {"console.login", "console.log_in", "console.log_out"}
 

@@ -1,5 +1,6 @@
 """How the console writes what it shows: times, ages, amounts, names with underscores; and the page of an id."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import groupby
@@ -12,7 +13,12 @@ from billing.rules.money import in_words
 
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 # The pages that show one thing, and the name of the id in their address. What has none is looked for.
-PLACES = {"user": ("console.customer", "user"), "event": ("console.event", "id")}
+PLACES = {
+    "user": ("console.customer", "user"),
+    "event": ("console.event", "id"),
+    "notification": ("console.notification", "id"),
+    "incident": ("console.incident", "id"),
+}
 
 TONES = {
     **dict.fromkeys(("active", "trialing", "done", "delivered", "completed", "succeeded", "open", "finished"), "good"),
@@ -38,6 +44,7 @@ def filters(clock: Clock) -> dict[str, Callable[..., Any]]:
         "words": lambda text: str(text).replace("_", " ").replace(".", " · "),
         "number": lambda number: f"{number:,}",
         "money": in_words,
+        "indented": lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
         "link": link,
         "tone": tone,
     }

@@ -145,3 +145,14 @@ def test_ctrl_c_stops_after_the_batch_in_hand_and_says_how_far_it_came(folder: P
     assert shown.splitlines()[-1] == "Replayed 100 of 150 (replay 1): 100 waiting for a worker."
     assert [line.split(":")[0] for line in complained.splitlines()] == ["The broker does not answer", "Stopped"]
     assert statuses(folder) == {"pending": 100, "dead": 50, "done": 1}
+
+
+def test_failures_are_grouped_a_running_replay_is_stopped_and_who_looked_is_kept(run: Run, folder: Path) -> None:
+    """OPS-167, OPS-165, LED-18"""
+    (group,) = json.loads(run("events", "failures", "--type", "invoice.*", "--json").stdout)
+    assert (group["error"], group["events"], group["dead"]) == ("\x1b[31mred", 75, 75)
+    assert run("events", "stop", "1", "--reason", "enough").returncode == 1
+    assert run("events", "stop", "1").returncode == 2
+    assert run("events", "show", "evt_7", "--payload").returncode == 0
+    newest = json.loads(run("audit", "list", "--json").stdout)[0]
+    assert (newest["command"], newest["target"]) == ("events show --payload", "evt_7")

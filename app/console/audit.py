@@ -1,0 +1,23 @@
+"""The audit log: who changed what, by a command or here, why, and what came of it."""
+
+from flask import Blueprint, Response, request
+
+from app.console.actions import command_line
+from app.console.asked import SPANS, read_asked
+from app.console.shown import page
+from billing.operators.audit import list_audit
+from billing.services import Services
+
+LIMIT = 200
+
+
+def add_pages(routes: Blueprint, services: Services) -> None:
+    """GET /console/audit"""
+
+    @routes.get("/audit")
+    def audit() -> Response:
+        asked = read_asked(request.args, since="7d")
+        rows = list_audit(database=services.database, since=asked.since_at(services.clock.now()), limit=LIMIT)
+        since = [] if asked.since == "all" else ["--since", asked.since]
+        command = command_line("audit", "list", *since, reason=False)
+        return page("audit.html", rows=rows, asked=asked, spans=SPANS, most=LIMIT, command=command)
