@@ -25,6 +25,7 @@ from billing.process.run_with_parent import run_with_parent
 from billing.stripe_gateway import GatewayClient
 from tests.kills.arming import FOLDER, Now, always, around, committing, never, trip
 from tests.kills.event_steps import arm_processing, move_times
+from tests.kills.money_steps import arm_money
 
 STEP_OF_MOVE = {LaneState.CREATING: "4", LaneState.OPEN: "6", LaneState.CLOSING: "9"}
 
@@ -125,6 +126,7 @@ def become_worker(number: int) -> None:
     move_times(number)
     arm_all()
     arm_processing()
+    arm_money()
     alive = str(FOLDER / "alive" / f"{number}.{os.getpid()}")
     worker.__main__.main(["work", "--concurrency", "1", "--name", f"worker-{number}", "--alive-file", alive])
 

@@ -184,10 +184,10 @@ class World:
     def post(self, user_id: str, *, plan: str = "standard", wait: float | None = None) -> Answer:
         body = {"user_id": user_id, "plan": plan, "success_url": f"{SHOP}/ok", "cancel_url": f"{SHOP}/no"}
         body["client_reference_id"] = user_id
-        return self._ask("POST", "/v1/checkouts", body, wait=wait)
+        return self.call("POST", "/v1/checkouts", body, wait=wait)
 
     def read(self, location: str, user_id: str, *, wait: float = 5) -> Answer:
-        return self._ask("GET", f"{location}?user_id={user_id}", None, wait=wait)
+        return self.call("GET", f"{location}?user_id={user_id}", None, wait=wait)
 
     def buy(self, user_id: str, *, plan: str = "standard") -> Json:
         """Ask until it is answered, as a patient buyer does: the checkout."""
@@ -206,7 +206,7 @@ class World:
         return answer.body
 
     def event(self, body: bytes, signature: str) -> Answer:
-        return self._ask("POST", "/webhooks/stripe", body, wait=None, **{"Stripe-Signature": signature})
+        return self.call("POST", "/webhooks/stripe", body, wait=None, **{"Stripe-Signature": signature})
 
     # --- what must be true at the end
 
@@ -262,7 +262,7 @@ class World:
                 last = time.monotonic()
         celery.close()
 
-    def _ask(self, method: str, path: str, body: Any, *, wait: float | None, **headers: str) -> Answer:
+    def call(self, method: str, path: str, body: Any, *, wait: float | None, **headers: str) -> Answer:
         if wait is not None:
             headers["Prefer"] = f"wait={wait:.0f}"
         return ask(f"http://127.0.0.1:{self.front.port}{path}", method, body, **headers)

@@ -18,10 +18,10 @@ from billing.operations.requests import read_operation, record_operation
 from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.projection import is_live
 from billing.subscriptions.sync import sync_customer
+from tests.races.money import Money
 from tests.races.ports import SteppedDatabase
 from tests.races.scene import Scene
 from tests.races.schedule import AGAIN, Schedule
-from tests.races.surroundings import Surroundings
 from tests.support.checkout_world import ORIGIN
 from tests.support.operations_world import is_ending
 
@@ -84,7 +84,7 @@ class Wanted:
                 return self, None
 
 
-class Changing(Surroundings):
+class Changing(Money):
     """What buyers want to be changed, and what must hold of it."""
 
     def __init__(self, database: SteppedDatabase, raw: sqlite3.Connection, schedule: Schedule, scene: Scene) -> None:
@@ -103,11 +103,7 @@ class Changing(Surroundings):
         view = self.served("standard")
         paid = self.sandbox.pay(str(view.session_id))
         if self.scene.duplicate or self.scene.second:
-            self.clock.advance(minutes=1)
-            items = [{"price": self.catalog.plans["standard"].price}]
-            made = {"customer": paid["customer"], "items": items, "metadata": {"type": self.catalog.product}}
-            self.sandbox.give_card(paid["customer"])
-            assert self.sandbox.request("POST", "/v1/subscriptions", made).status == 200
+            self.buy_again(paid["customer"])
         places: dict[str, Any] = {"database": self.database, "stripe": self.stripe, "clock": self.clock}
         sync_customer(
             paid["customer"],

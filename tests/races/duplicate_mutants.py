@@ -4,12 +4,15 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from billing.duplicates import bills, judge, policy, repayment_store
+from billing.customers import due_syncs
+from billing.customers.store import find_owner
+from billing.duplicates import bills, judge, policy, refunds, repayment_store
 from billing.duplicates import store as duplicates_store
 from billing.models import RemedyState, remedies
 from billing.stripe_gateway import GatewayClient
 from billing.subscriptions import projection_store
 from tests.races.mutant import Mutant
+from tests.races.scene import Scene
 
 REMEDY, REPAYMENTS, WHO = (f"tests/billing/duplicates/test_{name}.py" for name in ("remedy", "repayments", "who_pays"))
 
@@ -44,6 +47,33 @@ def new_key_for_credit(real: Any, gateway: Any, *arguments: Any, idempotency_key
     return real(gateway, *arguments, idempotency_key=f"{idempotency_key}-{uuid.uuid4()}")
 
 
+def row_after_call(real: Any, row: Any, remedy: Any, ctx: Any) -> Any:
+    """What is sent has a key that is in no row: whoever comes after a crash sends it anew."""
+    return real(replace(row, idempotency_key=f"{row.idempotency_key}-{uuid.uuid4()}"), remedy, ctx)
+
+
+def closed_when_claimed(real: Any, connection: Any, **named: Any) -> Any:
+    """Whoever takes a customer to fetch strikes them off the list."""
+    due = real(connection, **named)
+    if due is not None:
+        due_syncs.note_synced(connection, due.customer_id)
+    return due
+
+
+def nobody_is_new(real: Any, connection: Any, customer_id: str) -> Any:
+    """That somebody was taken over is forgotten: only what is new at Stripe is told."""
+    owner = real(connection, customer_id)
+    if owner is None or not owner.sync_due:
+        return owner
+    due_syncs.note_synced(connection, customer_id)
+    return replace(owner, sync_due=False)
+
+
+def failed_is_back(real: Any, bill: Any) -> Any:
+    """What was accepted once is back, whatever the bank does later."""
+    return [owed for owed in real(bill) if owed.verdict is not judge.Verdict.PERSON]
+
+
 def without_a_look(real: Any, invoice_id: Any, remedy: Any, rows: Any, _moves: Any) -> int:
     """What is not in our rows was not given."""
     return int(real(invoice_id, remedy, rows, []))
@@ -61,7 +91,29 @@ def resolved_when_one_is_live(real: Any, connection: Any, *, customer_id: str, p
     return None
 
 
+PAID_TWICE = Scene(plans=(), subscribed=True, duplicate=True)
+TAKEN_OVER = Scene(plans=(), webhooks=True)
 DUPLICATE_MUTANTS = {
+    "refund_without_its_row": Mutant(
+        "give money back under a key that no row has",
+        {refunds._call: row_after_call, bills._credited: without_a_look},
+        scene=replace(PAID_TWICE, credit=400),
+    ),
+    "failed_is_back": Mutant(
+        "a refund that the bank returned is money back",
+        {judge.judge: failed_is_back},
+        scene=replace(PAID_TWICE, refund_fails=True),
+    ),
+    "taken_over_closed_first": Mutant(
+        "a customer who was taken over is struck off before they were fetched",
+        {due_syncs.claim: closed_when_claimed},
+        scene=replace(TAKEN_OVER, webhooks=False, taken_over="new"),
+    ),
+    "taken_over_untold": Mutant(
+        "the application is not told whose a known subscription is",
+        {find_owner: nobody_is_new},
+        scene=replace(TAKEN_OVER, taken_over="known"),
+    ),
     "keep_the_oldest": Mutant(
         "the oldest stays, whether it pays or not",
         {policy._choose: keep_the_oldest},

@@ -33,7 +33,9 @@ class Lane(Changing):
             actors.append(Actor("payer of old", self.payer(self.legacy_session())))
             self.clock.advance(minutes=1)  # lists show it by now: what nobody can see yet, nobody can expire
         self.subscribe()
-        if scene.opened:
+        if scene.taken_over:
+            self.take_over()
+        elif scene.opened:
             view = self.served("standard")
             self.given.add(str(view.session_id))
             if scene.pays:
@@ -67,7 +69,7 @@ class Lane(Changing):
         extras |= {"webhooks": (scene.webhooks, self.webhooks), "session sweep": (scene.sweeps, self.sweep_sessions)}
         extras |= {"person": (scene.person, self.expire)}
         extras |= {"remedy A": (scene.duplicate, self.remedy), "remedy B": (scene.duplicate, self.remedy)}
-        extras |= {"Redis": (scene.flushed, self.flush)}
+        extras |= {"Redis": (scene.flushed, self.flush), "bank": (scene.refund_fails, self.bank)}
         # Worker C was not there yet when the day began.
         extras |= {"worker C": (scene.day or scene.month, self.worker)}
         return [Actor(name, run) for name, (wanted, run) in extras.items() if wanted]
@@ -82,6 +84,8 @@ class Lane(Changing):
                 self.work_lane(1)
             if self.scene.wishes:
                 self.work_operations(1)
+            if self.scene.taken_over:
+                self.sync_taken_over()
             self.schedule.point(f"{AGAIN} (worker)")
 
     def buyer(self, plan: str) -> Callable[[], None]:
@@ -154,6 +158,7 @@ class Lane(Changing):
             wanted = newest in self.ended_by_person  # a person had it expired
             self.must(wanted or newest not in self.stepped.expired, "the newest checkout's session was expired")
         self.check_changes()
+        self.check_money()
 
     def check_at_rest(self) -> None:
         """I1, I3 and I5, once everybody is done and the sweep has had its turns."""
@@ -176,6 +181,8 @@ class Lane(Changing):
                 self.deliver()
             if self.scene.duplicate:
                 self.remedy()
+            if self.scene.taken_over:
+                self.sync_taken_over()
         if self.scene.lag_seconds and len(self.sessions("open")) > 1:
             # Of a creation that failed and was executed, while lists lagged for longer than LOOK_AGAIN: nobody has its
             # address (`check`), and I1 lets it stay until the next maintenance run.
@@ -188,7 +195,8 @@ class Lane(Changing):
         self.must(len(owners) <= 1, f"sessions were made for {len(owners)} customers")
         paid = [one for one in self.objects("charge") if one["paid"]]
         done = [one for one in self.sessions("complete") if one["payment_status"] == "paid"]
-        self.must(self.scene.subscribed or len(paid) == len(done), "money was taken for a session that is not complete")
+        before = self.scene.subscribed or self.scene.taken_over
+        self.must(bool(before) or len(paid) == len(done), "money was taken for a session that is not complete")
         rows = self.raw.execute(ANSWERED).fetchall()
         for _, _, status, plan, _ in rows:
             self.must(status != CheckoutStatus.PENDING, "a checkout is stuck")
@@ -198,9 +206,9 @@ class Lane(Changing):
             self.must(newest is not CheckoutStatus.SUPERSEDED, "the newest checkout was superseded")
         self.check()
         self.check_changes_at_rest()
-        if (
-            self.scene.webhooks or self.scene.subscribed
-        ) and not self.went_back:  # what a backup forgot is for reconciling to find
+        self.check_money_at_rest()
+        self.check_taken_over()
+        if (self.scene.webhooks or before) and not self.went_back:  # what a backup forgot is for reconciling to find
             shown = dict(self.raw.execute("SELECT subscription_id, status FROM subscriptions").fetchall())
             real = {one["id"]: one["status"] for one in self.objects("subscription")}
             self.must(shown == real, f"the projection shows {shown}, Stripe {real}")
@@ -213,7 +221,9 @@ class Lane(Changing):
     def is_quiet(self) -> bool:
         """Whether nothing is left to be done (what is being remedied has its rounds in any case)."""
         told = not self.available or all(event["id"] in self.delivered for event in self.objects("event"))
-        return told and not self.scene.duplicate and self.raw.execute(UNFINISHED).fetchone() == (0,)
+        told = told and (not self.scene.taken_over or self.all_fetched())
+        told = told and (not self.scene.duplicate or self.nothing_moves())
+        return told and self.raw.execute(UNFINISHED).fetchone() == (0,)
 
     def session(self, session_id: str) -> dict[str, Any]:
         """One session as Stripe has it."""

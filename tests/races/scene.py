@@ -32,6 +32,9 @@ class Scene:
     month: bool = False  # 32 days pass at one step
     duplicate: bool = False  # there is a second live subscription, and the policy is to cancel the newest
     second: bool = False  # there is a second live subscription, and nothing but the buyer ends it
+    credit: int = 0  # of the customer's, in cents, that paid for a part of the second one
+    refund_fails: bool = False  # the bank returns a refund
+    taken_over: str = ""  # "new" or "known": they subscribed with an earlier system, and are named to us
     lapses: float = 0.0  # how often a lease turns out to be lost, or the lock to be taken
     flushed: bool = False  # Redis is emptied
     ports: bool = False  # clock and queue are points, too
@@ -71,7 +74,7 @@ class Scene:
         )
         if made.lossy:  # nobody sends again what was just lost before some time has passed
             made = replace(made, minutes=20)
-        return made.changing(chance)
+        return made.changing(chance).paying(random.Random(f"money {seed}"))
 
     def changing(self, chance: random.Random) -> "Scene":
         """Half of the scenes have operations in them; half of those a subscription, and fewer checkouts."""
@@ -92,6 +95,16 @@ class Scene:
             duplicate=chance.random() < 0.15,
             lacks=chance.choice((None, None, None, "commit")),
         )
+
+    def paying(self, chance: random.Random) -> "Scene":
+        """Credit and a bank where something is paid twice; a few scenes have somebody who is taken over instead."""
+        if self.duplicate:
+            return replace(self, credit=chance.choice((0, 400, 900)), refund_fails=chance.random() < 0.3)
+        if chance.random() < 0.9 or self.restored or self.day or self.legacy:
+            return self
+        known = chance.choice(("new", "known"))
+        none = replace(self, subscribed=False, opened=False, wishes=(), month=False, second=False, asked=False)
+        return replace(none, taken_over=known, lacks=None)
 
 
 class Broken(AssertionError):

@@ -24,7 +24,7 @@ from tests.support.receiving import receive
 from tests.support.working import work_due
 
 # Every POST that the code under test sends; an expiry is spoiled by `lost_expires`.
-POSTS = "^/v1/(customers$|checkout/sessions$|subscriptions/|subscription_schedules|billing_portal/)"
+POSTS = "^/v1/(customers$|checkout/sessions$|subscriptions/|subscription_schedules|billing_portal/|refunds$|.+balance_)"
 ANSWERED = """
     SELECT checkouts.id, checkouts.number, checkouts.status, checkouts.plan, attempts.session_id
     FROM checkouts LEFT JOIN attempts ON attempts.nonce = checkouts.nonce ORDER BY checkouts.number
@@ -248,4 +248,7 @@ TROUBLES = (
     "a buyer pays",
     "a buyer authenticates and pays",
     "a buyer authenticates too late",
+    "a bank returns a refund",
+    "credit is given back",
+    "a customer is taken over",
 )

@@ -45,6 +45,10 @@ SCENES |= {
     "one who just pays cancels": Scene(plans=("commit",), opened=True, webhooks=True, wishes=("cancel",)),
     "cancel two": replace(BOUGHT, wishes=("cancel", "cancel"), second=True),
     "cancel while a duplicate is ended": replace(BOUGHT, wishes=("cancel",), duplicate=True),
+    "a duplicate is paid back, by card and by credit": replace(BOUGHT, duplicate=True, credit=400),
+    "a bank returns the refund of a duplicate": replace(BOUGHT, duplicate=True, refund_fails=True),
+    "a subscriber of old is taken over, and asks for a checkout": Scene(plans=("standard",), taken_over="new"),
+    "one whom events knew is taken over": Scene(plans=(), taken_over="known", webhooks=True),
     "switch, and a worker that sleeps for a day": replace(BOUGHT, wishes=("switch",), day=True, ports=True),
     "switch, and the period ends": replace(BOUGHT, wishes=("switch",), month=True),
 }
