@@ -11,6 +11,8 @@ from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
 from billing.checkout.rules import SESSION_LIFETIME, Attempt, Checkout, session_parameters
 from billing.checkout.verify import Verdict, never_billed
+from billing.rules.ids import SUBSCRIPTION, id_like
+from billing.subscriptions.fetch import or_none
 
 
 def build_attempt(snapshot: Snapshot, checkout: Checkout, customer_id: str, verdict: Verdict, ctx: Context) -> Attempt:
@@ -24,7 +26,7 @@ def build_attempt(snapshot: Snapshot, checkout: Checkout, customer_id: str, verd
         customer_id=customer_id,
         nonce=nonce,
         expires_at=expires_at,
-        first_time=_is_first_time(checkout, verdict, ctx),
+        first_time=_is_first_time(checkout, customer_id, verdict, ctx),
         first_trial=_is_first_trial(snapshot, checkout, verdict, ctx),
         now=now,
     )
@@ -40,11 +42,19 @@ def build_attempt(snapshot: Snapshot, checkout: Checkout, customer_id: str, verd
     )
 
 
-def _is_first_time(checkout: Checkout, verdict: Verdict, ctx: Context) -> bool:
-    """Whether a coupon for first-time buyers applies; Stripe is asked only where the plan has one."""
+def _is_first_time(checkout: Checkout, customer_id: str, verdict: Verdict, ctx: Context) -> bool:
+    """Whether a coupon for first-time buyers applies; Stripe is asked only where the plan has one.
+
+    Of a customer that was deleted Stripe lists nothing, and keeps their sessions, subscriptions and invoices.
+    """
     plan = ctx.catalog.plans.get(checkout.plan)
-    matters = plan is not None and plan.coupon is not None and plan.coupon_for == "first_time"
-    return matters and never_billed(verdict.begun, stripe=ctx.stripe)
+    if plan is None or plan.coupon is None or plan.coupon_for != "first_time":
+        return False
+    with ctx.database.read() as connection:
+        bought = lane_store.bought_as_another(connection, checkout.lane_id, customer_id)
+    sessions = [or_none(ctx.stripe.get_session, session_id) or {} for session_id in bought]
+    before = {id_ for one in sessions if (id_ := id_like(SUBSCRIPTION, one.get("subscription")))}
+    return never_billed({*verdict.begun, *before}, stripe=ctx.stripe)
 
 
 def _is_first_trial(snapshot: Snapshot, checkout: Checkout, verdict: Verdict, ctx: Context) -> bool:

@@ -149,6 +149,14 @@ def has_bought(connection: sa.Connection, lane_id: int) -> bool:
     return bool(connection.scalar(sa.select(own)))
 
 
+def bought_as_another(connection: sa.Connection, lane_id: int, customer_id: str) -> list[str]:
+    """The sessions that were completed in this lane for customers that its user had before; at most the newest 20."""
+    own = (attempts.c.lane_id == lane_id, attempts.c.outcome == AttemptOutcome.COMPLETED)
+    done = sa.select(attempts.c.session_id, attempts.c.parameters).where(*own).order_by(attempts.c.created_at.desc())
+    rows = connection.execute(done.limit(20))
+    return [session_id for session_id, sent in rows if session_id and sent.get("customer") != customer_id]
+
+
 def name_session(connection: sa.Connection, nonce: str, session_id: str) -> None:
     """Note which session an attempt made."""
     connection.execute(_NAME, {"own": nonce, "made": session_id})

@@ -103,6 +103,23 @@ def test_subscriber_of_old_gets_no_trial_as_another_customer(world: World) -> No
     assert paid(world)["status"] == "active"
 
 
+def test_first_time_coupon_of_a_deleted_customer_is_remembered(world: World) -> None:
+    """CHK-11, CHK-17: else each deletion brings it again. A trial that cost nothing does not use it up."""
+    for user, trial, again in (("user_1", {}, False), ("user_2", CARDLESS, True)):
+        sell(world, **trial)
+        paid(world, user=user)
+        world.work_lane(int(user[-1]))
+        row = next(row for row in world.rows(customers) if row.user_id == user)
+        assert world.sandbox.request("DELETE", f"/v1/customers/{row.customer_id}").status == 200
+        sell(world, coupon="kiloclaw_first_month")
+        world.clock.advance(days=2)
+        world.served(user=user)
+        session = world.sessions("open")[0]
+        assert session["customer"] != row.customer_id
+        assert bool(session["discounts"]) is again, user
+        world.sandbox.request("POST", f"/v1/checkout/sessions/{session['id']}/expire")
+
+
 # --- quantity and metered prices
 
 
