@@ -156,11 +156,13 @@ def _known(now: bool | None, before: bool) -> bool:
 def plan_item(subscription: Mapping[str, Any], catalog: Catalog) -> Mapping[str, Any]:
     """The plan's own item: its price and its period are the subscription's for us (SUB-3). Empty without one.
 
-    A price that the catalog names goes before one that only has its product, such as an add-on's.
+    A price that the catalog names goes before one that only has its product, such as an add-on's. Of several plans the
+    one counts whose period ends last: so nobody loses a time that was paid for.
     """
     items = items_of(subscription)
-    named = (item for item in items if catalog.plan_of_price(price_id_of(item)))
-    sold = (item for item in items if catalog.plan_sold_as(item.get("price")))
+    last_first = sorted(items, key=lambda item: item.get("current_period_end") or 0, reverse=True)
+    named = (item for item in last_first if catalog.plan_of_price(price_id_of(item)))
+    sold = (item for item in last_first if catalog.plan_sold_as(item.get("price")))
     return next(chain(named, sold, items), {})
 
 

@@ -215,6 +215,18 @@ def test_plan_ends_with_its_own_period_whatever_is_billed_beside_it(
     assert shop.at_stripe(subscription)["status"] == "canceled"
 
 
+@pytest.mark.parametrize("bought", ["standard", "commit"])
+def test_two_plans_in_one_subscription_end_with_the_longer_one(shop: Shop, bought: str) -> None:
+    """SUB-3, SUB-31: support added the other one; nobody loses months that were paid for."""
+    other = "commit" if bought == "standard" else "standard"
+    subscription = shop.subscriber(plan=bought)
+    change(shop, f"subscriptions/{subscription}", {"items": [{"price": shop.catalog.plans[other].price}]})
+    ends = max(item["current_period_end"] for item in shop.at_stripe(subscription)["items"]["data"])
+    assert shop.done(Kind.CANCEL).status is SUCCEEDED
+    assert shop.at_stripe(subscription)["cancel_at"] == ends
+    assert (shop.seen()["plan"], shop.seen()["cancel_at"]) == ("commit", shop.seen()["current_period_end"])
+
+
 @pytest.mark.parametrize("interval", ["month", "year"])
 def test_switch_comes_with_the_plans_own_period(shop: Shop, interval: str) -> None:
     """SUB-34: a yearly add-on does not put it off, a monthly one does not hurry it."""
