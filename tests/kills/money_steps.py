@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 import worker.tasks
 from billing.customers import due_syncs
-from billing.duplicates import repayment_store
+from billing.duplicates import remedy, repayment_store
 from billing.duplicates import store as duplicates_store
 from billing.models import incidents
 from billing.operations import store as operations_store
@@ -31,15 +31,15 @@ def arm_money() -> None:
 
 
 def _arm_remedies() -> None:
-    inner = worker.tasks.remedy_duplicates
+    inner = remedy.remedy_duplicates
 
-    def remedy(incident_id: int, **places: Any) -> None:
-        with places["database"].read() as connection:
+    def remedy_duplicates(incident_id: int, ctx: Any) -> None:
+        with ctx.database.read() as connection:
             whose = sa.select(incidents.c.customer_id).where(incidents.c.id == incident_id)
             Now.user = connection.scalar(whose)
-        _forgetting(lambda: inner(incident_id, **places))
+        _forgetting(lambda: inner(incident_id, ctx))
 
-    worker.tasks.remedy_duplicates = remedy
+    remedy.remedy_duplicates = remedy_duplicates
     for name, step in (
         ("cancel_subscription", "cancel"),
         ("create_refund", "refund"),
