@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from billing.duplicates.judge import Bill, Dispute, Kind, Payment, Refund
-from billing.duplicates.policy import credit_in
+from billing.duplicates.policy import credit_in, received
 from billing.duplicates.repayment_store import Repayment
 from billing.duplicates.store import Remedy
 from billing.rules.ids import CHARGE, INVOICE, PAYMENT_INTENT, id_like
@@ -65,7 +65,7 @@ def _bill(
         over=any(line.get("amount") and _ends(line) <= ended for line in own),
         foreign=more or any(line.get("amount") and _subscription_of(line) != remedy.subscription_id for line in lines),
         payments=tuple(payments),
-        outside=max(0, int(invoice.get("amount_paid") or 0) - arrived),
+        outside=max(0, received(invoice) - arrived),
         credit=max(credit_in(invoice), taken),  # a list may lag
         credited=_credited(id_, remedy, rows, moves),
         debt=max(0, int(invoice.get("starting_balance") or 0), -taken),

@@ -132,7 +132,13 @@ class _Choice:
 
 def paid_for(invoice: Json) -> int:
     """What was paid for an invoice, by any means; credit of the customer included."""
-    return int(invoice.get("amount_paid") or 0) + credit_in(invoice)
+    return received(invoice) + credit_in(invoice)
+
+
+def received(invoice: Json) -> int:
+    """What came for an invoice beside credit. Stripe does not document `amount_paid` of one paid outside of it."""
+    due = int(invoice.get("amount_due") or 0) if invoice.get("status") == "paid" else 0
+    return max(int(invoice.get("amount_paid") or 0), due)
 
 
 def credit_in(invoice: Json) -> int:

@@ -187,6 +187,8 @@ def test_credit_in_an_invoice_is_what_it_took_of_the_balance(invoice: dict[str, 
     assert credit_in(invoice) == credit
 
 
-def test_one_paid_by_credit_pays() -> None:
+def test_one_paid_by_credit_or_outside_stripe_pays() -> None:
     """SUB-16"""
-    assert at(0, "sub_a", invoices=[BY_CREDIT]).standing() is Standing.PAYS
+    for paid in (BY_CREDIT, {**FREE, "amount_due": 900}):
+        assert at(0, "sub_a", invoices=[paid], period=[paid]).standing() is Standing.PAYS
+    assert at(0, "sub_a", invoices=[OPEN | {"status": "void", "amount_due": 900}]).standing() is Standing.PROMISES
