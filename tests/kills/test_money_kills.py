@@ -54,7 +54,7 @@ def world(
 
 @pytest.mark.parametrize("cell", REMEDY_CELLS if FULL else REMEDY_QUICK, ids=" ".join)
 def test_money_goes_back_once_whatever_died(world: World, buyers: Subscribers, cell: tuple[str, str, str]) -> None:
-    """SUB-19, SUB-20, SUB-112, SUB-113: by card and by credit."""
+    """SUB-19, SUB-20, SUB-112, SUB-113; fault 97: by card and by credit."""
     step, moment, what = cell
     whose = buyers.new()
     [kept] = buyers.subscriptions(whose)
@@ -106,7 +106,7 @@ def given_back(world: World, buyers: Subscribers, whose: str, *, kept: str, seco
 def test_customer_who_was_taken_over_is_fetched_whatever_died(
     world: World, buyers: Subscribers, step: tuple[str, str]
 ) -> None:
-    """SUB-70, SUB-71: and the application is told once whose the subscription is."""
+    """SUB-70, SUB-71; fault 98: and the application is told once whose the subscription is."""
     whose, user_id = buyers.new(), f"taken-{'-'.join(step)}"
     world.arm(whose, *step, "kill")
     said = in_background(lambda: world.call("PUT", f"/v1/customers/{user_id}", {"customer_id": whose}, wait=2))
@@ -128,7 +128,7 @@ def test_customer_who_was_taken_over_is_fetched_whatever_died(
 @pytest.mark.parametrize("step", CANCELS if FULL else CANCELS_QUICK, ids=" ".join)
 @pytest.mark.parametrize("world", ["alert"], indirect=True)
 def test_both_subscriptions_end_once_whatever_died(world: World, buyers: Subscribers, step: tuple[str, str]) -> None:
-    """SUB-30, SUB-36, SUB-84"""
+    """SUB-30, SUB-36, SUB-84; fault 99"""
     whose, user_id = buyers.new(), f"leaves-{'-'.join(step)}"
     assert world.call("PUT", f"/v1/customers/{user_id}", {"customer_id": whose}, wait=10).status == 200
     buyers.ask("POST", "/v1/subscriptions", {"customer": whose, "items[0][price]": PRICE})

@@ -58,7 +58,7 @@ def test_pending_refund_keeps_the_incident_open_until_it_has_arrived(shop: Shop,
 
 @pytest.mark.parametrize("type", ["refund.failed", "refund.updated", "charge.refund.updated"])
 def test_refund_that_fails_later_opens_the_incident_again(shop: Shop, type: str) -> None:
-    """SUB-114: each of the three events is enough, and nothing is tried again by itself."""
+    """SUB-114; fault 100: each of the three events is enough, and nothing is tried again by itself."""
     _, _, incident_id = doubled(shop, card=FAILING)
     shop.remedy(incident_id)
     shop.told()
