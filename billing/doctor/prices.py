@@ -104,9 +104,16 @@ def _coupon(plan: Plan, stripe: GatewayClient) -> Iterator[Finding]:
     if not plan.coupon:
         return
     try:
-        valid = stripe.get_coupon(plan.coupon).get("valid")
+        coupon = stripe.get_coupon(plan.coupon)
     except StripeMissing:
         yield wrong("catalog", f"{plan.key}: Stripe has no coupon {plan.coupon}. Set the right id.")
     else:
-        if not valid:
+        if not coupon.get("valid"):
             yield wrong("catalog", f"{plan.key}: the coupon {plan.coupon} is not valid any more. Set another.")
+        if plan.coupon_amount_off not in (None, coupon.get("amount_off")):
+            takes = coupon.get("amount_off") or f"{coupon.get('percent_off')} percent"
+            yield warning(
+                "catalog",
+                f"{plan.key}: the coupon {plan.coupon} takes off {takes}, the catalog shows {plan.coupon_amount_off}."
+                " Set coupon_amount_off to it, or leave it out.",
+            )

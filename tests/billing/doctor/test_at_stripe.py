@@ -107,6 +107,11 @@ def _spent_coupon(place: Place) -> None:
     place.sells(plan={"coupon": "spent"})
 
 
+def _other_coupon(place: Place) -> None:
+    place.sandbox.seed([{"object": "coupon", "id": "half", "percent_off": 50, "duration": "once"}])
+    place.sells(plan={"coupon": "half", "coupon_amount_off": 500})
+
+
 def _euro_coupon(place: Place) -> None:
     place.sandbox.seed([{"object": "coupon", "id": "in_eur", "amount_off": 100, "currency": "eur", "duration": "once"}])
     place.sells(plan={"coupon": "in_eur"})
@@ -163,6 +168,7 @@ WRONG: dict[str, tuple[Callable[[Place], object], Verdict, str, str]] = {
         Verdict.WRONG, "no price price_old of former_prices", "Set the right id",
     ),
     "coupon that is over": (_spent_coupon, Verdict.WRONG, "spent is not valid", "Set another"),
+    "coupon that takes off something else": (_other_coupon, Verdict.WARNING, "takes off 50", "Set coupon_amount_off"),
     "coupon that does not fit the price": (_euro_coupon, Verdict.WRONG, "Stripe refused", "Without the coupon it is"),
     "automatic tax without an origin": (
         _no_origin, Verdict.WRONG, "valid origin address", "set it at https://dashboard.stripe.com/settings/tax"
