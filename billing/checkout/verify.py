@@ -71,8 +71,6 @@ def verify(
         orphaned = orphaned_sessions(sessions.values(), owned=owned())
     for session in orphaned:
         _expire_orphaned(session["id"], sessions, stripe=stripe)
-    if orphaned:
-        subscriptions = _list_again(customer_id, subscriptions, stripe=stripe)
     tagged = {id_: subscription for id_, subscription in subscriptions.items() if belongs(subscription, catalog)}
     ours = tagged | _subscriptions_of(sessions.values(), subscriptions, stripe=stripe)
     return Verdict(
@@ -133,11 +131,6 @@ def _read(
         if known is None or known["status"] == "open":
             sessions[session["id"]] = session
     return sessions, _by_id(subscriptions)
-
-
-def _list_again(customer_id: str, listed: Mapping[str, Json], *, stripe: StripeGateway) -> dict[str, Json]:
-    """Subscriptions after sessions were expired: a session may have been paid since the first list."""
-    return {**listed, **_by_id(stripe.list_subscriptions(customer_id))}
 
 
 def _get_if_there(session_id: str, *, stripe: StripeGateway) -> Json | None:

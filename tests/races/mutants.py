@@ -135,11 +135,6 @@ def open_sessions_only(real: Any, *arguments: Any, **named: Any) -> Any:
     return {id_: session for id_, session in sessions.items() if session["status"] == "open"}, subscriptions
 
 
-def subscriptions_of_the_first_list(_: Any, customer_id: str, listed: Any, **rest: Any) -> Any:
-    """What was listed before sessions were expired is not listed again."""
-    return listed
-
-
 def any_is_newest(_: Any, snapshot: Any) -> Any:
     """The pass is made for the oldest that waits."""
     return snapshot.waiting[0] if snapshot.waiting else None
@@ -255,12 +250,9 @@ MUTANTS = {
         {verify._read: open_sessions_only},
         scene=Scene(plans=("commit",), opened=True, lag_seconds=30),
     ),
-    "no_second_list": Mutant(
-        "no second look at subscriptions after a refused expire",
-        {
-            verify._list_again: subscriptions_of_the_first_list,
-            verify._subscriptions_of: lambda _, sessions, listed, **rest: {},
-        },
+    "no_subscription_by_id": Mutant(
+        "no look at a paid session's own subscription",
+        {verify._subscriptions_of: lambda _, sessions, listed, **rest: {}},
         scene=Scene(plans=("standard",), legacy=True, lag_seconds=30),
     ),
     "any_supersedes": Mutant(
