@@ -139,6 +139,11 @@ DUPLICATE_MUTANTS = {
         {duplicates_store.note_money_event: lambda _, *rest: []},
         test=f"{REPAYMENTS}::test_bill_that_is_paid_after_its_subscription_was_canceled_is_paid_back",
     ),
+    "outside_unseen": Mutant(
+        "what was paid outside Stripe is nothing",
+        {policy.received: lambda _, invoice: int(invoice.get("amount_paid") or 0)},
+        test=f"{REPAYMENTS}::test_what_was_paid_outside_stripe_is_left_to_a_person",
+    ),
     "forget_who_stays": Mutant(
         "whoever was chosen to stay may be canceled later",
         {duplicates_store.find_kept: lambda _, *rest: frozenset(), duplicates_store.plan: plan_without_a_look},

@@ -280,4 +280,9 @@ MUTANTS = {
         {verify.expire: refusal_is_fatal},
         scene=Scene(plans=("commit",), opened=True),
     ),
+    "deleted_is_new": Mutant(
+        "whoever has a new customer is a new buyer",
+        {lane_store.bought_as_another: lambda _, *arguments: []},
+        test="tests/billing/checkout/test_terms.py::test_first_time_coupon_of_a_deleted_customer_is_remembered",
+    ),
 }
