@@ -100,12 +100,13 @@ class Governed:
 class Snapshot:
     """What Stripe says: the subscription that the user is shown, and for a cancellation the product's other live ones.
 
-    `cancellations` are ours, of any of these subscriptions, newest first.
+    `coming` are schedules that begin one later. `cancellations` are ours, of any of these subscriptions, newest first.
     """
 
     customer_id: str
     shown: Governed | None
     others: Sequence[Governed] = ()
+    coming: Sequence[Json] = ()
     cancellations: Sequence[Sent] = ()
 
 

@@ -74,19 +74,22 @@ def decide(
 
 
 def _cancel(snapshot: Snapshot, sent: Sequence[Sent], catalog: Catalog, now: int) -> Next:
-    """SUB-31, SUB-84: every live subscription of the product ends, or the answer names those that go on billing."""
+    """SUB-31, SUB-84, SUB-89: every live subscription of the product ends, or the answer names those that bill."""
     every = [snapshot.shown, *snapshot.others] if snapshot.shown else snapshot.others
     live = [one for one in every if _is_live(one)]
+    coming = [(str(schedule["id"]), refusals.begins_elsewhere(schedule)) for schedule in snapshot.coming]
     if not live:  # what we cancelled may have ended meanwhile
-        return Done() if any(one.name == Write.CANCEL and not one.refused for one in sent) else NO_SUBSCRIPTION
+        over = Done() if any(one.name == Write.CANCEL and not one.refused for one in sent) else NO_SUBSCRIPTION
+        return refusals.some_go_on(coming, len(coming)) if coming else over
     steps = [(one, _cancel_one(one, snapshot.cancellations, sent, catalog, now)) for one in live]
     if call := next((step for _, step in steps if isinstance(step, Call)), None):
         return call
     refused = [(one.id, step) for one, step in steps if isinstance(step, Refusal)]
-    going_on = [(id_, step) for id_, step in refused if step.code != "already_canceling"]
+    going_on = [(id_, step) for id_, step in refused if step.code != "already_canceling"] + coming
     if not going_on:
         return refused[0][1] if len(refused) == len(live) else Done()
-    return going_on[0][1] if len(live) == 1 else refusals.some_go_on(going_on, len(live))
+    several = len(live) + len(coming)
+    return going_on[0][1] if several == 1 else refusals.some_go_on(going_on, several)
 
 
 def _cancel_one(one: Governed, cancellations: Sequence[Sent], sent: Sequence[Sent], catalog: Catalog, now: int) -> Next:

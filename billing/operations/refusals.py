@@ -38,6 +38,14 @@ def scheduled_elsewhere(schedule: Mapping[str, Any]) -> Refusal:
     return Refusal("managed_elsewhere", detail, extra)
 
 
+def begins_elsewhere(schedule: Mapping[str, Any]) -> Refusal:
+    """A subscription that does not exist yet: somebody planned that it begins, and then it bills."""
+    begins = min((phase["start_date"] for phase in schedule.get("phases") or [] if phase.get("start_date")), default=0)
+    detail = f"Somebody else planned that another subscription begins: {_iso(begins)} (schedule {schedule.get('id')})."
+    extra = {"managed_by": "schedule", "schedule_id": schedule.get("id"), "changes_at": _iso(begins)}
+    return Refusal("managed_elsewhere", detail, extra)
+
+
 def some_go_on(going_on: Sequence[tuple[str, Refusal]], live: int) -> Refusal:
     """Of several subscriptions: which still bill, and why."""
     _, first = going_on[0]

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from billing.catalog import Catalog
 from billing.checkout.context import Context
 from billing.operations.calls import Governed, Kind, Snapshot
 from billing.operations.store import Operation, find_cancellations
+from billing.rules.product_tag import is_tagged
 from billing.subscriptions.access import choose
 from billing.subscriptions.fetch import fetch_missing, or_none
 from billing.subscriptions.projection import Subscription, belongs, is_live, project, schedule_of
@@ -39,11 +41,13 @@ def take_snapshot(operation: Operation, customer_id: str | None, ctx: Context) -
         subscription = or_none(ctx.stripe.get_subscription, other) if other else subscription
     shown = _governed(subscription, ctx) if subscription else None
     others: list[Governed] = []
+    coming: list[Mapping[str, Any]] = []
     if operation.kind is Kind.CANCEL:
         others = _others(shown, live or [], operation.arrived_at, ctx)
+        coming = _coming(customer_id, ctx)
     with ctx.database.read() as connection:
         cancellations = find_cancellations(connection, operation.lane_id)
-    return Snapshot(customer_id, shown, others, cancellations)
+    return Snapshot(customer_id, shown, others, coming, cancellations)
 
 
 def is_going_on(subscription: Mapping[str, Any] | None) -> bool:
@@ -57,6 +61,17 @@ def _others(shown: Governed | None, live: list[Subscription], until: datetime, c
     ids = [row.subscription_id for row in rows if row.created_at <= until]
     found = [or_none(ctx.stripe.get_subscription, id_) for id_ in ids if shown is None or id_ != shown.id]
     return [_governed(subscription, ctx) for subscription in found if subscription is not None]
+
+
+def _coming(customer_id: str, ctx: Context) -> list[Mapping[str, Any]]:
+    """The schedules that are to begin a subscription to the product later: by our tag, or by a price that is sold."""
+    listed = or_none(ctx.stripe.list_coming_schedules, customer_id) or []
+    return [schedule for schedule in listed if _is_to_sell(schedule, ctx.catalog)]
+
+
+def _is_to_sell(schedule: Mapping[str, Any], catalog: Catalog) -> bool:
+    items = [item for phase in schedule.get("phases") or [] for item in phase.get("items") or []]
+    return is_tagged(schedule, catalog.product) or any(catalog.plan_sold_as(item.get("price")) for item in items)
 
 
 def _governed(subscription: Mapping[str, Any], ctx: Context) -> Governed:

@@ -54,6 +54,10 @@ class GatewayClient(StripeRequests):
         # With the prices: a plan may be told by its product alone.
         return self._get("/v1/subscription_schedules/{id}", id_=schedule_id, expand=["phases.items.price"])
 
+    def list_coming_schedules(self, customer_id: str) -> list[Json]:
+        prices = ["data.phases.items.price"]
+        return self._all("/v1/subscription_schedules", customer=customer_id, scheduled=True, expand=prices)
+
     def get_refund(self, refund_id: str) -> Json:
         return self._get("/v1/refunds/{id}", id_=refund_id)
 

@@ -59,6 +59,9 @@ class StripeGateway(Protocol):
     def get_schedule(self, schedule_id: str) -> Json:
         """One subscription schedule."""
 
+    def list_coming_schedules(self, customer_id: str) -> list[Json]:
+        """The customer's schedules that have not begun: there is no subscription yet."""
+
     def get_price(self, price_id: str) -> Json:
         """One price."""
 

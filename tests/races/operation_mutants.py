@@ -179,6 +179,12 @@ OPERATION_MUTANTS = {
         {snapshot._others: lambda _, *arguments: []},
         scene=replace(BOUGHT, wishes=("cancel",), second=True),
     ),
+    "coming_is_nothing": Mutant(
+        "cancel what runs, and say nothing of what begins later",
+        {snapshot._coming: lambda _, *arguments: []},
+        test="tests/billing/operations/test_several.py"
+        "::test_subscription_that_is_to_begin_later_is_named_and_the_one_that_runs_ends",
+    ),
     "any_schedule_is_ours": Mutant(
         "release whatever governs the subscription",
         {decide._is_releasable: any_schedule_is_ours},

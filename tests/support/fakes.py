@@ -69,6 +69,9 @@ class FakeStripe:
     def get_schedule(self, schedule_id: str) -> Json:
         return self._get("get_schedule", schedule_id)
 
+    def list_coming_schedules(self, customer_id: str) -> list[Json]:
+        return []
+
     def get_customer(self, customer_id: str) -> Json:
         return self._get("get_customer", customer_id)
 

@@ -1,12 +1,16 @@
 """A buyer with several live subscriptions to the product: what Cancel makes of them, on both databases."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import pytest
 
+from billing.clock import iso
 from billing.errors import OPERATORS
 from billing.models import OperationStatus, operations
 from billing.operations.calls import Kind
 from billing.operations.store import OperationView
-from tests.support.operations_world import Shop, schedule, year
+from tests.support.operations_world import Shop, change, schedule, year
 
 SUCCEEDED, REFUSED = OperationStatus.SUCCEEDED, OperationStatus.REFUSED
 
@@ -75,3 +79,32 @@ def test_key_that_may_not_change_subscriptions_ends_none_and_the_operator_reads_
     assert {one["id"] for one in (view.error or {})["still_billing"]} == {first, second}
     [error] = [row.error for row in shop.rows(operations)]
     assert error[OPERATORS].count("POST /v1/subscriptions/{id}") == 2
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_subscription_that_is_to_begin_later_is_named_and_the_one_that_runs_ends(shop: Shop, runs: bool) -> None:
+    """SUB-89: finance planned one; another product's is no concern."""
+    subscription = shop.subscriber()
+    customer = shop.at_stripe(subscription)["customer"]
+    if not runs:
+        change(shop, f"subscriptions/{subscription}", {"metadata": {}})
+        assert shop.sandbox.request("DELETE", f"/v1/subscriptions/{subscription}").status == 200
+    start = int((shop.clock.now() + timedelta(days=90)).timestamp())
+    planned = {"customer": customer, "start_date": start}
+    other = {"object": "price", "id": "price_mug", "unit_amount": 500, "currency": "usd"}
+    shop.sandbox.seed([other | {"recurring": {"interval": "month", "interval_count": 1}}])
+    change(shop, "subscription_schedules", planned | {"phases": [{"items": [{"price": "price_mug"}]}]})
+    if runs:
+        assert shop.done(Kind.CANCEL).status is OperationStatus.SUCCEEDED
+        assert shop.done(Kind.REACTIVATE).status is OperationStatus.SUCCEEDED
+    ours = change(shop, "subscription_schedules", planned | {"phases": [shop_phase(shop)]})["id"]
+    error = shop.done(Kind.CANCEL).error or {}
+    assert (error.get("code"), error.get("managed_by")) == ("managed_elsewhere", "schedule")
+    [billing] = error["still_billing"]
+    assert (billing["id"], billing["changes_at"]) == (ours, iso(datetime.fromtimestamp(start, UTC)))
+    assert not runs or shop.is_ending(subscription)
+
+
+def shop_phase(shop: Shop) -> dict[str, Any]:
+    """A phase of the standard plan."""
+    return {"items": [{"price": shop.catalog.plans["standard"].price}]}
