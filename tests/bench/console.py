@@ -4,6 +4,7 @@ In this process, without the network: what is measured is the ledger's part and 
 marked.
 """
 
+import logging
 import re
 import statistics
 import tempfile
@@ -13,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import sqlalchemy as sa
+import structlog
 from flask import Flask
 
 from app import create_app
@@ -46,6 +48,7 @@ _EXTRA = (
 
 def main(events: int = EVENTS, customers: int = CUSTOMERS) -> None:
     """Print a row for each page."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     rows = {kind: measure(kind, events, customers) for kind in KINDS}
     print(f"| {events:,} events, {customers:,} customers | {' | '.join(KINDS)} |")
     print(f"| --- | {' | '.join('---:' for _ in KINDS)} |")
