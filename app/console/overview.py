@@ -27,6 +27,8 @@ class Tile:
     value: str
     more: str
     state: str = "good"
+    page: str = ""  # that shows more: the endpoint, and the status that is chosen there
+    status: str = ""
 
 
 def add_pages(routes: Blueprint, services: Services) -> None:
@@ -54,23 +56,26 @@ def add_pages(routes: Blueprint, services: Services) -> None:
 def _waiting(summary: Mapping[str, Any]) -> Iterator[Tile]:
     now: datetime = summary["at"]
 
-    def waits(name: str, counted: Mapping[str, Any], patience: timedelta) -> Tile:
+    def waits(name: str, counted: Mapping[str, Any], patience: timedelta, to: str = "") -> Tile:
         number, oldest = counted.get("pending", 0), counted["oldest_pending_at"]
         if not number or oldest is None:
-            return Tile(name, "0", "none waits")
+            return Tile(name, "0", "none waits", page=to, status="pending")
         late = now - oldest > patience
-        return Tile(name, f"{number:,}", f"the oldest from {ago(oldest, now)}", "bad" if late else "wait")
+        return Tile(
+            name, f"{number:,}", f"the oldest from {ago(oldest, now)}", "bad" if late else "wait", to, "pending"
+        )
 
-    def given_up(name: str, number: int, more: str) -> Tile:
-        return Tile(name, f"{number:,}", more if number else "none", "bad" if number else "good")
+    def given_up(name: str, number: int, more: str, to: str, status: str = "") -> Tile:
+        return Tile(name, f"{number:,}", more if number else "none", "bad" if number else "good", to, status)
 
     checkouts, events, messages = summary["checkouts"], summary["events"], summary["messages"]
     yield waits("Checkouts", checkouts, CHECKOUT_WAITS)
-    yield waits("Events", events, EVENT_WAITS)
-    yield waits("Notifications", messages, CHANGE_WAITS)
-    yield given_up("Dead events", events.get("dead", 0), "given up after their attempts")
-    yield given_up("Dead notifications", messages.get("dead", 0), "the application does not know them")
-    yield given_up("Incidents", sum(summary["incidents"].values()), "wait for a person")
+    yield waits("Events", events, EVENT_WAITS, "console.events")
+    yield waits("Notifications", messages, CHANGE_WAITS, "console.notifications")
+    yield given_up("Dead events", events.get("dead", 0), "given up after their attempts", "console.dead")
+    unknown = "the application does not know them"
+    yield given_up("Dead notifications", messages.get("dead", 0), unknown, "console.notifications", "dead")
+    yield given_up("Incidents", sum(summary["incidents"].values()), "wait for a person", "console.incidents")
 
 
 def _processes(there: Sequence[Process]) -> Iterator[Tile]:
