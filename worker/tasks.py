@@ -13,6 +13,7 @@ from billing.checkout.context import Context
 from billing.checkout.work import work_lane
 from billing.clock import time_is_up
 from billing.coordination.jobs import (
+    Examine,
     Job,
     Notify,
     Prune,
@@ -25,6 +26,7 @@ from billing.coordination.jobs import (
     WorkLane,
     WorkOperations,
 )
+from billing.doctor.examinations import answer
 from billing.duplicates import remedy
 from billing.errors import StripeMisconfigured
 from billing.maintenance.prune import prune
@@ -107,6 +109,12 @@ def events_replay(job: ReplayEvents, services: Services) -> None:
     work_run(job.row_id, database=services.database, queue=services.queue, clock=services.clock)
 
 
+def doctor_examine(job: Examine, services: Services) -> None:
+    """Look at the installation for somebody in the console (CON-14)."""
+    services.queue.taken(job)
+    answer(job.row_id, services)
+
+
 def ledger_reconcile(job: Reconcile, services: Services) -> None:
     """Find what Stripe never delivered, if it is time (WHK-42)."""
     services.queue.taken(job)
@@ -170,6 +178,7 @@ def register(celery: Celery, services: Callable[[], Services], *, threads: int) 
         SyncCustomers: customers_sync,
         RemedyDuplicates: duplicates_remedy,
         ReplayEvents: events_replay,
+        Examine: doctor_examine,
         Reconcile: ledger_reconcile,
         Prune: ledger_prune,
         Sweep: ledger_sweep,

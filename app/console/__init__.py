@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response, g, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, NotFound
 
-from app.console import audit, charts, customer, events, incidents, notifications, overview, runs, search
+from app.console import audit, charts, customer, events, incidents, notifications, overview, runs, search, setup
 from app.console.login import add_login
 from app.console.shown import filters
 from app.console.visitor import Visitors, form_token, keep_seed
@@ -40,6 +40,7 @@ PAGES: tuple[Callable[[Blueprint, Services], None], ...] = (
     incidents.add_pages,
     runs.add_pages,
     audit.add_pages,
+    setup.add_pages,
 )
 NAVIGATION = (
     ("Now", "console.now"),
@@ -49,6 +50,7 @@ NAVIGATION = (
     ("Incidents", "console.incidents"),
     ("Runs", "console.runs"),
     ("Audit", "console.audit"),
+    ("Setup", "console.setup"),
 )
 OPEN = {"console.login", "console.log_in", "console.log_out"}
 

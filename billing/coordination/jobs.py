@@ -70,6 +70,13 @@ class ReplayEvents(RowJob):
 
 
 @dataclass(frozen=True, slots=True)
+class Examine(RowJob):
+    """Look at the installation as `onelane doctor --read-only` does, for who asked in the console."""
+
+    kind = "doctor.examine"
+
+
+@dataclass(frozen=True, slots=True)
 class Reconcile(Job):
     """Find what Stripe never delivered, if it is time, for as long as a task may take."""
 
@@ -98,6 +105,7 @@ class Notify(Job):
 
 
 JOB_KINDS: tuple[type[Job], ...] = (
-    WorkLane, WorkOperations, WorkEvents, SyncCustomers, RemedyDuplicates, ReplayEvents, Reconcile, Prune, Sweep, Notify
+    WorkLane, WorkOperations, WorkEvents, SyncCustomers, RemedyDuplicates, ReplayEvents, Examine,
+    Reconcile, Prune, Sweep, Notify
 )  # fmt: skip
 QUEUES = ("checkout", "webhooks", "maintenance")

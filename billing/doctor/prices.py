@@ -43,6 +43,32 @@ def examine_prices(
     yield fine("catalog", f"{len(catalog.plans)} plans of {catalog.product} read.{unchecked}")
 
 
+def compare_prices(catalog: Catalog, stripe: GatewayClient) -> list[Json]:
+    """Each plan's price as the catalog shows it and as Stripe has it, the same fields of both.
+
+    `stripe` is None where Stripe has no such price. Raises what else the gateway raises.
+    """
+    return [_side_by_side(plan, stripe) for plan in catalog.plans.values()]
+
+
+def _side_by_side(plan: Plan, stripe: GatewayClient) -> Json:
+    ours = {name: getattr(plan, name) for name in ("amount", "currency", "interval", "interval_count", "metered")}
+    try:
+        price = stripe.get_price(plan.price)
+    except StripeMissing:
+        return {"plan": plan.key, "price": plan.price, "catalog": ours, "stripe": None}
+    recurring = price.get("recurring") or {}
+    theirs = {
+        "amount": price.get("unit_amount"),
+        "currency": price.get("currency"),
+        "interval": recurring.get("interval"),
+        "interval_count": recurring.get("interval_count"),
+        "metered": recurring.get("usage_type") == "metered",
+        "active": bool(price.get("active")),
+    }
+    return {"plan": plan.key, "price": plan.price, "catalog": ours, "stripe": theirs}
+
+
 def _price(plan: Plan, price: Json) -> Iterator[Finding]:
     """What Stripe would refuse for every buyer, then what it would sell in another way than the catalog says."""
     about = f"{plan.key}: the price {plan.price}"

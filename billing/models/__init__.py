@@ -7,6 +7,7 @@ the migrated schema with these tables.
 from billing.models.audit import audit
 from billing.models.columns import Json, UtcTime, metadata
 from billing.models.console import console_sessions
+from billing.models.examination import examinations
 from billing.models.incident import RemedyState, incidents, remedies, repayments
 from billing.models.lane import (
     AttemptOutcome,
@@ -52,6 +53,7 @@ __all__ = [
     "console_sessions",
     "customers",
     "events",
+    "examinations",
     "incidents",
     "installation",
     "lanes",
