@@ -20,6 +20,7 @@ from billing.services import Services
 from billing.webhooks.process import MAX_FAILURES
 
 LIMIT = 50
+EMPTY = "Say which events: an empty filter is refused."
 STATUSES = [status.value for status in EventStatus]
 
 
@@ -97,6 +98,8 @@ def add_pages(routes: Blueprint, services: Services) -> None:
     def choose_replay() -> Response:
         asked, now = read_asked(request.args, since="all"), clock.now()
         chosen = asked.events(now)
+        if not chosen.described():
+            raise InvalidRequest(EMPTY)
         found = count_events(chosen, database=database, clock=clock)
         button = Button(
             f"Replay {found.events:,} events",
@@ -105,14 +108,15 @@ def add_pages(routes: Blueprint, services: Services) -> None:
             command_line("events", "replay", *asked.options(now), "--yes"),
             asked.fields(now),
         )
-        can = found.events > 0 and bool(chosen.described())
-        return page("replay_choice.html", asked=asked, found=found, button=button if can else None, spans=SPANS)
+        return page(
+            "replay_choice.html", asked=asked, found=found, button=button if found.events else None, spans=SPANS
+        )
 
     @routes.post("/events/replay")
     def replay_events() -> Response:
         def work(reason: str) -> str:
             if not chosen.described():
-                raise InvalidRequest("Say which events: an empty filter is refused.")
+                raise InvalidRequest(EMPTY)
             return f"begun (replay {begin_run(chosen, reason=reason, database=database, queue=queue, clock=clock)})"
 
         chosen = read_asked(request.form, since="all").events(clock.now())

@@ -5,7 +5,7 @@ of many runs at a time: the unique index `uq_replays_running` keeps a second one
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from billing.database import insert_new_id
 from billing.models import EventStatus, ReplayState, events, replayed_events, replays
 from billing.rules import lease
 from billing.webhooks.claim import untried
-from billing.webhooks.event_search import first_id_since, has_id, like
+from billing.webhooks.event_search import concrete_types, first_id_since, has_id, like
 
 REPLAYABLE = (EventStatus.DONE, EventStatus.IGNORED, EventStatus.DEAD, EventStatus.PENDING)  # never `rejected`
 
@@ -55,7 +55,7 @@ class Count:
 
 def count(connection: sa.Connection, chosen: EventFilter, *, now: datetime) -> Count:
     """Count the events that could be replayed now."""
-    where = matching(chosen, now=now)
+    where = matching(replace(chosen, types=concrete_types(connection, chosen.types)), now=now)
     if chosen.since:
         where.append(events.c.id >= first_id_since(connection, chosen.since))
     grouped = sa.select(events.c.status, sa.func.count(), sa.func.max(events.c.id)).where(*where)

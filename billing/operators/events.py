@@ -6,6 +6,7 @@ An event's payload is personal: it is shown on request only, redacted in the con
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from billing.database import Database
 from billing.errors import NotFound
 from billing.maintenance.replay_store import EventFilter, matching
 from billing.models import EventStatus, events, replayed_events, replays
-from billing.webhooks.event_search import first_id_since, has_id
+from billing.webhooks.event_search import concrete_types, first_id_since, has_id
 
 Row = dict[str, Any]
 
@@ -80,6 +81,7 @@ def show_event(event_id: str, *, database: Database, payload: bool = False) -> R
 
 
 def _conditions(connection: sa.Connection, chosen: EventFilter) -> list[sa.ColumnElement[bool]]:
+    chosen = replace(chosen, types=concrete_types(connection, chosen.types))
     since = [events.c.id >= first_id_since(connection, chosen.since)] if chosen.since else []
     return [*matching(chosen), *since]
 

@@ -4,6 +4,7 @@ No index is for people alone, since each costs every delivery. An event's id is 
 the rows' numbers, which follow it.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,14 +23,23 @@ def has_id(*event_ids: str) -> sa.ColumnElement[bool]:
     The unique index begins with the account and the mode. So the accounts, of which there are few, are read from the
     index first, each by one look for the next one.
     """
-    first = sa.select(sa.func.min(events.c.account).label("account")).cte("accounts", recursive=True)
-    later = sa.select(sa.func.min(events.c.account)).where(events.c.account > first.c.account).scalar_subquery()
-    accounts = first.union_all(sa.select(later).where(first.c.account.is_not(None)))
     return sa.and_(
-        events.c.account.in_(sa.select(accounts.c.account)),
+        events.c.account.in_(_different(events.c.account)),
         events.c.livemode.in_([False, True]),
         events.c.event_id.in_(event_ids),
     )
+
+
+def concrete_types(connection: sa.Connection, patterns: Sequence[str]) -> tuple[str, ...]:
+    """The types that the ledger has and a pattern names; a pattern that names none, so that nothing is found.
+
+    There are some dozens. What no event has is then no look at every event.
+    """
+    if not any("*" in pattern for pattern in patterns):
+        return tuple(patterns)
+    types = _different(events.c.type).subquery().c[0]
+    found = connection.scalars(sa.select(types).where(sa.or_(*(like(types, one) for one in patterns))))
+    return tuple(found) or tuple(one.replace("*", "") for one in patterns)
 
 
 def first_id_since(connection: sa.Connection, since: datetime) -> int:
@@ -48,7 +58,15 @@ def first_id_since(connection: sa.Connection, since: datetime) -> int:
     return int(low)
 
 
-def like(column: sa.Column[Any], pattern: str) -> sa.ColumnElement[bool]:
+def _different(column: sa.Column[str]) -> sa.Select[tuple[str]]:
+    """The different values of a column that has few, each by one look for the next one in its index."""
+    first = sa.select(sa.func.min(column).label("value")).cte(f"different_{column.name}", recursive=True)
+    later = sa.select(sa.func.min(column)).where(column > first.c.value).scalar_subquery()
+    values = first.union_all(sa.select(later).where(first.c.value.is_not(None)))
+    return sa.select(values.c.value).where(values.c.value.is_not(None))
+
+
+def like(column: sa.ColumnElement[Any], pattern: str) -> sa.ColumnElement[bool]:
     """That the text is this one; `*` stands for any text."""
     if "*" not in pattern:
         return column == pattern

@@ -130,15 +130,19 @@ def memory_table(found: dict[str, list[tuple[int, int]]]) -> str:
     return "\n".join(lines).strip()
 
 
-def fill(ledger: Database, count: int, *, payload: bytes) -> None:
-    """Let the ledger have so many rows, done, twelve for each of their customers, with ids as scattered as Stripe's."""
+def fill(ledger: Database, count: int, *, payload: bytes, days: int = 0) -> None:
+    """Let the ledger have so many rows, done, twelve for each of their customers, with ids as scattered as Stripe's.
+
+    They came now; or evenly over so many days, up to now.
+    """
+    ago = f"({count} - n) * {days * 86_400 / max(count, 1)}"
     with ledger.read() as connection:
         there = int(connection.scalar(sa.select(sa.func.count()).select_from(events)) or 0)
     if ledger.is_sqlite:
-        mark, now = "lower(hex(randomblob(12)))", "datetime('now')"
+        mark, now = "lower(hex(randomblob(12)))", f"datetime('now', '-' || {ago} || ' seconds')"
         numbers = "WITH RECURSIVE n(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM n WHERE n < :last)"
     else:
-        mark, now = "left(md5(n::text || random()::text), 24)", "now()"
+        mark, now = "left(md5(n::text || random()::text), 24)", f"now() - make_interval(secs => {ago})"
         numbers = "WITH n(n) AS (SELECT generate_series(CAST(:first AS int), CAST(:last AS int)))"
     insert = sa.text(
         "INSERT INTO events (account, livemode, event_id, type, customer_id, object_id, status, attempts,"
