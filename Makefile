@@ -56,7 +56,7 @@ types: $(VENV)/dev.stamp  ## mypy, strict
 
 lock:  ## pin the dependencies anew (needs uv; writes hashes, never an index address)
 	$(COMPILE) --extra build --upgrade -o requirements.lock
-	$(COMPILE) --extra build --extra dev --upgrade -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --extra build --extra dev --extra otel --extra sentry --upgrade -c requirements.lock -o requirements-dev.lock
 	$(subst pyproject.toml,tests/mutation/requirements.in,$(COMPILE)) --upgrade -c requirements-dev.lock -o tests/mutation/requirements.lock
 
 clean:  ## remove the environment and the local data

@@ -27,6 +27,7 @@ from billing.process.exits import end_on_signals, plain_exits
 from billing.process.logs import configure_logging
 from billing.process.metrics import MetricsFile
 from billing.process.settings import Settings, load_settings
+from billing.process.telemetry import start_telemetry
 from billing.services import Services, bound_stripe, build_services
 from worker.app import create_celery
 from worker.consumer import consume
@@ -96,6 +97,7 @@ def _start(process: str) -> Settings:
     end_on_signals()
     settings = load_settings()
     configure_logging(settings, process=process)
+    start_telemetry(settings, process=process)
     # JSON only, so no message becomes code; whether to run as root is for who starts us.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     # Celery's next release would stop running tasks when the broker is lost; ours go on, the ledger has them.

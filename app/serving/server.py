@@ -82,6 +82,7 @@ def load_web(threads: int) -> "Web":
     from app.limits import users
     from app.serving.asgi import Web
     from billing.operators.presence import Heartbeat
+    from billing.process.telemetry import start_telemetry
     from billing.services import build_services
 
     with plain_exits():
@@ -90,6 +91,7 @@ def load_web(threads: int) -> "Web":
         configure_logging(settings, process="web")
         services = build_services(settings)
         app = create_app(settings, services, shop=shop_is_on())
+        start_telemetry(settings, process="web", flask=app)
     Heartbeat(services.database, kind="web", threads=threads, neighbours=services.neighbours).start()
     deliveries, refusals = app.extensions[webhooks.EXTENSION], app.extensions[users.EXTENSION]
     return Web(app, threads=threads, deliveries=deliveries, refusals=refusals, origins=settings.redirect_origins)

@@ -83,7 +83,7 @@ def log_handler(stream: TextIO, *, process: str, secrets: tuple[str, ...] = (), 
     """Give the handler that writes bounded, redacted lines to a stream."""
 
     def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        return {name: _redacted(name, value, secrets) for name, value in event.items()}
+        return {name: redacted(name, value, secrets) for name, value in event.items()}
 
     def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
         return console_line(event) if console else json_line({"process": process, **event})
@@ -106,7 +106,7 @@ def log_handler(stream: TextIO, *, process: str, secrets: tuple[str, ...] = (), 
 def known_secrets(settings: Settings) -> tuple[str, ...]:
     """Give this process' own secrets, to be cut out wherever they turn up, whatever their form."""
     single = (settings.stripe_api_key, settings.auth_jwt_secret, settings.console_password)
-    others = (settings.app_webhook_secret, settings.metrics_token)
+    others = (settings.app_webhook_secret, settings.metrics_token, settings.sentry_dsn)
     every = [
         *(secret for secret in (*single, *others) if secret),
         *settings.stripe_webhook_secrets,
@@ -173,7 +173,7 @@ def _quoted(value: Any) -> str:
     return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' ="') else text
 
 
-def _redacted(name: str, value: Any, secrets: tuple[str, ...]) -> Any:
+def redacted(name: str, value: Any, secrets: tuple[str, ...]) -> Any:
     """Redact a field, into lists and mappings; what is no plain value becomes text first."""
     if value is None or isinstance(value, bool | float):
         return value
@@ -182,9 +182,9 @@ def _redacted(name: str, value: Any, secrets: tuple[str, ...]) -> Any:
     if isinstance(value, int):
         return HIDDEN if value >= 10**12 and _is_card(str(value)) else value
     if isinstance(value, Mapping):
-        return {redact_text(str(key), secrets): _redacted(str(key), item, secrets) for key, item in value.items()}
+        return {redact_text(str(key), secrets): redacted(str(key), item, secrets) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_redacted("", item, secrets) for item in value]
+        return [redacted("", item, secrets) for item in value]
     return redact_text(value if isinstance(value, str) else str(value), secrets)
 
 

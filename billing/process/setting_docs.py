@@ -75,6 +75,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "WEBHOOK_MAX_BYTES": "the longest delivery of Stripe's",
     },
     "Operating": {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "where traces are sent by OTLP over HTTP; needs the extra `onelane[otel]`",
+        "SENTRY_DSN": "where errors are sent; needs the extra `onelane[sentry]`",
         "LOG_LEVEL": "`debug` has each event, request and call to Stripe; `info` at most four lines of a purchase;"
         " `warning`, `error`",
         "METRICS_TOKEN": "who reads `/metrics` sends it as a bearer token (24 characters or more); without it"

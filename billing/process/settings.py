@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     # A header in which a proxy that logs people in names them. Underscores: no server lets such a header pass.
     console_user_header: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
     metrics_token: SecretStr | None = None
+    otel_exporter_otlp_endpoint: str | None = None
+    sentry_dsn: SecretStr | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     catalog: Path = Path("catalog.toml")
@@ -122,7 +124,7 @@ class Settings(BaseSettings):
     def _origins(cls, value: Any) -> Any:
         return tuple(_origin(part) for part in _split(value))
 
-    @field_validator("stripe_api_base", "auth_jwks_url", "app_webhook_url")
+    @field_validator("stripe_api_base", "auth_jwks_url", "app_webhook_url", "otel_exporter_otlp_endpoint")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is None:
