@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from celery import Task
+from celery import Task, current_task
 from prometheus_client import Counter
 
 from billing.coordination.jobs import Job, RowJob, WorkLane, WorkOperations
@@ -87,8 +87,10 @@ class JobTask(Task):  # type: ignore[type-arg]  # celery's Task is generic in it
 
     def _attempt(self, job: Job) -> None:
         # Of a row only: what is due belongs to many, and says whose it is itself.
-        ids = context_ids.received(self.request.headers) if isinstance(job, RowJob) else {}
-        with structlog.contextvars.bound_contextvars(job=self.name, task_id=self.request.id, **asdict(job), **ids):
+        message = current_task.request if current_task else None
+        ids = context_ids.received(message.headers) if message and isinstance(job, RowJob) else {}
+        task_id = message.id if message else None
+        with structlog.contextvars.bound_contextvars(job=self.name, task_id=task_id, **asdict(job), **ids):
             error = attempt(self.name, lambda services: self._work(job, services), self._services)
             if isinstance(job, WorkLane | WorkOperations):
                 self._put_back(job, error)

@@ -1,5 +1,6 @@
 """The ids of a piece of work: from a request, through a message, to the lines of a worker."""
 
+from dataclasses import astuple
 from typing import Any
 
 import pytest
@@ -49,21 +50,15 @@ def test_header_that_is_not_ours_brings_nothing(headers: Any) -> None:
 
 
 @pytest.mark.parametrize(("job", "brings"), [(WorkLane(7), True), (Notify(), False)])
-def test_worker_takes_the_ids_of_one_row_and_leaves_them_with_it(
-    job: Any, brings: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_worker_takes_the_ids_of_one_row_and_leaves_them_with_it(job: Any, brings: bool) -> None:
     """OPS-174: what is due belongs to many, and is not the sender's."""
 
     def services() -> Any:
         raise RuntimeError(repr(structlog.contextvars.get_contextvars()))
 
     task = create_celery(build_settings(), services=services).tasks[job.kind]
-    task.push_request(id="task-1", headers={HEADER: IDS})
-    try:
-        with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
-            task.run(*([job.row_id] if isinstance(job, WorkLane) else []))
-    finally:
-        task.pop_request()
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        task.apply(list(astuple(job)), task_id="task-1", headers={HEADER: IDS})
 
     [line] = lines
     assert (line["event"], line["task_id"], line["job"]) == ("job.crashed", "task-1", job.kind)
