@@ -140,6 +140,13 @@ class StripeRefused(OperatorsError):
         self.param = param
 
 
+class NotTakenBack(StripeRefused):
+    """Stripe refuses what a subscription has already, such as an archived price, in the phase that runs (SUB-82)."""
+
+    code = "not_switchable"
+    for_buyer = "This subscription cannot change its plan: it has something that Stripe does not sell any more."
+
+
 class StripeMissing(StripeRefused):
     """Stripe has no object of that id (404)."""
 

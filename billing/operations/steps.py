@@ -15,7 +15,7 @@ import structlog
 
 from billing.checkout.context import Context
 from billing.checkout.refusal import by_currency
-from billing.errors import StripeMisconfigured, StripeRefused, StripeSavedFailure
+from billing.errors import NotTakenBack, StripeMisconfigured, StripeRefused, StripeSavedFailure
 from billing.models import OperationStatus
 from billing.operations import store as operations_store
 from billing.operations.calls import NO_SUBSCRIPTION, RUNNING, Call, Done, Kind, Refusal, Sent, Snapshot, Write, names
@@ -101,10 +101,13 @@ def _is_overtaken(call: Mapping[str, Any], ctx: Context) -> bool:
 
 
 def _explained(refused: StripeRefused, operation: Operation, ctx: Context) -> StripeRefused:
-    """SUB-87: the plan of a switch may have another currency than the subscription."""
+    """SUB-82, SUB-87: Stripe may not take back what runs; the plan may have another currency than the subscription."""
     call, plan = operation.call, ctx.catalog.plans.get(operation.request.get("plan", ""))
     if call is None or call["name"] != Write.PHASES or plan is None:
         return refused
+    if (refused.param or "").startswith("phases[0]"):
+        stripe_code = refused.stripe_code
+        return NotTakenBack(refused.sentence, status=refused.status, stripe_code=stripe_code, param=refused.param)
     read_billed = partial(ctx.stripe.get_subscription, call["subscription_id"])
     return by_currency(refused, read_billed, plan.price, stripe=ctx.stripe)
 

@@ -9,6 +9,7 @@ from billing.coordination.jobs import SyncCustomers
 from billing.customers.customers import claim_customer
 from billing.duplicates.bills import MARK
 from billing.models import RemedyState
+from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.projection import is_live
 from billing.subscriptions.sync import sync_customer
 from tests.races.schedule import AGAIN
@@ -119,7 +120,7 @@ class Money(Surroundings):
 
     def _sync(self, customer: str) -> None:
         places: dict[str, Any] = {"database": self.database, "stripe": self.stripe, "clock": self.clock}
-        sync_customer(customer, catalog=self.catalog, queue=self.queue, **places)
+        sync_customer(customer, SyncContext(catalog=self.catalog, queue=self.queue, **places))
 
     def all_fetched(self) -> bool:
         """Whether nobody who was taken over waits."""

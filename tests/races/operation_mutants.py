@@ -200,6 +200,12 @@ OPERATION_MUTANTS = {
         {phases.current_phase: lambda real, schedule: {**real(schedule), phases.ONE_OFF: []}},
         test=f"{ELSEWHERE}::test_schedule_that_bills_something_once_is_somebody_elses",
     ),
+    "blame_the_plan": Mutant(
+        "whatever Stripe refuses of a switch is a failure",
+        {steps._explained: lambda _, refused, operation, ctx: refused},
+        test="tests/billing/operations/test_of_old.py"
+        "::test_switch_from_a_price_that_stripe_does_not_sell_any_more_is_refused_with_a_code",
+    ),
     "mixed_intervals": Mutant(
         "ask Stripe for a switch that classic billing mode cannot bill",
         {decide.has_interval_of: lambda *_: True},

@@ -14,6 +14,7 @@ from billing.models import customers
 from billing.notifications.deliver import notify
 from billing.notifications.senders import HttpNotifier
 from billing.subscriptions.access import AccessReason
+from billing.subscriptions.context import Context
 from billing.subscriptions.projection import CHANGES
 from billing.subscriptions.sync import sync_customer
 from tests.support.checkout_world import World
@@ -106,4 +107,4 @@ def _sync(world: World) -> None:
     names = ("database", "stripe", "queue", "clock", "catalog")
     places = {name: place for name, place in world.collaborators().items() if name in names}
     for row in world.rows(customers):
-        sync_customer(row.customer_id, **places)
+        sync_customer(row.customer_id, Context(**places))

@@ -37,6 +37,24 @@ def test_switch_that_classic_billing_cannot_bill_is_refused_before_anything_is_c
     assert (shop.at_stripe(subscription), shop.writes()) == (before, writes)
 
 
+def test_switch_from_a_price_that_stripe_does_not_sell_any_more_is_refused_with_a_code(shop: Shop) -> None:
+    """SUB-82: Stripe does not take an archived price in a phase, be it the one that runs; it is no failure of ours."""
+    old = {**ADDON, "id": "price_of_2024", "unit_amount": 700}
+    shop.sandbox.seed([old])
+    plans = {**shop.catalog.plans}
+    plans["standard"] = plans["standard"].model_copy(update={"former_prices": ("price_of_2024",)})
+    shop.catalog = shop.catalog.model_copy(update={"plans": plans})
+    subscription = taken_over(shop, "price_of_2024", mode="flexible")
+    change(shop, "prices/price_of_2024", {"active": False})
+    before = shop.at_stripe(subscription)
+    view = shop.done(Kind.SWITCH, plan="commit")
+    assert (view.status, (view.error or {}).get("code")) == (OperationStatus.REFUSED, "not_switchable")
+    assert "operators" not in str(view.error)
+    assert "inactive" not in str(view.error), "Stripe's words are the operator's"
+    assert shop.at_stripe(subscription) == before
+    assert shop.done(Kind.CANCEL).status is OperationStatus.SUCCEEDED
+
+
 def test_plan_alone_switches_in_classic_billing_mode_and_its_add_on_in_flexible(shop: Shop) -> None:
     """SUB-34, SUB-82"""
     standard, commit = shop.catalog.plans["standard"].price, shop.catalog.plans["commit"].price
