@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.running_dev import Dev
+from tests.support.running_dev import Dev, wait_until
 
 SOON = 10_000  # milliseconds; two cores may be busy with other tests
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
@@ -89,6 +89,39 @@ def test_first_page_renews_itself(page: Page, console: Console) -> None:
     assert renewed.value.status == 200
 
 
+def test_first_page_draws_its_charts(page: Page, console: Console) -> None:
+    """OPS-160, CON-10: by scripts of ours alone; the day's on request."""
+    console.log_in(page)
+    expect(page.locator(".charts canvas")).to_have_count(6, timeout=SOON)
+    page.get_by_role("link", name="The last day").click()
+    expect(page.get_by_role("heading", name="The last day")).to_be_visible()
+    expect(page.locator(".charts canvas")).to_have_count(6, timeout=SOON)
+
+
+def test_operator_replays_events_and_sees_what_becomes_of_them(page: Page, console: Console, buyer: str) -> None:
+    """OPS-166, CON-9, CON-14: a worker does it, and the page follows; another one looks at the setup."""
+    assert buyer
+    console.log_in(page)
+    page.goto(f"{console.home}/console/events?type=invoice.*&status=done")
+    page.get_by_text("Replay what this filter chooses").click()
+    page.locator("summary").first.click()
+    page.get_by_label("Why").first.fill("to see it done again")
+    page.locator("details[open] button[type=submit]").click()
+    expect(page.get_by_role("status")).to_contain_text("begun (replay")
+    expect(page.locator(".live")).to_contain_text("finished", timeout=30_000)
+    expect(page.locator(".live .tile").first).to_contain_text(re.compile(r"Done\s*[1-9]"), timeout=30_000)
+    page.goto(f"{console.home}/console/setup")
+    page.locator("summary").first.click()
+    page.locator("details[open] button[type=submit]").click()
+    expect(page.get_by_role("status").first).to_contain_text("asked for")
+
+    def is_answered() -> bool:
+        page.reload()
+        return page.get_by_role("heading", name="The catalog beside").count() > 0
+
+    wait_until(is_answered, lambda: page.locator("main").inner_text())
+
+
 def test_logging_out_leads_to_the_login(page: Page, console: Console) -> None:
     """CON-6"""
     console.log_in(page)
@@ -140,5 +173,6 @@ def test_axe_finds_nothing_on_any_page(narrow_or_wide: Page, console: Console, b
         waiting += page.locator("a").evaluate_all("links => links.map((link) => link.href)")
         if page_name == "/console/":
             waiting.append(f"{console.home}/console/customer?user={buyer}")
-    assert {"/console/", "/console/find", "/console/customer"} < seen
+    details = ("customer", "event", "events/replay", "notification", "charts", "setup", "audit", "incidents", "runs")
+    assert {"/console/", "/console/find", *(f"/console/{name}" for name in details)} < seen
     assert found == []

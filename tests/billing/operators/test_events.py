@@ -54,6 +54,8 @@ def test_newest_come_first_and_the_next_page_goes_on(database: Database) -> None
     assert ids(list_events(recent, database=database, limit=9)) == ["evt_5", "evt_4"]
     with pytest.raises(NotFound):
         list_events(everything, database=database, limit=2, before="evt_9")
+    assert list_events(EventFilter(types=("nothing.*",)), database=database, limit=9) == []
+    assert len(list_events(EventFilter(types=("nothing.*", "invoice.*")), database=database, limit=9)) == 6
 
 
 def test_failures_are_grouped_by_what_they_say_without_its_ids(database: Database, monkeypatch) -> None:
