@@ -95,7 +95,6 @@ SHORT = (
     "tests/app/serving/test_server.py::test_odd_request",
     "tests/app/serving/test_server.py::test_web_that_is_told_to_stop_answers",
     "tests/browser/test_shop.py::test_buyer_chooses_pays_and_has_access",
-    "tests/onelane/test_testing.py::test_snippets",
     "tests/sandbox/test_parameters.py::test_no_parameter_is_taken_and_forgotten[POST /v1/checkout/sessions",
     "tests/sandbox/test_parameters.py::test_no_parameter_is_taken_and_forgotten[POST /v1/subscriptions",
     "tests/sandbox/test_parameters.py::test_no_value_of_a_parameter_is_a_mistake_of_the_sandboxs[POST /v1/checkout/",

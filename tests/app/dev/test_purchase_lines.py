@@ -17,36 +17,52 @@ def ask(address: str, body: Any = None, **headers: str) -> Any:
         return json.load(answer)
 
 
-def test_purchase_takes_four_lines_that_belong_together(tmp_path: Path) -> None:
-    """OPS-174, OPS-176"""
-    dev = Dev(tmp_path, free_port(18_800))
+def purchase(folder: Path, **settings: str) -> str:
+    """What is said from the request for a checkout until the application was told."""
+    dev = Dev(folder, free_port(18_800), **settings)
     try:
         dev.says("onelane is ready")
         before = len(dev.output)
         home, back = f"http://127.0.0.1:{dev.port}", f"http://127.0.0.1:{dev.port}/shop"
-        stripe = json.loads((tmp_path / "var" / "dev.json").read_text("utf-8"))["settings"]["STRIPE_API_BASE"]
-        bearer = {"Authorization": f"Bearer {onelane('token', 'ann', folder=tmp_path).stdout.strip()}"}
+        stripe = json.loads((folder / "var" / "dev.json").read_text("utf-8"))["settings"]["STRIPE_API_BASE"]
+        bearer = {"Authorization": f"Bearer {onelane('token', 'ann', folder=folder).stdout.strip()}"}
         order = {"plan": "standard", "success_url": back, "cancel_url": back}
 
         checkout = ask(f"{home}/v1/checkouts", order, **bearer)
         ask(f"{stripe}/_sandbox/checkout_sessions/{checkout['session_id']}/pay", {})
         dev.says("notification.delivered")
-        granted = ask(f"{home}/v1/subscription", **bearer)
+        assert ask(f"{home}/v1/subscription", **bearer)["access"]["granted"]
         wait_until(lambda: not ask(f"{stripe}/_sandbox/state")["pending_deliveries"], lambda: "deliveries")
-        onelane("report", folder=tmp_path)  # whatever follows has been worked by then
+        onelane("report", folder=folder)  # whatever follows has been worked by then
     finally:
         dev.terminate()
+    return dev.output[before:].split("stopping")[0]
 
-    assert granted["access"]["granted"]
-    said = dev.output[before:].split("stopping")[0]
-    lines = [line for line in said.splitlines() if re.search(r" \w+\.\w+ ", line) and "sweep.finished" not in line]
+
+def line(said: str, *, of: str, event: str) -> dict[str, str]:
+    """The fields of the first line of this process about this event."""
+    found = next(one for one in said.splitlines() if one.startswith(f"{of} ") and f" {event} " in one)
+    return {name: value.strip('"') for name, value in re.findall(r'(\w+)=("[^"]*"|\S+)', found)}
+
+
+def test_purchase_takes_at_most_four_lines(tmp_path: Path) -> None:
+    """OPS-176"""
+    said = purchase(tmp_path)
+
+    lines = [one for one in said.splitlines() if re.search(r" \w+\.\w+ ", one) and "sweep.finished" not in one]
     assert len(lines) <= 4, said
-    customer = re.search(r"customer.synced customer_id=(cus_\w+)", said)
-    assert customer
-    [answered, synced, told] = [
-        next(line for line in lines if event in line)
-        for event in ("checkout.answered", "customer.synced", "notification.delivered")
-    ]
-    assert re.search(r"checkout_id=chk_\w+ .*request_id=req_\w+", answered)
-    assert re.search(r"task_id=[0-9a-f-]{36} event_ids=\"?evt_\w+", synced)
-    assert f"customer_id={customer[1]}" in told
+
+
+def test_lines_of_a_purchase_belong_together(tmp_path: Path) -> None:
+    """OPS-174, OPS-175: web, queue, worker; the events, and what the application is told."""
+    said = purchase(tmp_path, LOG_LEVEL="debug")
+
+    answered = line(said, of="web", event="checkout.answered")
+    called = line(said, of="checkout", event="stripe.answered")
+    synced, told = (line(said, of="worker", event=event) for event in ("customer.synced", "notification.delivered"))
+    assert {called[name] for name in ("request_id", "checkout_id")} == {answered["request_id"], answered["checkout_id"]}
+    assert re.fullmatch(r"[0-9a-f-]{36}", called["task_id"])
+    assert called["stripe_request_id"].startswith("req_")
+    assert synced["event_ids"].startswith("evt_")
+    assert synced["customer_id"] == told["customer_id"]
+    assert synced["task_id"] != called["task_id"]
