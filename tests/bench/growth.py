@@ -139,7 +139,7 @@ def fill(ledger: Database, count: int, *, payload: bytes, days: int = 0) -> None
     with ledger.read() as connection:
         there = int(connection.scalar(sa.select(sa.func.count()).select_from(events)) or 0)
     if ledger.is_sqlite:
-        mark, now = "lower(hex(randomblob(12)))", f"datetime('now', '-' || {ago} || ' seconds')"
+        mark, now = "lower(hex(randomblob(12)))", f"datetime('now', '-' || ({ago}) || ' seconds')"
         numbers = "WITH RECURSIVE n(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM n WHERE n < :last)"
     else:
         mark, now = "left(md5(n::text || random()::text), 24)", f"now() - make_interval(secs => {ago})"
