@@ -72,7 +72,7 @@ def measure(kind: str, events: int, customers: int) -> dict[str, float]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if kind == POSTGRESQL:
-            ledger = stack.enter_context(stack.enter_context(running_postgres()).fresh())
+            ledger = stack.enter_context(stack.enter_context(running_postgres(durable=True)).fresh())
         else:
             ledger = stack.enter_context(sqlite_in(folder))
         people(ledger, customers)

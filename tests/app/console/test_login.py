@@ -9,8 +9,9 @@ from flask import Flask
 from app.console import passwords
 from app.limits import users
 from billing.models import metadata
+from billing.operators.audit import list_audit
 from tests.app.conftest import MakeApp
-from tests.app.console.conftest import PASSWORD, VIEWER, Browser
+from tests.app.console.conftest import PASSWORD, TOKEN, VIEWER, Browser
 from tests.support.checkout_world import World
 
 MakeConsole = Callable[..., Flask]
@@ -255,3 +256,24 @@ def test_header_logs_nobody_in_where_no_setting_names_it(make_console: MakeConso
     """CON-8"""
     browser = Browser(make_console(trusted_proxies=1))
     assert browser.get(headers={**PROXY, "X-Forwarded-User": "ann@example.com"}).status_code == 303
+
+
+def test_one_whom_the_proxy_names_presses_a_button_under_that_name(make_console: MakeConsole, world: World) -> None:
+    """CON-3, CON-8, CON-9: also without a session a form needs the token of its page."""
+    settings = {"console_user_header": "X-Forwarded-User", "trusted_proxies": 1, "console_password": None}
+    browser = Browser(make_console(**settings, console_viewer_password=None), base_url="https://billing.example.com")
+    named = {**PROXY, "X-Forwarded-User": "ann@example.com"}
+    token = TOKEN.search(browser.open("/console/incidents", headers=named).get_data(as_text=True))
+    forged = {"user": "nobody", "reason": "why", "form_token": "0" * 64}
+    path = "/console/customer/compare"
+    assert browser.open(path, method="POST", data=forged, headers=named).status_code == 403
+    assert token is None, "who is named by a proxy has no form for logging out"
+    world.ask(user="ann")
+    world.work()
+    token = TOKEN.search(browser.open("/console/customer?user=ann", headers=named).get_data(as_text=True))
+    assert token
+    form = {"user": "ann", "reason": "why", "form_token": token[1]}
+    assert browser.open(path, method="POST", data=form, headers=named).status_code == 303
+    (row,) = list_audit(database=world.database, limit=9)
+    assert row["who"] == "ann@example.com"
+    assert browser.open(path, method="POST", data=form, headers=PROXY).status_code == 403, "named by nobody"
