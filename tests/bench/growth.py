@@ -135,7 +135,8 @@ def fill(ledger: Database, count: int, *, payload: bytes, days: int = 0) -> None
 
     They came now; or evenly over so many days, up to now.
     """
-    ago = f"({count} - n) * {days * 86_400 / max(count, 1)}"
+    # In brackets: in SQLite || binds more than *.
+    ago = f"(({count} - n) * {days * 86_400 / max(count, 1)})"
     with ledger.read() as connection:
         there = int(connection.scalar(sa.select(sa.func.count()).select_from(events)) or 0)
     if ledger.is_sqlite:
