@@ -65,8 +65,10 @@ def _queries(text: str) -> Iterator[sa.Select[Any]]:
         trial == text, ~sa.exists().where(customers.c.user_id == text)
     )
     checkout = _of_lane("checkout", checkouts.c.id, checkouts)
-    with_session = checkout.outerjoin(attempts, attempts.c.nonce == checkouts.c.nonce)
-    yield with_session.where(sa.or_(checkouts.c.id == text, attempts.c.session_id == text))
+    yield checkout.where(checkouts.c.id == text)
+    # By the lane, too: it is what checkouts have an index of.
+    answered = sa.and_(attempts.c.lane_id == checkouts.c.lane_id, attempts.c.nonce == checkouts.c.nonce)
+    yield checkout.join(attempts, answered).where(attempts.c.session_id == text)
     session = _of_lane("session", attempts.c.session_id, attempts)
     yield session.where(attempts.c.session_id == text)
     operation = _of_lane("operation", operations.c.id, operations)
