@@ -26,8 +26,8 @@ from app.bodies.schemas import CheckoutBody, ServerCheckoutBody
 from app.errors.problems import matches
 from app.identity.callers import Identity
 from app.limits.users import Limits
-from billing.checkout.checkout_store import CheckoutView
 from billing.checkout.requests import CheckoutRequest, await_checkout, record_checkout
+from billing.checkout.view import CheckoutView
 from billing.models import CheckoutStatus
 from billing.services import Services
 

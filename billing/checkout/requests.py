@@ -15,8 +15,9 @@ import sqlalchemy as sa
 import structlog
 
 from billing.catalog import Catalog
-from billing.checkout.checkout_store import CheckoutView, differs_from_last, read_view
+from billing.checkout.checkout_store import differs_from_last
 from billing.checkout.rules import fingerprint, terms
+from billing.checkout.view import CheckoutView, read_view
 from billing.clock import SYSTEM_CLOCK, Clock
 from billing.coordination.jobs import WorkLane
 from billing.coordination.queue import Queue

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.catalog import Catalog
-from billing.checkout.checkout_store import read_view
+from billing.checkout.view import read_view
 from billing.clock import Clock
 from billing.customers.store import read_customer
 from billing.database import Database

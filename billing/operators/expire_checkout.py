@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import structlog
 
 from billing.checkout import lane_store
-from billing.checkout.checkout_store import read_attempt_of, read_view
+from billing.checkout.checkout_store import read_attempt_of
+from billing.checkout.view import read_view
 from billing.clock import Clock
 from billing.coordination.jobs import WorkLane
 from billing.coordination.queue import Queue

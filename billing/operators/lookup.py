@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.checkout.checkout_store import read_newest, read_view
+from billing.checkout.view import read_newest, read_view
 from billing.clock import Clock
 from billing.customers.store import customers_named, find_owner, read_customer, users_named
 from billing.database import Database

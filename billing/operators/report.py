@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.checkout.checkout_store import count_shown
+from billing.checkout.view import count_shown
 from billing.clock import Clock
 from billing.coordination.locks import lane_of, lock_name
 from billing.database import Database

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.checkout import attempt, checkout_store, lane_store, steps, verify, work
+from billing.checkout import attempt, checkout_store, lane_store, steps, verify, view, work
 from billing.checkout.context import Context
 from billing.checkout.rules import LOOK_BACK, Attempt, session_parameters
 from billing.customers.customers import ensure_customer
@@ -217,7 +217,7 @@ MUTANTS = {
     ),
     "stored_url": Mutant(
         "the web answers from a stored URL",
-        {checkout_store._shown: lambda _, row: CheckoutStatus(row.status)},
+        {view._shown: lambda _, row: CheckoutStatus(row.status)},
         scene=Scene(plans=("standard", "commit", "standard"), pays=False),
     ),
     "version_not_raised": Mutant(

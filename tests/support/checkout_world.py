@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from app.dev.settings import sandbox_seed
 from billing.catalog import Catalog
-from billing.checkout.checkout_store import CheckoutView
 from billing.checkout.context import Context
 from billing.checkout.requests import CheckoutRequest, Recorded, read_checkout, record_checkout
+from billing.checkout.view import CheckoutView
 from billing.checkout.work import work_lane
 from billing.coordination.jobs import Job, SyncCustomers, WorkLane, WorkOperations
 from billing.coordination.locks import LocalLocks, Locks

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from billing.checkout import checkout_store
+from billing.checkout import view
 from billing.database import Database
 from billing.errors import NotFound
 from billing.operators.lookup import list_checkouts, show_checkout
@@ -18,7 +18,7 @@ def test_checkouts_are_listed_and_shown_as_their_buyers_see_them(
     database: Database, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
     """OPS-144: each is stored as open; paid, replaced, over and open they are by now."""
-    monkeypatch.setattr(checkout_store, "READ_TOGETHER", together)
+    monkeypatch.setattr(view, "READ_TOGETHER", together)
     shop = Shop(database)
     over = shop.served("standard", user="user_over").id
     shop.clock.advance(hours=25)

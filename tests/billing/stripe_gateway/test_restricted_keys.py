@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from billing.checkout.checkout_store import CheckoutView
+from billing.checkout.view import CheckoutView
 from billing.coordination.jobs import RemedyDuplicates
 from billing.customers.customers import claim_customer
 from billing.doctor.examine import examine
