@@ -5,6 +5,7 @@ mutmut writes each function of a module several times: as it is (`x_name__mutmut
 """
 
 import ast
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class Change:
     module: str  # its path
     function: str
     lines: range  # of the statement, counted from the function's first
+    digest: str  # of the function
     is_wording: bool
     mentions_postgresql: bool  # the function does
 
@@ -43,7 +45,7 @@ def read_change(name: str) -> Change:
     [(at, before, after), *others] = _differences(begins, original, changed)
     wording = not others and isinstance(before, str) and isinstance(after, str) and bool(SENTENCE.search(before))
     lines = range(at.lineno - original.lineno, _last_line(at) - original.lineno + 1)
-    return Change(path, own[2:], lines, wording, "postgresql" in ast.dump(original))
+    return Change(path, own[2:], lines, digest_of(original), wording, "postgresql" in ast.dump(original))
 
 
 def functions_of(tree: ast.Module) -> Iterator[tuple[str, Function]]:
@@ -53,6 +55,11 @@ def functions_of(tree: ast.Module) -> Iterator[tuple[str, Function]]:
             yield node.name, node
         elif isinstance(node, ast.ClassDef):
             yield from ((f"{node.name}ǁ{each.name}", each) for each in node.body if isinstance(each, Function))
+
+
+def digest_of(function: Function) -> str:
+    """What it does, whatever it is called and wherever it stands."""
+    return hashlib.sha256("".join(map(ast.dump, [function.args, *function.body])).encode()).hexdigest()[:16]
 
 
 @cache

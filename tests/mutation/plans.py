@@ -25,6 +25,7 @@ class Reach:
         found = json.loads(path.read_text("utf-8"))
         self._seconds: dict[str, float] = found["seconds"]
         self._lines: dict[str, dict[str, list[str]]] = found["lines"]
+        self._digests: dict[str, str] = found["digests"]
 
     def runs_at_import(self, change: Change) -> bool:
         """Whether a process that had the mutant from its imports on could end otherwise."""
@@ -33,21 +34,19 @@ class Reach:
     def plan(self, name: str, digest: str, *, of_module: bool = False) -> dict[str, Any]:
         """What the process that runs a mutant has to know: its tests, and how long all of them take.
 
-        Where no test runs the very statement, it is those of its function: a function may be newer than the reach.
+        Where the function is newer than what is known of its lines, it is those of the whole function.
         """
         change = read_change(name)
         tests = self._of_module(change) if of_module else self._of_statement(change)
-        tests = (tests or self._of_function(change)) - {""}
+        tests -= {""}
         ordered = sorted(tests, key=self._seconds.__getitem__)
         return {"name": name, "hash": digest, "tests": ordered, "seconds": sum(map(self._seconds.__getitem__, tests))}
 
     def _of_statement(self, change: Change) -> set[str]:
-        known = self._lines.get(f"{change.module}::{change.function}", {})
-        return {test for line in change.lines for test in known.get(str(line), ())}
-
-    def _of_function(self, change: Change) -> set[str]:
-        known = self._lines.get(f"{change.module}::{change.function}", {})
-        return {test for line, tests in known.items() if line != "0" for test in tests}  # 0 runs at import
+        name = f"{change.module}::{change.function}"
+        known = self._lines.get(name, {})
+        lines = map(str, change.lines) if self._digests.get(name) == change.digest else known
+        return {test for line in lines for test in known.get(line, ())}
 
     def _of_module(self, change: Change) -> set[str]:
         parts = [known for name, known in self._lines.items() if name.startswith(f"{change.module}::")]
