@@ -91,6 +91,16 @@ def test_refused_delivery_is_in_the_log_by_the_request_id_of_its_answer(open_app
         )
 
 
+def test_delivery_is_in_the_log_by_its_event_and_the_request_id_of_its_answer(open_app: Open, world: World) -> None:
+    """API-2"""
+    app = open_app()
+    with capture_logs() as lines:
+        answer = send(app, world, FINE)
+        wait_until(lambda: any(line["event"] == "event.recorded" for line in lines), "the line")
+    [recorded] = [line for line in lines if line["event"] == "event.recorded"]
+    assert (recorded["event_id"], recorded["request_id"]) == ("evt_fine", answer.headers["Request-Id"])
+
+
 def test_without_a_signing_secret_nothing_is_believed(open_app: Open, world: World) -> None:
     """WHK-2"""
     signature = deliver(FINE, secret="", at=world.clock.now())[1]

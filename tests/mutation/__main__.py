@@ -27,6 +27,7 @@ from tests.mutation.plans import Reach, read_hashes
 
 FIRST = "billing.webhooks.signature.x_sign__*"  # mutmut writes all mutants before it runs one
 MUTMUT = str(Path(sys.executable).with_name("mutmut"))
+WRITTEN = FOLDER / "written"
 OUTCOMES, REACH, PLAN = FOLDER / "outcomes.jsonl", FOLDER / "reach.json", FOLDER / "plan.json"
 ON_BOTH = ("-n", "0", "-q", "-p", "tests.mutation.uncached", "-p", "no:cacheprovider", "-m", "not long")
 UNTIL_ONE_FAILS = ("-x", "-s", "--tb=native", "--timeout", "60")
@@ -60,8 +61,11 @@ def main(arguments: list[str]) -> None:
 
 def prepare(*, anew: bool) -> None:
     """Write the mutants, copy the tests, and see which tests reach which line."""
-    # Whatever becomes of the one that it runs: that they are written is all.
-    subprocess.run([MUTMUT, "run", "--max-children", "1", FIRST], stdout=subprocess.DEVNULL)
+    files = [path for place in ("billing", "sandbox", "app", "tests") for path in Path(place).rglob("*.py")]
+    if not WRITTEN.exists() or max(path.stat().st_mtime for path in files) > WRITTEN.stat().st_mtime:
+        # Whatever becomes of the one that it runs: that they are written is all.
+        subprocess.run([MUTMUT, "run", "--max-children", "1", FIRST], stdout=subprocess.DEVNULL)
+        WRITTEN.touch()
     if anew or not REACH.exists():
         command = [sys.executable, "-m", "pytest", *OPTIONS, "-p", "tests.mutation.reach", *TESTS]
         subprocess.run(command, env=os.environ | {"MUTATION_REACH": str(REACH.resolve())})
@@ -98,7 +102,7 @@ def run(names: list[str], hashes: dict[str, str], *, again: bool) -> None:
     """Run the tests against these; where that may not say enough, once more in a process of the mutant's own."""
     reach = Reach(REACH)
     known = {} if again else read(OUTCOMES, hashes)
-    plans = [reach.plan(name, hashes[name]) for name in names if name not in known]
+    plans = [reach.plan(name, hashes[name], every=again) for name in names if name not in known]
     if plans:
         _pytest(plans, [*OPTIONS, *TESTS], {}).wait()
     ended = read(OUTCOMES, hashes)
@@ -117,7 +121,7 @@ def run_alone(before: Outcome, reach: Reach) -> None:
     """The process has the mutant from its imports on, so a statement that is built then is changed. On both databases
     where the function names PostgreSQL; what is built at import is met by any test of its module."""
     change = read_change(before.name)
-    mutant = reach.plan(before.name, before.hash, of_module=reach.runs_at_import(change))
+    mutant = reach.plan(before.name, before.hash, of_module=reach.runs_at_import(change), every=True)
     if change.mentions_postgresql:
         mutant["tests"] += [test.replace("[sqlite", "[postgresql") for test in mutant["tests"] if "[sqlite" in test]
     mutant["tests"] = list(dict.fromkeys([*filter(None, [before.test]), *mutant["tests"]]))

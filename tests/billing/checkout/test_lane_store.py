@@ -38,6 +38,14 @@ def test_lane_that_changed_and_changed_back_is_not_taken_for_unchanged(world: Wo
     assert not move(world, old, LaneState.CREATING)
 
 
+def test_lane_of_another_buyer_in_the_same_state_is_left_as_it_is(world: World) -> None:
+    """LAN-2: two new lanes have the same version and no nonce."""
+    world.ask(user="user_1")
+    world.ask(user="user_2")
+    assert move(world, snapshot(world), LaneState.CREATING)
+    assert [row.state for row in world.rows(lanes)] == [LaneState.CREATING, LaneState.CLOSED]
+
+
 def test_lane_restored_from_a_backup_is_not_taken_for_unchanged(world: World) -> None:
     """LAN-2: after a restore the version repeats; the nonce does not."""
     world.served()

@@ -6,9 +6,11 @@ import pytest
 
 from billing.catalog import Catalog, MetadataRules, Portal
 from billing.checkout.requests import CheckoutRequest, check_request
+from billing.checkout.rules import fingerprint, orphaned_sessions
 from billing.errors import InvalidRequest
 from billing.models import CheckoutStatus, customers
 from billing.operations.decide import Kind
+from billing.rules.product_tag import tag
 from tests.support.checkout_world import ORIGIN, World
 
 CARDLESS = {"trial_days": 14, "missing_payment_method": "cancel", "coupon": None}
@@ -248,3 +250,21 @@ def test_portal_is_opened_by_the_configuration_that_the_catalog_names(world: Wor
         world.work()
     newest, oldest = (one["configuration"] for one in world.objects("portal_session"))
     assert newest == made != oldest
+
+
+def test_order_of_the_buyers_words_makes_no_other_request() -> None:
+    """LAN-4: JSON has none."""
+    assert fingerprint({"metadata": {"a": "1", "b": "2"}}) == fingerprint({"metadata": {"b": "2", "a": "1"}})
+
+
+def test_open_session_is_a_lanes_own_by_its_nonce_or_its_id() -> None:
+    """LAN-5: any other open one is an orphan."""
+    nonces = {"cs_own": "n_1", "cs_named": None, "cs_orphan": "n_2", "cs_old": None}
+    sessions = [
+        {"id": id_, "status": "open", "metadata": tag("kiloclaw", nonce=nonce, user_id="u") if nonce else {}}
+        for id_, nonce in nonces.items()
+    ]
+    sessions.append({"id": "cs_done", "status": "complete", "metadata": {}})
+    orphaned = orphaned_sessions(sessions, owned=("n_1", "cs_named"))
+    assert [session["id"] for session in orphaned] == ["cs_orphan", "cs_old"]
+    assert len(orphaned_sessions(sessions, owned=(None, None))) == 4

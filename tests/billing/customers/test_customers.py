@@ -89,6 +89,22 @@ def test_worker_whose_key_was_replaced_meanwhile_gives_its_customer_to_nobody(wo
     assert row(world).customer_id is None
 
 
+def test_key_is_renewed_for_one_user_alone(world: World) -> None:
+    """CHK-8: and the compare-and-set tells that it hit."""
+    world.ask(user="user_1")
+    world.ask(user="user_2")
+    with world.database.write() as connection:
+        old = customers_store.read_customer(connection, "user_1")
+        other = customers_store.read_customer(connection, "user_2")
+        assert old is not None
+        customers_store.renew_key(connection, old)
+        renewed = customers_store.read_customer(connection, "user_1")
+        assert renewed is not None
+        assert renewed.idempotency_key != old.idempotency_key
+        assert customers_store.read_customer(connection, "user_2") == other
+        assert customers_store.set_customer(connection, renewed, "cus_1")
+
+
 def test_customer_that_is_claimed_just_before_the_first_request_is_not_made_again(world: World) -> None:
     """CHK-14, CHK-8: the import commits between a worker's first look and its write-ahead."""
     world.ask()

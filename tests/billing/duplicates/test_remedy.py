@@ -302,10 +302,41 @@ def test_failure_asks_for_patience(shop: Shop) -> None:
     shop.sandbox.faults.add("status", status=503, method="DELETE")
     shop.remedy(incident_id)
     before = len(shop.requests())
+    assert shop.open_incidents()["duplicate_subscription"], "it says why"
     shop.remedy(incident_id)
     assert len(shop.requests()) == before
     sweep(database=shop.database, queue=shop.queue, clock=shop.clock, cancels_duplicates=True)
     assert RemedyDuplicates(incident_id) not in shop.queue.sent
+
+
+def test_incident_of_one_customer_is_nobody_elses(shop: Shop) -> None:
+    """SUB-16, SUB-21: what is over for one goes on for the other."""
+    first, second = shop.customer("user_1"), shop.customer("user_2")
+    shop.another(first), shop.another(second)
+    found = shop.found(first), shop.found(second)
+    shop.remedy(found[0])
+    rows = {row.customer_id: row.resolved_at is None for row in shop.rows(incidents)}
+    assert (len(shop.live(first)), len(shop.live(second)), rows) == (1, 2, {first: False, second: True})
+    shop.remedy(found[1])
+    assert shop.open_incidents() == {}
+    shop.clock.advance(minutes=61)
+    shop.queue.sent.clear()
+    sweep(database=shop.database, queue=shop.queue, clock=shop.clock, cancels_duplicates=True)
+    assert [job for job in shop.queue.sent if isinstance(job, RemedyDuplicates)] == [], "both are over"
+
+
+def test_what_waits_for_a_person_is_looked_at_again_within_the_hour(shop: Shop) -> None:
+    """SUB-20: where the policy cancels; an alert is left alone."""
+    customer = shop.customer()
+    shop.pay_no_more(shop.live(customer)[0], "collection paused")
+    shop.another(customer)
+    incident_id = shop.found(customer)
+    shop.remedy(incident_id)
+    shop.clock.advance(minutes=61)
+    for cancels in (True, False):
+        shop.queue.sent.clear()
+        sweep(database=shop.database, queue=shop.queue, clock=shop.clock, cancels_duplicates=cancels)
+        assert (RemedyDuplicates(incident_id) in shop.queue.sent) is cancels
 
 
 def test_stripe_that_asks_to_slow_down_is_no_failure_of_the_remedy(shop: Shop) -> None:

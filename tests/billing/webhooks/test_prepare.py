@@ -105,6 +105,17 @@ def test_nesting_is_taken_to_a_hundred(refused, take, depth, fits, around):
         assert refused(InvalidEvent, body) == "invalid_event"
 
 
+@pytest.mark.parametrize(("depth", "fits"), [(100, True), (101, False)])
+def test_nesting_is_looked_at_to_the_end_of_a_long_body(refused, take, depth, fits):
+    """WHK-6: thousands of brackets that go as deep as may be come first."""
+    deep = ["[" * (to - 5) + "]" * (to - 5) for to in (*[100] * 50, depth)]
+    body = data_of(f"[{','.join(deep)}]")
+    if fits:
+        assert take(body) == "recorded"
+    else:
+        assert refused(InvalidEvent, body) == "invalid_event"
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -247,6 +247,17 @@ def test_event_that_was_never_made_is_made_good_by_looking_at_whom_it_concerned(
     assert reconciling(shop.database).phase is RunPhase.IDLE
 
 
+def test_event_that_was_never_made_may_name_the_customer_alone(shop):
+    """WHK-73."""
+    shop.subscribe("user_1")
+    shop.deliver(shop.made())
+    shop.work_events()
+    customer = cancel_unheard(shop)["customer"]
+    lost(shop, event_type="customer.updated", related_object={"id": customer, "type": "customer"})
+    assert shop.projection() == shop.truth()
+    assert rows(shop.database)[-1] == (HEALTH, "done", customer)
+
+
 @pytest.mark.parametrize(
     "impact",
     [
