@@ -3,10 +3,10 @@
 Everybody reaches it by way of a proxy, as by a virtual address. The standby is a real one, with streaming replication.
 """
 
-import time
+import itertools
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -20,8 +20,6 @@ from tests.support.builders import build_event, deliver
 from tests.support.valkey import wait_until
 
 pytestmark = pytest.mark.timeout(300)
-# 3 s is what Stripe hears after, and 15 s when all is well again; this machine may have ten others to serve.
-SLOW = 4
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +47,13 @@ def world(
 
 
 def test_host_that_dies_without_a_word_costs_seconds(world: World, buyers: Subscribers, address: Proxy) -> None:
-    """LED-60, LED-61, API-51; fault 81: 503 at once as long as it lasts, and 200 soon after; workers go on, too."""
+    """LED-60, LED-61, API-51; fault 81: everybody is answered, and everything given up, while the host says nothing.
+
+    How soon is a matter of the code's own times (`tests/billing/database/test_ends.py`).
+    """
     many, processes = buyers.some(3), whoever_runs(world)
     address.silence()
-    refused_for(world, seconds=12)  # longer than any transaction has
+    refused(world, until=given_up(world))
     for whose in many:
         buyers.change(whose)
     address.speak()
@@ -71,7 +72,7 @@ def test_switchover_is_followed(
         address.silence()  # also the old connections lead nowhere any more
         postgres_of_ours.kill()
         address.speak(socket)
-        refused_for(world, seconds=5)
+        refused(world, until=given_up(world))
         promote()
         taken_again(world)
         event_ids = [buyers.change(whose) for whose in many]
@@ -87,31 +88,38 @@ def whoever_runs(world: World) -> set[int]:
     return {world.web.pid, *world.worker_pids()}
 
 
-def deliver_one(world: World) -> tuple[Answer, float]:
-    """A new event; its answer, and after how many seconds."""
+def deliver_one(world: World) -> Answer:
+    """A new event's answer."""
     body, signature = deliver(build_event(), secret=SIGNING_SECRET, at=datetime.now(UTC))
-    began = time.monotonic()
-    return world.event(body, signature), time.monotonic() - began
+    return world.event(body, signature)
 
 
-def refused_for(world: World, *, seconds: float) -> None:
-    """All that is delivered is refused soon, and the web says that it is not ready."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        answer, took = deliver_one(world)
-        assert answer.status == 503
-        print(f"503 after {took:.1f} s")
-        assert took < 3 * SLOW
-        began = time.monotonic()
+def refused(world: World, until: Callable[[], bool]) -> None:
+    """Each delivery and each look at readiness is answered with 503, and that before this returns."""
+    rounds = itertools.count(1)
+
+    def another() -> bool:
+        assert deliver_one(world).status == 503
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(f"http://127.0.0.1:{world.port}/readyz", timeout=30)
-        assert caught.value.code == 503
+            urllib.request.urlopen(f"http://127.0.0.1:{world.port}/readyz", timeout=END_SECONDS)
         caught.value.close()
-        print(f"not ready after {time.monotonic() - began:.1f} s")
-        assert time.monotonic() - began < 2 * SLOW
+        assert caught.value.code == 503
+        return next(rounds) >= 3 and until()
+
+    wait_until(another, "what was begun with the old server has ended", 2 * END_SECONDS)
+
+
+def given_up(world: World) -> Callable[[], bool]:
+    """Whether since now each worker has given up something for want of the ledger."""
+
+    def counts() -> dict[str, int]:
+        return {
+            log.name: log.read_text("utf-8").count("ledger_unavailable") for log in (world.folder / "logs").iterdir()
+        }
+
+    before = counts()
+    return lambda: all(count > before[name] for name, count in counts().items())
 
 
 def taken_again(world: World) -> None:
-    began = time.monotonic()
-    wait_until(lambda: deliver_one(world)[0].status == 200, "deliveries are taken", 15 * SLOW)
-    print(f"200 after {time.monotonic() - began:.1f} s")
+    wait_until(lambda: deliver_one(world).status == 200, "deliveries are taken", END_SECONDS)

@@ -4,9 +4,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg.pq import TransactionStatus
 
+from app import webhooks
+from app.health import readiness
 from billing.database import Database, postgres, watch
 from billing.errors import LedgerUnavailable
 from billing.models import lanes
@@ -116,6 +120,32 @@ def test_committing_thread_gives_up_and_goes_on_with_the_next(
         assert group.submit(new_event()).result(HANGS)
     finally:
         group.close()
+
+
+def test_times_are_those_that_are_promised() -> None:
+    """LED-60, LED-61, API-51: a delivery is answered within 3 s and readiness within 2, whatever the ledger does."""
+    assert (postgres.CONNECT_SECONDS, postgres.TRANSACTION_SECONDS) == (3, 10)
+    assert group_commit.COMMIT_SECONDS <= 2 < webhooks.WAIT_SECONDS < 3
+    assert readiness.CHECK_SECONDS < 2
+
+
+def test_connection_is_hung_up_on_when_its_time_is_over_and_not_before(ledger: Database) -> None:
+    """LED-60, by a clock that the test moves: a statement without an end has ended when its time has."""
+    now = 1000.0
+    watched = watch.Watch(lambda: now)
+    connection = psycopg.connect(ledger.url.set(drivername="postgresql").render_as_string(hide_password=False))
+    watched.allow(connection, 10)
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(connection.execute, "SELECT pg_sleep(3600)")
+        wait_until(lambda: connection.pgconn.transaction_status == TransactionStatus.ACTIVE, "it is asked")
+        now += 9.9
+        watched.look()
+        assert not asked.done()
+        assert not connection.broken
+        now += 0.1
+        watched.look()
+        assert isinstance(asked.exception(HANGS), psycopg.OperationalError)
+    connection.close()
 
 
 def test_statement_that_takes_too_long_is_ended_at_the_server(ledger: Database) -> None:
