@@ -86,3 +86,38 @@ def _reached(client: "redis.Redis") -> bool:
         return bool(client.ping())
     except redis.ConnectionError:
         return False
+
+
+@pytest.fixture(scope="module")
+def sentinel(home: Path, own: Server) -> Iterator[Server]:
+    """One that watches `own`, by TLS as well."""
+    options = (
+        f"sentinel monitor mymaster 127.0.0.1 {own.port} 1",
+        f"sentinel auth-pass mymaster {PASSWORD}",
+        "tls-replication yes",
+        f"tls-ca-cert-file {home}/both.pem",
+    )
+    certificate = Certificate(home / "sentinel", name="localhost")
+    (home / "both.pem").write_bytes(certificate.chain.read_bytes() + (own.folder / "127.0.0.1.pem").read_bytes())
+    server = Server("redis-sentinel", home / "sentinel", *options, tls=certificate)
+    with running(server):
+        yield server
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_sentinels_and_the_servers_that_they_name_are_verified(
+    home: Path, sentinel: Server, valkey: Valkey, known: bool
+) -> None:
+    """OPS-121, OPS-124."""
+    whom = f"&ssl_ca_certs={home}/both.pem" if known else ""
+    url = f"sentinels://:{PASSWORD}@localhost:{sentinel.port}/0?master_name=mymaster{whom}"
+    celery = create_producer(Settings(redis_url=url, _env_file=None))
+    queue = CeleryQueue(celery, connect_redis(valkey.url))
+    try:
+        with connect_redis(url) as client:
+            assert _reached(client) == known, "the client"
+        assert (queue.trouble() is None) == known, "the queue's readiness"
+        assert queue.send(WorkLane(100 + known)) == known, "the queue"
+    finally:
+        celery.close()
+        kombu.pools.reset()
