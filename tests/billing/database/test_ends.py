@@ -135,13 +135,12 @@ def test_connection_is_hung_up_on_when_its_time_is_over_and_not_before(ledger: D
     watched = watch.Watch(lambda: now)
     connection = psycopg.connect(ledger.url.set(drivername="postgresql").render_as_string(hide_password=False))
     watched.allow(connection, 10)
+    now += 9.9
+    watched.look()
+    assert connection.execute("SELECT 1").fetchone() == (1,)
     with ThreadPoolExecutor(1) as thread:
         asked = thread.submit(connection.execute, "SELECT pg_sleep(3600)")
         wait_until(lambda: connection.pgconn.transaction_status == TransactionStatus.ACTIVE, "it is asked")
-        now += 9.9
-        watched.look()
-        assert not asked.done()
-        assert not connection.broken
         now += 0.1
         watched.look()
         assert isinstance(asked.exception(HANGS), psycopg.OperationalError)
