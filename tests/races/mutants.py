@@ -213,7 +213,7 @@ MUTANTS = {
     "answer_without_cas": Mutant(
         "answer without the compare-and-set",
         {lane_store.raise_version: hit_in_any_case},
-        scene=Scene(plans=("standard", "commit"), opened=True, pays=False),
+        scene=Scene(plans=("commit", "standard"), opened=True, pays=False),
     ),
     "stored_url": Mutant(
         "the web answers from a stored URL",
