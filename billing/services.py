@@ -4,7 +4,7 @@ Implementations are chosen here and nowhere else. The web has no Stripe key, so 
 """
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import redis
 
@@ -21,8 +21,9 @@ from billing.notifications.handlers import HandlerNotifier
 from billing.notifications.senders import HttpNotifier, LogNotifier, Notifier
 from billing.operators.installation import bind
 from billing.operators.neighbours import Neighbours
+from billing.operators.presence import count_workers
 from billing.process.settings import Settings
-from billing.stripe_gateway import GatewayClient, Pace, StripeGateway
+from billing.stripe_gateway import Budget, GatewayClient, Pace, SharedBudget, StripeGateway
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,28 @@ def build_services(settings: Settings) -> Services:
     """Build the services from the settings, without opening a connection. Raises ConfigurationError."""
     clock = SystemClock()
     client, prefix = connect_redis(settings.redis_url), settings.redis_key_prefix
+    database = Database(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        prepare_statements=settings.database_prepare,
+    )
     return Services(
         settings=settings,
         catalog=load_catalog(settings.catalog),
-        database=Database(
-            settings.database_url,
-            pool_size=settings.database_pool_size,
-            prepare_statements=settings.database_prepare,
-        ),
+        database=database,
         queue=CeleryQueue(create_producer(settings), client, prefix=prefix),
         wakeups=RedisWakeups(client, prefix=prefix),
         locks=RedisLocks(client, lifetime_seconds=settings.customer_lock_seconds, prefix=f"{prefix}lock:"),
-        stripe=build_stripe(settings, clock),
+        stripe=build_stripe(
+            settings,
+            clock,
+            budget=SharedBudget(
+                settings.stripe_max_per_second,
+                client=client,
+                key=f"{prefix}stripe-budget",
+                count_workers=partial(count_workers, database),
+            ),
+        ),
         clock=clock,
         redis=client,
     )
@@ -97,14 +108,14 @@ def build_notifier(settings: Settings) -> Notifier:
     return HttpNotifier(settings.app_webhook_url, settings.app_webhook_secret.get_secret_value())
 
 
-def build_stripe(settings: Settings, clock: Clock) -> GatewayClient | None:
-    """The gateway with the settings' key; None without one."""
+def build_stripe(settings: Settings, clock: Clock, *, budget: Budget | None = None) -> GatewayClient | None:
+    """The gateway with the settings' key; None without one. Without a `budget`, with one of its own."""
     if settings.stripe_api_key is None:
         return None
     return GatewayClient(
         settings.stripe_api_key.get_secret_value(),
         api_base=settings.stripe_api_base,
         timeout_seconds=settings.stripe_timeout_seconds,
-        pace=Pace(settings.stripe_max_per_second),
+        pace=Pace(budget or settings.stripe_max_per_second),
         clock=clock,
     )

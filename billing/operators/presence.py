@@ -146,6 +146,12 @@ def _add(connection: sa.Connection, name: str, mark: Mark, *, now: datetime) -> 
     connection.execute(own.values(times=marks.c.times + mark.times, last_at=now, why=mark.why))
 
 
+def count_workers(database: Database) -> int:
+    """How many workers are there. Raises LedgerUnavailable."""
+    with database.read() as connection:
+        return sum(process.kind == "worker" and process.is_there for process in list_processes(connection))
+
+
 def list_processes(connection: sa.Connection) -> list[Process]:
     """Those that are there and those of the last day, the newest sign of life first."""
     names = [name for name in Process.__slots__ if name not in ("queues", "age_seconds")]

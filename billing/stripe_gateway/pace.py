@@ -1,13 +1,7 @@
-"""The pace of requests to Stripe from this process: a budget, buyers first, and slower while Stripe asks for that.
+"""The pace of requests to Stripe from this process: two lines that wait for turns of the budget.
 
-Two lines wait for the same budget. A buyer's call goes before any other, but every fifth turn is the others' while they
-wait. A flood of checkouts must not keep paid customers from their access. Among buyers, whose lane asked least in this
-minute goes first. Half of a second's worth is kept for lanes that asked no more than a first checkout does: so a few
-buyers who ask as often as they may delay nobody who comes for the first time (WHK-130).
-
-When Stripe answers 429, the process halves its rate, at most once a second, and pauses for a random moment. Then it
-comes back by a twentieth of its budget each second. So processes that know nothing of each other settle below Stripe's
-limit together.
+The budget says whose turn it is: a buyer's, or another's (`budget`). Among this process' buyers, whose lane asked least
+in this minute goes first. Who waits too long gives its work back.
 """
 
 import random
@@ -22,15 +16,11 @@ from typing import Any
 import stripe
 
 from billing.errors import StripeBusy
+from billing.stripe_gateway.budget import Budget, OwnBudget, Rank
 
-BUYERS_IN_A_ROW = 4
-SLOWEST = 1 / 20  # of the budget: that often a process asks at least, however often it is refused
-RECOVERY_SECONDS = 20.0  # from nothing to the whole budget
 WAIT_SECONDS = 20.0  # who is not let through by then gives its work back, and holds neither thread nor row for longer
-BLAME_SECONDS = 1.0  # requests that were on their way together are refused together: that is one refusal
 MINUTE = 60.0
 FIRST_CALLS = 10  # a first checkout asks seven times, one with a coupon or a trial nine or ten times
-KEPT_SECONDS = 0.5  # of the budget, for lanes that asked no more than that
 MOST_LANES = 10_000  # remembered, before those that have not asked for a minute are forgotten
 _lane: ContextVar[int | None] = ContextVar("lane", default=None)
 
@@ -78,23 +68,13 @@ class Used:
         return len(asked) if asked else 0
 
 
-class Turns:
-    """Whose turn it is, and when. Pure: the caller says what time it is, in seconds."""
+class Lines:
+    """Who waits in this process, and who of them goes next. The caller says what time it is, in seconds."""
 
-    def __init__(self, per_second: float) -> None:
-        self._budget = self._rate = per_second
-        self._taken = float("-inf")  # the moment up to which requests have been let through
-        self._changed_at = 0.0
-        self._refused_at = float("-inf")
+    def __init__(self) -> None:
         self._buyers: deque[Ticket] = deque()
         self._others: deque[Ticket] = deque()
-        self._in_a_row = 0
         self._used = Used()
-
-    @property
-    def rate(self) -> float:
-        """Requests a second, at the moment."""
-        return self._rate
 
     def join(self, *, buyer: bool, lane: int | None = None) -> Ticket:
         """Stand in line, for a lane if it is a buyer's."""
@@ -108,82 +88,63 @@ class Turns:
             if ticket in line:
                 line.remove(ticket)
 
-    def due_in(self, now: float) -> float:
-        """Seconds until the next turn; a second's worth (and one request) may go out at once.
+    def waiting(self, now: float) -> list[Rank]:
+        """The ranks of those who could go next: the best of the buyers, and any other."""
+        found = []
+        if self._buyers:
+            new = any(self._used.count(one.lane, now) < FIRST_CALLS for one in self._buyers)
+            found.append(Rank.FIRST if new else Rank.BUYER)
+        return [*found, Rank.OTHER] if self._others else found
 
-        While all who wait have had what a first checkout takes, half of that stays for others.
-        """
-        return self._free_in(now) + (0.0 if self._others or self._has_new(now) else self._kept)
-
-    @property
-    def _kept(self) -> float:
-        return KEPT_SECONDS if self._rate * KEPT_SECONDS >= 1 else 0.0
-
-    def _free_in(self, now: float) -> float:
-        interval = 1 / self._rate
-        return max(self._taken, now - max(1.0, interval)) + interval - now
-
-    def _has_new(self, now: float) -> bool:
-        return not self._buyers or any(self._used.count(one.lane, now) < FIRST_CALLS for one in self._buyers)
-
-    def call(self, now: float) -> bool:
-        """Let the next one go, if it is time and somebody waits."""
-        if not (self._buyers or self._others):
-            return False
-        if self._rate < self._budget:  # first: it may be time only because of this
-            self._rate = min(self._budget, self._rate + self._budget * (now - self._changed_at) / RECOVERY_SECONDS)
-            self._changed_at = now
-        if self.due_in(now) > 0:
-            return False
-        free_in = self._free_in(now)
-        self._taken = now + free_in
-        kept = bool(self._buyers) and not self._has_new(now) and free_in + self._kept > 0
-        others = not self._buyers or (bool(self._others) and (kept or self._in_a_row >= BUYERS_IN_A_ROW))
-        self._in_a_row = 0 if others or not self._others else self._in_a_row + 1  # before whom nobody waits, is no rush
+    def call(self, rank: Rank, now: float) -> None:
+        """Let the next one of this rank go."""
         # The first of those whose lane asked least: `min` keeps to the order in which they came.
-        line = self._others if others else self._buyers
-        ticket = line[0] if others else min(line, key=lambda one: self._used.count(one.lane, now))
+        line = self._others if rank is Rank.OTHER else self._buyers
+        ticket = line[0] if rank is Rank.OTHER else min(line, key=lambda one: self._used.count(one.lane, now))
         line.remove(ticket)
         self._used.note(ticket.lane, now)
         ticket.called = True
-        return True
-
-    def refused(self, now: float, *, pause: float) -> None:
-        """Stripe said 429: half the rate, and nothing for a moment, but not once for each of those in flight."""
-        if now - self._refused_at < BLAME_SECONDS:
-            return
-        self._refused_at = self._changed_at = now
-        self._rate = max(self._rate / 2, self._budget * SLOWEST)
-        self._taken = max(self._taken, now + pause)
 
 
 class Pace:
     """Turns for the threads of a process."""
 
-    def __init__(self, per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._turns = Turns(per_second)
+    def __init__(self, budget: Budget | float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """A number is a budget of this process alone."""
+        self._budget = OwnBudget(budget, clock=clock) if isinstance(budget, int | float) else budget
+        self._lines = Lines()
         self._clock = clock
+        self._ask_at = clock()
         self._changed = threading.Condition()
 
     def wait(self, *, buyer: bool = True) -> None:
         """Wait for one's turn. Raises StripeBusy where none comes within WAIT_SECONDS."""
         with self._changed:
-            ticket = self._turns.join(buyer=buyer, lane=_lane.get() if buyer else None)
-            until = self._clock() + WAIT_SECONDS
+            now = self._ask_at = self._clock()  # whoever comes may go before who waits
+            ticket = self._lines.join(buyer=buyer, lane=_lane.get() if buyer else None)
+            until = now + WAIT_SECONDS
             while not ticket.called:
                 now = self._clock()
-                if self._turns.call(now):
-                    self._changed.notify_all()
+                if now >= self._ask_at:
+                    self._call(now)
                 elif now >= until:
-                    self._turns.leave(ticket)
-                    raise StripeBusy("This process has spent its budget of requests to Stripe for now.")
+                    self._lines.leave(ticket)
+                    raise StripeBusy("The budget of requests to Stripe is spent for now.")
                 else:
-                    self._changed.wait(min(max(self._turns.due_in(now), 0.001), until - now))
+                    self._changed.wait(min(max(self._ask_at - now, 0.001), until - now))
+
+    def _call(self, now: float) -> None:
+        turn = self._budget.take(self._lines.waiting(now))
+        if turn.rank is None:
+            self._ask_at = now + turn.seconds
+        else:
+            self._lines.call(turn.rank, now)
+            self._changed.notify_all()
 
     def refused(self) -> None:
         """Note a 429. Half to all of a second by chance, so that processes do not come back as one."""
         with self._changed:
-            self._turns.refused(self._clock(), pause=random.uniform(0.5, 1.0))  # noqa: S311  # jitter
+            self._budget.refused(pause=random.uniform(0.5, 1.0))  # noqa: S311  # jitter
 
 
 class PacedClient(stripe.HTTPClient):

@@ -5,41 +5,33 @@ One worker process of 16 threads, Valkey, the sandbox 100 ms away. The usual wor
 one for all of them. Timed from the first event that is done to the last: no start counts.
 """
 
-import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.dev.ports import free_port
 from billing.coordination.jobs import WorkEvents
-from billing.coordination.queue import CeleryQueue, create_producer
-from billing.coordination.redis_client import connect_redis
 from billing.database import Database
-from billing.models import events, projections
+from billing.models import events
 from billing.process.run_with_parent import launched
-from billing.process.settings import Settings
 from tests.bench.one_by_one import HandleEvent
-from tests.bench.storm import KEY, Stripe
-from tests.support.databases import running_postgres, sqlite_in
-from tests.support.running_dev import ROOT, environment, wait_until
+from tests.bench.stage import BURST, prepared, put_bursts, wait_until_done, wake, worker_environment
+from tests.bench.storm import Stripe
+from tests.support.running_dev import ROOT
 from tests.support.valkey import running_valkey
 
-BURST, THREADS, AWAY_SECONDS = 12, 16, 0.1
+THREADS = 16
 NEAR_SECONDS = 0.005  # as the ledger grows: what is waited for must not hide what the database takes
 CUSTOMERS = 100
 ROWS = (0, 100_000, 1_000_000)
 TURNS = 3  # the best of them: others use this machine, too
-PAYLOAD = 512  # bytes; what a worker never reads
 WORKERS = {
     "one task for each event": [sys.executable, "-m", "tests.bench.one_by_one", str(THREADS)],
     "onelane": [sys.executable, "-m", "worker", "work", "--queues", "webhooks", "--concurrency", str(THREADS)],
@@ -70,36 +62,31 @@ def main() -> None:
     customers = int(sys.argv[1]) if len(sys.argv) > 1 else CUSTOMERS
     rows = [int(each) for each in sys.argv[2].split(",")] if len(sys.argv) > 2 else list(ROWS)
     started = time.monotonic()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        stripe_address = stack.enter_context(running_sandbox(folder))
-        stripe = Stripe(stripe_address)
-        ids = [str(stripe.control("POST", "/v1/customers")["id"]) for _ in range(customers)]
-        stripe.slow_down(AWAY_SECONDS)
-        postgres = stack.enter_context(running_postgres(durable=True))
+    with prepared(customers) as stage:
         print("| 12 events for each customer | events/s | fetches | worker's CPU, ms/event | ratio |")
         print("| --- | ---: | ---: | ---: | ---: |")
         for kind in ("SQLite", "PostgreSQL"):
             usual = 0.0
             for name in WORKERS:
-                with sqlite_in(_fresh(folder), durable=True) if kind == "SQLite" else postgres.fresh() as ledger:
-                    done = drain(ledger, folder, stripe, stripe_address, ids, WORKERS[name])
+                with stage.ledger(kind) as ledger:
+                    done = drain(ledger, stage.folder, stage.stripe, stage.address, stage.customers, WORKERS[name])
                 usual = usual or done.rate
                 print(
                     f"| {name}, {kind} | {done.rate:.0f} | {done.fetches} | {done.cpu_milliseconds:.2f} |"
                     f" {done.rate / usual:.1f} |",
                     flush=True,
                 )
-        stripe.slow_down(NEAR_SECONDS)
+        stage.stripe.slow_down(NEAR_SECONDS)
         print(f"\n| ledger rows | {' | '.join(f'{count:,}' for count in rows)} |")
         print(f"| --- | {' | '.join('---:' for _ in rows)} |")
         for kind in ("SQLite", "PostgreSQL"):
             costs = []
-            with sqlite_in(_fresh(folder), durable=True) if kind == "SQLite" else postgres.fresh() as ledger:
+            with stage.ledger(kind) as ledger:
                 for count in rows:
                     fill(ledger, count)
                     turns = (
-                        drain(ledger, folder, stripe, stripe_address, ids, WORKERS["onelane"]) for _ in range(TURNS)
+                        drain(ledger, stage.folder, stage.stripe, stage.address, stage.customers, WORKERS["onelane"])
+                        for _ in range(TURNS)
                     )
                     costs.append(min(turns, key=lambda done: done.seconds))
             cells = [f"{1000 / one.rate:.2f} ms ({costs[0].rate / one.rate:.2f})" for one in costs]
@@ -122,28 +109,12 @@ def drain(
 ) -> Drain:
     """Put bursts into the ledger and the queue, start one worker, and wait until all of it is done."""
     stripe.forget_calls()
-    with running_valkey(_fresh(folder)) as valkey:
-        settings = {
-            "REDIS_URL": valkey.url,
-            "DATABASE_URL": ledger.url.render_as_string(hide_password=False),
-            "STRIPE_API_KEY": KEY,
-            "STRIPE_API_BASE": address,
-            "STRIPE_MAX_PER_SECOND": "10000",
-            "ONELANE_LOG": "json",
-        }
+    with running_valkey(Path(tempfile.mkdtemp(dir=folder))) as valkey:
         rows = put_bursts(ledger, customers)
-        client = connect_redis(valkey.url)
-        producer = create_producer(Settings(redis_url=valkey.url, _env_file=None))
-        queue = CeleryQueue(producer, client)
-        if "tests.bench.one_by_one" in command:
-            for row_id in rows:
-                queue.send(HandleEvent(row_id))
-        else:
-            queue.send(WorkEvents())
-        producer.close()
-        client.close()
+        wake(valkey, map(HandleEvent, rows) if "tests.bench.one_by_one" in command else [WorkEvents()])
+        told = worker_environment(ledger, valkey, address)
         with (folder / "worker.log").open("wb") as log:
-            worker = subprocess.Popen(launched(command), cwd=ROOT, env=environment(**settings), stdout=log, stderr=log)
+            worker = subprocess.Popen(launched(command), cwd=ROOT, env=told, stdout=log, stderr=log)
         try:
             before = wait_until_done(ledger, rows, 1)
             cpu, began = _cpu_seconds(worker.pid), time.monotonic()
@@ -182,73 +153,9 @@ def fill(ledger: Database, count: int) -> None:
             connection.exec_driver_sql("VACUUM ANALYZE events")
 
 
-def put_bursts(ledger: Database, customers: Sequence[str]) -> list[int]:
-    """A burst for each customer, as ingest records it; the rows."""
-    now, mark = datetime.now(UTC), time.monotonic_ns()
-    times = dict.fromkeys(("next_attempt_at", "created_at", "received_at"), now)
-    each = {"livemode": False, "type": "customer.subscription.updated", "status": "pending", **times}
-    made = [
-        {**each, "event_id": f"evt_{mark}_{customer}_{number}", "customer_id": customer, "payload": b"x" * PAYLOAD}
-        for customer in customers
-        for number in range(BURST)
-    ]
-    with ledger.write() as connection:
-        known = set(connection.scalars(sa.select(projections.c.customer_id)))
-        new = [{"customer_id": customer} for customer in customers if customer not in known]
-        if new:  # the usual worker's rows name one
-            connection.execute(sa.insert(projections), new)
-        connection.execute(sa.insert(events), made)
-        mine = sa.select(events.c.id).where(events.c.event_id.startswith(f"evt_{mark}_", autoescape=True))
-        return list(connection.scalars(mine.order_by(events.c.id)))
-
-
-def wait_until_done(ledger: Database, rows: Sequence[int], least: int) -> int:
-    """Wait until so many of the rows are done; how many are."""
-    query = sa.select(sa.func.count()).where(events.c.id.between(rows[0], rows[-1]), events.c.status == "done")
-    deadline = time.monotonic() + 120
-    while True:
-        with ledger.read() as connection:
-            done = int(connection.scalar(query) or 0)
-        if done >= least:
-            return done
-        assert time.monotonic() < deadline, f"{done} of {least} after two minutes"
-        time.sleep(0.02)
-
-
 def _cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@contextmanager
-def running_sandbox(folder: Path, *options: str) -> Iterator[str]:
-    port = free_port(18_950)
-    with (folder / "sandbox.log").open("wb") as log:
-        process = subprocess.Popen(
-            launched([sys.executable, "-m", "sandbox", "--port", str(port), *options]),
-            cwd=ROOT,
-            env=environment(),
-            stdout=log,
-            stderr=log,
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: _answers(address), lambda: (folder / "sandbox.log").read_text("utf-8"))
-        yield address
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _answers(address: str) -> bool:
-    try:
-        return bool(json.dumps(Stripe(address).control("GET", "/_sandbox/state")))
-    except OSError:
-        return False
-
-
-def _fresh(folder: Path) -> Path:
-    return Path(tempfile.mkdtemp(dir=folder))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from billing.database import Database
-from tests.bench.drain import AWAY_SECONDS, BURST, WORKERS, drain, running_sandbox
+from tests.bench.drain import WORKERS, drain
+from tests.bench.stage import AWAY_SECONDS, BURST, running_sandbox
 from tests.bench.storm import Stripe
 from tests.bench.trickle import trickle
 

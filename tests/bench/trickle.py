@@ -23,13 +23,14 @@ from billing.database import Database
 from billing.models import events
 from billing.process.run_with_parent import launched
 from billing.process.settings import Settings
-from tests.bench.drain import AWAY_SECONDS, BURST, WORKERS, running_sandbox
+from tests.bench.drain import WORKERS
 from tests.bench.one_by_one import HandleEvent
-from tests.bench.storm import KEY, Stripe
+from tests.bench.stage import AWAY_SECONDS, BURST, running_sandbox, worker_environment
+from tests.bench.storm import Stripe
 from tests.support.builders import SECRET, build_event, build_subscription, deliver
 from tests.support.databases import running_postgres, sqlite_in
 from tests.support.receiving import receive
-from tests.support.running_dev import ROOT, environment
+from tests.support.running_dev import ROOT
 from tests.support.valkey import running_valkey, wait_until
 
 SECONDS = 2.0
@@ -67,26 +68,25 @@ def trickle(ledger: Database, folder: Path, address: str, command: Sequence[str]
     stripe = Stripe(address)
     customer = str(stripe.control("POST", "/v1/customers")["id"])
     stripe.slow_down(AWAY_SECONDS)
-    with running_valkey(Path(tempfile.mkdtemp(dir=folder))) as valkey:
-        settings = {"REDIS_URL": valkey.url, "DATABASE_URL": ledger.url.render_as_string(hide_password=False)}
-        settings |= {"STRIPE_API_KEY": KEY, "STRIPE_API_BASE": address, "STRIPE_MAX_PER_SECOND": "10000"}
-        with (
-            (folder / "worker.log").open("wb") as log,
-            closing(create_producer(Settings(redis_url=valkey.url, _env_file=None))) as producer,
-            connect_redis(valkey.url) as client,
-        ):
-            worker = subprocess.Popen(launched(command), cwd=ROOT, env=environment(**settings), stdout=log, stderr=log)
-            queue: Queue = CeleryQueue(producer, client)
-            if not coalesced:
-                queue = EachEvent(queue, ledger)
-            try:
-                _warm(ledger, queue, stripe)
-                stripe.forget_calls()
-                arrivals = _let_arrive(ledger, queue, customer)
-                wait_until(lambda: len(_done(ledger, customer)) == BURST, "all of them done", 30)
-            finally:
-                worker.terminate()
-                worker.wait(30)
+    with (
+        running_valkey(Path(tempfile.mkdtemp(dir=folder))) as valkey,
+        (folder / "worker.log").open("wb") as log,
+        closing(create_producer(Settings(redis_url=valkey.url, _env_file=None))) as producer,
+        connect_redis(valkey.url) as client,
+    ):
+        told = worker_environment(ledger, valkey, address)
+        worker = subprocess.Popen(launched(command), cwd=ROOT, env=told, stdout=log, stderr=log)
+        queue: Queue = CeleryQueue(producer, client)
+        if not coalesced:
+            queue = EachEvent(queue, ledger)
+        try:
+            _warm(ledger, queue, stripe)
+            stripe.forget_calls()
+            arrivals = _let_arrive(ledger, queue, customer)
+            wait_until(lambda: len(_done(ledger, customer)) == BURST, "all of them done", 30)
+        finally:
+            worker.terminate()
+            worker.wait(30)
     done = _done(ledger, customer)
     fetches = sum(call["path"] == "/v1/subscriptions" for call in stripe.calls_so_far())
     return Trickle(

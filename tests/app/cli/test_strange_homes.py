@@ -16,7 +16,7 @@ import pytest
 
 from app.dev.ports import free_port
 from billing.process.run_with_parent import launched
-from tests.bench.drain import running_sandbox
+from tests.bench.stage import running_sandbox
 from tests.bench.storm import KEY
 from tests.kills.asking import answers
 from tests.kills.proxy import Proxy
