@@ -71,3 +71,11 @@ def test_every_requirement_has_one_must_in_two_sentences_at_most() -> None:
 def in_order(name: str) -> tuple[str, int]:
     prefix, number = name.split("-")
     return prefix, int(number)
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    """By its number a decision is spoken of; its heading says the same one."""
+    pages = sorted((ROOT / "specs" / "decisions").glob("[0-9]*.md"))
+    numbers = Counter(page.name[:4] for page in pages)
+    assert not [number for number, times in numbers.items() if times > 1]
+    assert not [page.name for page in pages if not page.read_text("utf-8").startswith(f"# {page.name[:4]} ")]
