@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from billing.database import Database
+from billing.process import marks
 from tests.support.databases import Postgres, running_postgres, sqlite_in
 
 
@@ -143,3 +145,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((group for path, group in ONE_WORKER.items() if nodeid.startswith(path)), nodeid)
 
     return ByPath(config, log)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_over() -> None:
+    """What an earlier test of this process noted and has not written: refused deliveries, and a log line's ids."""
+    marks.take()
+    structlog.contextvars.clear_contextvars()

@@ -245,7 +245,7 @@ SET_UP_WRONGLY: dict[str, tuple[Prepare, Verdict, str, str]] = {
 
 def test_nothing_is_said_of_an_installation_that_is_right(place: Place) -> None:
     """OPS-93"""
-    assert {finding.verdict for finding in place.examined()} == {OK}, place.examined()
+    assert [finding for finding in place.examined() if finding.verdict is not OK] == []
 
 
 @pytest.mark.parametrize("name", SET_UP_WRONGLY)
