@@ -1,0 +1,137 @@
+"""What `events replay` and `dead redrive` do: count, ask, set back, wait for the workers, and say what came of it."""
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from app.cli.options import confirm, progress_bar, require_reason, stop_by_signal, wait_for_worker
+from app.cli.tables import show_one
+from billing.coordination.jobs import WorkEvents
+from billing.coordination.queue import InlineQueue, Queue
+from billing.database import Database
+from billing.errors import NotFound
+from billing.maintenance.replay import Replayed, count_events, replay_few, replay_many
+from billing.maintenance.replay_store import Count, EventFilter
+from billing.operators.audit import audited
+from billing.operators.events import show_event
+from billing.operators.replays import show_replay
+from billing.process.settings import load_settings
+from billing.services import Services, build_services
+
+NOT_ALL_DONE = 1
+Result = dict[str, int]  # done, waiting, failing, dead
+
+
+def parted(event_ids: tuple[str, ...], given: dict[str, Any], **more: Any) -> tuple[dict[str, Any], EventFilter]:
+    """Split the options: how to write, and which events."""
+    write = {name: given.pop(name) for name in ("dry_run", "reason", "yes", "wait_seconds", "as_json")}
+    if event_ids and any(given.values()):
+        raise click.UsageError("Either event ids or a filter, not both.")
+    return write, EventFilter(event_ids=event_ids, **given, **more)
+
+
+def replay(
+    chosen: EventFilter, *, dry_run: bool, reason: str | None, yes: bool, wait_seconds: int, as_json: bool
+) -> None:
+    """Count, ask, replay, and say what became of the events. Exits with NOT_ALL_DONE where not all are worked."""
+    services = build_services(load_settings())
+    why = "" if dry_run else require_reason(reason)
+    found = count_events(chosen, database=services.database, clock=services.clock)
+    if chosen.event_ids:
+        _require_known(chosen.event_ids, services.database)
+    click.echo(_described(found), err=as_json)
+    if dry_run or not found.events:
+        if as_json:
+            show_one({"counted": found.events, "by_status": dict(found.by_status), "dry_run": dry_run}, as_json=True)
+        return
+    if not chosen.event_ids:
+        confirm(f"Replay {found.events} events?", yes=yes)
+    queue = _queue(services)
+    with _audited(chosen, why, services) as say:
+        places: dict[str, Any] = {"database": services.database, "queue": queue, "clock": services.clock}
+        if chosen.event_ids:
+            done = replay_few(chosen, reason=why, **places)
+        else:
+            done = _replay_many(chosen, found, why, places)
+        outcome = _await_outcome(done, services, wait_seconds)
+        say(f"{done.replayed} of {done.counted} (replay {done.replay_id}): {_words(outcome)}")
+    _show(done, outcome, as_json=as_json)
+    if done.stopped or outcome["dead"] or outcome["failing"] or outcome["waiting"]:
+        sys.exit(NOT_ALL_DONE)
+
+
+def _replay_many(chosen: EventFilter, found: Count, reason: str, places: dict[str, Any]) -> Replayed:
+    with stop_by_signal() as stop, progress_bar(found.events, "Replaying") as advance:
+        return replay_many(chosen, found, reason=reason, progress=advance, stop=stop, **places)
+
+
+def _await_outcome(done: Replayed, services: Services, seconds: int) -> Result:
+    """What became of them; while some were not tried at all it is waited for, unless somebody has stopped it."""
+
+    def look() -> Result:
+        result: Result = show_replay(done.replay_id, database=services.database)["result"]
+        return result
+
+    def is_over(result: Result) -> bool:
+        return not result["waiting"]
+
+    waits = 0 if done.stopped else seconds
+    return wait_for_worker(WorkEvents, look, is_over, database=services.database, seconds=waits)
+
+
+def _words(result: Result) -> str:
+    """`3 done, 1 dead again`."""
+    said = {
+        "done": "done",
+        "dead": "dead again",
+        "failing": "failed, to be tried again",
+        "waiting": "waiting for a worker",
+    }
+    return ", ".join(f"{result[name]:,} {what}" for name, what in said.items() if result[name]) or "nothing"
+
+
+def _show(done: Replayed, outcome: Result, *, as_json: bool) -> None:
+    if as_json:
+        show_one({**asdict(done), "result": outcome}, as_json=True)
+    else:
+        what = f": {_words(outcome)}" if done.replayed else ""
+        click.echo(f"Replayed {done.replayed:,} of {done.counted:,} (replay {done.replay_id}){what}.")
+    if done.stopped:
+        click.echo("Stopped: the rest is as it was.", err=True)
+    elif done.replayed < done.counted:
+        click.echo("Workers have taken the others meanwhile.", err=True)
+    if outcome["dead"]:
+        click.echo("Why they died again: onelane dead list", err=True)
+
+
+def _audited(chosen: EventFilter, reason: str, services: Services) -> AbstractContextManager[Callable[[str], None]]:
+    target = json.dumps(chosen.described())
+    return audited("events replay", target=target, reason=reason, database=services.database, clock=services.clock)
+
+
+def _queue(services: Services) -> Queue:
+    """The broker; while it is away a queue that sends nothing, and the sweep wakes workers."""
+    if services.queue.trouble() is None:
+        return services.queue
+    click.echo("The broker does not answer: workers find the events at their next sweep.", err=True)
+    return InlineQueue()
+
+
+def _described(found: Count) -> str:
+    if not found.events:
+        return "Nothing to replay: no such events, or they wait for a worker already."
+    parts = ", ".join(f"{count:,} {status}" for status, count in sorted(found.by_status.items()))
+    return f"{found.events:,} events of {found.customers:,} customers: {parts}."
+
+
+def _require_known(event_ids: tuple[str, ...], database: Database) -> None:
+    for event_id in event_ids:
+        try:
+            show_event(event_id, database=database)
+        except NotFound:
+            raise NotFound(f"event {event_id}") from None
