@@ -1,8 +1,9 @@
 """The budget of requests to Stripe: whose turn it is, and when. Pure: a state, who waits, and what time it is.
 
 At most so many requests go out in any second. Three quarters of them come evenly. The last quarter is a reserve, which
-fills while nobody asks. Half of it is kept for buyers whose lane asked no more than a first checkout does. So a few who
-ask as often as they may delay nobody who comes for the first time (WHK-130).
+fills while nobody asks. Seven eighths of it are kept for buyers whose lane asked no more than a first checkout does. So
+a few who ask as often as they may delay nobody who comes for the first time (WHK-130). The rest makes up for who asks
+a moment late.
 
 Buyers go before others, but every fifth turn is the others' while they wait. A flood of checkouts must not keep paid
 customers from their access. Who waits leaves a mark, which ends by itself: so processes that share a state know of each
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Protocol
 
-EVENLY, RESERVE, KEPT = 3 / 4, 1 / 4, 1 / 8  # of the budget
+EVENLY, RESERVE, KEPT = 3 / 4, 1 / 4, 7 / 32  # of the budget
 BUYERS_IN_A_ROW = 4
 SLOWEST = 1 / 20  # of the budget: that often is asked at least, however often Stripe refuses
 RECOVERY_SECONDS = 20.0  # from nothing to the whole budget
@@ -73,7 +74,8 @@ def take(state: State, waiting: Collection[Rank], now: float, *, per_second: flo
     everywhere = {*waiting, *(rank for rank in Rank if state.marks[rank] > now)}
     others_turn = Rank.OTHER in everywhere and state.in_a_row >= BUYERS_IN_A_ROW
     rank = Rank.OTHER if others_turn else min(everywhere)
-    kept = 0.0 if rank is Rank.FIRST else per_second * KEPT
+    # For first checkouts. Where they wait and it is the others' turn, these take from it as well, and wait no longer.
+    kept = 0.0 if Rank.FIRST in everywhere else per_second * KEPT
     missing = 1 + kept - state.tokens
     interval = 1 / (per_second * EVENLY * state.share)
     if rank in waiting and missing <= 0:

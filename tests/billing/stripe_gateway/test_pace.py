@@ -77,7 +77,7 @@ def test_threads_share_the_budget_and_buyers_overtake():
     while not pace._lines._buyers:
         threading.Event().wait(0.001)
     assert order == []
-    for moment, gone in ((1 / 12 + 0.001, 1), (1.0, 4)):  # the others leave what is kept
+    for moment, gone in ((1 / 12 + 0.001, 1), (1.0, 2), (2.0, 3), (3.0, 4)):  # the others leave what is kept
         time[0] = moment
         while len(order) < gone:
             threading.Event().wait(0.001)
