@@ -39,7 +39,7 @@ def stopped(command: str, folder: Path, url: str, **settings: str) -> str:
     assert PASSWORD not in done.stdout + done.stderr
     if command == "doctor":
         (line,) = [line for line in done.stdout.splitlines() if line.startswith("wrong        redis ")]
-        return line.removeprefix("wrong        redis     ")
+        return line.removeprefix("wrong        redis ").strip()
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr.removeprefix("onelane: ").strip()
 

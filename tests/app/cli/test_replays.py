@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
             "created_at": now,
             "received_at": now - timedelta(hours=number),
         }
-        for number in range(151)
+        for number in reversed(range(151))  # a ledger numbers them as they come
     ]
     with ledger.write() as connection:
         connection.execute(sa.insert(events), rows)
