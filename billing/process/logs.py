@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 import structlog
+from pydantic import SecretStr
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from billing.process.settings import Settings
@@ -105,15 +106,11 @@ def log_handler(stream: TextIO, *, process: str, secrets: tuple[str, ...] = (), 
 
 def known_secrets(settings: Settings) -> tuple[str, ...]:
     """Give this process' own secrets, to be cut out wherever they turn up, whatever their form."""
-    single = (settings.stripe_api_key, settings.auth_jwt_secret, settings.console_password)
-    others = (settings.app_webhook_secret, settings.metrics_token, settings.sentry_dsn)
-    every = [
-        *(secret for secret in (*single, *others) if secret),
-        *settings.stripe_webhook_secrets,
-        *settings.auth_api_keys,
-    ]
+    given = (getattr(settings, name) for name in type(settings).model_fields)
+    every = [one for value in given for one in (value if isinstance(value, tuple) else (value,))]
     # Under 6 characters a "secret" is a word: hiding it would only make the log unreadable.
-    return tuple(value for secret in every if len(value := secret.get_secret_value()) >= 6)
+    secrets = [one.get_secret_value() for one in every if isinstance(one, SecretStr)]
+    return tuple(secret for secret in secrets if len(secret) >= 6)
 
 
 def redact_text(text: str, secrets: tuple[str, ...] = ()) -> str:

@@ -11,6 +11,7 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from billing.process import logs
 from billing.process.logs import (
@@ -81,6 +82,15 @@ def test_own_secrets_are_hidden_whatever_their_form(lines: tuple[Any, io.StringI
         console_password="the-password",
     )
     assert set(known_secrets(settings)) == {"the-api-key", "the-first", "the-second", "the-server-key", "the-password"}
+
+
+def test_no_secret_setting_is_forgotten() -> None:
+    """OPS-3: each that there is, and those that come to be."""
+    named = {name: field for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    assert {"console_viewer_password", "sentry_dsn", "stripe_webhook_secrets"} <= set(named)
+    values = {name: SecretStr(f"the-{name}") for name in named}
+    values |= {name: (values[name],) for name, field in named.items() if "tuple" in str(field.annotation)}
+    assert set(known_secrets(Settings.model_construct(**values))) == {f"the-{name}" for name in named}
 
 
 @pytest.mark.parametrize(
