@@ -26,7 +26,7 @@ def tiles(**instead: Any) -> dict[str, Tile]:
 
 def at_stripe(counted: dict[str, Any], *, reconciled: float = 60, last: datetime | None = NOON) -> dict[str, Tile]:
     events = {"last_received_at": last}
-    there = [a_process("worker", 1), a_process("worker", 99)]
+    there = [a_process("worker", 1), a_process("worker", 2), a_process("worker", 99)]
     summary = {"at": NOON, "events": events, "there": there, "reconciled_age_seconds": reconciled}
     return {tile.name: tile for tile in _at_stripe(summary, NOTHING | counted, 20)}
 
@@ -61,6 +61,7 @@ def test_queue_beat_and_web_without_a_process_are_bad() -> None:
 
 
 def test_hour_at_stripe_is_added_up() -> None:
+    """WHK-63: two workers have one budget together."""
     shown = at_stripe({"deliveries": [1, None, 2], "stripe_calls": [40, 5, None]})
     assert shown["Deliveries"].value == "3"
     assert (shown["Calls to Stripe"].value, shown["Calls to Stripe"].more) == ("45", "40 in a minute, of 1,200")
