@@ -30,6 +30,7 @@ from app.cli.options import (
 from app.cli.tables import show_one, show_page
 from billing.clock import SystemClock
 from billing.coordination.jobs import SyncCustomers
+from billing.coordination.queue import while_reachable
 from billing.customers.customers import CUSTOMER_ID, claim_customer
 from billing.database import Database
 from billing.errors import PermanentError
@@ -132,8 +133,7 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
     good = done - len(problems)
     click.echo(f"{good} of {len(rows)} rows {'would be' if dry_run else 'were'} imported.")
     if not dry_run:
-        if services.queue.trouble() is None:  # else the sweep finds them
-            services.queue.send(SyncCustomers())
+        while_reachable(services.queue).send(SyncCustomers())
         configure_logging(settings, process="cli", stream=sys.stderr)
         log.info("customers.imported", imported=good, refused=len(problems), reason=reason)
     if done < len(rows):

@@ -21,6 +21,7 @@ from app.cli.options import (
 )
 from app.cli.tables import show_one, show_page, show_rows
 from billing.coordination.jobs import Notify
+from billing.coordination.queue import while_reachable
 from billing.notifications.senders import LogNotifier
 from billing.operators.audit import audited
 from billing.operators.notifications import (
@@ -129,8 +130,7 @@ def _resend(chosen: MessageFilter, *, dry_run: bool, reason: str | None, yes: bo
     with noted as say, stop_by_signal() as stop, progress_bar(count, "Making due") as advance:
         sent = resend(chosen, database=services.database, clock=services.clock, progress=advance, stop=stop)
         say(f"{sent} of {count} made due")
-    if services.queue.trouble() is None:  # else the sweep finds them
-        services.queue.send(Notify())
+    while_reachable(services.queue).send(Notify())
     _show(count, sent, dry_run=False, as_json=as_json)
     if sent < count:
         click.echo("Stopped, or others were faster: the rest is as it was.", err=True)

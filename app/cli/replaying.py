@@ -12,7 +12,7 @@ import click
 from app.cli.options import confirm, progress_bar, require_reason, stop_by_signal, wait_for_worker
 from app.cli.tables import show_one
 from billing.coordination.jobs import WorkEvents
-from billing.coordination.queue import InlineQueue, Queue
+from billing.coordination.queue import Queue, while_reachable
 from billing.database import Database
 from billing.errors import NotFound
 from billing.maintenance.replay import Replayed, count_events, replay_few, replay_many
@@ -115,11 +115,10 @@ def _audited(chosen: EventFilter, reason: str, services: Services) -> AbstractCo
 
 
 def _queue(services: Services) -> Queue:
-    """The broker; while it is away a queue that sends nothing, and the sweep wakes workers."""
-    if services.queue.trouble() is None:
-        return services.queue
-    click.echo("The broker does not answer: workers find the events at their next sweep.", err=True)
-    return InlineQueue()
+    queue = while_reachable(services.queue)
+    if queue is not services.queue:
+        click.echo("The broker does not answer: workers find the events at their next sweep.", err=True)
+    return queue
 
 
 def _described(found: Count) -> str:

@@ -12,13 +12,16 @@ from typing import Any
 
 from flask import Response, g, redirect, request, url_for
 
-from billing.coordination.jobs import Job
-from billing.coordination.queue import InlineQueue, Queue
+from billing.coordination.jobs import Job, Notify
+from billing.coordination.queue import while_reachable
 from billing.errors import InvalidRequest
+from billing.maintenance.replay import replay_few
+from billing.maintenance.replay_store import EventFilter
 from billing.operators.audit import Row, audited, read_audit
+from billing.operators.notifications import MessageFilter, resend
 from billing.services import Services
 
-LONGEST_REASON = 500
+LONGEST_REASON, LONGEST_ROW_ID = 500, 18  # characters; what every database's numbers have
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +76,31 @@ def act(
 
 def wake(job: Job, services: Services) -> str:
     """Wake a worker; how soon it comes, in words."""
-    if services.queue.trouble() is None:
-        services.queue.send(job)
+    queue = while_reachable(services.queue)
+    queue.send(job)
+    if queue is services.queue:
         return "a worker has been told"
     return "the broker does not answer, so workers find it at their next sweep"
 
 
-def queue_or_none(services: Services) -> Queue:
-    """The broker; while it is away a queue that sends nothing, since the sweep wakes workers, too."""
-    return services.queue if services.queue.trouble() is None else InlineQueue()
+def replay_now(chosen: EventFilter, reason: str, services: Services) -> str:
+    """Set a handful of events back; what came of it, in words."""
+    queue = while_reachable(services.queue)
+    replayed = replay_few(chosen, reason=reason, database=services.database, queue=queue, clock=services.clock)
+    return f"{replayed.replayed} of {replayed.counted} (replay {replayed.replay_id})"
+
+
+def resend_now(chosen: MessageFilter, services: Services) -> str:
+    """Make notifications due again; how many, and how soon they go, in words."""
+    return f"{resend(chosen, database=services.database, clock=services.clock):,} made due: {wake(Notify(), services)}"
 
 
 def done(services: Services) -> Row | None:
     """The row of the audit log that this page was led back to with; None without one."""
-    given = request.args.get("done", "")
-    if not given.isdecimal() or len(given) > 18:
-        return None
-    return read_audit(int(given), database=services.database)
+    row_id = read_row_id(request.args.get("done", ""))
+    return None if row_id is None else read_audit(row_id, database=services.database)
+
+
+def read_row_id(text: str) -> int | None:
+    """The number of a row, as an address has it; None where it can be none."""
+    return int(text) if text.isdecimal() and len(text) <= LONGEST_ROW_ID else None

@@ -6,16 +6,15 @@ from datetime import timedelta
 from flask import Blueprint, Response, request
 
 from app.bodies.text import is_user_id
-from app.console.actions import Button, act, command_line, done, queue_or_none, wake
+from app.console.actions import Button, act, command_line, done, replay_now, resend_now, wake
 from app.console.shown import page, span
-from billing.coordination.jobs import Notify, SyncCustomers
+from billing.coordination.jobs import SyncCustomers
 from billing.coordination.locks import lock_name
 from billing.errors import NotFound
-from billing.maintenance.replay import replay_few
 from billing.maintenance.replay_store import EventFilter
 from billing.models import LaneState
 from billing.operators.customer import Row, show_customer
-from billing.operators.notifications import MessageFilter, resend
+from billing.operators.notifications import MessageFilter
 from billing.operators.sync_user import ask_for_sync
 from billing.services import Services
 
@@ -68,8 +67,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
     def replay() -> Response:
         def work(reason: str) -> str:
             chosen = EventFilter(customer_id=_customer_id(read(user_id)))
-            done = replay_few(chosen, reason=reason, database=database, queue=queue_or_none(services), clock=clock)
-            return f"{done.replayed} of {done.counted} (replay {done.replay_id})"
+            return replay_now(chosen, reason, services)
 
         user_id = _user_id(request.form)
         return act("events replay", user_id, work, services=services, back="console.customer", user=user_id)
@@ -77,8 +75,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
     @routes.post("/customer/resend")
     def resend_changes() -> Response:
         def work(_reason: str) -> str:
-            sent = resend(MessageFilter(customer_id=_customer_id(read(user_id))), database=database, clock=clock)
-            return f"{sent} made due: {wake(Notify(), services)}"
+            return resend_now(MessageFilter(customer_id=_customer_id(read(user_id))), services)
 
         user_id = _user_id(request.form)
         return act("notifications resend", user_id, work, services=services, back="console.customer", user=user_id)

@@ -5,11 +5,12 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request
 
-from app.console.actions import Button, act, command_line, done, queue_or_none
+from app.console.actions import Button, act, command_line, done, replay_now
 from app.console.asked import SPANS, Asked, read_asked
 from app.console.shown import page, printable
+from billing.coordination.queue import while_reachable
 from billing.errors import InvalidRequest
-from billing.maintenance.replay import count_events, replay_few
+from billing.maintenance.replay import count_events
 from billing.maintenance.replay_run import begin_run
 from billing.maintenance.replay_store import REPLAYABLE, EventFilter
 from billing.models import EventStatus
@@ -70,11 +71,10 @@ def add_pages(routes: Blueprint, services: Services) -> None:
     @routes.post("/event/payload")
     def show_payload() -> Response:
         event_id = printable(request.form.get("id", ""))
-        reason = None
         noted = audited(
             "events show --payload",
             target=event_id,
-            reason=reason,
+            reason=None,
             database=database,
             clock=clock,
             who=g.visitor.who,
@@ -88,8 +88,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
     def replay_event() -> Response:
         def work(reason: str) -> str:
             chosen = EventFilter(event_ids=(show_event(event_id, database=database)["event_id"],))
-            done = replay_few(chosen, reason=reason, database=database, queue=queue_or_none(services), clock=clock)
-            return f"{done.replayed} of {done.counted} (replay {done.replay_id})"
+            return replay_now(chosen, reason, services)
 
         event_id = printable(request.form.get("id", ""))
         return act("events replay", event_id, work, services=services, back="console.event", id=event_id)
@@ -120,7 +119,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
             return f"begun (replay {begin_run(chosen, reason=reason, database=database, queue=queue, clock=clock)})"
 
         chosen = read_asked(request.form, since="all").events(clock.now())
-        queue = queue_or_none(services)
+        queue = while_reachable(services.queue)
         target = json.dumps(chosen.described())
         return act("events replay", target, work, services=services, back="console.runs")
 

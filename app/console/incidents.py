@@ -6,8 +6,9 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app.console.actions import Button, act, command_line, done, queue_or_none
+from app.console.actions import Button, act, command_line, done, read_row_id
 from app.console.shown import page, printable
+from billing.coordination.queue import while_reachable
 from billing.errors import NotFound
 from billing.operators.incident import keep_one, resolve_incident, show_incident
 from billing.operators.lookup import list_incidents
@@ -48,7 +49,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
     @routes.post("/incident/keep")
     def keep() -> Response:
         def work(_reason: str) -> str:
-            keep_one(incident_id, kept_id, queue=queue_or_none(services), database=database, clock=clock)
+            keep_one(incident_id, kept_id, queue=while_reachable(services.queue), database=database, clock=clock)
             return "asked for; a worker is on it"
 
         incident_id, kept_id = _id(request.form.get("id", "")), printable(request.form.get("keep", ""))[:255]
@@ -84,6 +85,7 @@ def _buttons(shown: dict[str, Any]) -> Iterator[Button]:
 
 
 def _id(text: str) -> int:
-    if not text.isdecimal() or len(text) > 18:
+    row_id = read_row_id(text)
+    if row_id is None:
         raise NotFound("incident")
-    return int(text)
+    return row_id

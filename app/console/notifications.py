@@ -6,17 +6,15 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app.console.actions import Button, act, command_line, done, wake
+from app.console.actions import Button, act, command_line, done, resend_now
 from app.console.asked import SPANS, Asked, read_asked
 from app.console.shown import page, printable
-from billing.coordination.jobs import Notify
 from billing.errors import InvalidRequest
 from billing.operators.notifications import (
     STATES,
     MessageFilter,
     count_messages,
     list_messages,
-    resend,
     show_message,
 )
 from billing.services import Services
@@ -55,7 +53,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
         def work(_reason: str) -> str:
             if not chosen.described():
                 raise InvalidRequest("Say which notifications: an empty filter is refused.")
-            return f"{resend(chosen, database=database, clock=clock):,} made due: {wake(Notify(), services)}"
+            return resend_now(chosen, services)
 
         message_id = printable(request.form.get("id", ""))
         asked = read_asked(request.form, since="all")

@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request
 
-from app.console.actions import Button, act, command_line, done, wake
+from app.console.actions import Button, act, command_line, done, read_row_id, wake
 from app.console.shown import page
 from billing.coordination.jobs import Reconcile
 from billing.errors import NotFound
@@ -104,6 +104,7 @@ def _counts(report: Any) -> Iterator[tuple[str, int]]:
 
 
 def _id(text: str) -> int:
-    if not text.isdecimal() or len(text) > 18:
+    row_id = read_row_id(text)
+    if row_id is None:
         raise NotFound("replay")
-    return int(text)
+    return row_id
