@@ -29,6 +29,7 @@ from billing.coordination.jobs import (
 from billing.doctor.examinations import answer
 from billing.duplicates import remedy
 from billing.errors import StripeMisconfigured
+from billing.maintenance import reconcile_steps
 from billing.maintenance.prune import prune
 from billing.maintenance.reconcile import begin_with_everybody, reconcile
 from billing.maintenance.replay_run import work_run
@@ -118,12 +119,16 @@ def doctor_examine(job: Examine, services: Services) -> None:
 def ledger_reconcile(job: Reconcile, services: Services) -> None:
     """Find what Stripe never delivered, if it is time (WHK-42)."""
     services.queue.taken(job)
-    row = reconcile(
+    ctx = reconcile_steps.Context(
         **_places(services, in_background=True),
         locks=services.locks,
+        pace=Pace(services.settings.stripe_max_per_second / BACKGROUND_SHARE).wait,
+        dry=False,
+    )
+    row = reconcile(
+        ctx,
         when_due=True,
         stop=time_is_up(SLICE_SECONDS),
-        looks_per_second=services.settings.stripe_max_per_second / BACKGROUND_SHARE,
     )
     if row is not None and row.unfinished:
         services.queue.send(job, delay_seconds=1)

@@ -17,12 +17,13 @@ from app.cli.options import Moment, as_json, bulk_write, stop_by_signal
 from billing.clock import iso
 from billing.errors import StripeUnclear, TransientError
 from billing.maintenance.reconcile import reconcile
+from billing.maintenance.reconcile_steps import Context
 from billing.maintenance.runs import Run
 from billing.operators.audit import audited
 from billing.process.logs import configure_logging
 from billing.process.settings import load_settings
 from billing.services import Services, bound_stripe, build_services
-from billing.stripe_gateway import StripeGateway
+from billing.stripe_gateway import Pace, StripeGateway
 
 log = structlog.get_logger(__name__)
 
@@ -82,21 +83,24 @@ def _run(
     progress: "Progress",
 ) -> Run:
     """Run to the end, through transient failures. Raises TransientError when they last, or another run is going."""
+    ctx = Context(
+        database=services.database,
+        stripe=stripe,
+        locks=services.locks,
+        queue=services.queue,
+        clock=services.clock,
+        catalog=services.catalog,
+        pace=Pace(services.settings.stripe_max_per_second).wait,
+        dry=dry,
+    )
     for turn, wait in enumerate((*WAIT_SECONDS, 0)):
         again = turn > 0 and not dry  # the run was begun: continue it
         try:
             row = reconcile(
-                database=services.database,
-                stripe=stripe,
-                locks=services.locks,
-                queue=services.queue,
-                clock=services.clock,
-                catalog=services.catalog,
+                ctx,
                 since=None if again else since,
                 thorough=full and not again,
-                dry=dry,
                 stop=stop,
-                looks_per_second=services.settings.stripe_max_per_second,
                 shown=progress.show,
             )
         except StripeUnclear as error:

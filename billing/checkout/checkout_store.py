@@ -51,7 +51,7 @@ def supersede_older(connection: sa.Connection, newest: Checkout) -> list[str]:
 
 _SHOW = sa.update(attempts).where(attempts.c.nonce == sa.bindparam("own")).values(url=sa.bindparam("page"))
 _MADE_FOR = sa.select(attempts.c.checkout_id).where(attempts.c.nonce == sa.bindparam("own")).scalar_subquery()
-_NOTHING = sa.literal({}, checkouts.c.request.type)
+NO_BODY = sa.literal({}, checkouts.c.request.type)
 _ANSWER = (
     sa.update(checkouts)
     .where(
@@ -65,7 +65,7 @@ _ANSWER = (
         nonce=sa.bindparam("own"),
         reused=checkouts.c.id != _MADE_FOR,
         # Its fingerprint is that of the one that the session was made for, which has the body.
-        request=sa.case((checkouts.c.id != _MADE_FOR, _NOTHING), else_=checkouts.c.request),
+        request=sa.case((checkouts.c.id != _MADE_FOR, NO_BODY), else_=checkouts.c.request),
         answered_at=sa.bindparam("at"),
     )
     .returning(checkouts.c.id)
@@ -111,7 +111,7 @@ def turn_down(
     if up_to is not None:
         where.append(checkouts.c.number <= up_to)
     # Whoever asks the same again and again is refused again and again: the first of them keeps the body (CHK-39).
-    request = sa.case((checkouts.c.body_hash == _BEFORE, _NOTHING), else_=checkouts.c.request)
+    request = sa.case((checkouts.c.body_hash == _BEFORE, NO_BODY), else_=checkouts.c.request)
     statement = sa.update(checkouts).where(*where).values(status=status, error=error, answered_at=now, request=request)
     return list(connection.scalars(statement.returning(checkouts.c.id)))
 

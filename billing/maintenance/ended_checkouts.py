@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from billing.checkout.checkout_store import NO_BODY
 from billing.models import AttemptOutcome, CheckoutStatus, LaneState, attempts, checkouts, lanes
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 _ENDED = (CheckoutStatus.OPEN, CheckoutStatus.SUPERSEDED, CheckoutStatus.REFUSED, CheckoutStatus.FAILED)  # as stored
-_NOTHING = sa.literal({}, checkouts.c.request.type)
 _MADE_FOR = sa.and_(attempts.c.checkout_id == checkouts.c.id, attempts.c.lane_id == checkouts.c.lane_id)
 _IS_NEEDED = sa.exists().where(
     _MADE_FOR, sa.or_(attempts.c.outcome.is_(None), attempts.c.outcome == AttemptOutcome.COMPLETED)
@@ -48,8 +48,8 @@ def prune_some(connection: sa.Connection, *, since: datetime, before: datetime, 
     ]
     if forgotten:
         connection.execute(_FORGET, forgotten)
-    emptied = sa.update(checkouts).where(some, checkouts.c.request != _NOTHING, ~_IS_NEEDED)
-    return Pruned(connection.execute(emptied.values(request=_NOTHING)).rowcount, until)
+    emptied = sa.update(checkouts).where(some, checkouts.c.request != NO_BODY, ~_IS_NEEDED)
+    return Pruned(connection.execute(emptied.values(request=NO_BODY)).rowcount, until)
 
 
 def _arrival_after(connection: sa.Connection, status: CheckoutStatus, since: datetime, limit: int) -> datetime | None:

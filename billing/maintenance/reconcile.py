@@ -20,11 +20,7 @@ import sqlalchemy as sa
 import structlog
 from prometheus_client import Counter
 
-from billing.catalog import Catalog
 from billing.clock import Clock, iso
-from billing.coordination.locks import Locks
-from billing.coordination.queue import Queue
-from billing.database import Database
 from billing.errors import LedgerUnavailable, OnelaneError
 from billing.maintenance import reconcile_store, runs
 from billing.maintenance.reconcile_customers import LEFT_OFF, compare_some, compared_to, list_objects
@@ -32,8 +28,6 @@ from billing.maintenance.reconcile_steps import COUNTS, Context, expire_strays, 
 from billing.maintenance.runs import RECONCILE_ROW, Run
 from billing.models import RunPhase
 from billing.rules.backoff import Backoff, is_failure
-from billing.stripe_gateway import StripeGateway
-from billing.stripe_gateway.pace import Pace
 
 log = structlog.get_logger(__name__)
 
@@ -67,46 +61,28 @@ def is_due(row: Run, now: datetime) -> bool:
 
 
 def reconcile(
+    ctx: Context,
     *,
-    database: Database,
-    stripe: StripeGateway,
-    locks: Locks,
-    queue: Queue,
-    clock: Clock,
-    catalog: Catalog,
     since: datetime | None = None,
     thorough: bool = False,
-    dry: bool = False,
     when_due: bool = False,
     stop: Callable[[], bool] = lambda: False,
-    looks_per_second: float = 10.0,
     shown: Callable[[Run], None] = lambda _row: None,
 ) -> Run | None:
     """Begin a run, or continue an interrupted one, to its end or until `stop`; the row as it is then.
 
-    `since` and `thorough` begin a new run: from that time, and with every subscription and customer. `dry` writes
-    nothing. `looks_per_second` bounds the pages and customers a second, each of one to three calls. `shown` is called
-    after each step. None when another process holds the run, or with `when_due` when it is not due. Raises
+    `since` and `thorough` begin a new run: from that time, and with every subscription and customer. `shown` is
+    called after each step. None when another process holds the run, or with `when_due` when it is not due. Raises
     LedgerUnavailable, StripeMisconfigured and Stripe's transient errors; the next run continues there.
     """
     if when_due:
-        with database.read() as connection:
-            if not is_due(runs.read(connection, RECONCILE_ROW), clock.now()):
+        with ctx.database.read() as connection:
+            if not is_due(runs.read(connection, RECONCILE_ROW), ctx.clock.now()):
                 return None
-    ctx = Context(
-        database=database,
-        stripe=stripe,
-        locks=locks,
-        queue=queue,
-        clock=clock,
-        catalog=catalog,
-        pace=Pace(looks_per_second).wait,
-        dry=dry,
-    )
     row = _claim(ctx)
     if row is None:
         return None
-    begun = clock.now()
+    begun = ctx.clock.now()
     try:
         if since is not None or thorough or not row.unfinished or _is_too_old(row, begun):
             row = _begin(row, ctx, since=since, thorough=thorough)

@@ -38,7 +38,10 @@ COUNTS = ("pages", "events", "found", "unreadable", "strays", "listed", "compare
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context(context.Context):
-    """The collaborators of every step; `pace` waits until the next page or customer may be read."""
+    """The collaborators of every step. `dry` writes nothing.
+
+    `pace` waits until the next page or customer may be read, each of one to three calls.
+    """
 
     locks: Locks
     pace: Callable[[], None]

@@ -49,16 +49,15 @@ def summarize(*, database: Database, clock: Clock) -> Row:
     """
     now = clock.now()
     with database.read() as connection:
-        bound = installation.read(connection)
         there = list_processes(connection)
         summary = {
             "at": now,
-            "stripe": {"account": bound.stripe_account, "livemode": bound.livemode} if bound else None,
+            "stripe": _account(connection),
             "events": _events(connection, day=now - DAY),
-            "checkouts": _checkouts(connection, day=now - DAY, now=now),
+            "checkouts": {**count_shown(connection, since=now - DAY, now=now), **_oldest_checkout(connection)},
             "lanes": {**_by(connection, lanes.c.state), "failing": _count(connection, lanes, lanes.c.failures > 0)},
             "subscriptions": _by(connection, subscriptions.c.status, subscriptions.c.product.is_not(None)),
-            "messages": _messages(connection),
+            "messages": {**_by(connection, outbox.c.status), **_oldest_message(connection)},
             **_with_stripe(connection),
             "replay": _running_replay(connection),
             "processes": _processes(there),
@@ -74,11 +73,10 @@ def glance(*, database: Database, clock: Clock) -> Row:
     """
     now = clock.now()
     with database.read() as connection:
-        bound = installation.read(connection)
         there = list_processes(connection)
         seen = {
             "at": now,
-            "stripe": {"account": bound.stripe_account, "livemode": bound.livemode} if bound else None,
+            "stripe": _account(connection),
             "events": {
                 **_by(connection, events.c.status, events.c.status.in_(_UNDONE)),
                 "last_received_at": _last_received_at(connection),
@@ -108,6 +106,11 @@ def list_lanes(*, database: Database, limit: int, held: Mapping[str, float]) -> 
     return rows
 
 
+def _account(connection: sa.Connection) -> Row | None:
+    bound = installation.read(connection)
+    return {"account": bound.stripe_account, "livemode": bound.livemode} if bound else None
+
+
 def _processes(found: Sequence[Process]) -> Row:
     """How many of each kind are there, workers by queue; and who was there within the last day, and is gone."""
     there = [process for process in found if process.is_there]
@@ -127,18 +130,6 @@ def _events(connection: sa.Connection, *, day: datetime) -> Row:
         "failing": _count(connection, events, pending, events.c.error.is_not(None)),
         **_oldest_event(connection),
     }
-
-
-def _checkouts(connection: sa.Connection, *, day: datetime, now: datetime) -> Row:
-    """As their buyers are shown them."""
-    return {
-        **count_shown(connection, since=day, now=now),
-        **_oldest_checkout(connection),
-    }
-
-
-def _messages(connection: sa.Connection) -> Row:
-    return {**_by(connection, outbox.c.status), **_oldest_message(connection)}
 
 
 def _with_stripe(connection: sa.Connection) -> Row:

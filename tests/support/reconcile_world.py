@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from billing.coordination.jobs import Job, WorkEvents
 from billing.maintenance import runs
 from billing.maintenance.reconcile import reconcile
+from billing.maintenance.reconcile_steps import Context
 from billing.maintenance.runs import Run
 from billing.models import events, subscriptions
 from billing.operators.installation import insert_first
@@ -62,8 +63,9 @@ class Shop(World):
     def reconcile(self, **instead: Any) -> Run | None:
         """One run, a few minutes later: no delivery is on its way any more."""
         self.clock.advance(minutes=5)
-        collaborators = {**self.places(), "stripe": self.stripe, "locks": self.locks, "catalog": self.catalog}
-        return reconcile(**{**collaborators, "looks_per_second": 1e6, **instead})
+        places = {**self.places(), "stripe": self.stripe, "locks": self.locks, "catalog": self.catalog, "dry": False}
+        places |= {name: instead.pop(name) for name in Context.__dataclass_fields__ if name in instead}
+        return reconcile(Context(**{"pace": lambda: None, **places}), **instead)
 
     # --- what is then
 
