@@ -65,3 +65,10 @@ def console(make_console: Callable[..., Flask]) -> Browser:
     browser = Browser(make_console())
     assert browser.log_in(name="ann").status_code == 303
     return browser
+
+
+def text_of(console: Browser, path: str) -> str:
+    """The page at this address, which there has to be."""
+    answer = console.get(path)
+    assert answer.status_code == 200, answer.get_data(as_text=True)
+    return answer.get_data(as_text=True)

@@ -16,7 +16,7 @@ from billing.maintenance.replay_run import work_run
 from billing.models import events
 from billing.operators.audit import list_audit
 from billing.operators.replays import show_replay
-from tests.app.console.conftest import VIEWER, Browser
+from tests.app.console.conftest import VIEWER, Browser, text_of
 from tests.support.builders import NOON
 from tests.support.checkout_world import World
 
@@ -45,12 +45,6 @@ def ledger_of_events(world: World) -> None:
     ]
     with world.database.write() as connection:
         connection.execute(sa.insert(events), rows)
-
-
-def text_of(console: Browser, path: str) -> str:
-    answer = console.get(path)
-    assert answer.status_code == 200, answer.get_data(as_text=True)
-    return answer.get_data(as_text=True)
 
 
 def shown(text: str) -> list[str]:

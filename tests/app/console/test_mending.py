@@ -11,16 +11,10 @@ from billing.models import audit, incidents, outbox, projections, subscriptions
 from billing.operators.audit import list_audit
 from billing.operators.incident import show_incident
 from billing.operators.notifications import show_message
-from tests.app.console.conftest import VIEWER, Browser
+from tests.app.console.conftest import VIEWER, Browser, text_of
 from tests.support.checkout_world import World
 
 HOSTILE = "<script>alert(1)</script>"
-
-
-def text_of(console: Browser, path: str) -> str:
-    answer = console.get(path)
-    assert answer.status_code == 200, answer.get_data(as_text=True)
-    return answer.get_data(as_text=True)
 
 
 @pytest.fixture

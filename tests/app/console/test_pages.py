@@ -10,16 +10,10 @@ from billing.coordination.jobs import SyncCustomers
 from billing.customers.store import find_owner
 from billing.operators.audit import list_audit
 from billing.operators.find import find
-from tests.app.console.conftest import Browser
+from tests.app.console.conftest import Browser, text_of
 from tests.support.checkout_world import World
 
 HOSTILE = "<script>alert(1)</script>\"'&"
-
-
-def text_of(console: Browser, path: str) -> str:
-    answer = console.get(path)
-    assert answer.status_code == 200, answer.get_data(as_text=True)
-    return answer.get_data(as_text=True)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from billing.models import examinations as table
 from billing.process.settings import Settings
 from billing.services import Services
 from tests.app.conftest import build_settings
-from tests.app.console.conftest import VIEWER, Browser
+from tests.app.console.conftest import VIEWER, Browser, text_of
 from tests.support.builders import CATALOG
 from tests.support.checkout_world import World
 from tests.support.in_process import gateway
@@ -37,12 +37,6 @@ def answer(world: World) -> Answer:
             examinations.answer(job.row_id, services)
 
     return answer
-
-
-def text_of(console: Browser, path: str) -> str:
-    found = console.get(path)
-    assert found.status_code == 200, found.get_data(as_text=True)
-    return found.get_data(as_text=True)
 
 
 def test_web_says_what_it_sees_itself_and_needs_no_key(console: Browser) -> None:

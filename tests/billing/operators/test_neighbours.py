@@ -14,20 +14,7 @@ from billing.operators.neighbours import THERE_SECONDS, Neighbours, mark_of
 from billing.operators.presence import Heartbeat
 from billing.process.settings import Settings
 from tests.support.databases import sqlite_in
-from tests.support.valkey import Valkey, running_valkey, wait_until
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest.fixture
-def client(valkey: Valkey) -> Iterator["redis.Redis"]:
-    with redis.Redis.from_url(valkey.url) as connection:
-        connection.flushdb()
-        yield connection
+from tests.support.valkey import Valkey, wait_until
 
 
 @pytest.fixture
