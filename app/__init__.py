@@ -26,7 +26,6 @@ def create_app(
     from flask import Flask
 
     from app.checkouts import checkout_routes
-    from app.console import console_routes
     from app.customers import customer_routes
     from app.dev.shop import shop_routes
     from app.errors.rendering import register
@@ -61,8 +60,10 @@ def create_app(
     app.register_blueprint(customer_routes(services, identity=identity, limits=limits))
     app.register_blueprint(health_routes(services, deliveries))
     app.register_blueprint(docs_routes(shop=shop))
-    if console := console_routes(services, logins=limits.logins):
-        app.register_blueprint(console)
+    if settings.console_password or settings.console_user_header:  # else nobody can log in, and /console is 404
+        from app.console import console_routes  # it loads doctor and argon2, which no other page needs
+
+        app.register_blueprint(console_routes(services, logins=limits.logins))
     if shop:
         app.register_blueprint(shop_routes(settings, services))
     return app

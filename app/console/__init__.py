@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from app.console import audit, charts, customer, events, incidents, notifications, overview, runs, search, setup
 from app.console.login import add_login
+from app.console.passwords import Passwords, derive_key
 from app.console.shown import filters
 from app.console.visitor import Visitors, form_token, keep_seed
 from app.errors.problems import PROBLEMS
@@ -55,13 +56,9 @@ NAVIGATION = (
 OPEN = {"console.login", "console.log_in", "console.log_out"}
 
 
-def console_routes(services: Services, *, logins: "RateLimit") -> Blueprint | None:
-    """The console; None where no setting says how to log in, and so /console is 404. `logins` is the rate of tries."""
-    from app.console.passwords import Passwords, derive_key  # here: argon2 is loaded only where there is a console
-
+def console_routes(services: Services, *, logins: "RateLimit") -> Blueprint:
+    """The console, where a setting says how to log in. `logins` is the rate of tries."""
     settings = services.settings
-    if settings.console_password is None and settings.console_user_header is None:
-        return None
     given = (settings.console_password, settings.console_viewer_password)
     writer, viewer = (derive_key(secret.get_secret_value()) if secret else None for secret in given)
     visitors = Visitors(services, writer=writer, viewer=viewer, header=settings.console_user_header)
