@@ -15,12 +15,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.dev.ports import free_port
 from billing.database import Database
 from billing.models import events
 from billing.process.run_with_parent import launched
 from tests.bench.load import SECRET
 from tests.support.databases import Postgres, running_postgres, sqlite_in
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, descendants, environment, wait_until
 from tests.support.valkey import running_valkey
 
@@ -94,7 +94,7 @@ def receiver(name: str, folder: Path, postgres: Postgres | None = None) -> Itera
 @contextmanager
 def served(application: str, folder: Path, settings: Mapping[str, str]) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Serve an application in processes of its own; their port and their ids."""
-    port, log = free_port(18_850), folder / "log"
+    port, log = own_port(), folder / "log"
     command = launched([sys.executable, "-m", "tests.bench.serve", application, str(port)])
     with log.open("wb") as output:
         process = subprocess.Popen(

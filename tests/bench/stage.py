@@ -13,7 +13,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.dev.ports import free_port
 from app.dev.settings import sandbox_seed
 from billing.catalog import load_catalog
 from billing.coordination.jobs import Job, WorkEvents
@@ -25,6 +24,7 @@ from billing.process.run_with_parent import launched
 from billing.process.settings import Settings
 from tests.bench.storm import KEY, Stripe
 from tests.support.databases import Postgres, running_postgres, sqlite_in
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, environment, wait_until
 from tests.support.valkey import Valkey
 
@@ -121,7 +121,7 @@ def wait_until_done(ledger: Database, rows: Sequence[int], least: int) -> int:
 
 @contextmanager
 def running_sandbox(folder: Path, *options: str) -> Iterator[str]:
-    port, seed = free_port(18_950), folder / "seed.json"
+    port, seed = own_port(), folder / "seed.json"
     seed.write_text(json.dumps(sandbox_seed(load_catalog(ROOT / "catalog.toml"))), "utf-8")
     with (folder / "sandbox.log").open("wb") as log:
         process = subprocess.Popen(

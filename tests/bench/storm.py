@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from app.dev.ports import free_port
 from billing.process.run_with_parent import launched
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, Dev, environment, wait_until
 
 T = TypeVar("T")
@@ -181,7 +181,7 @@ def buy(
 @contextmanager
 def usual_shop(folder: Path) -> Iterator[tuple[str, Stripe]]:
     """The usual way and a sandbox of its own; their addresses."""
-    port, stripe_port = free_port(18_700), free_port(18_750)
+    port, stripe_port = own_port(), own_port()
     stripe_address, seed = f"http://127.0.0.1:{stripe_port}", "deploy/sandbox-seed.json"
     settings = {
         "STRIPE_API_KEY": KEY,
@@ -212,7 +212,7 @@ def usual_shop(folder: Path) -> Iterator[tuple[str, Stripe]]:
 @contextmanager
 def onelane_shop(folder: Path, **settings: str) -> Iterator[tuple[Dev, Stripe]]:
     """A running `onelane dev`, and its sandbox."""
-    dev = Dev(folder, free_port(18_800), **settings)
+    dev = Dev(folder, own_port(), **settings)
     try:
         dev.says("onelane is ready")
         state = json.loads((folder / "var" / "dev.json").read_text("utf-8"))

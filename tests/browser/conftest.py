@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from app.dev.ports import free_port
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, Dev
 
 # Nothing of the browser's own may reach out: what it loads is what the test is about.
@@ -81,7 +81,7 @@ def elsewhere(chromium: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def dev(elsewhere: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """A running `onelane dev`, which pages from elsewhere may call, too."""
-    port = free_port(18_400)
+    port = own_port()
     origins = f"http://127.0.0.1:{port},{elsewhere}"
     started = Dev(tmp_path_factory.mktemp("shop"), port, REDIRECT_ORIGINS=origins)
     try:

@@ -16,11 +16,11 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from app.dev.ports import free_port
 from billing.process.run_with_parent import launched
 from tests.conformance import schemas, tools
 from tests.conformance.programs import Outcome, Row, fixture, sdks, triggers
 from tests.conformance.recorder import Exchange, Recorder, recording
+from tests.support.ports import own_port
 from tests.support.running_dev import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ console = Console(width=160)
 
 
 def main() -> None:
-    port = free_port(12112)
+    port = own_port()
     sandbox = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(launched([sys.executable, "-m", "sandbox", "--port", str(port)]), cwd=ROOT)
     try:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.cli import COMMANDS
-from app.dev.ports import free_port
 from billing.process.settings import Settings
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, Dev, environment
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -42,7 +42,7 @@ def test_curl_gives_a_payment_page_and_then_the_same(tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("there is no curl on this machine")
     script = next(block for block in re.findall(r"```sh\n(.+?)```", README, re.DOTALL) if "/v1/checkouts" in block)
-    dev = Dev(tmp_path, free_port(18_600))
+    dev = Dev(tmp_path, own_port())
     try:
         dev.says("onelane is ready")
         here = script.replace("127.0.0.1:8000", f"127.0.0.1:{dev.port}")

@@ -25,10 +25,10 @@ from ruamel.yaml import YAML
 from standardwebhooks import Webhook
 
 from app.cli import main
-from app.dev.ports import free_port
 from billing.notifications.handlers import HandlerNotifier
 from billing.process.settings import Settings
 from tests.docs.test_deployment import COMPOSE, parse_command
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, Dev, environment, onelane
 from tests.support.web import hold
 
@@ -129,7 +129,7 @@ def test_commands_work_beside_a_running_one(tmp_path: Path) -> None:
     program = tmp_path / "bin" / "onelane"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m onelane "$@"\n', "utf-8")
     program.chmod(0o755)
-    dev = Dev(tmp_path, free_port(18_700))
+    dev = Dev(tmp_path, own_port())
     try:
         dev.says("onelane is ready")
         state = json.loads((tmp_path / "var" / "dev.json").read_text("utf-8"))

@@ -3,7 +3,6 @@
 Everybody comes at once; then what was opened for the burst is given back.
 """
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,12 +12,12 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from app.dev.ports import free_port
 from billing.models import events
 from tests.kills.asking import Answer, answers, ask, in_background
 from tests.kills.postgres import KillablePostgres
 from tests.kills.world import END_SECONDS, SERVER_KEY, SHOP, SIGNING_SECRET, World, running_world
 from tests.support.builders import build_event, deliver
+from tests.support.ports import own_port
 from tests.support.valkey import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -39,7 +38,7 @@ def webs(world: World) -> list[str]:
     """The addresses of both."""
     found = []
     for number in range(2):
-        port = free_port(26_900 + os.getpid() % 4_000)
+        port = own_port()
         own = {"PORT": str(port), "AUTH_API_KEYS": SERVER_KEY, "STRIPE_WEBHOOK_SECRETS": SIGNING_SECRET}
         world.start(f"web-{number}", ["onelane", "web", "--workers", "2"], **own)
         found.append(f"http://127.0.0.1:{port}")

@@ -5,7 +5,6 @@ faults: the checkout is answered, one open session at most, one customer, nothin
 """
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -17,7 +16,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.dev.ports import free_port
 from billing.coordination.jobs import Sweep
 from billing.coordination.queue import create_producer
 from billing.database import Database
@@ -28,6 +26,7 @@ from billing.process.settings import Settings
 from tests.bench.storm import Stripe
 from tests.kills.asking import SERVER_KEY, Answer, answers, ask
 from tests.kills.proxy import Proxy
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, environment
 from tests.support.valkey import Valkey, wait_until
 
@@ -60,7 +59,7 @@ class World:
         for name in ("armed", "tripped", "released", "logs", "alive"):
             (folder / name).mkdir(parents=True)
         self.valkey = Valkey(folder / "valkey")
-        sandbox_port, self.port = free_port(20_800 + os.getpid() % 5_000), free_port(25_900 + os.getpid() % 5_000)
+        sandbox_port, self.port = own_port(), own_port()
         self.proxy, self.front = Proxy(sandbox_port), Proxy(self.port)
         self.stripe = Stripe(f"http://127.0.0.1:{sandbox_port}")
         self._settings = {
@@ -112,7 +111,7 @@ class World:
 
     def replace_web(self, *version: str) -> subprocess.Popen[bytes]:
         """Start another web beside this one, and let the proxy send everything new there; the old one."""
-        old, self.port = self.web, free_port(self.port + 1)
+        old, self.port = self.web, own_port()
         self.web = self.start_web(*version)
         self.front.target = self.port
         return old

@@ -13,12 +13,12 @@ import pytest
 
 import onelane
 from app.cli import COMMANDS
-from app.dev.ports import free_port
 from billing.database import Database
 from billing.database.migrations.upgrade import upgrade
 from billing.notifications import handlers
 from billing.process.run_with_parent import launched
 from onelane.__main__ import HERE, PACKAGES, WITHOUT_THE_WEB, own_first
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, environment, wait_until
 from tests.support.web import JWT_SECRET
 
@@ -81,7 +81,7 @@ def test_processes_of_the_web_load_our_packages(tmp_path: Path) -> None:
     """OPS-76: those that granian starts, each as a new interpreter where there are several."""
     packages(tmp_path)
     (tmp_path / "catalog.toml").write_bytes((ROOT / "catalog.toml").read_bytes())
-    port = free_port(18_900)
+    port = own_port()
     ledger = Database(address := f"sqlite:///{tmp_path}/ledger.sqlite3")
     upgrade(ledger)
     ledger.close()

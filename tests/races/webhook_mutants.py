@@ -111,7 +111,7 @@ WEBHOOK_MUTANTS = {
     ),
     "no_reconcile": Mutant(
         "no reconcile",
-        {reconcile.reconcile: lambda _, **named: None},
+        {reconcile.reconcile: lambda _, ctx, **named: None},
         test=f"{RECONCILE}::test_nothing_was_delivered_at_all",
     ),
     "acknowledge_first": Mutant(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.dev.ports import free_port
 from billing.process.run_with_parent import launched
 from tests.support.databases import absent
+from tests.support.ports import own_port
 from tests.support.valkey import wait_until
 
 BINARY = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
@@ -24,7 +24,7 @@ def pgbouncer(url: sa.URL, **settings: str | int) -> Iterator[sa.URL]:
     """Run one with these settings; the URL by way of it. A skip where there is none."""
     if not Path(BINARY).exists():
         absent("PgBouncer is not installed: apt install pgbouncer")
-    port = free_port(27_000 + os.getpid() % 4_000)
+    port = own_port()
     with tempfile.TemporaryDirectory(prefix="onelane-pgbouncer-") as name:
         folder = Path(name)
         own = {"listen_addr": "127.0.0.1", "listen_port": port, "auth_type": "any", "unix_socket_dir": ""}

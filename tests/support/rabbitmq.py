@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.dev.ports import free_port
 from billing.process.run_with_parent import launched
+from tests.support.ports import own_port
 from tests.support.valkey import wait_until
 
 FOLDER = Path("/usr/lib/rabbitmq/bin")
@@ -20,18 +20,18 @@ class RabbitMQ:
     """The server."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port(29_000 + os.getpid() % 1000)
+        self.port = own_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
-            "ERL_EPMD_PORT": str(free_port(31_000 + os.getpid() % 1000)),
+            "ERL_EPMD_PORT": str(own_port()),
             "RABBITMQ_NODENAME": f"test{os.getpid()}@localhost",
             "RABBITMQ_MNESIA_BASE": str(folder),
             "RABBITMQ_LOG_BASE": str(folder),
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
-            "RABBITMQ_DIST_PORT": str(free_port(33_000 + os.getpid() % 1000)),
+            "RABBITMQ_DIST_PORT": str(own_port()),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
         }
         (folder / "plugins").write_text("[].\n", "utf-8")

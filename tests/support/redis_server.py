@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app.dev.ports import free_port
 from billing.process.run_with_parent import launched
+from tests.support.ports import own_port
 from tests.support.valkey import wait_until
 
 PASSWORD = "a-password-of-the-test"
@@ -39,7 +39,7 @@ class Server:
 
     def __init__(self, program: str, folder: Path, *options: str, tls: "Certificate | None" = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.port, self.folder, self._tls = free_port(21_000), folder, tls
+        self.port, self.folder, self._tls = own_port(), folder, tls
         configuration = folder / "server.conf"
         port = ["port 0", f"tls-port {self.port}"] if tls else [f"port {self.port}"]
         secure = [f"tls-cert-file {tls.chain}", f"tls-key-file {tls.key}", "tls-auth-clients no"] if tls else []

@@ -1,6 +1,5 @@
 """A real Valkey for tests, which can be killed and started again on its data, and waiting with a deadline."""
 
-import os
 import shutil
 import subprocess
 import time
@@ -9,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.dev.embedded import prepare_valkey, valkey_answers
-from app.dev.ports import free_port
 from billing.process.run_with_parent import launched
+from tests.support.ports import own_port
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
@@ -25,7 +24,7 @@ class Valkey:
     """The server."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port(20_000 + os.getpid() % 10_000)
+        self.port = own_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
         self.start()

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.dev.ports import free_port
 from billing.clock import SYSTEM_CLOCK
 from billing.coordination.queue import CeleryQueue
 from billing.database import Database
@@ -24,6 +23,7 @@ from billing.models import outbox
 from billing.process.run_with_parent import launched
 from billing.webhooks.signature import sign
 from tests.support.builders import SECRET
+from tests.support.ports import own_port
 from tests.support.receiving import receive
 from tests.worker.conftest import ROOT, Valkey, wait_until
 
@@ -100,7 +100,7 @@ class Shop:
 
 @pytest.fixture
 def shop(database: Database, valkey: Valkey, queue: CeleryQueue, tmp_path: Path) -> Iterator[Shop]:
-    port = free_port(24_000 + os.getpid() % 5_000)
+    port = own_port()
     application = Application()
     stripe, alive, log = f"http://127.0.0.1:{port}", tmp_path / "alive", tmp_path / "log"
     seed = ["--seed", str(ROOT / "deploy" / "sandbox-seed.json")]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from app.dev.ports import free_port
 from billing.database import Database
 from billing.doctor.given import examine_key
 from billing.operators.lookup import customer_problem
 from billing.process.settings import load_settings
+from tests.support.ports import own_port
 from tests.support.running_dev import onelane
 
 
@@ -57,7 +57,7 @@ def test_wrong_setting_ends_with_78_and_one_line(words: list[str], setting: str,
 
 def test_ledger_that_does_not_answer_ends_with_69_and_one_line(tmp_path: Path) -> None:
     """OPS-5"""
-    ended = onelane("events", "list", folder=tmp_path, DATABASE_URL=f"postgresql://x@127.0.0.1:{free_port(20_500)}/x")
+    ended = onelane("events", "list", folder=tmp_path, DATABASE_URL=f"postgresql://x@127.0.0.1:{own_port()}/x")
     assert ended.returncode == 69, ended.stderr
     assert len(ended.stderr.splitlines()) == 1
 
@@ -72,7 +72,7 @@ def test_worker_without_a_key_or_tables_says_what_to_do(tmp_path: Path, folder: 
 
 def test_doctor_finds_what_is_wrong_and_what_does_not_answer(folder: Path) -> None:
     """OPS-23"""
-    nobody = f"redis://127.0.0.1:{free_port(20_600)}/0"
+    nobody = f"redis://127.0.0.1:{own_port()}/0"
     wrong = onelane("doctor", "--json", folder=folder, REDIS_URL=nobody)
     assert wrong.returncode == 78
     verdicts = {(finding["subject"], finding["verdict"]) for finding in json.loads(wrong.stdout)}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.dev.ports import free_port
 from tests.support.databases import Postgres
+from tests.support.ports import own_port
 from tests.support.running_dev import onelane
 
 SECRET = "hunter2"
@@ -38,9 +38,7 @@ def url(postgres: Postgres) -> str:
 def test_every_command_and_process_says_why(folder: Path, url: str, command: str) -> None:
     """LED-67, OPS-5, fault 88"""
     given = {"DATABASE_URL": url, "STRIPE_API_KEY": "sk_test_x", "STRIPE_API_BASE": "http://127.0.0.1:1"}
-    ended = onelane(
-        *command.split(), folder=folder, PORT=str(free_port(29_300)), REDIS_URL="redis://127.0.0.1:1/0", **given
-    )
+    ended = onelane(*command.split(), folder=folder, PORT=str(own_port()), REDIS_URL="redis://127.0.0.1:1/0", **given)
     said = ended.stdout + ended.stderr
     assert ended.returncode == 78, said
     [line] = [line for line in said.splitlines() if "DATABASE_URL" in line]

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.doctor import doctor
-from app.dev.ports import free_port
 from billing.process.settings import Settings
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT
 
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "catalog.toml").write_bytes((ROOT / "catalog.toml").read_bytes())
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
-    monkeypatch.setenv("PORT", str(free_port(20_800)))
+    monkeypatch.setenv("PORT", str(own_port()))
     return tmp_path
 
 

@@ -1,6 +1,5 @@
 """A METRICS_DIR that cannot be used costs counts and nothing else: web, worker and beat, with a disk that is full."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from app.dev.ports import free_port
 from billing.database import Database
 from billing.database.migrations.upgrade import upgrade
 from billing.process.run_with_parent import launched
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, environment
 from tests.support.valkey import Valkey, running_valkey, wait_until
 
@@ -61,7 +60,7 @@ def test_process_goes_on_without_its_metrics_and_says_so_once(
     """OPS-130, OPS-131, API-52, faults row 103."""
     if fault == "full" and not has_namespaces():
         pytest.skip("no mount namespace here: a full disk cannot be made")
-    metrics, port, log = faulty(fault, tmp_path), free_port(24_000 + os.getpid() % 5_000), tmp_path / "log"
+    metrics, port, log = faulty(fault, tmp_path), own_port(), tmp_path / "log"
     url = f"sqlite:///{tmp_path}/ledger"
     ledger = Database(url)
     upgrade(ledger)

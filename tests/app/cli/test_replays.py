@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.dev.ports import free_port
 from billing.database import Database
 from billing.database.migrations.upgrade import upgrade
 from billing.models import events
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, environment, onelane, wait_until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -53,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(folder: Path) -> Run:
     """Run a command there, with no Redis and no worker."""
-    nobody = f"redis://127.0.0.1:{free_port(20_700)}/0"
+    nobody = f"redis://127.0.0.1:{own_port()}/0"
     return lambda *words: onelane(*words, folder=folder, REDIS_URL=nobody)
 
 
@@ -134,7 +134,7 @@ def test_replay_that_is_not_clear_is_not_begun(words: list[str], run: Run, folde
 def test_ctrl_c_stops_after_the_batch_in_hand_and_says_how_far_it_came(folder: Path) -> None:
     """LED-18, LED-19: no worker takes anything, so the first batch is the last."""
     words = [sys.executable, "-P", "-m", "onelane", "dead", "redrive", "--all", "--reason", "r", "--yes"]
-    redis = f"redis://127.0.0.1:{free_port(20_750)}/0"
+    redis = f"redis://127.0.0.1:{own_port()}/0"
     settings: dict[str, Any] = {"env": environment(PYTHONPATH=str(ROOT), REDIS_URL=redis), "cwd": folder}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings) as process:
         wait_until(lambda: statuses(folder).get("pending", 0) == 100, lambda: str(statuses(folder)))

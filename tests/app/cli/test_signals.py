@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.dev.ports import free_port
 from billing.database import Database
 from billing.database.migrations.upgrade import ADVISORY_LOCK, upgrade
 from billing.process.run_with_parent import launched
 from tests.support.databases import Postgres
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, descendants, environment
 from tests.support.valkey import Valkey, running_valkey, wait_until
 
@@ -122,7 +122,7 @@ def test_migration_that_waits_for_another_hears_the_signal(number: int, postgres
 @pytest.mark.parametrize("command", ["web", "beat"])
 def test_process_that_serves_ends_in_order(command: str, number: int, valkey: Valkey, tmp_path: Path) -> None:
     """OPS-134, OPS-14, faults row 107: SIGHUP is no order to load anew."""
-    url, port = f"sqlite:///{tmp_path}/ledger", free_port(24_000 + os.getpid() % 5_000)
+    url, port = f"sqlite:///{tmp_path}/ledger", own_port()
     ledger = Database(url)
     upgrade(ledger)
     ledger.close()

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from app.dev.ports import free_port
 from billing.process.run_with_parent import launched
 from tests.bench.stage import running_sandbox
 from tests.bench.storm import KEY
 from tests.kills.asking import answers
 from tests.kills.proxy import Proxy
 from tests.support.databases import Postgres
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, descendants
 from tests.support.valkey import running_valkey, wait_until
 
@@ -128,7 +128,7 @@ def test_migration_and_doctor(ground: dict[str, str]) -> None:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_web(ground: dict[str, str], workers: str, tmp_path: Path) -> None:
     """OPS-153, fault 117: several processes find no folder for what they count, and serve."""
-    port = free_port(24_000 + os.getpid() % 5_000)
+    port = own_port()
     with running(tmp_path / "log", "web", "--workers", workers, **ground, PORT=str(port)):
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), "the web is ready", 60)
         assert answers(f"http://127.0.0.1:{port}/v1/plans")

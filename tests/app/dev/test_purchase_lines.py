@@ -6,7 +6,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from app.dev.ports import free_port
+from tests.support.ports import own_port
 from tests.support.running_dev import Dev, onelane, wait_until
 
 
@@ -19,7 +19,7 @@ def ask(address: str, body: Any = None, **headers: str) -> Any:
 
 def purchase(folder: Path, **settings: str) -> str:
     """What is said from the request for a checkout until the application was told."""
-    dev = Dev(folder, free_port(18_800), **settings)
+    dev = Dev(folder, own_port(), **settings)
     try:
         dev.says("onelane is ready")
         before = len(dev.output)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.dev.ports import free_port
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, onelane
 
 NONSENSE = {
@@ -24,7 +24,7 @@ def test_nonsense_stops_the_start_with_one_line_that_names_it(
     if value.startswith("sqlite:////proc") and not Path("/proc").exists():
         pytest.skip("no folder here that nobody can write to")
     (tmp_path / "catalog.toml").write_bytes((ROOT / "catalog.toml").read_bytes())
-    refused = onelane(command, folder=tmp_path, PORT=str(free_port(18_800)), **{name: value})
+    refused = onelane(command, folder=tmp_path, PORT=str(own_port()), **{name: value})
     assert refused.returncode == 78, refused.stdout + refused.stderr
     assert refused.stdout == "", "nothing was started"
     assert len(refused.stderr.splitlines()) == 1, refused.stderr
@@ -44,7 +44,7 @@ def test_given_server_that_does_not_answer_is_named_before_anything_starts(
 ) -> None:
     """OPS-5, OPS-13"""
     (tmp_path / "catalog.toml").write_bytes((ROOT / "catalog.toml").read_bytes())
-    refused = onelane("dev", folder=tmp_path, PORT=str(free_port(18_900)), **{name: value})
+    refused = onelane("dev", folder=tmp_path, PORT=str(own_port()), **{name: value})
     assert refused.returncode == 69, refused.stdout + refused.stderr
     assert refused.stdout == "", "nothing was started"
     assert refused.stderr.startswith(f"onelane: {name}: ")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.dev.ports import free_port
 from tests.app.dev.conftest import Start
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, Dev, descendants, onelane, running, wait_until
 
 # tests/conftest.py runs this folder's tests one at a time: each starts six processes on what may be two cores.
@@ -26,7 +26,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """One that runs, for the tests that leave it running."""
     # Behind a company's proxy, which nothing on this machine may use (OPS-132).
     proxy = {"HTTP_PROXY": NOBODY, "http_proxy": NOBODY, "HTTPS_PROXY": NOBODY, "https_proxy": NOBODY}
-    started = Dev(tmp_path_factory.mktemp("dev"), free_port(18_000), **proxy)
+    started = Dev(tmp_path_factory.mktemp("dev"), own_port(), **proxy)
     try:
         started.says("onelane is ready")
         yield started
@@ -69,7 +69,7 @@ def test_commands_in_the_same_folder_find_its_ledger_and_servers(dev: Dev) -> No
 
 def test_second_one_in_the_folder_is_refused_in_one_line(dev: Dev) -> None:
     """OPS-16"""
-    refused = onelane("dev", folder=dev.folder, PORT=str(free_port(18_100)))
+    refused = onelane("dev", folder=dev.folder, PORT=str(own_port()))
     assert refused.returncode == 78
     assert len(refused.stderr.splitlines()) == 1
     assert f"already runs in this folder (process {dev.process.pid}, port {dev.port})" in refused.stderr
@@ -107,7 +107,7 @@ def test_embedded_valkey_comes_back_with_its_data(dev: Dev) -> None:
 
 def test_stop_leaves_nothing_and_the_second_start_keeps_its_tokens(tmp_path: Path, start: Start) -> None:
     """OPS-6"""
-    port = free_port(18_200)
+    port = own_port()
     first = start(tmp_path, port)
     first.says("onelane is ready")
     below = descendants(first.process.pid)
@@ -135,7 +135,7 @@ def test_folder_with_packages_of_our_names_changes_nothing(tmp_path: Path, start
     for name in ("app", "worker", "billing", "sandbox"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('somebody else')", "utf-8")
-    dev = start(tmp_path, free_port(18_700), PYTHONPATH=f".{os.pathsep}{ROOT}")
+    dev = start(tmp_path, own_port(), PYTHONPATH=f".{os.pathsep}{ROOT}")
     dev.says("onelane is ready")
     assert set(dev.children()) == PARTS
     assert "somebody else" not in dev.output
@@ -144,7 +144,7 @@ def test_folder_with_packages_of_our_names_changes_nothing(tmp_path: Path, start
 
 def test_interrupt_while_starting_stops_what_was_started(tmp_path: Path, start: Start) -> None:
     """OPS-6"""
-    dev = start(tmp_path, free_port(18_300))
+    dev = start(tmp_path, own_port())
     wait_until(lambda: len(descendants(dev.process.pid)) >= 2, lambda: dev.output, seconds=60)
     below = descendants(dev.process.pid)
     assert dev.terminate() == 0
@@ -167,7 +167,7 @@ def test_port_that_is_taken_is_named_with_its_holder(tmp_path: Path) -> None:
 
 def test_program_that_cannot_start_is_given_up_with_its_reason(tmp_path: Path, start: Start) -> None:
     """OPS-8, OPS-5: a wrong setting is not tried five times."""
-    dev = start(tmp_path, free_port(18_400), STRIPE_ACCOUNT="acct_somebody_else")
+    dev = start(tmp_path, own_port(), STRIPE_ACCOUNT="acct_somebody_else")
     assert dev.process.wait(30) == 78
     assert "STRIPE_ACCOUNT" in dev.output
     assert "Traceback" not in dev.output
@@ -179,7 +179,7 @@ def test_given_stripe_is_used_and_no_sandbox_starts(tmp_path: Path, dev: Dev, st
     state = json.loads((dev.folder / "var" / "dev.json").read_text("utf-8"))["settings"]
     other = start(
         tmp_path,
-        free_port(18_500),
+        own_port(),
         STRIPE_API_KEY="sk_test_given_by_hand",
         STRIPE_API_BASE=state["STRIPE_API_BASE"],
         REDIS_URL=state["REDIS_URL"].removesuffix("0") + "5",
@@ -212,7 +212,7 @@ def test_sandbox_signs_with_the_secret_that_was_given_wherever_that_was(
     line = "STRIPE_WEBHOOK_SECRETS=whsec_the_new_one,whsec_the_old_one\n"
     (tmp_path / ".env").write_text(line if where == ".env" else "", "utf-8")
     given = {} if where == ".env" else {"STRIPE_WEBHOOK_SECRETS_FILE": "signing"}
-    dev = start(tmp_path, free_port(18_600), LOG_LEVEL="debug", **given)
+    dev = start(tmp_path, own_port(), LOG_LEVEL="debug", **given)
     dev.says("onelane is ready")
     state = json.loads((tmp_path / "var" / "dev.json").read_text("utf-8"))["settings"]
     urllib.request.urlopen(

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from app.dev.embedded import prepare_valkey, valkey_answers
-from app.dev.ports import free_port
 from billing.database import Database
 from billing.database.migrations.upgrade import upgrade
 from billing.process.run_with_parent import launched
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, command_line, descendants, environment, running, wait_until
 
 PRINTED_KEY = """
@@ -37,7 +37,7 @@ def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple["subpr
     ledger = Database(f"sqlite:///{tmp_path}/ledger")
     upgrade(ledger)
     ledger.close()
-    redis_port, port = free_port(20_700), free_port(18_600)
+    redis_port, port = own_port(), own_port()
     with (tmp_path / "output").open("wb") as output:
         valkey = subprocess.Popen(launched(prepare_valkey(tmp_path / "valkey", port=redis_port)), stdout=output)
         settings = environment(

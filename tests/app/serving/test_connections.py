@@ -1,6 +1,5 @@
 """How many connections to Redis a process of the web has, however many buyers wait: counted by the server."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -10,12 +9,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.dev.ports import free_port
 from billing.coordination.queue import PRODUCERS
 from billing.coordination.redis_client import POOL_SIZE
 from billing.process.run_with_parent import launched
 from tests.kills.asking import SERVER_KEY, answers, ask, in_background
 from tests.support.databases import sqlite_in
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, environment
 from tests.support.valkey import Valkey, running_valkey, wait_until
 
@@ -34,7 +33,7 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 @pytest.fixture
 def web(valkey: Valkey, tmp_path: Path) -> Iterator[str]:
     """The address of `onelane web`; there is no worker."""
-    port = free_port(24_500 + os.getpid() % 5_000)
+    port = own_port()
     with sqlite_in(tmp_path) as ledger:
         url = str(ledger.url)
     settings = environment(

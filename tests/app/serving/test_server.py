@@ -16,12 +16,12 @@ from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 import pytest
 
-from app.dev.ports import free_port
 from billing.database import Database
 from billing.database.migrations.upgrade import upgrade
 from billing.process.logs import LINE_BYTES
 from billing.process.run_with_parent import launched
 from tests.support.builders import SECRET, build_event, deliver
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, descendants, environment, wait_until
 from tests.support.web import JWT_SECRET, token
 
@@ -50,7 +50,7 @@ def _serving(folder: Path, **more: str) -> Iterator[tuple[int, "subprocess.Popen
 
 @contextmanager
 def _started(folder: Path, **more: str) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
-    address, number = f"sqlite:///{folder}/ledger.sqlite3", free_port(18_800)
+    address, number = f"sqlite:///{folder}/ledger.sqlite3", own_port()
     ledger = Database(address)
     upgrade(ledger)
     ledger.close()

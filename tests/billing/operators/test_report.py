@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.dev.ports import free_port
 from billing.coordination.locks import RedisLocks
 from billing.coordination.redis_client import connect_redis
 from billing.database import Database
@@ -21,6 +20,7 @@ from billing.operators.report import list_lanes, summarize
 from billing.operators.tail import follow_events
 from tests.support.builders import NOON, MovableClock
 from tests.support.databases import sqlite_in
+from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, environment, onelane, wait_until
 from tests.support.valkey import running_valkey
 
@@ -131,7 +131,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_report_and_locks_need_no_redis(folder: Path) -> None:
     """OPS-41"""
-    redis = f"redis://127.0.0.1:{free_port(20_800)}/0"
+    redis = f"redis://127.0.0.1:{own_port()}/0"
     shown = onelane("report", folder=folder, REDIS_URL=redis)
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith("No worker takes the queue checkout")
