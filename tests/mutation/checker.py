@@ -18,6 +18,7 @@ def refused(names: Collection[str]) -> set[str]:
     """Those of the mutants that mypy refuses.
 
     It also refuses two functions as they are, only because mutmut has renamed them: methods of which others are typed.
+    None of their mutants counts.
     """
     command = [str(Path(sys.executable).with_name("mypy")), "--no-error-summary", "-p", "billing"]
     said = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
@@ -25,7 +26,7 @@ def refused(names: Collection[str]) -> set[str]:
     for match in map(_ERROR.match, said.stdout.splitlines()):
         if match is not None:
             found |= _of_line(Path(match[1]), int(match[2]))
-    return found & set(names)
+    return {name for name in found & set(names) if f"{name.rpartition('__mutmut_')[0]}__mutmut_orig" not in found}
 
 
 def _of_line(path: Path, line: int) -> set[str]:

@@ -46,6 +46,14 @@ def test_lane_of_another_buyer_in_the_same_state_is_left_as_it_is(world: World) 
     assert [row.state for row in world.rows(lanes)] == [LaneState.CREATING, LaneState.CLOSED]
 
 
+def test_sweep_wakes_no_more_lanes_than_it_is_told(world: World) -> None:
+    """The others have the next sweep."""
+    for number in range(3):
+        world.ask(user=f"user_{number}")
+    with world.database.read() as connection:
+        assert lane_store.lanes_to_wake(connection, now=world.clock.now(), limit=2) == [1, 2]
+
+
 def test_lane_restored_from_a_backup_is_not_taken_for_unchanged(world: World) -> None:
     """LAN-2: after a restore the version repeats; the nonce does not."""
     world.served()

@@ -171,6 +171,17 @@ def test_page_that_was_paid_in_the_last_moment_keeps_its_user(shop):
     assert shop.served("commit").error["code"] == "already_subscribed"
 
 
+@pytest.mark.parametrize("delayed", [False, True])
+def test_subscription_that_no_list_shows_yet_keeps_its_user(shop, delayed):
+    """SUB-53, LAN-11: the page was paid a moment ago, and the ledger's own record of it leads to what it made."""
+    checkout = shop.served()
+    shop.sandbox.pay(str(checkout.session_id), delayed=delayed)
+    shop.sandbox.faults.add("stale_list", method="GET", path="/v1/", seconds=3600, times=None)
+    with pytest.raises(NotErasable, match="sub_"):
+        shop.erase()
+    assert shop.row().erased_at is None
+
+
 # --- who comes afterwards, or meanwhile
 
 

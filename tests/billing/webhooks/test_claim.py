@@ -264,6 +264,30 @@ def test_customer_who_was_fetched_just_now_rests_and_one_wake_up_is_sent_for_lat
     assert stripe.calls == {"list_subscriptions": 2}
 
 
+@pytest.mark.parametrize(
+    ("came", "now", "due"),
+    [
+        ([0.2, 0.3], 0.4, 1.0),
+        ([0.2, 0.9], 0.9, 1.4),
+        ([0.5, 1.1], 1.1, 1.6),
+        ([0.5, 1.1], 1.3, 1.6),
+        ([0.5, 1.8], 1.8, 2.0),
+    ],
+)
+def test_rest_ends_half_a_second_after_the_last_event_and_after_two_seconds_at_most(
+    stripe, record, work, clock, delays, came, now, due
+):
+    """WHK-75, WHK-98: seconds since the customer was fetched; the one wake-up comes when the rest is over."""
+    stripe.put(build_subscription())
+    work(record(build_event()))
+    begun = clock.now()
+    for moment in came:
+        clock.time = begun + timedelta(seconds=moment)
+        record(build_event())
+    clock.time = begun + timedelta(seconds=now)
+    assert delays() == [round(due - now + 0.01, 2)]
+
+
 # When they come, in seconds, and how many fetches they may cost.
 BURSTS = {
     "even": ([number * 1.8 / 11 for number in range(12)], 2),

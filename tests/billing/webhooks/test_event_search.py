@@ -60,6 +60,14 @@ def test_star_stands_for_any_text(database: Database, chosen: EventFilter, expec
     assert found(database, chosen) == {f"evt_{number}" for number in expected}
 
 
+@pytest.mark.parametrize("sign", "/%_[\\")
+def test_every_other_sign_stands_for_itself(database: Database, sign: str) -> None:
+    """OPS-163"""
+    signs = "/%_[\\-"
+    put(database, *({"type": f"x{one}y"} for one in signs))
+    assert found(database, EventFilter(types=(f"x{sign}*",))) == {f"evt_{signs.index(sign)}"}
+
+
 def test_event_is_found_whichever_account_and_mode_it_is_of(database: Database) -> None:
     """OPS-163"""
     accounts = ("", "acct_1", "acct_2", "acct_3")

@@ -212,6 +212,16 @@ def test_one_whose_sender_is_gone_is_not_waited_for(database, gated, make_group)
     assert ids_in(database) == ["evt_first", "evt_other"]
 
 
+def test_commit_that_hangs_is_given_up(database, make_group, monkeypatch):
+    """Everybody's delivery waits behind it: Stripe sends again."""
+    if database.is_sqlite:
+        pytest.skip("whoever waits there waits for its busy time-out")
+    monkeypatch.setattr("billing.webhooks.group_commit.COMMIT_SECONDS", 0.2)
+    with database.write() as other:
+        other.exec_driver_sql("LOCK TABLE events IN EXCLUSIVE MODE")
+        assert isinstance(make_group(database).submit(new_event()).exception(SECONDS), LedgerUnavailable)
+
+
 class Interrupt(BaseException):
     """Something like SystemExit."""
 
