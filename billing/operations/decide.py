@@ -142,7 +142,8 @@ def _switch(
         return refusals.scheduled_elsewhere(schedule)
     if end:
         return refusals.is_canceling(end) if end.is_cancellation else refusals.ends_elsewhere(end)
-    if not plan.metered and not plan.min_quantity <= (row.quantity or plan.min_quantity) <= plan.max_quantity:
+    quantity = plan.min_quantity if row.quantity is None else row.quantity  # none where it was billed by use
+    if not plan.metered and not plan.min_quantity <= quantity <= plan.max_quantity:
         detail = f"That plan is for {plan.min_quantity} to {plan.max_quantity}; this subscription has {row.quantity}."
         return Refusal("invalid_request", detail, {})
     if reason := _cannot_switch(shown.subscription, plan, catalog):

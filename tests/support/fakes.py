@@ -25,6 +25,7 @@ class FakeStripe:
         self.account_id = "acct_1"
         # Called with the call's name once its answer is made up, before it arrives: the place for races and failures.
         self.before_arrival: Callable[[str], None] = lambda name: None
+        self.unlisted: set[str] = set()  # ids that lists do not show yet
         self._guard = threading.Lock()
 
     def put(self, *objects: Mapping[str, Any]) -> None:
@@ -82,9 +83,23 @@ class FakeStripe:
         return self._get("get_invoice", invoice_id)
 
     def list_invoices(self, subscription_id: str) -> list[Json]:
-        with self._guard:
-            found = [one for one in self.objects.values() if one.get("subscription") == subscription_id]
-        return self._answer("list_invoices", found)
+        return self._list("list_invoices", subscription=subscription_id)
+
+    def list_invoice_payments(self, invoice_id: str) -> list[Json]:
+        return self._list("list_invoice_payments", object="invoice_payment", invoice=invoice_id)
+
+    def list_refunds(self, charge_id: str) -> list[Json]:
+        return self._list("list_refunds", object="refund", charge=charge_id)
+
+    def get_refund(self, refund_id: str) -> Json:
+        return self._get("get_refund", refund_id)
+
+    def list_disputes(self, charge_id: str) -> list[Json]:
+        return self._list("list_disputes", object="dispute", charge=charge_id)
+
+    def list_balance_transactions(self, customer_id: str) -> list[Json]:
+        kind = "customer_balance_transaction"
+        return self._list("list_balance_transactions", object=kind, customer=customer_id)
 
     def get_dispute(self, dispute_id: str) -> Json:
         return self._get("get_dispute", dispute_id)
@@ -97,6 +112,11 @@ class FakeStripe:
 
     def _get(self, name: str, id: str) -> Json:
         return self._answer(name, self.objects.get(id))
+
+    def _list(self, name: str, **fields: str) -> Any:
+        with self._guard:
+            listed = [one for id_, one in self.objects.items() if id_ not in self.unlisted]
+        return self._answer(name, [one for one in listed if fields.items() <= one.items()])
 
     def _answer(self, name: str, answer: Any) -> Any:
         with self._guard:
