@@ -28,6 +28,7 @@ from app.cli.options import (
     why,
 )
 from app.cli.tables import show_one, show_page
+from billing.checkout.context import Context
 from billing.clock import SystemClock
 from billing.coordination.jobs import SyncCustomers
 from billing.coordination.queue import while_reachable
@@ -151,14 +152,18 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
     settings = load_settings()
     services = build_services(settings)
     stripe = bound_stripe(services, why="a user whom Stripe still bills is not erased.")
-    at_hand: dict[str, Any] = {
-        "database": services.database,
-        "stripe": stripe.low_priority(),
-        "catalog": services.catalog,
-        "delete_at_stripe": delete_at_stripe,
-    }
+    ctx = Context(
+        database=services.database,
+        stripe=stripe.low_priority(),
+        locks=services.locks,
+        queue=services.queue,
+        wakeups=services.wakeups,
+        clock=services.clock,
+        catalog=services.catalog,
+        reuse_seconds=0,
+    )
     given = None if dry_run else require_reason(reason)
-    found = count_holdings(user_id, **at_hand)
+    found = count_holdings(user_id, ctx, delete_at_stripe=delete_at_stripe)
     click.echo(f"{_counted(found.holdings)}; at Stripe: {', '.join(found.customer_ids) or 'no customer'}.")
     if given is None:
         _say_what_would_happen(found, delete_at_stripe=delete_at_stripe)
@@ -172,16 +177,7 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
         ) as say,
         progress_bar(found.holdings.rows, "Erasing") as advance,
     ):
-        removed = erase_user(
-            user_id,
-            reason=given,
-            locks=services.locks,
-            queue=services.queue,
-            wakeups=services.wakeups,
-            clock=services.clock,
-            progress=advance,
-            **at_hand,
-        )
+        removed = erase_user(user_id, ctx, reason=given, delete_at_stripe=delete_at_stripe, progress=advance)
         say(_counted(removed))
     click.echo(f"Erased: {_counted(removed)}.")
 

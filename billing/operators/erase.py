@@ -13,17 +13,11 @@ from typing import Any
 
 import structlog
 
-from billing.catalog import Catalog
 from billing.checkout.close import close_lane, verify_closed
 from billing.checkout.context import Context
 from billing.checkout.verify import Blocker
-from billing.clock import Clock
-from billing.coordination.locks import Locks
-from billing.coordination.queue import Queue
-from billing.coordination.wakeups import Wakeups
 from billing.customers.customers import adopt_made
 from billing.customers.store import open_customer, open_lane, read_customer
-from billing.database import Database
 from billing.errors import PermanentError, StripeMissing, StripeRefused
 from billing.operators import erasure_store
 from billing.operators.erasure_store import Holdings
@@ -52,14 +46,12 @@ class Found:
     live: Sequence[str]
 
 
-def count_holdings(
-    user_id: str, *, delete_at_stripe: bool, database: Database, stripe: StripeGateway, catalog: Catalog
-) -> Found:
+def count_holdings(user_id: str, ctx: Context, *, delete_at_stripe: bool) -> Found:
     """What erasing would remove, and what prevents it; nothing is changed.
 
     Raises NotErasable and the gateway's errors.
     """
-    with database.read() as connection:
+    with ctx.database.read() as connection:
         row = read_customer(connection, user_id)
         # A user with a product trial and no checkout has a trial only.
         if row is None and not erasure_store.has_trial(connection, user_id):
@@ -67,49 +59,33 @@ def count_holdings(
         customer_ids = erasure_store.customers_of(connection, user_id)
         holdings = erasure_store.count(connection, user_id, customer_ids)
     ours_only = not delete_at_stripe
-    live = [id_ for customer_id in customer_ids for id_ in _live(customer_id, stripe, catalog, ours_only=ours_only)]
+    live = [id_ for customer_id in customer_ids for id_ in _live(customer_id, ctx, ours_only=ours_only)]
     return Found(customer_ids, holdings, live)
 
 
 def erase_user(
     user_id: str,
+    ctx: Context,
     *,
     reason: str,
     delete_at_stripe: bool,
-    database: Database,
-    stripe: StripeGateway,
-    locks: Locks,
-    queue: Queue,
-    wakeups: Wakeups,
-    clock: Clock,
-    catalog: Catalog,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Holdings:
     """Erase a user, or continue an interrupted erasure; what was removed. `progress` is called with each batch's rows.
 
     Raises NotErasable, the gateway's errors and LedgerUnavailable.
     """
-    ctx = Context(
-        database=database,
-        stripe=stripe,
-        locks=locks,
-        queue=queue,
-        wakeups=wakeups,
-        clock=clock,
-        catalog=catalog,
-        reuse_seconds=0,
-    )
-    found = count_holdings(
-        user_id, delete_at_stripe=delete_at_stripe, database=database, stripe=stripe, catalog=catalog
-    )
+    found = count_holdings(user_id, ctx, delete_at_stripe=delete_at_stripe)
     if found.live:  # 1
         raise _still_billed(user_id, found.live, ctx)
-    with database.write() as connection:
-        open_customer(connection, user_id=user_id, email=None, now=clock.now())  # where there is none: the tombstone
-        lane_id = open_lane(connection, user_id=user_id, product=catalog.product)
-    with database.write() as connection:  # 2
-        turned_away = erasure_store.mark(connection, user_id, lane_id, reason=reason, now=clock.now())
-    wakeups.wake(turned_away)
+    with ctx.database.write() as connection:
+        open_customer(
+            connection, user_id=user_id, email=None, now=ctx.clock.now()
+        )  # where there is none: the tombstone
+        lane_id = open_lane(connection, user_id=user_id, product=ctx.catalog.product)
+    with ctx.database.write() as connection:  # 2
+        turned_away = erasure_store.mark(connection, user_id, lane_id, reason=reason, now=ctx.clock.now())
+    ctx.wakeups.wake(turned_away)
     customer_ids = _settle(user_id, lane_id, ctx)  # 3, 4
     if delete_at_stripe:  # 5
         _delete(user_id, customer_ids, ctx)
@@ -117,8 +93,8 @@ def erase_user(
     while (batch := _remove(user_id, customer_ids, ctx)).rows:  # 6
         removed += batch
         progress(batch.rows)
-    with database.write() as connection:  # 7
-        erasure_store.finish(connection, user_id, now=clock.now())
+    with ctx.database.write() as connection:  # 7
+        erasure_store.finish(connection, user_id, now=ctx.clock.now())
     # The customer's id, not the user's: user ids may be email addresses.
     log.warning("user.erased", customer_ids=list(customer_ids), reason=reason, **removed.as_dict())
     return removed
@@ -148,10 +124,10 @@ def _blocker(lane_id: int, customer_id: str, ctx: Context) -> Blocker | None:
         raise
 
 
-def _live(customer_id: str, stripe: StripeGateway, catalog: Catalog, *, ours_only: bool) -> list[str]:
-    listed: list[dict[str, Any]] = or_none(stripe.list_subscriptions, customer_id) or []
+def _live(customer_id: str, ctx: Context, *, ours_only: bool) -> list[str]:
+    listed: list[dict[str, Any]] = or_none(ctx.stripe.list_subscriptions, customer_id) or []
     live = [subscription for subscription in listed if is_live(str(subscription.get("status")))]
-    return [str(subscription["id"]) for subscription in live if not ours_only or belongs(subscription, catalog)]
+    return [str(subscription["id"]) for subscription in live if not ours_only or belongs(subscription, ctx.catalog)]
 
 
 def _still_billed(user_id: str, subscriptions: Sequence[str], ctx: Context) -> NotErasable:
@@ -174,7 +150,7 @@ def _still_billed(user_id: str, subscriptions: Sequence[str], ctx: Context) -> N
 def _delete(user_id: str, customer_ids: Sequence[str], ctx: Context) -> None:
     """Step 5. Deleting cancels live subscriptions of every product, so they are listed once more right before."""
     for customer_id in customer_ids:
-        if live := _live(customer_id, ctx.stripe, ctx.catalog, ours_only=False):
+        if live := _live(customer_id, ctx, ours_only=False):
             raise _still_billed(user_id, live, ctx)
         try:
             ctx.stripe.delete_customer(customer_id)

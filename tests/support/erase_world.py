@@ -71,13 +71,13 @@ class Shop(Delivered):
 
     def erase(self, user: str = "user_1", **instead: Any) -> Holdings:
         """As the command does it."""
-        usual = {"reason": "asked for by letter", "delete_at_stripe": False, **self.collaborators()}
-        return erase_user(user, **usual | instead)
+        usual = {"reason": "asked for by letter", "delete_at_stripe": False}
+        handed = {name: instead.pop(name) for name in instead.keys() & self.collaborators().keys()}
+        return erase_user(user, self.context(**handed), **usual | instead)
 
     def holdings(self, user: str = "user_1", **instead: Any) -> Any:
         """What erasing would remove."""
-        rest: dict[str, Any] = {"database": self.database, "stripe": self.stripe, "catalog": self.catalog}
-        return count_holdings(user, **{"delete_at_stripe": False, **rest, **instead})
+        return count_holdings(user, self.context(), **{"delete_at_stripe": False, **instead})
 
     def dump(self) -> str:
         """The whole ledger as text."""

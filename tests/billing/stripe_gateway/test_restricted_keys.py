@@ -191,10 +191,8 @@ def _erase(shop: RestrictedShop) -> None:
     with_full_key, shop.stripe = shop.stripe, gateway(shop.sandbox, clock=shop.clock)
     shop.answered("standard")
     shop.stripe = with_full_key
-    places: dict[str, Any] = {"database": shop.database, "stripe": shop.stripe, "catalog": shop.catalog}
-    count_holdings("user_1", delete_at_stripe=True, **places)
-    more = {"locks": shop.locks, "queue": shop.queue, "wakeups": shop.wakeups, "clock": shop.clock}
-    erase_user("user_1", reason="asked for", delete_at_stripe=True, **places, **more)
+    count_holdings("user_1", shop.context(), delete_at_stripe=True)
+    erase_user("user_1", shop.context(), reason="asked for", delete_at_stripe=True)
     assert shop.sessions("open") == []
 
 
