@@ -1,6 +1,7 @@
 """The shortcuts of the remedy (SUB-16 to SUB-21), as switchable changes of the real code, each with its test."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from billing.duplicates import store as duplicates_store
 from billing.models import RemedyState, remedies
 from billing.stripe_gateway import GatewayClient
 from billing.subscriptions import projection_store
-from tests.races.mutant import Mutant
+from tests.races.mutant import Mutant, always, answered_with, new_key
 from tests.races.scene import Scene
 
 REMEDY, REPAYMENTS, WHO = (f"tests/billing/duplicates/test_{name}.py" for name in ("remedy", "repayments", "who_pays"))
@@ -27,24 +28,14 @@ def whether_ever_paid(real: Any, candidate: Any) -> Any:
     return real(replace(candidate, period=(), is_sold=True))
 
 
-def one_period(real: Any, *arguments: Any) -> Any:
-    """What bills a period that runs is for that period."""
-    return replace(real(*arguments), over=False)
-
-
 def plan_without_a_look(_: Any, connection: Any, values: Any) -> bool:
     """A plan is written whoever was chosen to stay before."""
     return bool(duplicates_store.insert_new(connection, remedies, {**values, "state": RemedyState.PLANNED}))
 
 
-def pending_is_back(real: Any, bill: Any) -> Any:
-    """What waits counts as done."""
-    return [owed for owed in real(bill) if owed.verdict is not judge.Verdict.WAIT]
-
-
-def new_key_for_credit(real: Any, gateway: Any, *arguments: Any, idempotency_key: str) -> Any:
-    """Whoever sends makes a key of their own."""
-    return real(gateway, *arguments, idempotency_key=f"{idempotency_key}-{uuid.uuid4()}")
+def is_back(verdict: judge.Verdict) -> Callable[..., Any]:
+    """What was judged so counts as done."""
+    return lambda real, bill: [owed for owed in real(bill) if owed.verdict is not verdict]
 
 
 def row_after_call(real: Any, row: Any, remedy: Any, ctx: Any) -> Any:
@@ -69,19 +60,9 @@ def nobody_is_new(real: Any, connection: Any, customer_id: str) -> Any:
     return replace(owner, sync_due=False)
 
 
-def failed_is_back(real: Any, bill: Any) -> Any:
-    """What was accepted once is back, whatever the bank does later."""
-    return [owed for owed in real(bill) if owed.verdict is not judge.Verdict.PERSON]
-
-
 def without_a_look(real: Any, invoice_id: Any, remedy: Any, rows: Any, _moves: Any) -> int:
     """What is not in our rows was not given."""
     return int(real(invoice_id, remedy, rows, []))
-
-
-def no_credit(real: Any, *arguments: Any) -> Any:
-    """Only payments are given back."""
-    return replace(real(*arguments), credit=0)
 
 
 def resolved_when_one_is_live(real: Any, connection: Any, *, customer_id: str, product: str, now: Any) -> int | None:
@@ -101,7 +82,7 @@ DUPLICATE_MUTANTS = {
     ),
     "failed_is_back": Mutant(
         "a refund that the bank returned is money back",
-        {judge.judge: failed_is_back},
+        {judge.judge: is_back(judge.Verdict.PERSON)},
         scene=replace(PAID_TWICE, refund_fails=True),
     ),
     "taken_over_closed_first": Mutant(
@@ -126,17 +107,17 @@ DUPLICATE_MUTANTS = {
     ),
     "scheduled_is_canceled": Mutant(
         "cancel what somebody planned something for",
-        {policy.Candidate.is_scheduled: lambda _, candidate: False},
+        {policy.Candidate.is_scheduled: always(False)},
         test=f"{WHO}::test_newer_one_for_which_a_person_planned_something_is_left_to_a_person",
     ),
     "one_period": Mutant(
         "give back a period that was used up, too",
-        {bills._bill: one_period},
+        {bills._bill: answered_with(over=False)},
         test=f"{REPAYMENTS}::test_bill_for_two_periods_of_which_one_is_over_is_left_to_a_person",
     ),
     "late_payment_unnoticed": Mutant(
         "what is paid for a canceled one afterwards is kept",
-        {duplicates_store.note_money_event: lambda _, *rest: []},
+        {duplicates_store.note_money_event: always([])},
         test=f"{REPAYMENTS}::test_bill_that_is_paid_after_its_subscription_was_canceled_is_paid_back",
     ),
     "outside_unseen": Mutant(
@@ -146,22 +127,22 @@ DUPLICATE_MUTANTS = {
     ),
     "forget_who_stays": Mutant(
         "whoever was chosen to stay may be canceled later",
-        {duplicates_store.find_kept: lambda _, *rest: frozenset(), duplicates_store.plan: plan_without_a_look},
+        {duplicates_store.find_kept: always(frozenset()), duplicates_store.plan: plan_without_a_look},
         test=f"{REMEDY}::test_two_plans_never_cross_when_the_older_one_pays_again",
     ),
     "pending_is_back": Mutant(
         "a pending refund is money back",
-        {judge.judge: pending_is_back},
+        {judge.judge: is_back(judge.Verdict.WAIT)},
         test=f"{REPAYMENTS}::test_pending_refund_keeps_the_incident_open_until_it_has_arrived",
     ),
     "no_credit_back": Mutant(
         "credit is not given back",
-        {bills._bill: no_credit},
+        {bills._bill: answered_with(credit=0)},
         test=f"{REPAYMENTS}::test_credit_that_the_duplicate_took_is_on_the_balance_again",
     ),
     "credit_new_key": Mutant(
         "a new idempotency key when giving credit is taken over",
-        {GatewayClient.create_balance_transaction: new_key_for_credit},
+        {GatewayClient.create_balance_transaction: new_key},
         test=f"{REPAYMENTS}::test_lost_answer_is_asked_for_again_under_the_same_key",
     ),
     "credit_without_a_look": Mutant(
@@ -171,12 +152,12 @@ DUPLICATE_MUTANTS = {
     ),
     "credit_renewed_at_once": Mutant(
         "another key while lists may lag",
-        {repayment_store.Repayment.may_be_renewed: lambda _, row, **named: True},
+        {repayment_store.Repayment.may_be_renewed: always(True)},
         test=f"{REPAYMENTS}::test_saved_failure_is_not_followed_by_another_key_while_lists_may_lag",
     ),
     "refund_events_unnoticed": Mutant(
         "a refund that fails later is not looked at",
-        {duplicates_store.note_money_event: lambda _, *rest: []},
+        {duplicates_store.note_money_event: always([])},
         test=f"{REPAYMENTS}::test_refund_that_fails_later_opens_the_incident_again",
     ),
     "canceled_is_over": Mutant(
@@ -186,7 +167,7 @@ DUPLICATE_MUTANTS = {
     ),
     "disputed_is_refunded": Mutant(
         "what is disputed is refunded",
-        {judge._held: lambda _, payment, bill: None},
+        {judge._held: always(None)},
         test=f"{REPAYMENTS}::test_disputed_payment_is_not_refunded_before_the_bank_has_decided",
     ),
 }

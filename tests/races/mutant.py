@@ -2,7 +2,8 @@
 
 A mutant maps each function it changes to its substitute. The function is the object itself, `steps.create`, and not
 its text or its name in a string. So a rename carries the mutant along or is an error at import, and the body can change
-as it likes. The substitute gets the real function first, then the arguments of the call.
+as it likes. The substitute gets the real function first, then the arguments of the call. The shapes that several
+protocols need are here.
 
 Where a shortcut lies inside a function, that function has a small one for it: `lane_store.unchanged` holds what a
 compare-and-set compares.
@@ -10,8 +11,9 @@ compare-and-set compares.
 
 import functools
 import sys
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -35,6 +37,21 @@ class Mutant:
         """Switch it on."""
         for real, substitute in self.changes.items():
             _replace(patch, real, substitute)
+
+
+def always(answer: Any) -> Callable[..., Any]:
+    """Nobody is asked: this is the answer."""
+    return lambda _real, *_arguments, **_named: answer
+
+
+def answered_with(**fields: Any) -> Callable[..., Any]:
+    """The real answer, a frozen row, with these fields instead of its own."""
+    return lambda real, *arguments, **named: replace(real(*arguments, **named), **fields)
+
+
+def new_key(real: Any, gateway: Any, *arguments: Any, idempotency_key: str) -> Any:
+    """Whoever sends makes a key of their own."""
+    return real(gateway, *arguments, idempotency_key=str(uuid.uuid4()))
 
 
 def _replace(patch: pytest.MonkeyPatch, real: Any, substitute: Callable[..., Any]) -> None:

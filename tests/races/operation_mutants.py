@@ -3,7 +3,6 @@
 Each names the scene in which the explorer finds a counterexample, or the test that decides it.
 """
 
-import uuid
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from billing.stripe_gateway import GatewayClient
 from billing.subscriptions.fetch import fetch_missing
 from billing.subscriptions.projection import plan_item
 from billing.subscriptions.sync import sync_customer
-from tests.races.mutant import Mutant
+from tests.races.mutant import Mutant, always, new_key
 from tests.races.scene import Scene
 
 ELSEWHERE = "tests/billing/operations/test_elsewhere.py"
@@ -33,11 +32,6 @@ def no_write_ahead(real: Any, operation: Any, ctx: Any, **values: Any) -> None:
         steps.send(values["call"], stripe=ctx.stripe)
         values |= {"call": sa.null(), "sent": [*operation.sent, steps._as_sent(values["call"])]}
     real(operation, ctx, **values)
-
-
-def new_key(real: Any, gateway: Any, *arguments: Any, idempotency_key: str) -> Any:
-    """Whoever sends makes a key of their own."""
-    return real(gateway, *arguments, idempotency_key=str(uuid.uuid4()))
 
 
 def newest_first(_: Any, connection: sa.Connection, lane_id: int) -> operations_store.Operation | None:
@@ -176,12 +170,12 @@ OPERATION_MUTANTS = {
     ),
     "cancel_shown_alone": Mutant(
         "cancel the subscription that is shown, and no other",
-        {snapshot._others: lambda _, *arguments: []},
+        {snapshot._others: always([])},
         scene=replace(BOUGHT, wishes=("cancel",), second=True),
     ),
     "coming_is_nothing": Mutant(
         "cancel what runs, and say nothing of what begins later",
-        {snapshot._coming: lambda _, *arguments: []},
+        {snapshot._coming: always([])},
         test="tests/billing/operations/test_several.py"
         "::test_subscription_that_is_to_begin_later_is_named_and_the_one_that_runs_ends",
     ),
@@ -208,12 +202,12 @@ OPERATION_MUTANTS = {
     ),
     "mixed_intervals": Mutant(
         "ask Stripe for a switch that classic billing mode cannot bill",
-        {decide.has_interval_of: lambda *_: True},
+        {decide.has_interval_of: always(True)},
         test="tests/billing/operations/test_of_old.py::test_switch_that_classic_billing_cannot_bill_is_refused_before_anything_is_changed",
     ),
     "term_forgotten": Mutant(
         "forget the term that a cancellation replaced",
-        {operations_store.find_cancellations: lambda _, *arguments: []},
+        {operations_store.find_cancellations: always([])},
         test=f"{ELSEWHERE}::test_cancelling_within_a_term_and_taking_it_back_restores_the_term",
     ),
     "first_items_period": Mutant(
@@ -233,7 +227,7 @@ OPERATION_MUTANTS = {
     ),
     "list_alone": Mutant(
         "choose the subscription from Stripe's list alone",
-        {fetch_missing: lambda _, *arguments: []},
+        {fetch_missing: always([])},
         test=f"{OPERATIONS}::test_subscription_that_stripes_list_does_not_show_yet_can_be_changed",
     ),
 }

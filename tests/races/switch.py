@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.races.checkout_mutants import CHECKOUT_MUTANTS
 from tests.races.duplicate_mutants import DUPLICATE_MUTANTS
-from tests.races.mutants import MUTANTS
 from tests.races.operation_mutants import OPERATION_MUTANTS
 from tests.races.webhook_mutants import WEBHOOK_MUTANTS
 
-ALL = MUTANTS | WEBHOOK_MUTANTS | OPERATION_MUTANTS | DUPLICATE_MUTANTS
+ALL = CHECKOUT_MUTANTS | WEBHOOK_MUTANTS | OPERATION_MUTANTS | DUPLICATE_MUTANTS
 
 
 def dies_of_its_test(name: str) -> bool:

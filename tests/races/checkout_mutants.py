@@ -6,65 +6,28 @@ of pytest.
 """
 
 import threading
-import uuid
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from billing.checkout import attempt, checkout_store, lane_store, steps, verify, view, work
-from billing.checkout.context import Context
-from billing.checkout.rules import LOOK_BACK, Attempt, session_parameters
-from billing.customers.customers import ensure_customer
+from billing.checkout.rules import Attempt
 from billing.errors import OnelaneError
 from billing.models import CheckoutStatus, LaneState, lanes
-from billing.rules.product_tag import is_tagged
 from billing.stripe_gateway import GatewayClient
-from tests.races.mutant import Mutant
+from tests.races.list_expire_create import list_expire_create
+from tests.races.mutant import Mutant, always, new_key
 from tests.races.scene import Scene
 
 STORE, CHECKOUT = (f"tests/billing/checkout/test_{name}.py" for name in ("lane_store", "work"))
-
-
-def list_expire_create(_: Any, lane_id: int, ctx: Context) -> None:
-    """The usual way, in a ledger like ours: no lock, no compare-and-set, no second look."""
-    database, stripe, clock, catalog = ctx.database, ctx.stripe, ctx.clock, ctx.catalog
-    snapshot = work._read(lane_id, ctx)
-    newest = snapshot.newest if snapshot else None
-    if snapshot is None or newest is None:
-        return
-    customer_id = snapshot.customer_id or ensure_customer(
-        snapshot.lane.user_id, database=database, stripe=stripe, clock=clock
-    )
-    for session in stripe.list_sessions(customer_id, created_since=stripe.now() - LOOK_BACK):
-        if session["status"] == "open" and is_tagged(session, catalog.product):
-            with suppress(OnelaneError):
-                stripe.expire_session(session["id"])
-    nonce, expires_at = str(uuid.uuid4()), stripe.now() + timedelta(hours=23)
-    whose: Any = {"user_id": snapshot.lane.user_id, "customer_id": customer_id, "nonce": nonce, "first_time": True}
-    sent = session_parameters(newest, catalog=catalog, expires_at=expires_at, now=clock.now(), **whose)
-    with suppress(OnelaneError):
-        session_id = stripe.create_session(sent, idempotency_key=nonce)
-        made = Attempt(nonce, lane_id, newest.id, nonce, sent, newest.fingerprint, clock.now(), expires_at, session_id)
-        with database.write() as connection:
-            lane_store.insert_attempt(connection, made)
-            opened = {"state": LaneState.OPEN, "nonce": nonce, "session_id": session_id}
-            connection.execute(lanes.update().where(lanes.c.id == lane_id).values(**opened))
-            lane = replace(snapshot.lane, nonce=nonce)
-            checkout_store.answer(connection, lane, newest, url="https://pay.example", now=clock.now())
 
 
 def key_from_number(real: Any, snapshot: Any, *rest: Any) -> Attempt:
     """The lane's version in the idempotency key, in place of the nonce."""
     attempt: Attempt = real(snapshot, *rest)
     return replace(attempt, idempotency_key=f"onelane-{snapshot.lane.id}-{snapshot.lane.version}")
-
-
-def new_key(real: Any, gateway: Any, parameters: Any, *, idempotency_key: str) -> str:
-    """Whoever sends makes a key of their own."""
-    return str(real(gateway, parameters, idempotency_key=str(uuid.uuid4())))
 
 
 def session_counts_as_open(real: Any, snapshot: Any, *rest: Any) -> Any:
@@ -156,20 +119,20 @@ def no_expires_at(real: Any, gateway: Any, parameters: Any, *, idempotency_key: 
     return str(real(gateway, kept, idempotency_key=idempotency_key))
 
 
-def swallow(_: Any, session_id: str, *, stripe: Any) -> verify.Ended:
-    """Whatever an expiry is answered, the session counts as expired."""
-    with suppress(OnelaneError):
-        stripe.expire_session(session_id)
-    return verify.Ended.EXPIRED
-
-
 def refusal_is_fatal(_: Any, session_id: str, *, stripe: Any) -> verify.Ended:
     """A refused expiry is raised, and the session is not looked at."""
     stripe.expire_session(session_id)
     return verify.Ended.EXPIRED
 
 
-MUTANTS = {
+def swallow(_: Any, session_id: str, *, stripe: Any) -> verify.Ended:
+    """Whatever an expiry is answered, the session counts as expired."""
+    with suppress(OnelaneError):
+        refusal_is_fatal(_, session_id, stripe=stripe)
+    return verify.Ended.EXPIRED
+
+
+CHECKOUT_MUTANTS = {
     "list_expire_create": Mutant(
         "no lock: list, expire, create",
         {work.work_lane: list_expire_create},
@@ -187,7 +150,7 @@ MUTANTS = {
     ),
     "no_cas": Mutant(
         "a lock with a lease and nothing else: no compare-and-set",
-        {lane_store.unchanged: lambda _, lane: ()},
+        {lane_store.unchanged: always(())},
         scene=Scene(opened=True),
     ),
     "cas_on_version": Mutant(
@@ -252,7 +215,7 @@ MUTANTS = {
     ),
     "no_subscription_by_id": Mutant(
         "no look at a paid session's own subscription",
-        {verify._subscriptions_of: lambda _, sessions, listed, **rest: {}},
+        {verify._subscriptions_of: always({})},
         scene=Scene(plans=("standard",), legacy=True, lag_seconds=30),
     ),
     "any_supersedes": Mutant(
@@ -282,7 +245,7 @@ MUTANTS = {
     ),
     "deleted_is_new": Mutant(
         "whoever has a new customer is a new buyer",
-        {lane_store.bought_as_another: lambda _, *arguments: []},
+        {lane_store.bought_as_another: always([])},
         test="tests/billing/checkout/test_terms.py::test_first_time_coupon_of_a_deleted_customer_is_remembered",
     ),
 }
