@@ -15,7 +15,9 @@ from billing.subscriptions import projection_store
 from tests.races.mutant import Mutant, always, answered_with, new_key
 from tests.races.scene import Scene
 
-REMEDY, REPAYMENTS, WHO = (f"tests/billing/duplicates/test_{name}.py" for name in ("remedy", "repayments", "who_pays"))
+OWED, REMEDY, REPAYMENTS, WHO = (
+    f"tests/billing/duplicates/test_{name}.py" for name in ("what_is_owed", "remedy", "repayments", "who_pays")
+)
 
 
 def keep_the_oldest(_: Any, candidates: Any) -> Any:
@@ -113,17 +115,17 @@ DUPLICATE_MUTANTS = {
     "one_period": Mutant(
         "give back a period that was used up, too",
         {bills._bill: answered_with(over=False)},
-        test=f"{REPAYMENTS}::test_bill_for_two_periods_of_which_one_is_over_is_left_to_a_person",
+        test=f"{OWED}::test_bill_for_two_periods_of_which_one_is_over_is_left_to_a_person",
     ),
     "late_payment_unnoticed": Mutant(
         "what is paid for a canceled one afterwards is kept",
         {duplicates_store.note_money_event: always([])},
-        test=f"{REPAYMENTS}::test_bill_that_is_paid_after_its_subscription_was_canceled_is_paid_back",
+        test=f"{OWED}::test_bill_that_is_paid_after_its_subscription_was_canceled_is_paid_back",
     ),
     "outside_unseen": Mutant(
         "what was paid outside Stripe is nothing",
         {policy.received: lambda _, invoice: int(invoice.get("amount_paid") or 0)},
-        test=f"{REPAYMENTS}::test_what_was_paid_outside_stripe_is_left_to_a_person",
+        test=f"{OWED}::test_what_was_paid_outside_stripe_is_left_to_a_person",
     ),
     "forget_who_stays": Mutant(
         "whoever was chosen to stay may be canceled later",
@@ -168,6 +170,6 @@ DUPLICATE_MUTANTS = {
     "disputed_is_refunded": Mutant(
         "what is disputed is refunded",
         {judge._held: always(None)},
-        test=f"{REPAYMENTS}::test_disputed_payment_is_not_refunded_before_the_bank_has_decided",
+        test=f"{OWED}::test_disputed_payment_is_not_refunded_before_the_bank_has_decided",
     ),
 }

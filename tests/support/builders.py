@@ -74,6 +74,16 @@ def build_event(
     }
 
 
+def build_note(
+    type: str = "v1.customer.subscription.updated", named: tuple[str, str] = ("sub_1", "subscription"), **instead: Any
+) -> dict[str, Any]:
+    """A thin notification; `named` is the id and the type of its object."""
+    id_, kind = named
+    related = {"id": id_, "type": kind, "url": f"/v1/anything/{id_}"}
+    made = {"id": "evt_test_1", "object": "v2.core.event", "type": type, "created": "2026-06-01T12:00:00.000Z"}
+    return {**made, "livemode": False, "context": None, "related_object": related, **instead}
+
+
 def deliver(event: Any, *, secret: str = SECRET, at: datetime = NOON) -> tuple[bytes, str]:
     """The body and the Stripe-Signature header of a delivery; `event` may be the raw bytes of any body."""
     body = event if isinstance(event, bytes) else json.dumps(event).encode()

@@ -64,6 +64,14 @@ class Shop(ReconcileShop):
         self.clock.advance(seconds=1)
         return str(answer.body["id"])
 
+    def doubled(self, *, card: str = "pm_card_visa", credit: int = 0, **instead: Any) -> tuple[str, str, int]:
+        """A customer with a second one, paid by this card and so much credit: customer, second one, incident."""
+        customer = self.customer()
+        if credit:
+            self.give_credit(customer, credit)
+        second = self.another(customer, card=card, **instead)
+        return customer, second, self.found(customer)
+
     def pay_no_more(self, subscription_id: str, state: str) -> None:
         """The subscription comes to such a state: a status, or a paused collection."""
         if state == "collection paused":

@@ -154,9 +154,6 @@ def test_what_a_person_has_to_look_at(rows, is_owned, kinds):
     assert all(trouble.next_step for trouble in found if trouble.kind != DUPLICATE)
 
 
-# --- end to end
-
-
 class Shop(Delivered):
     """A shop that sold its plan at another price last year."""
 

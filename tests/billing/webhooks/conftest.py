@@ -8,6 +8,7 @@ from billing.subscriptions import projection_store
 from billing.webhooks.ingest import Ingest
 from tests.support.builders import SECRET, deliver
 from tests.support.receiving import MAX_BYTES
+from tests.support.reconcile_world import Shop
 
 
 @pytest.fixture
@@ -59,3 +60,23 @@ def rows(database):
             return connection.execute(sa.select(events).order_by(events.c.id)).all()
 
     return rows
+
+
+@pytest.fixture
+def shop(database):
+    """A shop whose events are delivered by hand."""
+    return Shop(database)
+
+
+@pytest.fixture
+def during(stripe):
+    """Do this once, while the next answer is on its way."""
+
+    def during(what):
+        def step_in(_name):
+            stripe.before_arrival = lambda _name: None
+            what()
+
+        stripe.before_arrival = step_in
+
+    return during

@@ -11,7 +11,6 @@ from billing.subscriptions import projection_store
 from billing.webhooks.event_types import FOLLOWED
 from tests.billing.webhooks.test_process_sandbox import read
 from tests.support.builders import build_event, build_subscription
-from tests.support.reconcile_world import Shop
 
 # What the events of a type are about, by the longest beginning that fits.
 SUBJECTS = {
@@ -55,12 +54,6 @@ def test_whole_families_are_followed_and_some_types_of_others():
 
 
 # --- no money, and money on its way
-
-
-@pytest.fixture
-def shop(database):
-    """A shop whose events are delivered by hand."""
-    return Shop(database)
 
 
 def subscribe(shop, **how):

@@ -1,0 +1,264 @@
+"""Access by the invoices of the plan's current period, and by whether anything was ever paid."""
+
+import dataclasses
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from billing.catalog import AccessRules
+from billing.subscriptions.access import Access, decide_access
+from billing.subscriptions.invoices import Payment, covering, judge, settles
+from billing.subscriptions.projection import plan_item, project
+from tests.support.builders import CATALOG, NOON, build_subscription, stamp
+
+DAY = timedelta(days=1)
+END = NOON + 30 * DAY
+NOW = NOON + 5 * DAY
+
+
+def line(starts=NOON, *, item="si_sub_1", price="price_kiloclaw_standard", proration=False) -> dict[str, Any]:
+    """A line of an invoice."""
+    return {
+        "period": {"start": stamp(starts), "end": stamp(starts + 30 * DAY)},
+        "parent": {"subscription_item_details": {"subscription_item": item, "proration": proration}},
+        "pricing": {"price_details": {"price": price}},
+    }
+
+
+def invoice(status="paid", *lines, at=NOON, total=900, **more) -> dict[str, Any]:
+    """An invoice over the current period, unless its lines say otherwise."""
+    return {
+        "id": f"in_{status}_{stamp(at)}",
+        "status": status,
+        "total": total,
+        "created": stamp(at),
+        "lines": {"data": list(lines) or [line(at)], "has_more": False},
+        "status_transitions": {"finalized_at": None if status == "draft" else stamp(at)},
+        **more,
+    }
+
+
+def small(status="paid", *, at=NOON + 2 * DAY, total=100) -> dict[str, Any]:
+    """An invoice in the middle of a period, for the rest of it after a change."""
+    return invoice(status, line(at, proration=True), at=at, total=total)
+
+
+def add_on(status="paid", *, at=NOON + 2 * DAY) -> dict[str, Any]:
+    """An invoice for something beside the plan."""
+    return invoice(status, line(at, item="si_other", price="price_addon"), at=at)
+
+
+BEFORE = invoice("paid", at=NOON - 30 * DAY)
+WRITTEN_OFF = {"status_details": {"uncollectible": {"reason": "max_payment_attempts"}}}
+
+
+@pytest.mark.parametrize(
+    ("status", "invoices", "payment"),
+    [
+        # nothing to say
+        ("active", [invoice()], None),
+        ("active", [], None),
+        ("past_due", [], None),  # nobody knows: the status decides
+        ("active", [BEFORE, invoice("draft")], None),
+        ("active", [BEFORE, invoice("open")], None),  # a renewal by debit is on its way
+        ("past_due", [BEFORE, invoice("open")], None),
+        ("unpaid", [BEFORE, invoice("open")], None),
+        ("trialing", [invoice("paid", total=0)], None),
+        ("active", [BEFORE, invoice("void")], None),
+        ("active", [BEFORE, invoice("uncollectible")], None),  # forgiven
+        # the first payment
+        ("active", [invoice("open")], Payment.FIRST_PENDING),
+        ("active", [invoice("paid", at=NOON - 30 * DAY, total=0), invoice("open")], Payment.FIRST_PENDING),
+        ("active", [invoice("draft")], None),  # after a trial: an hour before it is billed
+        ("past_due", [invoice("open")], Payment.FIRST_FAILED),
+        ("unpaid", [invoice("open")], Payment.FIRST_FAILED),
+        ("past_due", [invoice("uncollectible", **WRITTEN_OFF)], Payment.FIRST_FAILED),
+        ("past_due", [invoice("paid", at=NOON - 30 * DAY, total=0), invoice("open")], Payment.FIRST_FAILED),
+        ("past_due", [invoice("open"), add_on("paid")], Payment.FIRST_FAILED),
+        # a later invoice hides the period's one
+        ("active", [BEFORE, invoice("open"), small("paid")], Payment.OVERDUE),
+        ("active", [BEFORE, invoice("uncollectible", **WRITTEN_OFF), small("paid")], Payment.OVERDUE),
+        ("active", [invoice("open"), add_on("paid")], Payment.FIRST_FAILED),
+        ("active", [BEFORE, invoice("open"), small("draft")], None),
+        ("active", [invoice(), small("open")], None),
+        ("past_due", [invoice(), small("open")], Payment.PAID),
+        ("unpaid", [invoice(), add_on("open")], Payment.PAID),
+        # of one period billed twice, the newer counts
+        ("past_due", [invoice(), invoice("open", line(), at=NOW)], None),
+        ("active", [BEFORE, invoice("open"), invoice("paid", line(), at=NOW)], None),
+        # the plan's price on an item that was replaced since
+        ("past_due", [invoice("paid", line(item="si_old")), small("open")], Payment.PAID),
+    ],
+)
+def test_invoices_of_the_period_say_what_the_status_does_not(status, invoices, payment):
+    """SUB-77, SUB-78"""
+    subscription = build_subscription(status=status)
+    item = plan_item(subscription, CATALOG)
+    for order in (invoices, invoices[::-1]):
+        assert judge(subscription, item, order, CATALOG).payment == payment
+
+
+def test_collection_that_is_paused_is_no_arrears():
+    """SUB-81: of invoices that nobody collects."""
+    subscription = build_subscription(pause_collection={"behavior": "keep_as_draft"})
+    found = judge(subscription, plan_item(subscription, CATALOG), [invoice("open"), add_on("paid")], CATALOG)
+    assert found.payment is None
+
+
+@pytest.mark.parametrize(
+    ("invoices", "since"),
+    [
+        ([BEFORE, invoice("open")], NOON),
+        ([BEFORE, invoice("open", at=NOON - 60 * DAY), invoice("open", at=NOON - 30 * DAY), invoice("open")], NOON),
+        ([invoice("open", at=NOON - 60 * DAY), invoice("open")], NOON - 60 * DAY),
+        ([BEFORE, invoice("open"), small("paid")], NOON),
+        ([BEFORE, invoice("open", due_date=stamp(NOON + DAY))], NOON + DAY),
+        ([invoice(), small("open")], NOON + 2 * DAY),
+        ([BEFORE, invoice("open", at=NOON - 31 * DAY), invoice("void"), invoice("open", at=NOON + DAY)], NOON + DAY),
+        ([invoice()], None),
+        ([], None),
+    ],
+)
+def test_since_when_something_is_owed_is_by_the_open_invoice(invoices, since):
+    """SUB-7: the oldest one after the last that was paid; by its date where it is sent by mail."""
+    subscription = build_subscription(status="past_due")
+    assert judge(subscription, plan_item(subscription, CATALOG), invoices, CATALOG).past_due_since == since
+
+
+@pytest.mark.parametrize(
+    ("found", "covers"),
+    [
+        (invoice(), True),
+        (invoice("open"), True),
+        (invoice("draft"), False),
+        (invoice("void"), False),
+        (small(), False),
+        (add_on(), False),
+        (BEFORE, False),
+        (invoice("paid", line(NOON - 10 * DAY)), False),  # of a period that a change of interval ended
+        ({"status": "paid", "lines": None}, False),
+        ({**invoice(), "lines": {"data": [], "has_more": True}, "billing_reason": "subscription_cycle"}, True),
+        ({**invoice(), "lines": {"data": [], "has_more": True}, "billing_reason": "manual"}, False),
+    ],
+)
+def test_line_that_begins_within_the_period_covers_it(found, covers):
+    """SUB-77"""
+    item = plan_item(build_subscription(), CATALOG)
+    assert bool(covering(item, [found], CATALOG)) is covers
+
+
+USE = {"id": "price_kiloclaw_standard", "recurring": {"interval": "month", "usage_type": "metered"}}
+
+
+@pytest.mark.parametrize(
+    ("starts", "covers"),
+    [
+        (NOON - 30 * DAY, True),  # billed when the running period began, for the one before
+        (NOON - 60 * DAY, False),
+        (NOON, True),  # the first one, over nothing, or one that a threshold brought
+    ],
+)
+def test_use_is_covered_by_the_invoice_that_came_after_it(starts, covers):
+    """SUB-77: a plan that is billed by use."""
+    item = plan_item(build_subscription(item={"price": USE}), CATALOG)
+    found = invoice("paid", line(starts), at=starts + 30 * DAY)
+    assert bool(covering(item, [found], CATALOG)) is covers
+
+
+def test_dispute_of_the_last_use_is_not_hidden_by_a_small_invoice():
+    """SUB-60, SUB-77: and an invoice of the period is no second request."""
+    built = build_subscription(item={"price": USE}, latest_invoice=invoice("paid", line(NOON - 30 * DAY), at=NOON))
+    assert settles(built, plan_item(built, CATALOG), CATALOG)
+
+
+def test_line_of_another_price_of_the_plans_product_is_the_plans():
+    """SUB-73, SUB-77: the item was replaced since, and the catalog names the product alone."""
+    plans = {key: plan.model_copy(update={"stripe_product": f"prod_{key}"}) for key, plan in CATALOG.plans.items()}
+    catalog = CATALOG.model_copy(update={"plans": plans})
+    price = {"id": "price_new", "product": "prod_standard", "recurring": {"interval": "month", "interval_count": 1}}
+    built = build_subscription(status="past_due", item={"price": price})
+    of_old = line(item="si_old", price="price_old")
+    of_old["pricing"]["price_details"]["product"] = "prod_standard"
+    found = judge(built, plan_item(built, catalog), [invoice("paid", of_old), small("open")], catalog)
+    assert found.payment == Payment.PAID
+
+
+@pytest.mark.parametrize(
+    ("status", "latest", "enough"),
+    [
+        ("active", invoice(), True),
+        ("active", None, True),
+        ("active", "in_1", False),
+        ("active", small(), False),
+        ("active", invoice("open"), False),
+        ("active", invoice("draft"), False),
+        ("past_due", invoice("open"), False),
+        ("past_due", small("open"), False),
+        ("unpaid", invoice("open"), False),
+        ("trialing", invoice("paid", total=0), True),
+        ("canceled", invoice("open"), True),
+        ("incomplete", invoice("open"), True),
+    ],
+)
+def test_paid_invoice_of_the_period_is_all_that_is_read(status, latest, enough):
+    """SUB-79"""
+    subscription = build_subscription(status=status, latest_invoice=latest)
+    assert settles(subscription, plan_item(subscription, CATALOG), CATALOG) is enough
+
+
+GRACE = Access(True, "past_due_grace", NOON + 14 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("status", "payment", "rules", "access"),
+    [
+        ("active", None, {}, Access(True, "active")),
+        ("active", "first_pending", {}, Access(True, "active")),
+        ("active", "first_pending", {"first_payment_pending": "deny"}, Access(False, "first_payment_pending")),
+        ("active", None, {"first_payment_pending": "deny"}, Access(True, "active")),
+        ("active", "first_failed", {}, Access(False, "past_due")),
+        ("active", "overdue", {}, GRACE),
+        ("active", "overdue", {"past_due_grace_days": 2}, Access(False, "past_due")),
+        ("past_due", None, {}, GRACE),
+        ("past_due", "first_failed", {}, Access(False, "past_due")),
+        ("past_due", "first_failed", {"first_payment_pending": "grant"}, Access(False, "past_due")),
+        ("past_due", "paid", {}, Access(True, "period_paid", END)),
+        ("past_due", "paid", {"past_due_grace_days": 0}, Access(True, "period_paid", END)),
+        ("unpaid", "paid", {}, Access(True, "period_paid", END)),
+        ("unpaid", None, {}, Access(False, "unpaid")),
+        ("unpaid", "first_failed", {"unpaid": "grant"}, Access(False, "unpaid")),
+        ("unpaid", None, {"unpaid": "grant"}, Access(True, "unpaid")),
+        ("canceled", "paid", {}, Access(False, "canceled")),
+    ],
+)
+def test_money_and_status_decide_together(status, payment, rules, access):
+    """SUB-11, SUB-77, SUB-78"""
+    row = project(
+        build_subscription(status=status), customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOON
+    )
+    row = dataclasses.replace(row, payment=payment, past_due_since=NOON)
+    assert decide_access([row], NOW, AccessRules(**rules)) == access
+    if access.reason == "period_paid":
+        late = decide_access([row], END + DAY, AccessRules(**rules))
+        assert late == Access(False, status), "the period that was paid is over"
+
+
+@pytest.mark.parametrize("status", ["active", "trialing", "past_due"])
+@pytest.mark.parametrize(
+    ("behavior", "resumes_at", "rule", "denied"),
+    [
+        ("void", None, "grant", False),
+        ("void", None, "deny", True),
+        ("keep_as_draft", NOW + DAY, "deny", True),
+        ("mark_uncollectible", NOW, "deny", False),  # it has resumed, whatever event is still to come
+        (None, None, "deny", False),
+    ],
+)
+def test_paused_collection_has_a_row_in_the_catalog(status, behavior, resumes_at, rule, denied):
+    """SUB-81"""
+    pause = {"behavior": behavior, "resumes_at": resumes_at and stamp(resumes_at)} if behavior else None
+    built = build_subscription(status=status, pause_collection=pause)
+    row = project(built, customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOON)
+    access = decide_access([row], NOW, AccessRules(collection_paused=rule))
+    assert (access.granted, access.reason == "collection_paused") == (not denied, denied)
