@@ -109,9 +109,6 @@ SHORT = (
     "tests/app/cli/test_server_url.py::test_unknown_parameter_stops_every_process_alike[REDIS_URL-worker]",
     "tests/app/cli/test_signals.py::test_migration_that_waits_for_another_hears_the_signal",
     "tests/app/dev/test_run.py::test_everything_is_ready_when_it_says_so",
-    "tests/app/serving/test_server.py::test_ambiguous_request",
-    "tests/app/serving/test_server.py::test_nothing_a_stranger_sends",
-    "tests/app/serving/test_server.py::test_odd_request",
     "tests/app/serving/test_server.py::test_web_that_is_told_to_stop_answers",
     "tests/billing/coordination/test_acl.py::test_server_that_is_away",
     "tests/billing/coordination/test_tls.py::test_certificate_is_verified_by_client_queue_and_doctor[unknown to us]",
@@ -151,6 +148,7 @@ ONE_WORKER = {
     "tests/kills/": "kills",  # mostly waits: beside the others it costs little
     "tests/browser/": "browser",
     "tests/app/serving/test_server.py": "server",
+    "tests/app/serving/test_strangers.py": "server",
 }
 
 
