@@ -235,20 +235,3 @@ class ProblemDetails(ChangeRefused):
     subscription_status: str | None = Field(
         "", description="By Stripe, of the subscription that blocks a checkout; null where Stripe has none yet"
     )
-
-
-class ChangeData(Answer):
-    """Whom and what a change is about, as it was when the change was seen."""
-
-    user_id: str | None = Field(description="Null while no user has this Stripe customer")
-    customer_id: str = Field(examples=["cus_9s6XKzkNRiz8i3"])
-    access: Access
-    subscription: Subscription
-
-
-class Change(Answer):
-    """A change of a subscription, as your application is sent it."""
-
-    type: str
-    timestamp: Time
-    data: ChangeData

@@ -5,6 +5,9 @@ The kinds are `billing.subscriptions.projection.CHANGES`, and a test holds what 
 
 from typing import Any
 
+from pydantic import Field
+
+from app.openapi.answers import Access, Answer, Subscription, Time
 from billing.subscriptions.projection import CHANGES
 
 WHEN = {
@@ -30,6 +33,23 @@ _HEADERS = (
         "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
     ),
 )
+
+
+class ChangeData(Answer):
+    """Whom and what a change is about, as it was when the change was seen."""
+
+    user_id: str | None = Field(description="Null while no user has this Stripe customer")
+    customer_id: str = Field(examples=["cus_9s6XKzkNRiz8i3"])
+    access: Access
+    subscription: Subscription
+
+
+class Change(Answer):
+    """A change of a subscription, as your application is sent it."""
+
+    type: str
+    timestamp: Time
+    data: ChangeData
 
 
 def webhooks() -> dict[str, Any]:

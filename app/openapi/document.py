@@ -16,7 +16,7 @@ from app.bodies import schemas
 from app.bodies.text import MAX_USER_ID
 from app.errors.problems import PROBLEMS
 from app.openapi import BUYER, OPERATIONS, SERVER, STRIPE, TAGS, Operation, answers
-from app.openapi.changes import webhooks
+from app.openapi.changes import Change, webhooks
 
 Schema = dict[str, Any]
 
@@ -115,7 +115,7 @@ def _failures(codes: tuple[str, ...]) -> dict[int, Schema]:
 def _schemas() -> Schema:
     used: set[type[BaseModel]] = {model for operation in OPERATIONS for model in operation.bodies}
     used |= {model for operation in OPERATIONS for _, model in operation.answers.values() if not isinstance(model, str)}
-    used |= {answers.ProblemDetails, answers.Change}
+    used |= {answers.ProblemDetails, Change}
     models = sorted(used, key=lambda model: model.__name__)
     _, top = models_json_schema(
         [(model, "validation") for model in models],
