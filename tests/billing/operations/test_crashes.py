@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from billing.coordination.jobs import WorkOperations
-from billing.models import OperationStatus
+from billing.models import OperationStatus, operations
 from billing.operations.calls import Kind
 from tests.races.unlocked import NoLocks
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
@@ -105,6 +105,62 @@ def test_buyer_is_told_of_trouble_and_the_next_one_waits_its_turn(shop: Shop) ->
     states = [shop.look(one.operation_id).status for one in (first, second)]
     assert states == [OperationStatus.SUCCEEDED] * 2
     assert shop.seen()["cancel_at_period_end"] is False
+
+
+def test_waits_begin_anew_with_a_write_that_is_answered(shop: Shop) -> None:
+    """SUB-30: of two subscriptions, the one that is shown is ended first, after a while."""
+    first = shop.subscriber()
+    second = shop.another(first)
+    recorded = shop.change(Kind.CANCEL)
+    for subscription, times in ((second, 5), (first, 1)):
+        path = f"^/v1/subscriptions/{subscription}$"
+        shop.sandbox.faults.add("status", status=503, method="POST", path=path, times=times)
+    shop.work()
+    for _ in range(5):
+        shop.sweep(minutes=11)
+    assert (shop.is_ending(second), shop.is_ending(first)) == (True, False)
+    [row] = shop.rows(operations)
+    assert (row.failures, row.last_error) == (1, "stripe_unavailable")
+    shop.sweep(seconds=1)
+    assert shop.look(recorded.operation_id).status is OperationStatus.SUCCEEDED
+
+
+def test_trouble_is_over_with_a_write_that_is_answered(shop: Shop) -> None:
+    """SUB-30: a worker that dies afterwards leaves no trouble of before to be read."""
+    subscription = shop.subscriber()
+    recorded = shop.change(Kind.CANCEL)
+    shop.sandbox.faults.add("status", status=503, method="POST")
+    shop.work()
+    assert shop.look(recorded.operation_id).trouble == "stripe_unavailable"
+    shop.clock.advance(minutes=11)
+    real = shop.stripe.list_subscriptions
+
+    def dies(customer_id: str) -> Any:
+        if shop.is_ending(subscription):
+            raise Crash
+        return real(customer_id)
+
+    shop.stripe.list_subscriptions = dies  # type: ignore[method-assign]
+    with pytest.raises(Crash):
+        shop.work_operations(shop.lane_of("user_1"))
+    view = shop.look(recorded.operation_id)
+    assert (view.status, view.trouble) == (OperationStatus.PENDING, None)
+
+
+def test_wake_up_that_comes_too_early_comes_again(shop: Shop) -> None:
+    """SUB-30: after a first failure, within the second that has to pass."""
+    shop.subscriber()
+    recorded = shop.change(Kind.CANCEL)
+    shop.sandbox.faults.add("status", status=503, method="POST")
+    shop.work_operations(shop.lane_of("user_1"))
+    job = WorkOperations(shop.lane_of("user_1"))
+    shop.queue.sent.clear()
+    shop.work_operations(job.row_id)
+    assert shop.queue.sent == [job]
+    assert 0 < shop.queue.delays[job] <= 1
+    shop.clock.advance(seconds=1)
+    shop.work()
+    assert shop.look(recorded.operation_id).status is OperationStatus.SUCCEEDED
 
 
 def test_trouble_is_nobody_elses(shop: Shop) -> None:

@@ -96,6 +96,13 @@ def test_phase_agrees_item_by_item(of_phase: dict[str, Any], of_item: dict[str, 
         ({"automatic_tax": {"enabled": True}}, {"automatic_tax": {"enabled": False}}, False),
         ({}, {"currency": "usd"}, True),
         ({}, {"description": "By contract 17"}, False),
+        ({}, {"items": [{"price": PLAN.price, "quantity": 1}]}, True),
+        ({}, {"items": [{"price": PLAN.price, "quantity": 2}]}, False),
+        ({}, {"items": [{"price": "price_1", "quantity": 1}]}, False),
+        ({}, {"items": [{"price": PLAN.price, "quantity": 1, "tax_rates": ["txr_1"]}]}, False),
+        ({}, {"items": [{"price": PLAN.price, "quantity": 1}, {"price": "price_a", "quantity": 1}]}, False),
+        ({}, {"start_date": END + 1}, False),
+        ({"billing_cycle_anchor": "phase_start"}, {}, True),  # it is not repeated
     ],
 )
 def test_schedule_is_ours_while_stripe_shows_what_we_wrote(

@@ -98,3 +98,22 @@ def test_second_press_of_a_button_waits_for_the_first_ones_answer(shop: Shop) ->
     shop.work()
     assert {shop.look(id_.operation_id).status for id_ in (first, other, third)} == {OperationStatus.SUCCEEDED}
     assert shop.seen()["cancel_at_period_end"] is True, "in the order in which they came"
+
+
+@pytest.mark.parametrize(("kind", "request_", "kept"), [(Kind.PORTAL, RETURN, {}), (Kind.REACTIVATE, {}, {})])
+def test_ended_operation_keeps_what_is_shown_and_no_more(
+    shop: Shop, kind: Kind, request_: dict[str, str], kept: dict[str, str]
+) -> None:
+    """SUB-50: what was sent to Stripe is gone, and so is the trouble on the way, whether it succeeds or fails."""
+    shop.subscriber()
+    shop.done(Kind.CANCEL)
+    shop.sandbox.faults.add("status", status=503, method="POST")
+    if kind is Kind.REACTIVATE:
+        shop.sandbox.faults.add("status", status=400, method="POST", times=2)
+    recorded = shop.change(kind, **request_)
+    shop.work()
+    assert shop.look(recorded.operation_id).trouble == "stripe_unavailable"
+    shop.sweep(minutes=11)
+    [row] = [row for row in shop.rows(operations) if row.id == recorded.operation_id]
+    assert row.status == ("succeeded" if kind is Kind.PORTAL else "failed")
+    assert (row.request, row.call, row.failure, row.last_error) == (kept, None, None, None)

@@ -160,6 +160,18 @@ def test_ordinary_subscription_costs_no_further_request(shop):
     assert (asked, len(shop.requests("GET")) - before) == ({"/v1/subscriptions", f"/v1/customers/{customer}"}, 2)
 
 
+def test_renewal_that_failed_costs_one_request_more(shop):
+    """SUB-79: disputes are asked about after an event about them, not beside what is past due."""
+    customer = shop.subscribe("user_1")
+    shop.cards_decline()
+    shop.renew()
+    shop.sync(customer)
+    before = len(shop.requests("GET"))
+    shop.sync(customer)
+    asked = ["/v1/subscriptions", f"/v1/customers/{customer}", "/v1/invoices"]
+    assert [one["path"] for one in shop.requests("GET")[before:]] == asked
+
+
 def test_paused_collection_is_shown_and_may_deny(shop):
     """SUB-81"""
     shop.subscribe("user_1")

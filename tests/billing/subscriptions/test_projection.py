@@ -71,6 +71,24 @@ def test_the_item_that_the_catalog_sells_gives_plan_and_period():
 
 
 @pytest.mark.parametrize(
+    ("nonce", "kept"),
+    [
+        ("0b6f7a3e-9d59-4a57-8b8e-6d2f0c1e5a77", True),
+        ("0b6f7a3e-9d59-4a57-8b8e-6d2f0c1e5a7", False),
+        ("0b6f7a3e-9d59-4a57-8b8e-6d2f0c1e5a77 and more", False),
+        ("order 17", False),
+        ("", False),
+        (17, False),
+        (None, False),
+    ],
+)
+def test_nonce_is_kept_where_it_is_written_like_one_of_ours(nonce, kept):
+    """SUB-86: other programs' metadata may have any text by that name."""
+    row = row_of(build_subscription(metadata={"type": "kiloclaw", "nonce": nonce}))
+    assert row.nonce == (nonce if kept else None)
+
+
+@pytest.mark.parametrize(
     ("planned", "ends_at", "at_period_end"),
     [
         ({}, None, False),
