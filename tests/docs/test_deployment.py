@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from ruamel.yaml import YAML
 from app.cli import COMMANDS, main
 from app.dev.settings import sandbox_seed
 from billing.catalog import load_catalog
+from billing.process.run_with_parent import launched
 from billing.process.settings import Settings
 from tests.house.test_house import committed_files
 from tests.support.redis_server import Server, require, running
@@ -84,8 +86,35 @@ def test_every_service_has_limits_and_no_rights_that_it_does_not_need(name: str)
     assert 16 <= service["pids_limit"] <= 1024
     assert service["ulimits"]["nofile"]["hard"] >= 16384
     assert service["cap_drop"] == ["ALL"]
-    assert set(service.get("cap_add", [])) <= {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+    assert set(service.get("cap_add", [])) <= {"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"}
     assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_image_is_built_once() -> None:
+    """OPS-20: two builds of one name at once end with "already exists", on a machine that has no such image yet."""
+    assert [name for name, service in COMPOSE["services"].items() if "build" in service] == ["migrate"]
+
+
+# What `init` does in a container whose server became another user: it passes the signal on.
+PASS_ON = """
+import pathlib, signal, subprocess, sys
+server = subprocess.Popen(["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "sleep", "60"])
+while "54321" not in pathlib.Path(f"/proc/{server.pid}/status").read_text():
+    pass
+server.send_signal(signal.SIGTERM)
+sys.exit(server.wait() != -signal.SIGTERM)
+"""
+
+
+@pytest.mark.parametrize("name", ["redis", "postgres"])
+def test_server_that_changed_its_user_hears_the_signal_to_stop(name: str) -> None:
+    """OPS-20: else it is killed at every stop, and at every update of its image."""
+    if os.geteuid() or not shutil.which("setpriv"):
+        pytest.skip("to become another user takes root's rights and setpriv")
+    rights = ",".join(f"+{right.lower()}" for right in COMPOSE["services"][name]["cap_add"])
+    command = ["setpriv", f"--bounding-set=-all,{rights}", sys.executable, "-I", "-c", PASS_ON]
+    done = subprocess.run(launched(command), capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
 
 
 def test_each_process_has_the_database_role_of_its_kind() -> None:
