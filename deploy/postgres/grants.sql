@@ -13,5 +13,7 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO onelane_web, onelane_worker;
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO onelane_web;
 REVOKE INSERT, UPDATE ON alembic_version, installation, product_trials, projections, remedies, repayments, subscriptions
     FROM onelane_web;
+GRANT INSERT ON product_trials TO onelane_web;  -- a user's first look begins their trial; nobody's is changed
+GRANT UPDATE (state, finished_at) ON remedies TO onelane_web;  -- a person says at the console that it was done by hand
 GRANT DELETE ON console_sessions, minute_counts, processes TO onelane_web;
 COMMIT;

@@ -1,5 +1,6 @@
 """The web as its tests see it: a real ledger, the sandbox in process, and workers that a test sets to work."""
 
+import contextvars
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,16 @@ from tests.support.builders import SECRET
 from tests.support.checkout_world import World
 from tests.support.databases import sqlite_in
 from tests.support.web import API_KEYS, JWT_SECRET, ORIGIN, Web
+from tests.support.web_rights import hold_requests_to_rights
 
 MakeApp = Callable[..., Flask]
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Database]:
-    """A migrated SQLite ledger: what the web does with it is the same on PostgreSQL."""
+    """A migrated SQLite ledger: what the web does with it is the same on PostgreSQL, where it has a role (OPS-152)."""
     with sqlite_in(tmp_path) as database:
+        hold_requests_to_rights(database)
         yield database
 
 
@@ -114,7 +117,7 @@ class AtOnce:
 
     def send(self, job: Any, *, delay_seconds: float = 0) -> bool:
         self._world.queue.send(job)
-        self._world.work()
+        contextvars.Context().run(self._world.work)  # outside of the request
         return True
 
     def taken(self, job: Any) -> None:

@@ -2,9 +2,11 @@
 
 import pytest
 
+from billing.catalog import AccessRules
 from billing.customers.store import open_lane
 from billing.models import projections, subscriptions
 from billing.operators import erasure_store
+from tests.app.conftest import MakeApp
 from tests.support.builders import NOON
 from tests.support.checkout_world import ORIGIN, World
 from tests.support.web import API_KEYS, Web
@@ -17,6 +19,15 @@ def test_user_who_never_bought_has_no_access(web: Web) -> None:
 
     none = {"granted": False, "reason": "no_subscription", "until": None}
     assert body == {"access": none, "subscription": None, "product_trial": None}
+
+
+def test_first_look_begins_the_trial_that_the_catalog_gives(make_app: MakeApp, world: World) -> None:
+    """SUB-63, OPS-152: it is the web that writes it."""
+    catalog = world.catalog.model_copy(update={"access": AccessRules(product_trial_days=7)})
+    web = Web(make_app(services={"catalog": catalog}))
+    first, second = (web.get("/v1/subscription").get_json() for _ in range(2))
+    assert first["access"]["reason"] == "product_trial"
+    assert second["product_trial"] == first["product_trial"]
 
 
 def test_subscriber_sees_access_and_subscription_and_others_do_not(web: Web, world: World) -> None:
