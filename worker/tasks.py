@@ -38,7 +38,7 @@ from billing.notifications.deliver import notify
 from billing.operations.work import work_operations
 from billing.services import Services
 from billing.stripe_gateway import StripeGateway
-from billing.stripe_gateway.pace import Pace, for_lane
+from billing.stripe_gateway.pace import for_lane
 from billing.subscriptions import take_over
 from billing.webhooks import process
 from worker.lane_shares import BACK_SECONDS, LaneShares
@@ -48,7 +48,6 @@ from worker.task_base import JobTask
 SLICE_SECONDS = 15
 EVENTS_SECONDS = 2  # so long sweeps, notifications and a stop wait for a thread that works events
 FAILED = "failed"  # the job's outcome where its flow has noted a failure, and nothing was raised
-BACKGROUND_SHARE = 4  # a look is up to three calls: three quarters of the budget at the most, mostly a quarter
 
 
 def lane_work(job: WorkLane, services: Services, lanes: LaneShares) -> str | None:
@@ -85,11 +84,7 @@ def events_work(job: WorkEvents, services: Services) -> str | None:
 def customers_sync(job: SyncCustomers, services: Services) -> str | None:
     """Fetch customers that were taken over (SUB-70)."""
     services.queue.taken(job)
-    ctx = take_over.Context(
-        **_places(services, in_background=True),
-        wakeups=services.wakeups,
-        pace=Pace(services.settings.stripe_max_per_second / BACKGROUND_SHARE).wait,
-    )
+    ctx = take_over.Context(**_places(services, in_background=True), wakeups=services.wakeups)
     return None if take_over.sync_taken_over(ctx, stop=time_is_up(EVENTS_SECONDS)) else FAILED
 
 
@@ -119,17 +114,8 @@ def doctor_examine(job: Examine, services: Services) -> None:
 def ledger_reconcile(job: Reconcile, services: Services) -> None:
     """Find what Stripe never delivered, if it is time (WHK-42)."""
     services.queue.taken(job)
-    ctx = reconcile_steps.Context(
-        **_places(services, in_background=True),
-        locks=services.locks,
-        pace=Pace(services.settings.stripe_max_per_second / BACKGROUND_SHARE).wait,
-        dry=False,
-    )
-    row = reconcile(
-        ctx,
-        when_due=True,
-        stop=time_is_up(SLICE_SECONDS),
-    )
+    ctx = reconcile_steps.Context(**_places(services, in_background=True), locks=services.locks, dry=False)
+    row = reconcile(ctx, when_due=True, stop=time_is_up(SLICE_SECONDS))
     if row is not None and row.unfinished:
         services.queue.send(job, delay_seconds=1)
 

@@ -23,7 +23,7 @@ from billing.operators.audit import audited
 from billing.process.logs import configure_logging
 from billing.process.settings import load_settings
 from billing.services import Services, bound_stripe, build_services
-from billing.stripe_gateway import Pace, StripeGateway
+from billing.stripe_gateway import StripeGateway
 
 log = structlog.get_logger(__name__)
 
@@ -85,12 +85,11 @@ def _run(
     """Run to the end, through transient failures. Raises TransientError when they last, or another run is going."""
     ctx = Context(
         database=services.database,
-        stripe=stripe,
+        stripe=stripe.low_priority(),
         locks=services.locks,
         queue=services.queue,
         clock=services.clock,
         catalog=services.catalog,
-        pace=Pace(services.settings.stripe_max_per_second).wait,
         dry=dry,
     )
     for turn, wait in enumerate((*WAIT_SECONDS, 0)):

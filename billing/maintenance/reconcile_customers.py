@@ -29,7 +29,6 @@ LEFT_OFF = "left_off_at"  # in the report: the customer after whom the comparing
 
 def list_objects(row: Run, ctx: Context) -> Run:
     """Read one page of the account's subscriptions, and compare the unknown customers among ours."""
-    ctx.pace()
     page = ctx.stripe.page_subscriptions(after=row.cursor)
     ours = [subscription for subscription in page.items if belongs(subscription, ctx.catalog)]
     owners = {id_ for subscription in ours if (id_ := id_like(CUSTOMER, subscription.get("customer")))}
@@ -77,7 +76,6 @@ def _compare(customer_ids: Sequence[str], row: Run, ctx: Context) -> Run:
     drifted = 0
     for customer_id in customer_ids:
         row = save(row, ctx)
-        ctx.pace()
         try:
             changes = _differences(customer_id, ctx)
         except StaleWrite:

@@ -6,7 +6,7 @@ next run continues from the row, and a step that runs twice changes nothing.
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,13 +38,9 @@ COUNTS = ("pages", "events", "found", "unreadable", "strays", "listed", "compare
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context(context.Context):
-    """The collaborators of every step. `dry` writes nothing.
-
-    `pace` waits until the next page or customer may be read, each of one to three calls.
-    """
+    """The collaborators of every step. `dry` writes nothing."""
 
     locks: Locks
-    pace: Callable[[], None]
     dry: bool
 
 
@@ -73,7 +69,6 @@ def counted(row: Run, **more: int) -> dict[str, Any]:
 
 def expire_strays(row: Run, ctx: Context) -> Run:
     """Expire the open sessions that no live attempt owns, by the checkout protocol's own step."""
-    ctx.pace()
     listed = ctx.stripe.list_open_sessions(created_since=ctx.stripe.now() - LOOK_BACK)
     tagged = [session for session in listed if is_tagged(session, ctx.catalog.product)]
     nonces = [nonce for session in tagged if (nonce := nonce_of(session))]
@@ -89,7 +84,6 @@ def expire_strays(row: Run, ctx: Context) -> Run:
     }
     failed = 0
     for customer_id in sorted(filter(None, billed)) if not ctx.dry else ():
-        ctx.pace()
         try:
             expire_orphaned_sessions(
                 customer_id, database=ctx.database, stripe=ctx.stripe, locks=ctx.locks, catalog=ctx.catalog
@@ -108,7 +102,6 @@ def expire_strays(row: Run, ctx: Context) -> Run:
 def read_page(row: Run, ctx: Context) -> Run:
     """Read one page, and record what the ledger lacks in one transaction with the page's cursor."""
     assert row.since is not None, "a run has a beginning"
-    ctx.pace()
     try:
         page = ctx.stripe.page_events(created_since=row.since, after=row.cursor)
     except StripeRefused as refused:

@@ -29,10 +29,9 @@ SOON = timedelta(seconds=10)  # up to here a delayed wake-up, beyond it the swee
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context(context.Context):
-    """`pace` waits until the next customer may be fetched."""
+    """The collaborators. `wakeups` tells who waits for a customer."""
 
     wakeups: Wakeups
-    pace: Callable[[], None]
 
 
 def sync_taken_over(ctx: Context, *, stop: Callable[[], bool] = lambda: False) -> bool:
@@ -45,7 +44,6 @@ def sync_taken_over(ctx: Context, *, stop: Callable[[], bool] = lambda: False) -
         due = run_in_transaction(ctx.database, partial(due_syncs.claim, now=ctx.clock.now()))
         if due is None:
             return good
-        ctx.pace()
         try:
             _sync(due, ctx)
         except LedgerUnavailable:

@@ -3,6 +3,7 @@
 Time stands still until a test moves it; ledger, sandbox and workers share it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -118,10 +119,10 @@ class World:
         """Work one lane's operations once; `instead` replaces collaborators."""
         work_operations(lane_id, self.context(**instead))
 
-    def sync_taken_over(self, **instead: Any) -> None:
+    def sync_taken_over(self, *, stop: Callable[[], bool] = lambda: False, **instead: Any) -> None:
         """Work one wake-up for customers that were taken over; `instead` replaces collaborators."""
         handed = {name: place for name, place in self.collaborators().items() if name != "locks"}
-        take_over.sync_taken_over(take_over.Context(**{**handed, "pace": lambda: None, **instead}))
+        take_over.sync_taken_over(take_over.Context(**{**handed, **instead}), stop=stop)
 
     def context(self, **instead: Any) -> Context:
         """What a pass over a lane is handed."""

@@ -65,7 +65,7 @@ class Shop(World):
         self.clock.advance(minutes=5)
         places = {**self.places(), "stripe": self.stripe, "locks": self.locks, "catalog": self.catalog, "dry": False}
         places |= {name: instead.pop(name) for name in Context.__dataclass_fields__ if name in instead}
-        return reconcile(Context(**{"pace": lambda: None, **places}), **instead)
+        return reconcile(Context(**places), **instead)
 
     # --- what is then
 

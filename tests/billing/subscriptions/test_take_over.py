@@ -174,9 +174,8 @@ def test_last_one_goes_first(shop):
         shop.take_over(f"user_{number}", f"cus_{number}")
     shop.clock.advance(seconds=1)
     shop.take_over()
-    turns = iter([None])
-    with pytest.raises(StopIteration):
-        shop.sync_taken_over(pace=lambda: next(turns))
+    turns = iter([False, True])
+    shop.sync_taken_over(stop=lambda: next(turns))
     assert shop.has_access()
     assert not any(shop.has_access(f"user_{number}") for number in range(2, 6))
 
