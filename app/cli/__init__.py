@@ -58,6 +58,13 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse bytes that are no text: no ledger, log or message can hold them (LED-80)."""
+        for word in args:
+            if not word.isascii() and word != word.encode("utf-8", "replace").decode():
+                raise click.UsageError(f"{word!a} is not in UTF-8.")
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; our errors become one line and an exit code."""
         # A command's stdout is its answer; servers configure their own logging when they start.

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, g, request
 
 from app.console.actions import Button, act, command_line, done, replay_now
 from app.console.asked import SPANS, Asked, read_asked
-from app.console.shown import page, printable
+from app.console.shown import indented, page, printable
 from billing.coordination.queue import while_reachable
 from billing.errors import InvalidRequest
 from billing.maintenance.replay import count_events
@@ -82,7 +82,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
         with noted as note:
             found = show_event(event_id, database=database, payload=True)["payload"]
             note("shown, redacted" if found is not None else "it was pruned")
-        return one(event_id, payload=json.dumps(redact(found), indent=2, ensure_ascii=False), has_payload=True)
+        return one(event_id, payload=indented(redact(found)), has_payload=True)
 
     @routes.post("/event/replay")
     def replay_event() -> Response:

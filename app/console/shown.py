@@ -44,10 +44,16 @@ def filters(clock: Clock) -> dict[str, Callable[..., Any]]:
         "words": lambda text: str(text).replace("_", " ").replace(".", " · "),
         "number": lambda number: f"{number:,}",
         "money": in_words,
-        "indented": lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
+        "indented": indented,
         "link": link,
         "tone": tone,
     }
+
+
+def indented(value: Any) -> str:
+    """JSON for a person. Half of a surrogate pair, which events may have, stays an escape: no page can hold it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def ago(at: datetime | str | None, now: datetime) -> str:

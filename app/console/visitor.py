@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 from flask import Response, g, redirect, request, url_for
 
+from app.bodies.text import storable
 from app.console.shown import printable
 from app.errors.problems import Forbidden
 from app.limits.addresses import seen_address
+from billing.errors import InvalidRequest
 from billing.operators.console_sessions import LIFETIME, read_session
 from billing.process.unsafe_settings import is_loopback
 from billing.services import Services
@@ -61,6 +63,8 @@ class Visitors:
             return _to_login()
         if changes:
             _require_own_form()
+            if not all(map(storable, request.form.values())):
+                raise InvalidRequest("The form has a character that cannot be kept, such as a NUL.")
             if visitor is not None and not visitor.may_write and not is_open:
                 raise Forbidden("This login may only look.")
         return None

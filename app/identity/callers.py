@@ -14,7 +14,7 @@ import jwt
 import structlog
 from flask import Request
 
-from app.bodies.text import is_user_id
+from app.bodies.text import is_user_id, storable
 from app.errors.problems import Forbidden, IdentityUnavailable
 from app.identity.key_set import ALGORITHMS, KeySet
 from billing.errors import InvalidRequest, Unauthorized
@@ -67,7 +67,7 @@ def _email(claims: Mapping[str, Any]) -> str | None:
     email, verified = claims.get("email"), claims.get("email_verified", True)
     if verified is not True and verified != "true":  # some issuers write it as text
         return None
-    return email if isinstance(email, str) and _EMAIL.fullmatch(email) else None
+    return email if isinstance(email, str) and _EMAIL.fullmatch(email) and storable(email) else None
 
 
 class Identity:

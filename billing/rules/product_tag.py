@@ -12,6 +12,7 @@ from typing import Any
 RESERVED_NAMES = r"(type|nonce)$|onelane_"
 LONGEST_NAME = 40  # Stripe's limit
 USER = "onelane_user"
+_NONCE = re.compile(r"[0-9a-f-]{36}")
 
 
 def is_free_name(name: str) -> bool:
@@ -31,8 +32,9 @@ def is_tagged(thing: Mapping[str, Any], product: str) -> bool:
 
 
 def nonce_of(thing: Mapping[str, Any]) -> str | None:
-    """The row of ours that asked for an object, if one did."""
-    return metadata_of(thing).get("nonce")
+    """The row of ours that asked for an object, if one did; other programs may write any text by that name."""
+    nonce = metadata_of(thing).get("nonce")
+    return nonce if isinstance(nonce, str) and _NONCE.fullmatch(nonce) else None
 
 
 def metadata_of(thing: Mapping[str, Any]) -> Mapping[str, Any]:

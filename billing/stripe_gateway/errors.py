@@ -67,11 +67,16 @@ def translate(error: stripe.StripeError, label: str) -> OnelaneError:
 
 def _refusal(label: str, details: Mapping[str, Any], code: str | None, param: str | None, request: str) -> str:
     """What the operator reads: Stripe's own words, without secrets and emails, and where to look it up."""
-    words = redact_text(str(details.get("message") or ""))[:LONGEST_MESSAGE].strip()
+    words = _plain(redact_text(str(details.get("message") or ""))[:LONGEST_MESSAGE]).strip()
     named = [f"code {code}"] if code else []
     named += [f"parameter {param}"] if param else []
-    about = f" ({', '.join(named)})" if named else ""
+    about = _plain(f" ({', '.join(named)})") if named else ""
     return f"Stripe refused {label}{about}{request}: {words or details.get('type') or 'no reason given'}"
+
+
+def _plain(words: str) -> str:
+    """Without what no database takes for text: Stripe's sentences repeat what somebody typed (LED-80)."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in words)
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:

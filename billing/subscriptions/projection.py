@@ -3,7 +3,6 @@
 Unknown fields are ignored, and missing ones are None: no answer of Stripe's raises.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -139,14 +138,8 @@ def project(
         payment=payment.value if isinstance(payment, Payment) else payment,
         collection_paused=str(pause.get("behavior")) if pause else None,
         collection_resumes_at=time_of(pause.get("resumes_at")),
-        nonce=_attempt_of(subscription),
+        nonce=nonce_of(subscription),
     )
-
-
-def _attempt_of(subscription: Mapping[str, Any]) -> str | None:
-    """The nonce, where it is written like one of ours: other programs' metadata may have any text by that name."""
-    nonce = nonce_of(subscription)
-    return nonce if nonce and re.fullmatch(r"[0-9a-f-]{36}", str(nonce)) else None
 
 
 def _known(now: bool | None, before: bool) -> bool:
