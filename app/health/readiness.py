@@ -38,9 +38,9 @@ class Check:
         finally:
             self._ended_at = time.monotonic()
 
-    def words(self, running: Future[Words]) -> Words:
-        """What it says. Raises what the check raised."""
+    def words(self, running: Future[Words], *, until: float) -> Words:
+        """What it says by then, a time of the monotonic clock. Raises what the check raised."""
         try:
-            return running.result(CHECK_SECONDS)
+            return running.result(max(0.0, until - time.monotonic()))
         except TimeoutError:
             return self._hanging

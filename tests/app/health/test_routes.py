@@ -6,10 +6,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from app.health import readiness, routes
 from billing.coordination.queue import NOT_REACHABLE
 from billing.database import Database
 from billing.services import build_services
@@ -73,6 +77,28 @@ def test_part_that_hangs_is_named_and_asked_again_once_it_ended(make_app: MakeAp
         assert (answer.status_code, answer.get_json()["checks"]["broker"]) == (503, "not reachable")
     queue.end.set()
     wait_until(lambda: web.get("/readyz", user=None).status_code == 200, "it is ready")
+
+
+def test_parts_that_hang_are_waited_for_together(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """API-51: one after the other they would take twice the time that a probe has."""
+    queue, now = Hanging(), time.monotonic()
+    monkeypatch.setattr(routes, "examine_ledger", lambda _: {"database": queue.trouble()})
+    # Time goes on by as much as is waited for, and nothing is really waited for.
+    monkeypatch.setattr(readiness, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(routes, "time", readiness.time, raising=False)
+    waited = []
+
+    def wait(_: object, seconds: float) -> None:
+        nonlocal now
+        waited.append(seconds)
+        now += seconds
+        raise TimeoutError
+
+    monkeypatch.setattr(Future, "result", wait)
+    answer = Web(make_app(services={"queue": queue})).get("/readyz", user=None)
+    queue.end.set()
+    assert answer.status_code == 503
+    assert sum(waited) == readiness.CHECK_SECONDS
 
 
 def test_broker_that_is_gone_or_hangs_is_noticed_soon() -> None:
