@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from billing.errors import ConfigurationError
+from billing.process.setting_sources import read_text
 from billing.rules.product_tag import is_free_name
 from billing.rules.session_extras import wrong_extras
 
@@ -184,7 +185,9 @@ def load_catalog(path: Path, *, leave_out: Collection[str] = ()) -> Catalog:
     `leave_out`: tables that are not looked at.
     """
     try:
-        raw = tomllib.loads(path.read_text("utf-8"))
+        if path.is_dir():  # which Docker makes where a file that it is to mount is missing
+            raise ConfigurationError(f"CATALOG: {path} is a folder. Put your catalog there, as a file.")
+        raw = tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise ConfigurationError(f"CATALOG: there is no file {path}. Set CATALOG to your catalog's path.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -57,13 +57,20 @@ class RunningDevSource(PydanticBaseSettingsSource):
         return {**{name: value for name, value in found.items() if value is not None}, **state}
 
 
+def read_text(path: Path) -> str:
+    """The text of a file. Raises OSError and UnicodeDecodeError."""
+    if path.exists() and not path.is_file():
+        raise OSError("it is no file")  # a pipe would be waited for without an end
+    return path.read_text("utf-8-sig")  # some editors begin a file with a mark
+
+
 def _given(name: str, environment: Mapping[str, str]) -> str | Unreadable | None:
     """A setting's value by an environment: itself, or the text of the file that is named in its place."""
     file = f"{name}_FILE"
     if environment.get(name) or not environment.get(file):
         return environment.get(name) or None
     try:
-        text = Path(environment[file]).read_text("utf-8-sig").strip()  # some editors begin a file with a mark
+        text = read_text(Path(environment[file])).strip()
     except (OSError, UnicodeDecodeError):
         return Unreadable(file)
     # An empty key is none, and UTF-16 without its mark reads as text with zeros.

@@ -22,6 +22,7 @@ from billing.process.unsafe_settings import unsafe_settings
 
 KEY_PREFIX = "onelane:"
 Origins = Annotated[tuple[str, ...], NoDecode]
+QUOTES = ("'", '"')
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
@@ -170,7 +171,14 @@ class Settings(BaseSettings):
     def _readable(cls, value: Any) -> Any:
         if isinstance(value, Unreadable):
             raise ValueError(f"{value.setting} cannot be read. Set it to the path of a readable text file.")  # noqa: TRY004
-        return value
+        if not isinstance(value, str):
+            return value
+        text = value.strip()  # a secret that was made with `echo` ends in a line break
+        if value and not text:
+            raise ValueError("is blank; set it, or leave it out")
+        if text[:1] in QUOTES and text[1:].endswith(text[:1]):
+            raise ValueError("has quotes around it, which docker's --env-file keeps; take them away")
+        return text
 
     @model_validator(mode="after")
     def _together(self) -> "Settings":

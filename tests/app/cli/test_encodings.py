@@ -1,11 +1,14 @@
 """Bytes of other systems: files of settings, and terminals."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from billing.catalog import load_catalog
 from billing.errors import ConfigurationError
 from billing.process.settings import load_settings
 from tests.support.running_dev import ROOT, environment
@@ -37,6 +40,51 @@ def test_file_that_is_no_text_is_refused(
     monkeypatch.setenv(f"{name}_FILE", "value")
     with pytest.raises(ConfigurationError, match=f"{name}_FILE"):
         load_settings()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " ", "\t\n"])
+def test_end_of_a_line_is_no_part_of_a_value(end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPS-138, faults row 132: a secret of Kubernetes that was made with `echo` ends in one."""
+    monkeypatch.chdir(tmp_path)
+    given = {
+        "STRIPE_API_KEY": KEY,
+        "AUTH_JWT_SECRET": "0123456789abcdef0123456789abcdef",
+        "METRICS_TOKEN": "0123456789abcdef0123456789",
+        "DATABASE_URL": "postgresql://user@host/name",
+        "LOG_LEVEL": "debug",
+        "PORT": "8123",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value + end)
+    settings = load_settings()
+    for name, value in given.items():
+        found = getattr(settings, name.lower())
+        assert str(found.get_secret_value() if isinstance(found, SecretStr) else found) == value
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+@pytest.mark.parametrize("name", ["STRIPE_WEBHOOK_SECRETS", "AUTH_JWT_SECRET", "STRIPE_API_KEY", "DATABASE_URL"])
+def test_quotes_that_docker_keeps_are_refused(
+    name: str, quote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OPS-1, faults row 132: `docker run --env-file` takes them for a part of the value, and nothing would fit it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, f"{quote}0123456789abcdef0123456789abcdef{quote}")
+    with pytest.raises(ConfigurationError, match=f"{name}: has quotes"):
+        load_settings()
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPS-1, faults row 132: a pipe would be waited for for ever, and Docker makes a folder of what is missing."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(ConfigurationError, match=r"^CATALOG"):
+            load_catalog(Path(name))
+        monkeypatch.setenv("STRIPE_API_KEY_FILE", name)
+        with pytest.raises(ConfigurationError, match="STRIPE_API_KEY_FILE cannot be read"):
+            load_settings()
 
 
 def test_dotenv_in_utf_16_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
