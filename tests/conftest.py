@@ -56,6 +56,7 @@ LONG = (
     "tests/app/dev/test_web.py",
     "tests/app/openapi/test_typescript.py",
     "tests/app/serving/test_connections.py",
+    "tests/app/serving/test_nginx.py",
     "tests/app/serving/test_server.py",
     "tests/app/test_contract.py",
     "tests/bench/",
