@@ -28,7 +28,7 @@ from billing.operations.calls import (
 from billing.operations.ends import PlannedEnd, find_end
 from billing.operations.phases import NotCarriedError
 from billing.subscriptions.projection import Subscription, is_live, plan_item, project
-from billing.subscriptions.stripe_fields import id_of, items_of
+from billing.subscriptions.stripe_fields import items_of
 
 _UNSETTLED = Refusal("payment_in_progress", "The first payment of this subscription is not settled.", {})
 
@@ -169,8 +169,6 @@ def _cannot_switch(subscription: Json, plan: Plan, catalog: Catalog) -> str | No
     sold = [price for price in prices if catalog.plan_sold_as(price)]
     if len(sold) != 1:
         return "none of its prices is a plan's" if not sold else "it has several plans at once"
-    if plan.price in map(id_of, prices):
-        return "it has that plan's price already"
     if subscription.get("status") == "paused":
         return "it is paused"
     is_classic = (subscription.get("billing_mode") or {}).get("type") == "classic"

@@ -163,7 +163,7 @@ def _text(value: Any) -> str:
 
 def _mark(starts: int, phase: Json) -> str:
     """When the phase begins, and a digest of what it says."""
-    said = {name: value for name, value in phase.items() if name not in ("currency", *_AT_THE_BEGINNING)}
+    said = {name: value for name, value in phase.items() if name != "currency"}
     if not (said.get("automatic_tax") or {}).get("enabled"):
         said.pop("automatic_tax", None)  # Stripe shows it, sent or not
     said["items"] = sorted(({**each} for each in phase["items"]), key=lambda each: str(each["price"]))

@@ -61,7 +61,7 @@ def decide_access(
     chosen = choose(rows, now, rules)
     access = Access(False, AccessReason.NO_SUBSCRIPTION) if chosen is None else _decide(chosen, now, rules)
     on_trial = trial_ends_at is not None and now < trial_ends_at and not any(has_begun(row.status) for row in rows)
-    return Access(True, AccessReason.PRODUCT_TRIAL, trial_ends_at) if on_trial and not access.granted else access
+    return Access(True, AccessReason.PRODUCT_TRIAL, trial_ends_at) if on_trial else access
 
 
 def choose(rows: Sequence[Subscription], now: datetime, rules: AccessRules = DEFAULT) -> Subscription | None:

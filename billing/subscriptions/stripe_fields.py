@@ -22,8 +22,7 @@ def commitment_end(subscription: Mapping[str, Any], item: Mapping[str, Any], pla
     start = time_of(item.get("current_period_start"))
     if plan is None or plan.commitment_months is None or start is None:
         return None
-    if subscription.get("status") == "trialing":
-        start = max(start, time_of(subscription.get("trial_end")) or start)
+    start = max(start, time_of(subscription.get("trial_end")) or start)
     anchor = time_of(subscription.get("billing_cycle_anchor")) or start
     ends_at = time_of(item.get("current_period_end"))
     if ends_at and abs(ends_at - add_months(start, plan.commitment_months)) <= SHORT_MONTH:

@@ -160,6 +160,7 @@ def with_payment(**fields: Any) -> Bill:
         ({"in_1": lines(line(), has_more=True)}, replace(BILL, foreign=True)),
         ({"in_1": lines(line(of="sub_1"))}, replace(BILL, current=False, foreign=True)),
         ({"sub_2": {"ended_at": None, "canceled_at": ENDED}, "in_1": lines(line(ENDED))}, OF_BEFORE),
+        ({"sub_2": {"canceled_at": START + DAY}, "in_1": lines(line(ENDED))}, OF_BEFORE),  # it went on until it ended
         # a subscription that is older than the one that stays
         ({"sub_1": {"created": START + 61}}, BILL),
         ({"sub_1": {"created": START + 61}, "in_1": lines(line(ENDED))}, None),
@@ -200,12 +201,17 @@ def test_what_we_were_answered_counts_where_a_list_lacks_it(
     assert read_bills(REMEDY, [row], stripe=stripe(changes, unlisted=unlisted)) == [bill]
 
 
-@pytest.mark.parametrize(("source", "credited"), [("in_1", 300), ("in_2", 0)])
-def test_credit_that_the_list_shows_with_our_mark_is_back(source: str, credited: int) -> None:
-    """SUB-113: whatever became of the answer."""
-    given = moved(-300, "adjustment", invoice=None, metadata={"onelane_repayment": mark_of(REMEDY, source)})
-    [bill] = read_bills(REMEDY, [], stripe=stripe({**BY_CREDIT, "cbtxn_1": given}))
-    assert (bill.credit, bill.credited) == (900, credited)
+@pytest.mark.parametrize(
+    ("mark", "credited"),
+    [(mark_of(REMEDY, "in_1"), 300), (mark_of(REMEDY, "in_2"), 0), (mark_of(replace(REMEDY, nonce="n"), "in_1"), 0)],
+)
+def test_credit_that_the_list_shows_with_our_mark_is_back(mark: str, credited: int) -> None:
+    """SUB-113: whatever became of the answer, and once where both say so."""
+    given = moved(-300, "adjustment", invoice=None, metadata={"onelane_repayment": mark})
+    known = stripe({**BY_CREDIT, "cbtxn_1": given})
+    for rows, back in (([], credited), ([row("in_1", "cbtxn_1", Kind.CREDIT, 300)], 300)):
+        [bill] = read_bills(REMEDY, rows, stripe=known)
+        assert (bill.credit, bill.credited) == (900, back)
 
 
 @pytest.mark.parametrize("latest", ["in_2", {"id": "in_2"}])

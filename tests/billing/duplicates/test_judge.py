@@ -47,6 +47,8 @@ def paid(*, refunds: Any = (), disputes: Any = (), amount: int = 900, charged: i
         ({"payments": paid(disputes=[(400, "lost")])}, [(S, 500)]),
         ({"payments": paid(disputes=[(900, "lost")], refunds=[(900, "pending")])}, [(W, 900)]),
         ({"payments": paid(charged=1500)}, [(P, 900)]),  # a charge for several invoices
+        ({"payments": paid(charged=500)}, [(P, 900)]),  # captured in part
+        ({"payments": paid(charged=0)}, [(P, 900)]),  # of which Stripe knows nothing
         ({"payments": paid() + paid()}, [(S, 900), (S, 900)]),
         ({"payments": paid(), "current": False}, [(P, 900)]),
         ({"payments": paid(), "over": True}, [(P, 900)]),
@@ -60,6 +62,7 @@ def paid(*, refunds: Any = (), disputes: Any = (), amount: int = 900, charged: i
         ({"credit": 900, "credited": 900}, []),
         ({"credit": 900, "credited": 300}, [(S, 600)]),
         ({"credit": 900, "status": "open"}, [(P, 900)]),  # voiding it gives the credit back
+        ({"credit": 900, "status": "uncollectible"}, [(P, 900)]),
         ({"credit": 900, "current": False}, [(P, 900)]),
         ({"credit": 900, "over": True}, [(P, 900)]),
         ({"credit": 900, "noted": 900}, [(P, 900)]),

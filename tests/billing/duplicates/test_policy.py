@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from billing.duplicates.policy import Candidate, Standing, credit_in, decide
+from billing.duplicates.policy import Candidate, Standing, Wish, credit_in, decide, only_ours
 from tests.support.builders import CATALOG, build_subscription, stamp
 from tests.support.builders import NOON as T
 
@@ -175,6 +175,7 @@ def test_person_reads_what_each_one_is_and_what_to_do() -> None:
     [
         (BY_CREDIT, 900),
         ({**BY_CREDIT, "starting_balance": -1000, "ending_balance": -100}, 900),
+        ({**BY_CREDIT, "starting_balance": -50, "ending_balance": 20}, 50),  # too little to be charged now
         ({**BY_CREDIT, "starting_balance": 500}, 0),  # a debt that was billed with it
         ({**BY_CREDIT, "starting_balance": 0}, 0),
         ({**BY_CREDIT, "status": "draft", "ending_balance": None}, 0),
@@ -185,6 +186,58 @@ def test_person_reads_what_each_one_is_and_what_to_do() -> None:
 def test_credit_in_an_invoice_is_what_it_took_of_the_balance(invoice: dict[str, Any], credit: int) -> None:
     """SUB-19"""
     assert credit_in(invoice) == credit
+
+
+@pytest.mark.parametrize(
+    ("state", "instead", "standing"),
+    [
+        ("A", {}, Standing.PAYS),  # no invoice says what is for this period
+        ("A", NOW_PAID, Standing.PAYS),
+        ("A", {"period": [FREE, PAID]}, Standing.FREE),  # billed anew, over nothing
+        ("A", {"period": [PAID, FREE]}, Standing.PAYS),
+        ("A", {"cancel_at_period_end": True}, Standing.ENDS),
+        ("A", {"cancel_at": NOON + 1000}, Standing.ENDS),
+        ("A", {"invoices": [PAID, {**OPEN, "status": "uncollectible"}]}, Standing.OPEN),
+        ("A", {"invoices": [PAID, {**OPEN, "status": "draft"}]}, Standing.PAYS),
+        ("G", {"period": []}, Standing.FREE),
+        ("G", NOW_PAID, Standing.FREE),
+        ("d", {"period": [OPEN, PAID]}, Standing.STOPPED),  # the newer bill of the period is what counts
+        ("N", {"doubted": True}, Standing.DOUBTED),
+        ("O", {"cancel_at_period_end": True}, Standing.NOT_SOLD),
+        ("B", {"pause_collection": {"behavior": "void"}}, Standing.PAUSED),
+    ],
+)
+def test_standing_is_by_the_newest_bill_of_the_period(state: str, instead: Any, standing: Standing) -> None:
+    """SUB-68, SUB-117"""
+    assert at(0, "sub_a", state, **instead).standing() is standing
+
+
+def test_of_two_that_were_made_in_one_second_the_lesser_id_is_the_older() -> None:
+    """SUB-16: so every worker decides the same."""
+    made = [build_subscription("sub_b"), build_subscription("sub_a"), build_subscription("sub_0", created=NOON + 1)]
+    assert [one["id"] for one in only_ours(made, CATALOG)] == ["sub_a", "sub_b", "sub_0"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "by_policy", "keep", "cancel"),
+    [
+        (Wish("sub_1", ("sub_0",)), False, "sub_1", ("sub_0",)),
+        (Wish("sub_0", ("sub_1",)), True, "sub_0", ("sub_1",)),
+        (Wish("sub_1", ("sub_0", "sub_2")), False, "sub_1", ("sub_0", "sub_2")),
+        (Wish("sub_1", ("sub_9",)), False, None, ()),  # what was to go is gone
+        (Wish("sub_9", ("sub_0",)), False, None, ()),  # what was to stay is gone
+        (Wish("sub_9", ("sub_0",)), True, "sub_0", ("sub_1", "sub_2")),  # then the policy
+        (None, False, None, ()),
+    ],
+)
+def test_persons_wish_goes_before_the_policy_while_it_can_be_fulfilled(
+    wish: Wish | None, by_policy: bool, keep: str | None, cancel: tuple[str, ...]
+) -> None:
+    """SUB-130: also about what was made elsewhere."""
+    candidates = [at(0, "sub_0", **(ELSEWHERE if wish and not by_policy else {})), at(1, "sub_1"), at(2, "sub_2")]
+    decision = decide(candidates, CATALOG, wish=wish, by_policy=by_policy)
+    assert (decision.keep, decision.cancel) == (keep, cancel)
+    assert (decision.reason is None) == (len(cancel) == 2)
 
 
 def test_one_paid_by_credit_or_outside_stripe_pays() -> None:

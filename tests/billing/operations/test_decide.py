@@ -14,6 +14,11 @@ from tests.support.builders import CATALOG, NOON, build_subscription, stamp
 Json = dict[str, Any]
 START, DAY = stamp(NOON), 86_400
 END, TERM = START + 30 * DAY, START + 330 * DAY
+of_product = CATALOG.plans["standard"].model_copy(update={"stripe_product": "prod_1"})
+yearly = CATALOG.plans["commit"].model_copy(update={"key": "yearly", "price": "price_yearly", "interval": "year"})
+usage = CATALOG.plans["standard"].model_copy(update={"key": "usage", "price": "price_usage", "metered": True})
+MORE = CATALOG.model_copy(update={"plans": {**CATALOG.plans, "standard": of_product, "yearly": yearly, "usage": usage}})
+BY_HAND = {"id": "price_by_hand", "product": "prod_1"}
 STANDARD, COMMIT = (CATALOG.plans[name].price for name in ("standard", "commit"))
 DONE = "done"
 
@@ -57,6 +62,7 @@ def planned(plan: str = "commit") -> Json:
 
 
 OURS = planned()
+RUNS = {**OURS, "current_phase": {"start_date": END, "end_date": TERM}}  # the other plan has come
 THEIRS: Json = {**BARE, "id": "sub_sched_theirs", "phases": [phase(), phase(COMMIT, END, TERM)]}
 GIFT: Json = {**THEIRS, "end_behavior": "cancel", "phases": [phase(), phase(STANDARD, END, TERM)]}
 OVER = {"status": "canceled"}
@@ -103,6 +109,7 @@ CANCEL_1, CANCEL_2 = (Write.CANCEL, "sub_1"), (Write.CANCEL, "sub_2")
         # several
         ([sub(), sub("sub_2")], [], CANCEL_1),
         ([sub(**OVER), sub("sub_2")], [], CANCEL_2),
+        ([None, sub("sub_2")], [], CANCEL_2),
         ([sub(**ENDING), sub("sub_2")], [cancelled()], CANCEL_2),
         ([sub(**ENDING), sub("sub_2")], [], CANCEL_2),
         ([sub(**ENDING), sub("sub_2", **ENDING)], [cancelled("sub_2")], DONE),
@@ -114,6 +121,7 @@ CANCEL_1, CANCEL_2 = (Write.CANCEL, "sub_1"), (Write.CANCEL, "sub_2")
         # under a schedule
         ([sub(schedule=BARE)], [], (Write.RELEASE, BARE["id"])),
         ([sub(schedule=OURS)], [], (Write.RELEASE, OURS["id"])),
+        ([sub(schedule=RUNS, price=COMMIT)], [], (Write.RELEASE, OURS["id"])),
         ([sub(schedule=THEIRS)], [], "managed_elsewhere"),
         ([sub(schedule={**THEIRS, "status": "released"})], [], CANCEL_1),
         ([sub(schedule={**BARE, "metadata": {"by": "finance"}})], [], "managed_elsewhere"),
@@ -123,7 +131,7 @@ CANCEL_1, CANCEL_2 = (Write.CANCEL, "sub_1"), (Write.CANCEL, "sub_2")
     ],
 )
 def test_cancelling_ends_what_is_live_one_after_the_other(
-    subscriptions: list[Governed], sent: list[Sent], answer: Any
+    subscriptions: list[Any], sent: list[Sent], answer: Any
 ) -> None:
     """SUB-31, SUB-32, SUB-83, SUB-84"""
     assert brief(asked(Kind.CANCEL, *subscriptions, sent=sent)) == answer
@@ -195,6 +203,12 @@ def test_reactivating_takes_back_a_cancellation_alone(shown: Governed | None, se
         (sub(item={"quantity": 0}), {}, "invalid_request"),
         (sub(item={"quantity": 2}), {}, "invalid_request"),
         (sub(item={"quantity": None}), {}, (Write.SCHEDULE, "sub_1")),
+        (sub(item={"quantity": 3}), {"plan": "usage", "catalog": MORE}, (Write.SCHEDULE, "sub_1")),
+        (
+            sub(item={"price": {"id": "price_by_hand", "product": "prod_1"}}),
+            {"catalog": MORE},
+            (Write.SCHEDULE, "sub_1"),
+        ),
         (sub(**ENDING), {}, "already_canceling"),
         (sub(**FIXED), {}, "managed_elsewhere"),
         # under a schedule
@@ -203,6 +217,7 @@ def test_reactivating_takes_back_a_cancellation_alone(shown: Governed | None, se
         (sub(schedule=THEIRS), {}, "managed_elsewhere"),
         (sub(schedule={**THEIRS, "status": "released"}), {}, (Write.SCHEDULE, "sub_1")),
         (sub(schedule=OURS), {}, DONE),  # it is planned
+        (sub(schedule=OURS), {"plan": "yearly", "catalog": MORE}, (Write.PHASES, OURS["id"])),  # in its place
         (sub(schedule=OURS, discounts=["di_1"]), {}, (Write.RELEASE, OURS["id"])),  # and something was added since
         (sub(schedule=BARE, discounts=["di_1"]), {}, (Write.RELEASE, BARE["id"])),
         (sub(schedule=BARE, discounts=["di_1"]), {"sent": [SCHEDULED]}, (Write.PHASES, BARE["id"])),
@@ -259,6 +274,7 @@ def test_switch_exchanges_the_one_item_that_is_the_plan(prices: list[Any], mode:
         (sub(schedule=BARE), DONE),
         (sub(schedule=OURS), (Write.RELEASE, OURS["id"])),
         (sub(schedule={**OURS, "status": "released"}), DONE),
+        (sub(schedule=RUNS, price=COMMIT), DONE),  # there is nothing to take back
         (sub(schedule=THEIRS), "managed_elsewhere"),
         (sub(schedule=GIFT), DONE),  # no other plan comes
     ],

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from billing.operations.phases import agrees, carry, exchange, is_ours, metered_prices, write_phases
+from billing.operations.phases import (
+    NotCarriedError,
+    agrees,
+    carry,
+    exchange,
+    is_bare,
+    is_ours,
+    metered_prices,
+    write_phases,
+)
 from tests.support.builders import CATALOG
 
 NOW, END = 1_800_000_000, 1_802_592_000
@@ -102,7 +111,10 @@ def test_phase_agrees_item_by_item(of_phase: dict[str, Any], of_item: dict[str, 
         ({}, {"items": [{"price": PLAN.price, "quantity": 1, "tax_rates": ["txr_1"]}]}, False),
         ({}, {"items": [{"price": PLAN.price, "quantity": 1}, {"price": "price_a", "quantity": 1}]}, False),
         ({}, {"start_date": END + 1}, False),
-        ({"billing_cycle_anchor": "phase_start"}, {}, True),  # it is not repeated
+        ({}, {"trial_end": END + 5}, False),  # finance gives a free time
+        ({}, {"billing_cycle_anchor": "phase_start"}, False),
+        ({}, {"billing_cycle_anchor": None, "trial_end": None}, True),
+        ({"billing_cycle_anchor": "phase_start", "trial_end": NOW + 5}, {}, True),  # they are not repeated
     ],
 )
 def test_schedule_is_ours_while_stripe_shows_what_we_wrote(
@@ -131,3 +143,201 @@ def test_order_of_a_phases_items_is_nobodys_change() -> None:
     del later["duration"]
     later["items"] = later["items"][::-1]
     assert is_ours({**made, **sent, "phases": [runs, later]}, subscription, CATALOG) is True
+
+
+ITEM = {"price": {"id": "price_1"}, "quantity": 3, "current_period_end": END}
+USED = {"price": {"id": "price_used"}, "current_period_end": END - 9}
+SUBSCRIPTION = {"items": {"data": [ITEM, USED]}}
+
+
+def running(*items: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """A schedule as Stripe makes it from a subscription; its phase ends with the item that ends first."""
+    shown = items or ({"price": "price_1", "quantity": 3}, {"price": "price_used", "quantity": 1})
+    runs = {**phase(*shown, **fields), "end_date": END - 9}
+    made = {"status": "active", "end_behavior": "release", "metadata": {}, "phases": [runs]}
+    return made | {"current_phase": {"start_date": NOW, "end_date": END - 9}}
+
+
+def test_two_phases_are_the_one_that_runs_and_the_same_with_the_other_plan() -> None:
+    """SUB-34, SUB-82: until the plan's own period ends, then one period of the other plan."""
+    schedule = running(trial_end=NOW + 5, billing_cycle_anchor="phase_start", description="17", currency="usd")
+    sent = write_phases(schedule, SUBSCRIPTION, ITEM, PLAN, CATALOG.product)
+    both = {"currency": "usd", "description": "17", "proration_behavior": "none"}
+    used = {"price": "price_used"}
+    assert sent["phases"] == [
+        {**both, "billing_cycle_anchor": "phase_start", "trial_end": NOW + 5, "start_date": NOW, "end_date": END}
+        | {"items": [{"price": "price_1", "quantity": 3}, used]},
+        {**both, "duration": {"interval": "month", "interval_count": 6}}
+        | {"items": [{"price": PLAN.price, "quantity": 3}, used]},
+    ]
+    assert (sent["end_behavior"], sent["proration_behavior"]) == ("release", "none")
+    assert sent["metadata"]["onelane_next"].startswith(f"{END}:")
+    metered = PLAN.model_copy(update={"metered": True})
+    assert exchange(sent["phases"][0], price="price_1", plan=metered, quantity=3)["items"][0] == {"price": PLAN.price}
+
+
+@pytest.mark.parametrize(
+    "prices", [["price_2"], ["price_1", "price_1"], ["price_1", PLAN.price], []], ids=["none", "two", "has it", "empty"]
+)
+def test_phase_in_which_it_is_not_clear_what_to_exchange_is_refused(prices: list[str]) -> None:
+    """SUB-82"""
+    with pytest.raises(NotCarriedError):
+        exchange({"items": [{"price": price} for price in prices]}, price="price_1", plan=PLAN, quantity=1)
+
+
+ONE = {"add_invoice_items": [{"price": "price_setup"}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "bare"),
+    [
+        ({}, True),
+        ({"metadata": None}, True),
+        ({"metadata": {"by": "finance"}}, False),
+        ({"end_behavior": "cancel"}, False),
+        ({"phases": [*running()["phases"], phase()]}, False),
+        ({"phases": []}, False),
+        ({"phases": [{**running()["phases"][0], "end_date": END}]}, True),  # an end of either item
+        ({"phases": [{**running()["phases"][0], "end_date": END + 1}]}, False),
+        ({"phases": [{**running()["phases"][0], **ONE}]}, False),
+    ],
+)
+def test_schedule_in_which_nothing_is_planned_is_bare(change: dict[str, Any], bare: bool) -> None:
+    """SUB-83, SUB-88"""
+    assert is_bare({**running(), **change}, SUBSCRIPTION) is bare
+
+
+OURS = {**running(), **write_phases(running(), SUBSCRIPTION, ITEM, PLAN, CATALOG.product)}
+FIRST, NEXT = ({**each, "add_invoice_items": []} for each in OURS["phases"])
+NEXT = {**NEXT, "start_date": END, "end_date": END + 9}
+del NEXT["duration"]
+NEXT["items"] = [NEXT["items"][0], {"price": "price_used", "quantity": 1}]  # Stripe shows one for a price by usage
+BOTH = {"phases": [FIRST, NEXT], "current_phase": {"start_date": NOW, "end_date": END}}
+
+
+@pytest.mark.parametrize(
+    ("change", "ours"),
+    [
+        ({}, True),
+        ({"metadata": {**OURS["metadata"], "note": "seen"}}, True),
+        ({"metadata": {**OURS["metadata"], "type": "another"}}, False),
+        ({"metadata": {"type": CATALOG.product}}, False),
+        ({"metadata": {**OURS["metadata"], "onelane_next": f"{END}:ab"}}, False),
+        ({"metadata": {**OURS["metadata"], "onelane_next": "soon"}}, False),
+        ({"end_behavior": "cancel"}, False),
+        ({"phases": [{**FIRST, "description": "18"}, NEXT]}, True),  # it holds for the subscription already
+        ({"phases": [{**FIRST, **ONE}, NEXT]}, False),
+        ({"phases": [FIRST, {**NEXT, **ONE}]}, False),
+        ({"phases": [FIRST, NEXT, {**NEXT, "start_date": END + 9}]}, False),
+        ({"phases": [FIRST]}, False),
+        ({"phases": [FIRST, {**NEXT, "start_date": END + 1}]}, False),
+        ({"current_phase": {"start_date": NOW, "end_date": END - 1}}, False),  # there is something in between
+        ({"current_phase": {"start_date": END, "end_date": END + 9}}, True),  # it runs
+        (
+            {
+                "current_phase": {"start_date": END, "end_date": END + 9},
+                "phases": [FIRST, {**NEXT, "description": "18"}],
+            },
+            True,
+        ),
+    ],
+)
+def test_schedule_is_ours_while_it_does_what_we_wrote(change: dict[str, Any], ours: bool) -> None:
+    """SUB-83, SUB-88"""
+    assert is_ours({**OURS, **BOTH, **change}, SUBSCRIPTION, CATALOG) is ours
+
+
+def test_plan_by_usage_that_we_wrote_is_known_by_the_catalog() -> None:
+    """SUB-83: the subscription has no such item yet, and Stripe shows a quantity."""
+    usage = PLAN.model_copy(update={"key": "usage", "price": "price_metered", "metered": True})
+    catalog = CATALOG.model_copy(update={"plans": {**CATALOG.plans, "usage": usage}})
+    sent = write_phases(running(), SUBSCRIPTION, ITEM, usage, CATALOG.product)
+    items = [{"price": "price_metered", "quantity": 1}, {"price": "price_used", "quantity": 1}]
+    later = {"start_date": END, "end_date": END + 9, "items": items}
+    schedule = {**running(), **sent, **BOTH, "phases": [FIRST, later]}
+    assert is_ours(schedule, SUBSCRIPTION, catalog) is True
+
+
+ACCOUNT = {"type": "account", "account": {"id": "acct_1"}}
+AS_SHOWN: dict[str, tuple[Any, Any]] = {
+    "application_fee_percent": (5.0, 5.0),
+    "automatic_tax": (
+        {"disabled_reason": None, "enabled": True, "liability": ACCOUNT},
+        {"enabled": True, "liability": {"type": "account", "account": "acct_1"}},
+    ),
+    "billing_cycle_anchor": ("automatic", "automatic"),
+    "billing_thresholds": ({"amount_gte": 5}, {"amount_gte": 5}),
+    "collection_method": ("send_invoice", "send_invoice"),
+    "currency": ("usd", "usd"),
+    "default_payment_method": ({"id": "pm_1"}, "pm_1"),
+    "default_tax_rates": ([{"id": "txr_1"}, "txr_2"], ["txr_1", "txr_2"]),
+    "description": ("17", "17"),
+    "discounts": (
+        [
+            {"discount": {"id": "di_1"}, "coupon": "half"},
+            {"promotion_code": "promo_1", "coupon": "x"},
+            {"coupon": "half"},
+        ],
+        [{"discount": "di_1"}, {"promotion_code": "promo_1"}, {"coupon": "half"}],
+    ),
+    "invoice_settings": (
+        {"account_tax_ids": [{"id": "txi_1"}], "custom_fields": [{"name": "a", "value": "b"}], "days_until_due": 9}
+        | {"description": "d", "footer": "f", "issuer": {"type": "self"}},
+        {"account_tax_ids": ["txi_1"], "custom_fields": [{"name": "a", "value": "b"}], "days_until_due": 9}
+        | {"description": "d", "footer": "f", "issuer": {"type": "self"}},
+    ),
+    "items": (
+        [
+            {
+                "price": {"id": "price_1"},
+                "plan": {"id": "price_1"},
+                "quantity": 2,
+                "billing_thresholds": {"usage_gte": 5},
+            }
+            | {"discounts": [{"coupon": "half"}], "metadata": {"seat": "7"}, "tax_rates": [{"id": "txr_1"}]}
+        ],
+        [
+            {"price": "price_1", "quantity": 2, "billing_thresholds": {"usage_gte": 5}}
+            | {"discounts": [{"coupon": "half"}], "metadata": {"seat": "7"}, "tax_rates": ["txr_1"]}
+        ],
+    ),
+    "metadata": ({"contract": "17"}, {"contract": "17"}),
+    "on_behalf_of": ({"id": "acct_1"}, "acct_1"),
+    "transfer_data": (
+        {"amount_percent": 5, "destination": {"id": "acct_1"}},
+        {"amount_percent": 5, "destination": "acct_1"},
+    ),
+    "trial": (False, False),
+    "trial_end": (END, END),
+    # what says nothing is left out, known or not
+    "novelty": ([], None),
+    "another_novelty": ({}, None),
+    "a_third": (None, None),
+    "a_fourth": ("", None),
+}
+
+
+@pytest.mark.parametrize("name", AS_SHOWN)
+def test_every_field_of_a_phase_is_sent_back_objects_by_their_ids(name: str) -> None:
+    """SUB-82"""
+    shown, sent = AS_SHOWN[name]
+    assert carry({"start_date": NOW, "end_date": END, name: shown}, metered=()) == (
+        {} if sent is None else {name: sent}
+    )
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        ({"novelty": "on"}, "novelty"),
+        ({"novelty": 0}, "novelty"),
+        ({"novelty": False}, "novelty"),
+        ({"items": [{"price": "price_1", "novelty": "on"}]}, "novelty"),
+        ({"automatic_tax": {"enabled": True, "novelty": "on"}}, "novelty"),
+        ({"discounts": [{"discount": None, "novelty": "di_1"}]}, "discount"),
+    ],
+)
+def test_field_that_is_not_known_is_never_dropped(shown: dict[str, Any], words: str) -> None:
+    """SUB-82: it would be gone when the phase begins."""
+    with pytest.raises(NotCarriedError, match=words):
+        carry(shown, metered=())

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from billing.operations.refusals import scheduled_elsewhere
+from billing.operations.refusals import begins_elsewhere, scheduled_elsewhere
 
 SOON, LATER = 1_800_000_000, 1_831_536_000
 IN_WORDS = {SOON: "2027-01-15T08:00:00Z", LATER: "2028-01-15T08:00:00Z"}
@@ -37,3 +37,13 @@ def test_schedule_of_somebody_else_is_named_with_what_it_does_and_when(
     assert refusal.code == "managed_elsewhere"
     assert refusal.extra == {"managed_by": "schedule", "schedule_id": "sub_sched_1", **extra}
     assert "sub_sched_1" in refusal.detail
+
+
+@pytest.mark.parametrize(
+    "phases", [[{"start_date": LATER}, {"start_date": SOON}], [{"start_date": None}, {"start_date": SOON}, {}]]
+)
+def test_subscription_to_come_is_named_with_its_first_day(phases: list[dict[str, Any]]) -> None:
+    """SUB-89"""
+    refusal = begins_elsewhere({"id": "sub_sched_1", "phases": phases})
+    assert (refusal.code, refusal.extra["changes_at"]) == ("managed_elsewhere", IN_WORDS[SOON])
+    assert IN_WORDS[SOON] in refusal.detail

@@ -326,6 +326,28 @@ def test_commitment_ends_whole_terms_after_the_anchor(anchor, period_start, end)
     assert row.commitment_ends_at == datetime(*end, 9, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("status", "period_start", "trial_end", "end"),
+    [
+        ("active", (2027, 2, 28), (2026, 8, 31), (2027, 8, 31)),  # renewed, and the trial is long over
+        ("trialing", (2026, 8, 3), (2026, 8, 31), (2027, 2, 28)),
+        ("canceled", (2027, 2, 28), (2026, 8, 31), None),
+    ],
+)
+def test_commitment_after_a_trial_is_by_what_is_paid_for(status, period_start, trial_end, end):
+    """SUB-67: and nobody is bound by what is over."""
+    start, august = (stamp(datetime(*day, 9, tzinfo=UTC)) for day in (period_start, trial_end))
+    built = build_subscription(
+        status=status,
+        price="price_kiloclaw_commit",
+        item={"current_period_start": start},
+        billing_cycle_anchor=august,
+        trial_end=august,
+    )
+    row = project(built, customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOON)
+    assert row.commitment_ends_at == (end and datetime(*end, 9, tzinfo=UTC))
+
+
 def test_commitment_is_the_plans_own_period_where_another_item_set_the_anchor():
     """SUB-67, SUB-80: a yearly add-on since January, the plan since March."""
     january, march, september = (stamp(datetime(2026, month, 15, tzinfo=UTC)) for month in (1, 3, 9))

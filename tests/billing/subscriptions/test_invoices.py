@@ -26,7 +26,7 @@ def line(starts=NOON, *, item="si_sub_1", price="price_kiloclaw_standard", prora
     }
 
 
-def invoice(status="paid", *lines, at=NOON, total=900, **more) -> dict[str, Any]:
+def invoice(status="paid", *lines, at=NOON, total=900, finalized=None, **more) -> dict[str, Any]:
     """An invoice over the current period, unless its lines say otherwise."""
     return {
         "id": f"in_{status}_{stamp(at)}",
@@ -34,7 +34,7 @@ def invoice(status="paid", *lines, at=NOON, total=900, **more) -> dict[str, Any]
         "total": total,
         "created": stamp(at),
         "lines": {"data": list(lines) or [line(at)], "has_more": False},
-        "status_transitions": {"finalized_at": None if status == "draft" else stamp(at)},
+        "status_transitions": {"finalized_at": None if status == "draft" else stamp(finalized or at)},
         **more,
     }
 
@@ -50,6 +50,7 @@ def add_on(status="paid", *, at=NOON + 2 * DAY) -> dict[str, Any]:
 
 
 BEFORE = invoice("paid", at=NOON - 30 * DAY)
+CUT_OFF = {"lines": {"data": [], "has_more": True}, "billing_reason": "subscription_cycle"}
 WRITTEN_OFF = {"status_details": {"uncollectible": {"reason": "max_payment_attempts"}}}
 
 
@@ -87,6 +88,13 @@ WRITTEN_OFF = {"status_details": {"uncollectible": {"reason": "max_payment_attem
         # of one period billed twice, the newer counts
         ("past_due", [invoice(), invoice("open", line(), at=NOW)], None),
         ("active", [BEFORE, invoice("open"), invoice("paid", line(), at=NOW)], None),
+        ("active", [BEFORE, invoice("open"), small("void")], None),  # the status is not a void one's
+        ("active", [BEFORE, invoice("uncollectible"), small("paid")], None),  # forgiven
+        # the newest is the one that was finalized last, whenever it was made
+        ("past_due", [BEFORE, invoice("paid", finalized=NOW), invoice("open", line(), at=NOON + DAY)], Payment.PAID),
+        # an invoice of which not all lines came
+        ("past_due", [{**BEFORE, **CUT_OFF}, invoice("open")], None),
+        ("past_due", [{**BEFORE, **CUT_OFF, "billing_reason": "manual"}, invoice("open")], Payment.FIRST_FAILED),
         # the plan's price on an item that was replaced since
         ("past_due", [invoice("paid", line(item="si_old")), small("open")], Payment.PAID),
     ],
@@ -113,6 +121,8 @@ def test_collection_that_is_paused_is_no_arrears():
         ([BEFORE, invoice("open", at=NOON - 60 * DAY), invoice("open", at=NOON - 30 * DAY), invoice("open")], NOON),
         ([invoice("open", at=NOON - 60 * DAY), invoice("open")], NOON - 60 * DAY),
         ([BEFORE, invoice("open"), small("paid")], NOON),
+        ([invoice("open", at=NOON - 30 * DAY), invoice("open"), small("paid")], NOON - 30 * DAY),
+        ([small("open", at=NOON - 40 * DAY), invoice(), small("open")], NOON + 2 * DAY),  # not what was left before
         ([BEFORE, invoice("open", due_date=stamp(NOON + DAY))], NOON + DAY),
         ([invoice(), small("open")], NOON + 2 * DAY),
         ([BEFORE, invoice("open", at=NOON - 31 * DAY), invoice("void"), invoice("open", at=NOON + DAY)], NOON + DAY),
@@ -137,6 +147,11 @@ def test_since_when_something_is_owed_is_by_the_open_invoice(invoices, since):
         (add_on(), False),
         (BEFORE, False),
         (invoice("paid", line(NOON - 10 * DAY)), False),  # of a period that a change of interval ended
+        (invoice("paid", line(END)), False),  # the period to come
+        (invoice("paid", line(END - timedelta(seconds=1))), True),
+        (invoice("paid", line(price="price_elsewhere")), True),  # the plan's own item
+        (invoice("paid", {**line(), "parent": {"invoice_item_details": {"proration": False}}}), False),
+        ({**invoice(), **CUT_OFF, "lines": {"data": [line(NOON - 10 * DAY)], "has_more": True}}, False),
         ({"status": "paid", "lines": None}, False),
         ({**invoice(), "lines": {"data": [], "has_more": True}, "billing_reason": "subscription_cycle"}, True),
         ({**invoice(), "lines": {"data": [], "has_more": True}, "billing_reason": "manual"}, False),
@@ -194,6 +209,7 @@ def test_line_of_another_price_of_the_plans_product_is_the_plans():
         ("active", invoice("open"), False),
         ("active", invoice("draft"), False),
         ("past_due", invoice("open"), False),
+        ("past_due", invoice("paid"), False),  # the status is not that one's
         ("past_due", small("open"), False),
         ("unpaid", invoice("open"), False),
         ("trialing", invoice("paid", total=0), True),

@@ -5,15 +5,17 @@ from datetime import timedelta
 
 import pytest
 
-from billing.subscriptions.projection import Subscription, belongs, differences, is_live, project
+from billing.subscriptions.invoices import Money, Payment
+from billing.subscriptions.projection import Subscription, belongs, differences, is_live, plan_item, project
 from tests.support.builders import CATALOG, NOON, build_subscription, stamp
 
 LATER = NOON + timedelta(days=30)
 
 
-def row_of(subscription, *, schedule=None, before=None, now=NOON) -> Subscription:
+def row_of(subscription, *, schedule=None, before=None, now=NOON, money=None) -> Subscription:
     """Project with the test catalog."""
-    return project(subscription, customer_id="cus_1", catalog=CATALOG, schedule=schedule, before=before, now=now)
+    rest = {"catalog": CATALOG, "schedule": schedule, "before": before, "now": now, "money": money}
+    return project(subscription, customer_id="cus_1", **rest)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,54 @@ def test_subscription_without_anything_is_still_a_row():
     """SUB-3: Stripe's answer is never a reason to fail."""
     row = row_of({"id": "sub_1", "status": "active"})
     assert (row.plan, row.price_id, row.current_period_end, row.created_at) == (None, None, None, NOON)
+    assert (row.cancel_at_period_end, row.commitment_ends_at) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("prices", "chosen"),
+    [
+        ([("price_kiloclaw_standard", 30), ("price_kiloclaw_commit", 180)], "price_kiloclaw_commit"),
+        ([("price_kiloclaw_commit", 180), ("price_kiloclaw_standard", 30)], "price_kiloclaw_commit"),
+        ([("price_kiloclaw_standard", 30), ("price_addon", 365)], "price_kiloclaw_standard"),
+        ([("price_of_product", 365), ("price_kiloclaw_standard", 30)], "price_kiloclaw_standard"),  # named goes first
+        ([("price_addon", 365), ("price_of_product", 30)], "price_of_product"),
+        ([("price_of_product", 30), ("price_of_product_2", 90)], "price_of_product_2"),
+        ([("price_addon", 30), ("price_other", 365)], "price_addon"),  # nothing is sold: as Stripe lists them
+        ([("price_kiloclaw_standard", None)], "price_kiloclaw_standard"),
+        ([], None),
+    ],
+)
+def test_plans_own_item_is_named_before_sold_and_ends_last(prices, chosen):
+    """SUB-3."""
+    plans = {**CATALOG.plans, "standard": CATALOG.plans["standard"].model_copy(update={"stripe_product": "prod_1"})}
+    items = [
+        {"price": {"id": id_, "product": "prod_1" if "of_product" in id_ else "prod_2"}}
+        | {"current_period_end": days and stamp(NOON + timedelta(days=days))}
+        for id_, days in prices
+    ]
+    item = plan_item(build_subscription(items={"data": items}), CATALOG.model_copy(update={"plans": plans}))
+    assert item.get("price", {}).get("id") == chosen
+
+
+@pytest.mark.parametrize(
+    ("money", "seen"),
+    [
+        (None, ("overdue", NOON, True, False)),  # nobody asked: as it was
+        (Money(), (None, None, True, False)),
+        (Money(disputed=False, refunded=True), (None, None, False, True)),
+        (Money(Payment.OVERDUE), ("overdue", NOON, True, False)),
+        (Money(Payment.OVERDUE, past_due_since=LATER), ("overdue", LATER, True, False)),  # the invoices say it
+        (Money(Payment.FIRST_PENDING, past_due_since=LATER), ("first_pending", None, True, False)),
+    ],
+    ids=str,
+)
+def test_what_was_not_asked_stays_and_what_was_answered_holds(money, seen):
+    """SUB-7, SUB-60, SUB-77."""
+    before = dataclasses.replace(row_of(build_subscription()), payment="overdue", past_due_since=NOON, disputed=True)
+    row = row_of(build_subscription(), before=before, now=LATER, money=money)
+    assert (row.payment, row.past_due_since, row.disputed, row.refunded) == seen
+    only = row_of(build_subscription(), before=dataclasses.replace(before, disputed=False, refunded=True))
+    assert (only.disputed, only.refunded) == (False, True)
 
 
 def phase(price, start):
@@ -144,6 +194,14 @@ def test_schedule_tells_the_plan_that_comes_next(schedule, plan):
         "phases": [phase("price_kiloclaw_standard", NOON), phase("price_kiloclaw_commit", LATER)],
     }
     assert row_of(build_subscription(schedule="sub_sched_1"), schedule=whole | schedule).scheduled_plan == plan
+
+
+def test_of_several_phases_to_come_the_next_one_names_the_plan():
+    """SUB-3: in whatever order they are listed."""
+    listed = [phase("price_kiloclaw_standard", LATER + timedelta(days=30)), phase("price_kiloclaw_commit", LATER)]
+    schedule = {"status": "active", "current_phase": {"start_date": stamp(NOON), "end_date": stamp(LATER)}}
+    bought = build_subscription(schedule="sub_sched_1", price="price_elsewhere")
+    assert row_of(bought, schedule=schedule | {"phases": listed}).scheduled_plan == "commit"
 
 
 @pytest.mark.parametrize(

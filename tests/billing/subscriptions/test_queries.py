@@ -6,9 +6,10 @@ from datetime import timedelta, timezone
 import pytest
 import sqlalchemy as sa
 
+from billing.catalog import AccessRules
 from billing.coordination.queue import InlineQueue
 from billing.models import customers
-from billing.subscriptions.access import Access, decide_access, iso
+from billing.subscriptions.access import Access, choose, decide_access, iso
 from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.projection import project
 from billing.subscriptions.queries import read_subscription
@@ -80,6 +81,70 @@ def test_of_several_the_most_generous_decides(statuses, reason):
     """SUB-14: whatever order they come in."""
     rows = [row(status, past_due_since=NOON, created_at=NOON) for status in statuses]
     assert decide_access(rows, NOON).reason == decide_access(rows[::-1], NOON).reason == reason
+
+
+TRIAL_ENDS = NOON + timedelta(days=5)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "trial_ends_at", "access"),
+    [
+        ([], TRIAL_ENDS, Access(True, "product_trial", TRIAL_ENDS)),
+        ([], NOON, Access(False, "no_subscription")),
+        ([], None, Access(False, "no_subscription")),
+        (["incomplete"], TRIAL_ENDS, Access(True, "product_trial", TRIAL_ENDS)),
+        (["incomplete_expired"], TRIAL_ENDS, Access(True, "product_trial", TRIAL_ENDS)),
+        (["active"], TRIAL_ENDS, Access(True, "active")),
+        (["canceled"], TRIAL_ENDS, Access(False, "canceled")),
+        (["canceled", "incomplete"], TRIAL_ENDS, Access(False, "incomplete")),
+    ],
+    ids=str,
+)
+def test_trial_of_the_product_grants_until_a_subscription_has_begun(statuses, trial_ends_at, access):
+    """SUB-65."""
+    assert decide_access([row(status) for status in statuses], NOON, trial_ends_at=trial_ends_at) == access
+
+
+@pytest.mark.parametrize(
+    ("columns", "rules", "reason"),
+    [
+        ({"disputed": True}, {"disputed": "deny"}, "disputed"),
+        ({"disputed": True}, {"refunded": "deny"}, "active"),
+        ({"disputed": True}, {}, "active"),
+        ({"refunded": True}, {"refunded": "deny"}, "refunded"),
+        ({"refunded": True}, {"disputed": "deny"}, "active"),
+        ({}, {"disputed": "deny", "refunded": "deny", "collection_paused": "deny"}, "active"),
+        ({"plan": None, "collection_paused": "void"}, {"collection_paused": "deny"}, "not_sold"),
+        ({"status": "unpaid", "disputed": True}, {"disputed": "deny"}, "unpaid"),
+    ],
+    ids=str,
+)
+def test_each_rule_of_the_catalog_denies_by_itself(columns, rules, reason):
+    """SUB-60, SUB-73, SUB-81."""
+    assert decide_access([row(**columns)], NOON, AccessRules(**rules)) == Access(reason == "active", reason)
+
+
+@pytest.mark.parametrize(
+    ("columns", "access"),
+    [
+        ({}, Access(True, "period_paid", END)),
+        ({"cancel_at": SOON}, Access(True, "period_paid", SOON)),
+        ({"cancel_at": END + timedelta(days=300)}, Access(True, "period_paid", END)),
+        ({"current_period_end": None}, Access(True, "past_due_grace", GRACE_END)),
+    ],
+    ids=str,
+)
+def test_paid_period_grants_to_its_end_or_to_an_earlier_one(columns, access):
+    """SUB-77."""
+    late = row("past_due", payment="paid", past_due_since=NOON, **columns)
+    assert decide_access([late], NOON) == access
+
+
+def test_of_equal_ones_the_newest_is_shown():
+    """SUB-14."""
+    older, newer = row(subscription_id="sub_1"), row(subscription_id="sub_2", created_at=SOON)
+    assert choose([older, newer], NOON) == choose([newer, older], NOON) == newer
+    assert choose([], NOON) is None
 
 
 def test_of_two_granting_ones_the_longer_decides():

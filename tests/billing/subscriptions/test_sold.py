@@ -152,6 +152,14 @@ def test_what_a_person_has_to_look_at(rows, is_owned, kinds):
     found = find_troubles(projected, product="kiloclaw", is_owned=is_owned)
     assert [trouble.kind for trouble in found] == kinds
     assert all(trouble.next_step for trouble in found if trouble.kind != DUPLICATE)
+    assert find_troubles(projected, product="another", is_owned=is_owned) == ()
+
+
+def test_erased_users_subscription_is_an_incident_of_its_own_words():
+    """SUB-75: the user's row still has the customer."""
+    row = project(build_subscription(), customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOON)
+    [trouble] = find_troubles([row], product="kiloclaw", is_owned=True, is_erased=True)
+    assert (trouble.kind, "was erased" in str(trouble.next_step)) == (UNOWNED, True)
 
 
 class Shop(Delivered):
