@@ -143,7 +143,7 @@ def _rests(event: sa.FromClause, now: datetime, dialect: str) -> sa.ColumnElemen
 
     came = waiting.c.received_at
     # A CASE, so that no index of types is asked: it holds every purchase there ever was.
-    awaited = sa.case((waiting.c.type.in_(AWAITED), True), else_=False)
+    awaited = sa.case((waiting.c.type.in_(AWAITED), True))
     keep_coming = sa.and_(one_waits(came > now - QUIET), one_waits(came <= now - QUIET))
     return sa.and_(
         was_fetched(now - LONGEST_REST),
@@ -171,7 +171,7 @@ def _take(whose: str, dialect: str) -> Prepared:
         }
         # Asked twice: PostgreSQL looks again at a row that another worker has just changed, but not at the subquery.
         # A CASE, so that it looks for the rows by their ids.
-        still = sa.case((waits(events, now), True), else_=False)
+        still = sa.case((waits(events, now), True))
         update = sa.update(events).where(chosen, still).values(values)
         return update.returning(*(events.c[name] for name in Claimed.__slots__))
 

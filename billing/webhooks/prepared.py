@@ -6,8 +6,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.models import events
-
 
 class Moment:
     """So long after now or before, as a parameter of a statement that is built once."""
@@ -25,7 +23,7 @@ class Moment:
         """What it is in SQL."""
         name = f"now_{self._offset // timedelta(milliseconds=1)}".replace("-", "less_")
         self._offsets[name] = self._offset
-        return sa.bindparam(name, type_=events.c.received_at.type)
+        return sa.bindparam(name)
 
 
 class Prepared:

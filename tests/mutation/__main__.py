@@ -33,7 +33,8 @@ ON_BOTH = ("-n", "0", "-q", "-p", "tests.mutation.uncached", "-p", "no:cacheprov
 UNTIL_ONE_FAILS = ("-x", "-s", "--tb=native", "--timeout", "60")
 OPTIONS = (*ON_BOTH, "-k", "not postgresql")
 _APP = [f"tests/app/test_{name}.py" for name in ("checkouts", "operations", "subscription", "webhooks")]
-_OF_BILLING = (*PACKAGES, "maintenance", "notifications", "operators", "rules", "stripe_gateway", "test_catalog.py")
+_FOLDERS = (*PACKAGES, "maintenance", "notifications", "operators", "rules", "stripe_gateway")
+_OF_BILLING = (*_FOLDERS, "process/test_context_ids.py", "test_catalog.py")
 TESTS = [
     *_APP,
     *(f"tests/billing/{name}" for name in _OF_BILLING),

@@ -70,9 +70,12 @@ def test_every_call_to_stripe_is_a_line_with_stripes_own_id(ledger_world: World)
     """OPS-175"""
     with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
         checkout_id = ledger_world.ask()
+        assert structlog.contextvars.get_contextvars() == {"checkout_id": checkout_id}, "of the web's lines"
+        structlog.contextvars.clear_contextvars()
         ledger_world.work()
         ledger_world.sandbox.faults.add("status", status=503, path="/v1/checkout/sessions", method="POST")
         ledger_world.ask("commit", user="user_2")
+        structlog.contextvars.clear_contextvars()
         ledger_world.work()
 
     calls = [line for line in lines if line["event"] == "stripe.answered"]
