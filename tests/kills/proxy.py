@@ -13,13 +13,15 @@ from contextlib import suppress
 class Proxy:
     """Passes everything on to `target`, a port or the path of a socket, which may change.
 
-    `cut`, `silence`, `delay_seconds`, `refusing` and `rewrite` are what goes wrong.
+    `cut`, `silence`, `delay_seconds`, `refusing` and `rewrite` are what goes wrong. `ended_by` says of each connection
+    that is over which side hung up first.
     """
 
     def __init__(self, target: int | str) -> None:
         self.target = target
         self.delay_seconds, self.refusing = 0.0, False
         self.rewrite: tuple[bytes, bytes] = (b"", b"")  # in answers this becomes that, of the same length
+        self.ended_by: list[str] = []
         self._silent = threading.Event()  # set: of the connections that were made until now
         self.cuts: dict[bytes, int] = {}  # requests with this in them are executed, not answered; how many are left
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -56,8 +58,9 @@ class Proxy:
             while silent.is_set() and client.recv(65536):
                 pass
             with self._connect() as server:
-                cutting = threading.Event()
-                threading.Thread(target=self._back, args=(server, client, cutting, silent), daemon=True).start()
+                cutting, ended = threading.Event(), _Once(self.ended_by)
+                back = (server, client, cutting, silent, ended)
+                threading.Thread(target=self._back, args=back, daemon=True).start()
                 while sent := client.recv(65536):
                     if self.refusing:
                         return
@@ -67,6 +70,7 @@ class Proxy:
                     if any(self._due(part, sent) for part in list(self.cuts)):
                         cutting.set()
                     server.sendall(sent)
+                ended.note("client")
 
     def _connect(self) -> socket.socket:
         if isinstance(self.target, int):
@@ -80,12 +84,18 @@ class Proxy:
         return server
 
     def _back(
-        self, server: socket.socket, client: socket.socket, cutting: threading.Event, silent: threading.Event
+        self,
+        server: socket.socket,
+        client: socket.socket,
+        cutting: threading.Event,
+        silent: threading.Event,
+        ended: "_Once",
     ) -> None:
         with suppress(OSError):
             while (answered := server.recv(65536)) and not cutting.is_set():
                 if not silent.is_set():
                     client.sendall(answered.replace(*self.rewrite) if self.rewrite[0] else answered)
+        ended.note("server")
         if silent.is_set():
             return  # a dead host does not even hang up
         with suppress(OSError):
@@ -96,3 +106,16 @@ class Proxy:
             return False
         self.cuts[part] -= 1
         return True
+
+
+class _Once:
+    """Notes what comes first."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self._notes, self._guard, self._noted = notes, threading.Lock(), False
+
+    def note(self, what: str) -> None:
+        with self._guard:
+            if not self._noted:
+                self._noted = True
+                self._notes.append(what)
