@@ -10,7 +10,13 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    MasterDownError,
+    NoPermissionError,
+    ReadOnlyError,
+)
 from redis.retry import Retry
 from redis.sentinel import (
     Sentinel,
@@ -29,6 +35,30 @@ ANSWER_SECONDS = 1.0
 # Unless the URL says `max_connections`. 160 threads of a web share one interpreter, which sends one command at a time.
 POOL_SIZE = 10
 FREE_SECONDS = 1.0  # how long a call waits for a free connection
+
+
+class Demoted(redis.ConnectionError):
+    """The server is a replica: the wrong one, or one that was the primary when this connection was made."""
+
+
+class _Connection(redis.Connection):
+    """A connection that ends where its server turns out to be a replica.
+
+    After a failover behind one address the server stays there, and so would every connection of the pool. The next one
+    leads to the new primary, and is tried at once (OPS-128).
+    """
+
+    def read_response(self, disable_decoding: bool = False, **how: Any) -> Any:
+        """Read an answer. Raises Demoted, with the connection closed."""
+        try:
+            return super().read_response(disable_decoding, **how)
+        except (ReadOnlyError, MasterDownError) as error:
+            self.disconnect()  # type: ignore[no-untyped-call]
+            raise Demoted(str(error)) from None
+
+
+class _TlsConnection(_Connection, redis.SSLConnection):
+    """The same by TLS."""
 
 
 class _ToPrimary(SentinelManagedConnection):
@@ -94,7 +124,7 @@ def connect_redis(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> "redis
         kind: Any = redis.UnixDomainSocketConnection
         common["path"] = server.socket
     else:
-        kind = redis.SSLConnection if server.tls else redis.Connection
+        kind = _TlsConnection if server.tls else _Connection
         common["host"], common["port"] = server.hosts[0]
         common |= server.tls or {}
     pool = redis.BlockingConnectionPool(connection_class=kind, **common)  # type: ignore[no-untyped-call]

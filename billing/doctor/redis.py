@@ -9,7 +9,7 @@ import redis
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError, ResponseError
 
 from billing.coordination.redis_client import ANSWER_SECONDS as REDIS_SECONDS
-from billing.coordination.redis_client import connect_redis, is_refusal
+from billing.coordination.redis_client import Demoted, connect_redis, is_refusal
 from billing.database import Database
 from billing.doctor.finding import Finding, fine, warning, wrong
 from billing.errors import ConfigurationError, TransientError
@@ -112,7 +112,7 @@ def explain(error: Exception, name: str) -> ConfigurationError | TransientError:
         return ConfigurationError(f"{name}: its user is not allowed what onelane does ({text[:120]}). Change its ACL.")
     if isinstance(error, AuthenticationError) or "invalid username-password" in text:
         return ConfigurationError(f"{name}: the server refuses the user or password. Set {name} with the right ones.")
-    if isinstance(error, redis.exceptions.ReadOnlyError):
+    if isinstance(error, Demoted):
         return ConfigurationError(f"{name} is a replica, which cannot be written. Set it to the primary.")
     if isinstance(error, ResponseError) and "DB index is out of range" in text:
         return ConfigurationError(f"{name} names a database that the server does not have. Set a lower number.")

@@ -70,15 +70,17 @@ class Server:
 
     @contextmanager
     def client(self) -> Iterator["redis.Redis"]:
-        """A client of it, without TLS."""
-        with redis.Redis(port=self.port, socket_timeout=5) as client:
+        """A client of it, which verifies nothing."""
+        with redis.Redis(port=self.port, socket_timeout=5, **self._by_tls()) as client:
             yield client
+
+    def _by_tls(self) -> dict[str, Any]:
+        return {"ssl": True, "ssl_cert_reqs": "none"} if self._tls else {}
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, (self.folder / "log").read_text("utf-8")[-500:]
-        tls = {"ssl": True, "ssl_cert_reqs": "none"} if self._tls else {}
         try:
-            with redis.Redis(port=self.port, socket_timeout=1, **tls) as client:
+            with redis.Redis(port=self.port, socket_timeout=1, **self._by_tls()) as client:
                 return bool(client.ping())
         except (redis.AuthenticationError, redis.BusyLoadingError):
             return True

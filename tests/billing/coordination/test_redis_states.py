@@ -19,7 +19,8 @@ from billing.errors import ConfigurationError
 from billing.process.settings import Settings
 from billing.stripe_gateway.budget import Rank
 from billing.stripe_gateway.shared_budget import SharedBudget
-from tests.support.redis_server import Server, running
+from tests.kills.proxy import Proxy
+from tests.support.redis_server import Certificate, Server, running
 from tests.support.valkey import wait_until
 
 
@@ -139,6 +140,37 @@ def test_part_of_a_cluster_stops_every_start(tmp_path: Path) -> None:
         for check in (require_redis, lambda given: list(examine_redis(given))):
             with pytest.raises(ConfigurationError, match="is a cluster"):
                 check(settings)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_primary_that_became_a_replica_is_left(tmp_path: Path, tls: bool) -> None:
+    """OPS-128, fault 134: behind one address, as of a managed service; the old connections stay at the old server."""
+    certificate = Certificate(tmp_path, name="127.0.0.1") if tls else None
+    old, new = (Server("redis-server", tmp_path / name, tls=certificate) for name in ("old", "new"))
+    address = Proxy(old.port)
+    url = f"redis{'s' if tls else ''}://127.0.0.1:{address.port}/0"
+    url += f"?ssl_ca_certs={certificate.chain}" if certificate else ""
+    with running(old, new), connect_redis(url) as mine:
+        celery = create_producer(Settings(redis_url=url, _env_file=None))
+        queue, wakeups, locks = CeleryQueue(celery, mine), RedisWakeups(mine), RedisLocks(mine, lifetime_seconds=5)
+        assert queue.send(WorkLane(1))
+        with old.client() as told:
+            told.replicaof("127.0.0.1", str(new.port))
+        address.target = new.port
+        assert queue.send(WorkLane(2))
+        wakeups.wake(["chk_1"])
+        with locks.hold("lane:1"), new.client() as there:
+            assert there.exists("onelane:lock:lane:1", "onelane:checkout", "onelane:wakeups") == 3
+        celery.close()
+    address.close()
+
+
+def test_address_that_is_a_replicas_is_still_called_one(server: Server) -> None:
+    """OPS-128: one that never was another's."""
+    with server.client() as told, a_replica(told, server):
+        settings = Settings(redis_url=f"redis://127.0.0.1:{server.port}/0", _env_file=None)
+        with pytest.raises(ConfigurationError, match="REDIS_URL is a replica"):
+            list(examine_redis(settings))
 
 
 # What redis-py leaves of an answer whose first word it knows.
