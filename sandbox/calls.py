@@ -1,6 +1,10 @@
 """One call: what every operation of the sandbox is handed, by an API request, by a page, or by time passing.
 
 `find` and `named` see only the objects of the call's mode, as keys of one mode see nothing of the other.
+
+Time is asked for here. `now` is the time of whom the call is about: once it has found a customer on a test clock, or
+what is theirs, it is the clock's. `wall` is the sandbox's own time, the real one at Stripe. Events, money and payment
+pages keep it also where there is a test clock.
 """
 
 from collections.abc import Callable
@@ -25,14 +29,23 @@ class Call:
     account: str = "acct_sandbox"
     blind_seconds: float = 0.0  # lists leave out what is younger
     on_event: Callable[[Json], None] = field(default=lambda event: None)
+    test_clock: str | None = None
 
     @property
     def now(self) -> int:
+        clock = self.store.get("test_clock", self.test_clock) if self.test_clock else None
+        return int(clock["frozen_time"]) if clock else self.wall
+
+    @property
+    def wall(self) -> int:
         return int(self.time)
 
     def find(self, kind: str, id: Any) -> Json | None:
         one = self.store.get(kind, id) if isinstance(id, str) else None
-        return one if one is not None and one.get("livemode", self.livemode) == self.livemode else None
+        if one is None or one.get("livemode", self.livemode) != self.livemode:
+            return None
+        self.test_clock = (id if kind == "test_clock" else one.get("test_clock")) or self.test_clock
+        return one
 
     def named(self, kind: str, id: str, *, noun: str | None = None, param: str = "id") -> Json:
         """The object that a path (`param` is `id`) or a parameter names."""

@@ -45,7 +45,7 @@ def new_session(
         "collected_information": None,
         "consent": None,
         "consent_collection": None,
-        "created": call.now,
+        "created": call.wall,
         "currency": lines[0]["currency"],
         "currency_conversion": None,
         "custom_fields": [],

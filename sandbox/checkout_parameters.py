@@ -29,7 +29,7 @@ def check(call: Call, params: Json, data: Json) -> int:
             "`trial_settings` can only be set if the subscription has a trial period.",
             "subscription_data[trial_settings]",
         )
-    if data.get("trial_end") is not None and data["trial_end"] < call.now + 2 * 86400:
+    if data.get("trial_end") is not None and data["trial_end"] < call.wall + 2 * 86400:
         raise bad_parameter(
             "The `trial_end` date has to be at least 2 days in the future.", "subscription_data[trial_end]"
         )
@@ -38,12 +38,12 @@ def check(call: Call, params: Json, data: Json) -> int:
 
 def _expires_at(call: Call, expires_at: int | None) -> int:
     if expires_at is None:
-        return call.now + _LONGEST
-    if expires_at - call.now < _SHORTEST:
+        return call.wall + _LONGEST
+    if expires_at - call.wall < _SHORTEST:
         raise bad_parameter(
             "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.", "expires_at"
         )
-    if expires_at - call.now > _LONGEST:
+    if expires_at - call.wall > _LONGEST:
         raise bad_parameter(
             "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.", "expires_at"
         )

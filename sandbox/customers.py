@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from . import balances, forms, lifecycle, payment_methods, sources
+from . import balances, clock_limits, forms, lifecycle, payment_methods, sources
 from .calls import Call, Route
 from .errors import Json
 from .events import emit
-from .lists import PAGING, page
+from .lists import PAGING, page, same
 
 _ADDRESS = forms.table({name: forms.text() for name in ("city", "country", "line1", "line2", "postal_code", "state")})
 
@@ -28,7 +28,7 @@ _FIELDS: forms.Table = {
     "source": forms.identifier,
     "tax_exempt": forms.one_of("none", "exempt", "reverse"),
 }
-_NEW: forms.Table = {**_FIELDS, "payment_method": forms.identifier}
+_NEW: forms.Table = {**_FIELDS, "payment_method": forms.identifier, "test_clock": forms.text()}
 _KEPT = (
     "address",
     "business_name",
@@ -46,6 +46,9 @@ _KEPT = (
 
 
 def create(call: Call, params: Json) -> Json:
+    if params.get("test_clock"):
+        call.named("test_clock", params["test_clock"], noun="billingclock", param="test_clock")
+        clock_limits.check_customers(call)
     return made(call, **params)
 
 
@@ -102,7 +105,7 @@ def blank(call: Call) -> Json:
         "preferred_locales": [],
         "shipping": None,
         "tax_exempt": "none",
-        "test_clock": None,
+        "test_clock": call.test_clock,
     }
 
 
@@ -149,8 +152,15 @@ def delete(call: Call, params: Json) -> Json:
 
 
 def list_customers(call: Call, params: Json) -> Json:
-    email = params.get("email")
-    return page(call, "customer", params, "/v1/customers", keep=lambda one: email is None or one["email"] == email)
+    """Those of one test clock, or else those of none."""
+    email, clock = params.get("email"), params.get("test_clock")
+    return page(
+        call,
+        "customer",
+        params,
+        "/v1/customers",
+        keep=lambda one: same(one["email"], email) and one["test_clock"] == clock,
+    )
 
 
 def _tombstone(one: Json) -> Json:
@@ -159,7 +169,12 @@ def _tombstone(one: Json) -> Json:
 
 ROUTES: list[Route] = [
     ("POST", "/v1/customers", _NEW, create),
-    ("GET", "/v1/customers", {**PAGING, "created": forms.created, "email": forms.text(512)}, list_customers),
+    (
+        "GET",
+        "/v1/customers",
+        {**PAGING, "created": forms.created, "email": forms.text(512), "test_clock": forms.text()},
+        list_customers,
+    ),
     ("GET", "/v1/customers/{id}", {}, retrieve),
     ("POST", "/v1/customers/{id}", _FIELDS, update),
     ("DELETE", "/v1/customers/{id}", {}, delete),

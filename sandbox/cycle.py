@@ -1,10 +1,12 @@
 """What passing time does: sessions expire, subscriptions renew or end, invoices are tried again, refunds arrive.
 
 Nothing runs by itself. `tick` is called before each request and now and then by the server; it takes what is due by
-the sandbox's clock, one object after the other, each at the moment that it was due.
+the sandbox's clock, one object after the other, each at the moment that it was due. A test clock that is advanced takes
+what is due on it in the same way.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from . import (
     checkout_sessions,
@@ -16,6 +18,7 @@ from . import (
     schedule_course,
     settings,
     subscription_objects,
+    test_clocks,
 )
 from .calls import Call
 from .errors import Json
@@ -26,10 +29,10 @@ from .store import Store
 _MOST = 5_000  # a clock moved by a century must not renew daily plans for ever
 
 
-def tick(store: Store, now: float, call_at: Callable[[float, bool], Call]) -> int:
+def tick(store: Store, now: float, call_at: Callable[[float, bool], Call], clock: str | None = None) -> int:
     """How many objects were due. `call_at(time, livemode)` makes the call under which their changes happen."""
     for done in range(_MOST):
-        found = store.next_due(now)
+        found = store.next_due(now, clock)
         if found is None:
             return done
         at, kind, one = found
@@ -88,11 +91,28 @@ def _invoice(call: Call, opened: Json) -> None:
         emit(call, "customer.subscription.updated", after, previous=subscription)
 
 
+def _test_clock(call: Call, one: Json) -> None:
+    """An advance, which takes the clock and what lives on it from moment to moment; or the clock's own end."""
+    if one["status"] != "advancing":
+        test_clocks.delete(call, one)
+        return
+    on_it = replace(call, test_clock=one["id"])
+
+    def at(moment: float, livemode: bool) -> Call:
+        test_clocks.moved(call, one["id"], moment)
+        return replace(on_it, livemode=livemode)
+
+    target = one["status_details"]["advancing"]["target_frozen_time"]
+    tick(call.store, target, at, one["id"])
+    test_clocks.arrived(call, one["id"], target)
+
+
 _WORK: dict[str, Callable[[Call, Json], object]] = {
     "checkout_session": checkout_sessions.expired,
     "idempotency_key": lambda call, one: idempotency.forget(call.store, one["id"]),
     "invoice": _invoice,
     "refund": refunds.arrived,
     "subscription": _subscription,
-    "subscription_schedule": schedule_course.begin,
+    "subscription_schedule": schedule_course.due,
+    "test_clock": _test_clock,
 }

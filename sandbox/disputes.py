@@ -42,7 +42,7 @@ def dispute(call: Call, charge_id: str, status: str) -> Json:
             "amount": charge["amount"],
             "balance_transactions": [],
             "charge": charge_id,
-            "created": call.now,
+            "created": call.wall,
             "currency": charge["currency"],
             "enhanced_eligibility_types": [],
             "evidence": {"enhanced_evidence": {}},

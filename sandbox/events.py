@@ -25,7 +25,7 @@ def emit(call: Call, type: str, one: Json, *, previous: Mapping[str, Any] | None
             "id": call.store.new_id("evt_1"),
             "object": "event",
             "api_version": API_VERSION,
-            "created": call.now,
+            "created": call.wall,
             "data": data,
             "livemode": call.livemode,
             "pending_webhooks": 0,
@@ -56,7 +56,7 @@ def list_events(call: Call, params: Json) -> Json:
             raise bad_parameter("You may only specify one of these parameters: type, types.", "types")
         wanted = [params["type"]]
     answered = params.get("delivery_success")
-    oldest = call.now - 30 * 86400  # Stripe lists the events of the last 30 days
+    oldest = call.wall - 30 * 86400  # Stripe lists the events of the last 30 days
 
     def keep(event: Json) -> bool:
         if event["object"] != "event":

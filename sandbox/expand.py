@@ -29,6 +29,7 @@ _KIND_OF_FIELD = {
     "released_subscription": "subscription",
     "schedule": "subscription_schedule",
     "subscription": "subscription",
+    "test_clock": "test_clock",
 }
 _DEEPEST = 4  # each `data` of a list counts
 

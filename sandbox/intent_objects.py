@@ -44,7 +44,7 @@ def new_intent(
             "capture_method": "automatic",
             "client_secret": call.store.new_id(f"{id}_secret_", 25),
             "confirmation_method": "automatic",
-            "created": call.now,
+            "created": call.wall,
             "currency": currency,
             "customer": customer,
             "customer_account": None,

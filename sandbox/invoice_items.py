@@ -104,7 +104,7 @@ def pending(
         "quantity": quantity,
         "quantity_decimal": str(quantity),
         "tax_rates": list(rates),
-        "test_clock": None,
+        "test_clock": call.test_clock,
     }
     emit(call, "invoiceitem.created", call.store.put("invoiceitem", one))
     return one

@@ -114,7 +114,7 @@ def new_invoice(
         },
         "subtotal": subtotal,
         "subtotal_excluding_tax": subtotal - inclusive,
-        "test_clock": None,
+        "test_clock": call.test_clock,
         "total": total,
         "total_discount_amounts": _summed(worked),
         "total_excluding_tax": total - tax,

@@ -139,7 +139,7 @@ def void(call: Call, opened: Json) -> tuple[Json, list[Json]]:
         call.store.change("invoice_payment", payment["id"], **fields)
         gone = {
             "status": "canceled",
-            "canceled_at": call.now,
+            "canceled_at": call.wall,
             "cancellation_reason": "void_invoice",
             "next_action": None,
         }

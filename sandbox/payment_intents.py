@@ -76,7 +76,7 @@ def cancel(call: Call, params: Json) -> Json:
     if any(one["payment"]["payment_intent"] == old["id"] for one in call.store.all("invoice_payment")):
         raise refused("This PaymentIntent belongs to an invoice; void the invoice to cancel it.")
     reason = params.get("cancellation_reason")
-    fields = {"status": "canceled", "canceled_at": call.now, "cancellation_reason": reason, "next_action": None}
+    fields = {"status": "canceled", "canceled_at": call.wall, "cancellation_reason": reason, "next_action": None}
     one = call.store.change("payment_intent", old["id"], **fields)
     emit(call, "payment_intent.canceled", one)
     return one

@@ -91,7 +91,7 @@ def visit(call: Call, link: Json) -> Json:
         "payment_method_collection": link["payment_method_collection"] if link["_mode"] == "subscription" else None,
         "subscription_data": data,
     }
-    session = checkout_sessions.opened(call, params, None, expires_at=call.now + _DAY)
+    session = checkout_sessions.opened(call, params, None, expires_at=call.wall + _DAY)
     return call.store.change("checkout_session", session["id"], payment_link=link["id"])
 
 

@@ -37,6 +37,7 @@ _RESOURCES = {
     "/v1/subscription_schedules": "subscription_schedule",
     "/v1/subscriptions": "subscription",
     "/v1/tax_rates": "tax_rate",
+    "/v1/test_helpers/test_clocks": "billing_clock",
     "/v1/webhook_endpoints": "webhook",
     "/v2/core/events": "event",
 }

@@ -15,7 +15,7 @@ def create(call: Call, params: Json) -> Json:
         "id": call.store.new_id("bps_1"),
         "object": "billing_portal.session",
         "configuration": configuration["id"],
-        "created": call.now,
+        "created": call.wall,
         "customer": customer["id"],
         "customer_account": None,
         "flow": None,

@@ -67,7 +67,7 @@ def _session(sandbox: Sandbox, secret: str) -> Json:
     with sandbox.calling() as call:
         known = call.store.get("portal_secret", secret)
         session = call.store.get("portal_session", known["session"]) if known else None
-        if session is None or session["created"] + _OPEN_SECONDS < call.now:
+        if session is None or session["created"] + _OPEN_SECONDS < call.wall:
             abort(404)
         return session
 

@@ -45,7 +45,7 @@ def refund(call: Call, params: Json) -> Json:
             "amount": amount,
             "balance_transaction": call.store.new_id("txn_3"),
             "charge": paid["id"],
-            "created": call.now,
+            "created": call.wall,
             "currency": paid["currency"],
             "customer": paid["customer"],
             "customer_account": None,

@@ -29,6 +29,7 @@ from . import (
     subscription_changes,
     subscriptions,
     tax_rates,
+    test_clocks,
     thin,
     webhooks,
 )
@@ -61,6 +62,7 @@ _RESOURCES = (
     subscription_changes,
     subscriptions,
     tax_rates,
+    test_clocks,
     thin,
     webhooks,
 )

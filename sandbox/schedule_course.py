@@ -12,11 +12,27 @@ from .errors import Json
 from .events import emit
 from .schedule_phases import KEPT
 
+TOLD_BEFORE = 7 * 86400
+
+
+def due(call: Call, one: Json) -> None:
+    """What time does to it of itself: it begins, and some days before its end that is said."""
+    if one["status"] == "not_started":
+        begin(call, one)
+    elif one["status"] == "active":
+        emit(call, "subscription_schedule.expiring", call.store.change("subscription_schedule", one["id"], _due=None))
+
+
+def told_at(call: Call, phases: list[Json]) -> float | None:
+    """When the end is said, seven days before; never where it is nearer than that."""
+    moment = phases[-1]["end_date"] - TOLD_BEFORE
+    return float(moment) if moment > call.now else None
+
 
 def begin(call: Call, old: Json) -> Json:
     """The first phase begins: the schedule makes its subscription, which is billed like any other."""
     phase = old["phases"][0]
-    made = subscriptions.create(
+    made = subscriptions.made(
         call,
         {
             "customer": old["customer"],
@@ -32,6 +48,7 @@ def begin(call: Call, old: Json) -> Json:
             **{name: phase[name] for name in (*KEPT, "trial_end") if phase[name] is not None},
             **{name: value for name, value in (phase["invoice_settings"] or {}).items() if name == "days_until_due"},
         },
+        scheduled=True,
     )  # fmt: skip
     one = call.store.change(
         "subscription_schedule",
@@ -39,7 +56,7 @@ def begin(call: Call, old: Json) -> Json:
         status="active",
         subscription=made["id"],
         current_phase=dates(phase),
-        _due=None,
+        _due=told_at(call, old["phases"]),
     )
     emit(call, "subscription_schedule.updated", one, previous=old)
     attach(call, made, one)
@@ -55,7 +72,7 @@ def advance(call: Call, subscription: Json) -> Json:
     if not coming:
         if one["end_behavior"] == "cancel":
             return _complete(call, subscription, one)
-        let_go(call, one)
+        let_go(call, one, over=True)
         return call.named("subscription", subscription["id"])
     after = call.store.change("subscription_schedule", one["id"], current_phase=dates(coming[0]))
     changed = schedule_entry.enter(call, subscription, coming[0], one["default_settings"])
@@ -74,17 +91,21 @@ def _complete(call: Call, subscription: Json, old: Json) -> Json:
     return lifecycle.end(call, subscription)
 
 
-def let_go(call: Call, old: Json, *, keep: bool = False) -> Json:
+def let_go(call: Call, old: Json, *, keep: bool = False, over: bool = False) -> Json:
+    """Released: by a request, which may `keep` the planned end, or because its last phase is `over`."""
     one = call.store.change(
         "subscription_schedule",
         old["id"],
         status="released",
         released_at=call.now,
+        completed_at=call.now if over else None,
         released_subscription=old["subscription"],
         subscription=None,
         current_phase=None,
         _due=None,
     )
+    if over:
+        emit(call, "subscription_schedule.completed", one)
     emit(call, "subscription_schedule.released", one)
     subscription = call.find("subscription", old["subscription"])
     if subscription is not None:

@@ -44,5 +44,5 @@ def new_schedule(call: Call, customer: str, phases: list[Json], params: Json) ->
         "released_subscription": None,
         "status": "not_started",
         "subscription": None,
-        "test_clock": None,
+        "test_clock": call.test_clock,
     }

@@ -3,12 +3,12 @@
 Its phases follow one another without a gap. `schedule_course` has what becomes of it.
 """
 
-from . import balances, forms, schedule_entry, subscription_objects, subscriptions
+from . import balances, clock_limits, forms, schedule_entry, subscription_objects, subscriptions
 from .calls import Call, Route
 from .errors import Json, bad_parameter, refused
 from .events import emit
 from .lists import PAGING, page
-from .schedule_course import attach, begin, dates, governed, let_go
+from .schedule_course import attach, begin, dates, governed, let_go, told_at
 from .schedule_objects import new_schedule
 from .schedule_phases import KEPT, PHASE, new_phases, of_subscription
 from .subscription_parameters import BILLING_MODE
@@ -25,6 +25,8 @@ def create(call: Call, params: Json) -> Json:
         return _from_subscription(call, params)
     forms.require(params, "customer", "phases")
     customer = balances.alive(call, params["customer"])
+    if customer["test_clock"]:
+        clock_limits.check_subscriptions(call, customer["id"])
     sent = params.get("start_date")
     start = call.now if sent in (None, "now") else int(sent)
     if start < call.now:
@@ -52,7 +54,7 @@ def _from_subscription(call: Call, params: Json) -> Json:
     one = new_schedule(call, old["customer"], [phase], given)
     one |= {"status": "active", "subscription": old["id"], "current_phase": dates(phase)}
     one["default_settings"] |= {name: old[name] for name in ("automatic_tax", *KEPT)}
-    call.store.put("subscription_schedule", one)
+    call.store.put("subscription_schedule", {**one, "_due": told_at(call, one["phases"])})
     emit(call, "subscription_schedule.created", one)
     attach(call, old, one)
     return one
@@ -77,6 +79,7 @@ def update(call: Call, params: Json) -> Json:
         )
         if old["current_phase"]:
             fields["current_phase"] = dates(fields["phases"][0])
+            fields["_due"] = told_at(call, fields["phases"])
     one = call.store.change("subscription_schedule", old["id"], **fields)
     if any(old[name] != value for name, value in fields.items()):
         emit(call, "subscription_schedule.updated", one, previous=old)

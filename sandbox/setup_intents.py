@@ -57,7 +57,7 @@ def _new(call: Call, params: Json, customer: Json | None) -> Json:
         "automatic_payment_methods": None,
         "cancellation_reason": None,
         "client_secret": call.store.new_id(f"{id}_secret_", 25),
-        "created": call.now,
+        "created": call.wall,
         "customer": customer["id"] if customer else None,
         "customer_account": None,
         "description": params.get("description"),

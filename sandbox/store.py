@@ -2,7 +2,8 @@
 
 An object is never changed in place: `put` and `change` set a new dict, so events and snapshots may share the old one.
 Fields that begin with an underscore are the sandbox's own and never leave it; `_due` is the time at which an object
-has to be looked at again. With a path, every commit also writes what changed to a SQLite file.
+has to be looked at again, of its `test_clock` where it has one. With a path, every commit also writes what changed to a
+SQLite file.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ class Store:
         self._kinds: dict[str, dict[str, Json]] = {}
         self._numbers: dict[tuple[str, str], int] = {}
         self._order: dict[tuple[str, str | None], list[tuple[int, str]]] = {}
-        self._due: list[tuple[float, str, str]] = []
+        self._due: dict[str | None, list[tuple[float, str, str]]] = {}  # by test clock; the sandbox's own time is None
         self._dirty: set[tuple[str, str]] = set()
         self._undo: list[tuple[str, str, Json | None]] | None = None
         self._file: sqlite3.Connection | None = None
@@ -65,12 +66,13 @@ class Store:
             if one is not None:
                 yield one
 
-    def next_due(self, now: float) -> tuple[float, str, Json] | None:
+    def next_due(self, now: float, clock: str | None = None) -> tuple[float, str, Json] | None:
         """Takes the earliest object whose time has come; entries that a later change made stale are skipped."""
-        while self._due and self._due[0][0] <= now:
-            at, kind, id = heapq.heappop(self._due)
+        due = self._due.get(clock, [])
+        while due and due[0][0] <= now:
+            at, kind, id = heapq.heappop(due)
             one = self.get(kind, id)
-            if one is not None and one.get("_due") == at:
+            if one is not None and one.get("_due") == at and one.get("test_clock") == clock:
                 return at, kind, one
         return None
 
@@ -102,11 +104,14 @@ class Store:
         self._kinds.setdefault(kind, {})[id] = one
         if (kind, id) not in self._numbers:
             self._index(kind, one, self._next)
-        if (at := one.get("_due")) is not None:
-            heapq.heappush(self._due, (at, kind, id))
+        self._push(kind, one)
         if self._file is not None:
             self._dirty.add((kind, id))
         return one
+
+    def _push(self, kind: str, one: Json) -> None:
+        if (at := one.get("_due")) is not None:
+            heapq.heappush(self._due.setdefault(one.get("test_clock"), []), (at, kind, one["id"]))
 
     def change(self, kind: str, id: str, **fields: Any) -> Json:
         return self.put(kind, {**self._kinds[kind][id], **fields})
@@ -143,7 +148,7 @@ class Store:
     def clear(self) -> None:
         for kind, found in self._kinds.items():
             self._dirty.update((kind, id) for id in found)
-        self._kinds, self._numbers, self._order, self._due = {}, {}, {}, []
+        self._kinds, self._numbers, self._order, self._due = {}, {}, {}, {}
         self.commit()
 
     def _index(self, kind: str, one: Json, number: int) -> None:
@@ -166,7 +171,7 @@ class Store:
             {kind: dict(found) for kind, found in self._kinds.items()},
             dict(self._numbers),
             {scope: list(ids) for scope, ids in self._order.items()},
-            list(self._due),
+            {clock: list(due) for clock, due in self._due.items()},
             self._counter,
             self._next,
         )
@@ -177,7 +182,7 @@ class Store:
         self._kinds = {kind: dict(found) for kind, found in kinds.items()}
         self._numbers = dict(numbers)
         self._order = {scope: list(ids) for scope, ids in order.items()}
-        self._due = list(due)
+        self._due = {clock: list(found) for clock, found in due.items()}
         if self._file is not None:
             self._dirty |= before | {(kind, id) for kind, found in self._kinds.items() for id in found}
             self.commit()
@@ -203,8 +208,7 @@ class Store:
             one = json.loads(body)
             self._kinds.setdefault(kind, {})[id] = one
             self._index(kind, one, number)
-            if (at := one.get("_due")) is not None:
-                heapq.heappush(self._due, (at, kind, id))
+            self._push(kind, one)
 
     def commit(self) -> None:
         """Writes what changed since the last commit, in one transaction."""

@@ -100,7 +100,7 @@ def _blank(call: Call, id: str, customer: str, currency: str) -> Json:
         "schedule": None,
         "start_date": call.now,
         "status": "active",
-        "test_clock": None,
+        "test_clock": call.test_clock,
         "transfer_data": None,
         "trial_end": None,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},

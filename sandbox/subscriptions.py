@@ -6,7 +6,17 @@ Periods live on `items.data[]`. The default list leaves out canceled ones.
 
 from typing import Any
 
-from . import balances, cards, discounts, forms, invoice_items, lifecycle, payment_methods, subscription_objects
+from . import (
+    balances,
+    cards,
+    clock_limits,
+    discounts,
+    forms,
+    invoice_items,
+    lifecycle,
+    payment_methods,
+    subscription_objects,
+)
 from .calls import Call, Route
 from .errors import Json, missing_object, refused
 from .events import emit
@@ -27,8 +37,17 @@ _NO_CARD = (
 
 
 def create(call: Call, params: Json) -> Json:
-    """What is due now is charged to the subscription's card, or else the customer's."""
     forms.require(params, "customer", "items")
+    if balances.alive(call, params["customer"])["test_clock"]:
+        clock_limits.check_subscriptions(call, params["customer"])
+    return made(call, params)
+
+
+def made(call: Call, params: Json, *, scheduled: bool = False) -> Json:
+    """What is due now is charged to the subscription's card, or else the customer's.
+
+    Without either it is refused, unless a schedule begins it (`scheduled`): then it is past due.
+    """
     customer = balances.alive(call, params["customer"])
     wanted = wanted_items(call, params["items"], "items")
     currency = wanted[0]["price"]["currency"]
@@ -66,7 +85,8 @@ def create(call: Call, params: Json) -> Json:
         share=share,
     )
     if billed.last["status"] == "open" and one["collection_method"] == "charge_automatically":
-        one = _incomplete(call, one, billed, behavior)
+        late = scheduled and billed.intent is None
+        one = lifecycle.settle(call, one, billed) if late else _incomplete(call, one, billed, behavior)
     emit(call, "customer.subscription.created", one)
     announce(call, billed)
     return lifecycle.tell_of_trial(call, one)
@@ -142,7 +162,7 @@ def add_pending(call: Call, subscription: Json, lines: list[Any]) -> None:
 
 
 def list_subscriptions(call: Call, params: Json) -> Json:
-    status, price = params.get("status"), params.get("price")
+    status, price, clock = params.get("status"), params.get("price"), params.get("test_clock")
     method = params.get("collection_method")
 
     def keep(one: Json) -> Any:
@@ -150,6 +170,8 @@ def list_subscriptions(call: Call, params: Json) -> Json:
             return False
         if method not in (None, one["collection_method"]):
             return False
+        if one["test_clock"] != clock and (clock or not params.get("customer")):
+            return False  # those of a test clock are listed where the clock or the customer is named
         match status:
             case None:
                 return one["status"] != "canceled"
@@ -189,6 +211,7 @@ ROUTES: list[Route] = [
             "customer": forms.text(),
             "price": forms.text(),
             "status": forms.one_of(*STATUSES, "all", "ended"),
+            "test_clock": forms.text(),
         },
         list_subscriptions,
     ),

@@ -20,6 +20,7 @@ _PATHS = {
     "payment_intent": "/v1/payment_intents",
     "subscription": "/v1/subscriptions",
     "subscription_schedule": "/v1/subscription_schedules",
+    "test_helpers.test_clock": "/v1/test_helpers/test_clocks",
 }
 _PREFIX = "evt_test_"
 

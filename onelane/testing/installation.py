@@ -158,6 +158,7 @@ class Installation:
 
     def settle(self) -> None:
         """Deliver Stripe's events and let everything that follows be worked."""
+        self.stripe.tick()  # a test clock that is on its way arrives
         while events := [one for one in self._events() if one["id"] not in self._delivered]:
             for event in events:
                 body = json.dumps(visible(event)).encode()

@@ -15,12 +15,22 @@ _CODE = (
     "--add", "promotion_code:promotion[type]=coupon",
     "--add", "promotion_code:promotion[coupon]=${coupon:id}",
 )  # fmt: skip
-_PHASES = ("--remove", "subscription_schedule:phases", *(
-    word
-    for index in (0, 1)
-    for sent in ("items][0][price]=${price:id}", f"items][0][quantity]={index + 1}", "duration][interval]=month")
-    for word in ("--add", f"subscription_schedule:phases[{index}][{sent}")
-))  # fmt: skip
+
+
+def _phases(count: int) -> tuple[str, ...]:
+    """So many months, in place of the `iterations` that phases had."""
+    sent = [
+        f"{index}][{each}"
+        for index in range(count)
+        for each in ("items][0][price]=${price:id}", f"items][0][quantity]={index + 1}", "duration][interval]=month")
+    ]
+    return ("--remove", "subscription_schedule:phases",
+            *(word for each in sent for word in ("--add", f"subscription_schedule:phases[{each}")))  # fmt: skip
+
+
+# Seven days before the end of the trigger's schedule, when Stripe's documents say that it is told. The trigger goes to
+# nine days before it.
+_A_WEEK_BEFORE = ("--override", "advance_test_clock:frozen_time=1579651200")
 _PAGE = ("--skip", "payment_page", "--skip", "payment_method", "--skip", "payment_page_confirm")
 _DEBIT = ("--remove", "checkout_session:payment_method_types", *_PAGE)
 
@@ -35,10 +45,12 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "checkout.session.completed": _PAGE,
     "promotion_code.created": _CODE,
     "promotion_code.updated": _CODE,
-    "subscription_schedule.canceled": _PHASES,
-    "subscription_schedule.created": _PHASES,
-    "subscription_schedule.released": _PHASES,
-    "subscription_schedule.updated": _PHASES,
+    "subscription_schedule.canceled": _phases(2),
+    "subscription_schedule.completed": _phases(1),
+    "subscription_schedule.created": _phases(2),
+    "subscription_schedule.expiring": _A_WEEK_BEFORE,
+    "subscription_schedule.released": _phases(2),
+    "subscription_schedule.updated": _phases(2),
 }
 # What the version no longer has, and nothing in its place: the trigger is sent as it is, and refused for this.
 GONE = {f"customer.discount.{what}": "Received unknown parameter: coupon" for what in ("created", "deleted", "updated")}

@@ -49,6 +49,15 @@ await api.billingPortal.configurations.create({ features: { invoice_history: { e
 assert((await api.billingPortal.sessions.create({ customer: customer.id })).url);
 assert((await api.subscriptions.update(subscription.id, { cancel_at_period_end: true })).cancel_at);
 assert.equal((await api.subscriptions.cancel(subscription.id)).status, "canceled");
+const clocks = api.testHelpers.testClocks;
+const clock = await clocks.create({ frozen_time: 1577836800 });
+const card = { payment_method: "pm_card_visa", invoice_settings: { default_payment_method: "pm_card_visa" } };
+const frozen = await api.customers.create({ test_clock: clock.id, ...card });
+const renewing = await api.subscriptions.create({ customer: frozen.id, items: [{ price: small.id }] });
+assert.equal((await clocks.advance(clock.id, { frozen_time: 1580515200 })).status, "advancing");
+assert.equal((await clocks.retrieve(clock.id)).status, "ready");
+assert.equal((await api.invoices.list({ subscription: renewing.id })).data.length, 2);
+assert((await clocks.del(clock.id)).deleted);
 const types = (await api.events.list({ limit: 100 })).data.map((one) => one.type);
 for (const type of ["checkout.session.completed", "customer.subscription.deleted", "charge.refunded"]) {
   assert(types.includes(type), type);

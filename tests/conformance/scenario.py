@@ -64,6 +64,14 @@ def main() -> None:
     assert api.billing_portal.sessions.create({"customer": customer.id}).url
     assert api.subscriptions.update(subscription.id, {"cancel_at_period_end": True}).cancel_at
     assert api.subscriptions.cancel(subscription.id).status == "canceled"
+    clock = api.test_helpers.test_clocks.create({"frozen_time": 1_577_836_800})
+    card = {"payment_method": "pm_card_visa", "invoice_settings": {"default_payment_method": "pm_card_visa"}}
+    frozen = api.customers.create({"test_clock": clock.id, **card})
+    renewing = api.subscriptions.create({"customer": frozen.id, "items": [{"price": small.id}]})
+    assert api.test_helpers.test_clocks.advance(clock.id, {"frozen_time": 1_580_515_200}).status == "advancing"
+    assert api.test_helpers.test_clocks.retrieve(clock.id).status == "ready"
+    assert len(api.invoices.list({"subscription": renewing.id}).data) == 2
+    assert api.test_helpers.test_clocks.delete(clock.id).deleted
     types = {one.type for one in api.events.list({"limit": 100}).data}
     assert {"checkout.session.completed", "customer.subscription.deleted", "charge.refunded"} <= types, types
     refused = None

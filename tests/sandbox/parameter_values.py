@@ -210,6 +210,9 @@ VALUES: dict[Any, Case] = {
     ("POST /v1/refunds", "reason"): Case("duplicate"),
     ("GET /v1/refunds", "charge"): Case(of("charge")),
     ("GET /v1/refunds", "payment_intent"): Case(of("intent")),
+    # test clocks
+    "frozen_time": Case(_AHEAD),
+    "test_clock": Case(of("clock")),
     # webhook endpoints
     "enabled_events[0]": Case("charge.failed"),
     "url": Case("https://example.com/z"),

@@ -102,6 +102,8 @@ def world() -> Sandbox:
     newest = sandbox.request("GET", "/v1/charges").body["data"]
     ids["undisputed"], charges = newest[0]["id"], newest[1:]
     ids["charge"], ids["other_charge"] = charges[0]["id"], charges[1]["id"]
+    make("clock", "/v1/test_helpers/test_clocks", frozen_time=NOW)
+    make("other_clock", "/v1/test_helpers/test_clocks", frozen_time=NOW)
     make("waiting_intent", "/v1/payment_intents", amount=5, currency="usd")
     make("setup", "/v1/setup_intents", customer="cus_ann", payment_method=ids["card"])
     make("other_setup", "/v1/setup_intents", customer="cus_cat", payment_method=ids["card_of_cat"])
@@ -159,6 +161,7 @@ _PATH_IDS = {
     "/v1/subscription_schedules": "schedule",
     "/v1/subscriptions": "sub",
     "/v1/tax_rates": "rate",
+    "/v1/test_helpers/test_clocks": "clock",
     "/v1/webhook_endpoints": "endpoint",
 }
 
@@ -203,5 +206,7 @@ BASES = {
     ),
     "POST /v1/subscriptions": Case({"customer": "cus_cat", "items": _ITEMS}),
     "POST /v1/tax_rates": Case({"display_name": "VAT", "percentage": "5", "inclusive": "false"}),
+    "POST /v1/test_helpers/test_clocks": Case({"frozen_time": str(NOW)}),
+    "POST /v1/test_helpers/test_clocks/{id}/advance": Case({"frozen_time": str(NOW + DAY)}),
     "POST /v1/webhook_endpoints": Case({"url": "https://example.com/c", "enabled_events": {"0": "invoice.paid"}}),
 }

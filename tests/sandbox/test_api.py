@@ -90,7 +90,7 @@ def test_every_answer_says_request_id_date_and_version(url: str) -> None:
         ("POST", "/v1/prices", {"currency": "usd"}, 400, "parameter_missing", "unit_amount"),
         ("POST", "/v1/subscriptions", {"customer": ""}, 400, "parameter_invalid_empty", "customer"),
         ("GET", "/v1/subscriptions", {"customer": "cus_no"}, 400, "resource_missing", "customer"),
-        ("POST", "/v1/customers", {"test_clock": "clock_1"}, 501, "sandbox_unsupported", "test_clock"),
+        ("POST", "/v1/customers", {"validate": "true"}, 501, "sandbox_unsupported", "validate"),
         ("GET", "/v1/no_such_thing", {}, 404, None, None),
         ("GET", "/v1/customers/cus_ann", {"expand": ["shoes"]}, 400, None, None),
         ("POST", "/v1/customers", {"metadata": {"k" * 41: "v"}}, 400, None, f"metadata[{'k' * 41}]"),

@@ -128,7 +128,7 @@ def test_another_version_of_the_api_is_refused(sandbox: Sandbox) -> None:
     [
         ("GET", "/v1/payouts", 501),
         ("POST", "/v1/subscriptions/sub_1/migrate", 501),
-        ("GET", "/v1/test_helpers/test_clocks", 501),
+        ("GET", "/v1/quotes", 501),
         ("GET", "/v1/subscriptions/search", 501),
         ("POST", "/v1/invoices/create_preview", 501),
         ("POST", "/v1/payouts/po_1/nonsense", 404),
@@ -153,7 +153,7 @@ def test_an_address_of_stripes_that_is_not_served_is_no_404(
         ("/v1/checkout/sessions", {"line_items": {"0": {"price_data": {"currency": "usd"}}}}, 501),
         ("/v1/checkout/sessions", {"line_items": {"0": {"price_date": "1"}}}, 400),
         ("/v1/subscription_schedules", {"end_behavior": "renew"}, 501),
-        ("/v1/customers", {"test_clock": "clock_1", "test_cluck": "1"}, 400),
+        ("/v1/customers", {"validate": "true", "invalidate": "1"}, 400),
     ],
 )
 def test_what_stripe_has_is_told_from_what_nobody_has(

@@ -133,3 +133,47 @@ def test_next_phase_with_a_price_that_is_not_there_is_refused(sandbox: Sandbox) 
     asked = {"phases": [first, {"items": [{"price": "price_gone"}]}]}
     answer = sandbox.request("POST", f"/v1/subscription_schedules/{made['id']}", asked)
     assert (answer.status, answer.body["error"]["code"]) == (400, "resource_missing")
+
+
+@pytest.mark.parametrize("end_behavior", ["cancel", "release"])
+def test_the_end_of_a_schedule_is_told_a_week_before_and_when_it_is_there(sandbox: Sandbox, end_behavior: str) -> None:
+    """SBX-103, SBX-81: as Stripe's CLI expects of both."""
+    asked = {"customer": "cus_ann", "end_behavior": end_behavior, "phases": [{"items": [{"price": "price_month"}]}]}
+    made = sandbox.request("POST", "/v1/subscription_schedules", asked).body
+    end = made["phases"][0]["end_date"]
+    sandbox.set_clock(end - 7 * 86400 - 2)
+    get(sandbox, made["subscription"])
+    assert "subscription_schedule.expiring" not in types(sandbox)
+    sandbox.set_clock(end - 7 * 86400)
+    assert types(sandbox).count("subscription_schedule.expiring") == 1
+    sandbox.set_clock(end)
+    told = [one.removeprefix("subscription_schedule.") for one in types(sandbox) if one.startswith("subscription_sch")]
+    wanted = {"cancel": ["completed"], "release": ["released", "completed"]}  # newest first
+    assert told[: told.index("expiring")] == wanted[end_behavior]
+
+
+@pytest.mark.parametrize("over", ["/v1/subscription_schedules/{}/release", "/v1/subscription_schedules/{}/cancel"])
+def test_the_end_is_told_for_the_phases_that_are_there_and_of_none_that_is_over(sandbox: Sandbox, over: str) -> None:
+    """SBX-103: another phase puts it off; a schedule that was released or canceled says nothing."""
+    one = subscribe(sandbox)
+    end = one["items"]["data"][0]["current_period_end"]
+    schedule = planned(sandbox, one, "price_month")
+    sandbox.set_clock(end)
+    assert "subscription_schedule.expiring" not in types(sandbox)
+    assert sandbox.request("POST", over.format(schedule["id"])).status == 200
+    sandbox.set_clock(schedule["phases"][-1]["end_date"])
+    assert "subscription_schedule.expiring" not in types(sandbox)
+
+
+def test_a_schedule_begins_a_subscription_also_without_a_card(sandbox: Sandbox) -> None:
+    """SBX-72: now or later, and then it is past due."""
+    for days in (0, 1):
+        start = int(sandbox.clock.now()) + days * 86400 + 1
+        asked: dict[str, Any] = {"customer": "cus_bob", "phases": [{"items": [{"price": "price_month"}]}]}
+        asked |= {"start_date": start} if days else {}
+        made = sandbox.request("POST", "/v1/subscription_schedules", asked).body
+        sandbox.set_clock(start)
+        begun = sandbox.request("GET", f"/v1/subscription_schedules/{made['id']}").body
+        subscription = get(sandbox, begun["subscription"])
+        invoice = sandbox.request("GET", f"/v1/invoices/{subscription['latest_invoice']}").body
+        assert (begun["status"], subscription["status"], invoice["status"]) == ("active", "past_due", "open")
