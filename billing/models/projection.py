@@ -43,6 +43,7 @@ subscriptions = sa.Table(
     time_column("collection_resumes_at"),
     sa.Column("nonce", sa.String(36)),  # of the attempt that made it, as its metadata say
     time_column("created_at", nullable=False),
+    time_column("frozen_at"),  # of the test clock that it lives on
 )
 
 # Access without a subscription, once for each user, begun by their first read.

@@ -58,6 +58,9 @@ class GatewayClient(StripeRequests):
         prices = ["data.phases.items.price"]
         return self._all("/v1/subscription_schedules", customer=customer_id, scheduled=True, expand=prices)
 
+    def get_test_clock(self, clock_id: str) -> Json:
+        return self._get("/v1/test_helpers/test_clocks/{id}", id_=clock_id)
+
     def get_refund(self, refund_id: str) -> Json:
         return self._get("/v1/refunds/{id}", id_=refund_id)
 

@@ -62,6 +62,9 @@ class StripeGateway(Protocol):
     def list_coming_schedules(self, customer_id: str) -> list[Json]:
         """The customer's schedules that have not begun: there is no subscription yet."""
 
+    def get_test_clock(self, clock_id: str) -> Json:
+        """One test clock: a time of its own for customers in test mode."""
+
     def get_price(self, price_id: str) -> Json:
         """One price."""
 

@@ -110,6 +110,7 @@ def describe_access(access: Access) -> dict[str, Any]:
 
 
 def _decide(row: Subscription, now: datetime, rules: AccessRules) -> Access:
+    now = row.frozen_at or now  # all its times are those of its test clock (SUB-119)
     access = _by_status(row, now, rules)
     if access.granted and row.plan is None:
         return Access(False, AccessReason.NOT_SOLD)  # our tag alone (SUB-73)

@@ -7,14 +7,16 @@ access until the next sync (SUB-22).
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from billing.errors import StripeRefused
+from billing.errors import StripeMisconfigured, StripeRefused
 from billing.models import AttemptOutcome
 from billing.rules.ids import CUSTOMER, SUBSCRIPTION, id_like
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.projection import is_live, schedule_of
+from billing.subscriptions.stripe_fields import id_of, time_of
 
 Json = Mapping[str, Any]
 
@@ -29,6 +31,7 @@ class Snapshot:
     deleted: bool | None  # None: not asked
     schedules: Mapping[str, Json] = field(default_factory=dict)
     sessions: Mapping[str, AttemptOutcome] = field(default_factory=dict)
+    clocks: Mapping[str, datetime | None] = field(default_factory=dict)  # the times of test clocks; None: unknown
 
 
 def fetch(
@@ -61,6 +64,7 @@ def fetch(
         deleted=gone if gone or with_customer else None,
         schedules=_fetch_schedules(listed, stripe),
         sessions=_outcomes(dict(zip(wanted, others, strict=True))),
+        clocks={id_: _clock_time(id_, stripe) for id_ in sorted(set(filter(None, map(clock_of, listed))))},
     )
 
 
@@ -92,6 +96,21 @@ def _fetch_schedules(subscriptions: Sequence[Json], stripe: StripeGateway) -> Ma
         return {}
     answers = stripe.in_parallel(*(partial(or_none, stripe.get_schedule, id_) for id_ in wanted))
     return {id_: answer for id_, answer in zip(wanted, answers, strict=True) if answer is not None}
+
+
+def clock_of(subscription: Json) -> str | None:
+    """The test clock that it lives on; none outside of test mode."""
+    return id_of(subscription.get("test_clock"))
+
+
+def _clock_time(clock_id: str, stripe: StripeGateway) -> datetime | None:
+    """The time of a test clock; while it advances, the one that it is going to. A restricted key may not read it."""
+    try:
+        clock = or_none(stripe.get_test_clock, clock_id) or {}
+    except StripeMisconfigured:
+        return None
+    advancing = (clock.get("status_details") or {}).get("advancing") or {}
+    return time_of(advancing.get("target_frozen_time") or clock.get("frozen_time"))
 
 
 def _outcomes(sessions: Mapping[str, Json | None]) -> Mapping[str, AttemptOutcome]:

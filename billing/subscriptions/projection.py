@@ -49,6 +49,8 @@ class Subscription:
     collection_resumes_at: datetime | None = None
     # Of the attempt that made it. No change to tell of: rows of an earlier version get theirs with the next sync.
     nonce: str | None = field(default=None, compare=False)
+    # The time of the test clock that it lives on. Moving it is no change of the subscription.
+    frozen_at: datetime | None = field(default=None, compare=False)
 
 
 # The changes that are sent to the application; specs/subscriptions.md says when each occurs.
@@ -98,6 +100,7 @@ def project(
     before: Subscription | None,
     now: datetime,
     money: Money | None = None,
+    frozen_at: datetime | None = None,
 ) -> Subscription:
     """The row for a subscription as Stripe gives it (SUB-3).
 
@@ -139,6 +142,7 @@ def project(
         collection_paused=str(pause.get("behavior")) if pause else None,
         collection_resumes_at=time_of(pause.get("resumes_at")),
         nonce=nonce_of(subscription),
+        frozen_at=frozen_at,
     )
 
 

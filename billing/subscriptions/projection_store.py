@@ -59,12 +59,12 @@ def replace_subscriptions(
     connection: sa.Connection, before: Iterable[Subscription], after: Iterable[Subscription]
 ) -> None:
     """Replace the rows `before` by the rows `after`; rows that are equal are not written."""
-    kept = {(row, row.nonce) for row in before}
+    kept = {(row, row.nonce, row.frozen_at) for row in before}
     after = list(after)
-    gone = {row.subscription_id for row, _ in kept} - {row.subscription_id for row in after}
+    gone = {row.subscription_id for row, *_ in kept} - {row.subscription_id for row in after}
     if gone:
         connection.execute(sa.delete(subscriptions).where(subscriptions.c.subscription_id.in_(gone)))
-    changed = [row for row in after if (row, row.nonce) not in kept]
+    changed = [row for row in after if (row, row.nonce, row.frozen_at) not in kept]
     upsert(
         connection, subscriptions, [{name: getattr(row, name) for name in Subscription.__slots__} for row in changed]
     )

@@ -24,7 +24,7 @@ from billing.subscriptions import product_trial, projection_store
 from billing.subscriptions.access import decide_access, describe, describe_access
 from billing.subscriptions.client_data import read_client_data
 from billing.subscriptions.context import Context
-from billing.subscriptions.fetch import Snapshot, fetch
+from billing.subscriptions.fetch import Snapshot, clock_of, fetch
 from billing.subscriptions.invoices import Money
 from billing.subscriptions.payment_status import fetch_money
 from billing.subscriptions.projection import (
@@ -187,6 +187,7 @@ def _project(
             before=known.get(str(subscription["id"])),
             now=now,
             money=money.get(str(subscription["id"])),
+            frozen_at=snapshot.clocks.get(clock_of(subscription) or ""),
         )
         for subscription in snapshot.subscriptions
     ]

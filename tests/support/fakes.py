@@ -70,6 +70,9 @@ class FakeStripe:
     def get_schedule(self, schedule_id: str) -> Json:
         return self._get("get_schedule", schedule_id)
 
+    def get_test_clock(self, clock_id: str) -> Json:
+        return self._get("get_test_clock", clock_id)
+
     def list_coming_schedules(self, customer_id: str) -> list[Json]:
         return []
 

@@ -229,6 +229,7 @@ def test_nothing_is_asked_of_stripe_for_which_no_key_has_a_permission() -> None:
     paths = set(re.findall(r'"(/v[12]/[^"]+)"', source))
     names = set().union(*NEEDS.values())
     assert len(paths) > 20
+    paths -= {"/v1/test_helpers/test_clocks/{id}"}  # in test mode, and only where the key may (SUB-119)
     assert [path for path in paths if not {needed("GET", path), needed("POST", path)} & names] == []
 
 
