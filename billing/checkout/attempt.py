@@ -9,7 +9,8 @@ import uuid
 from billing.checkout import lane_store
 from billing.checkout.context import Context
 from billing.checkout.lane_store import Snapshot
-from billing.checkout.rules import SESSION_LIFETIME, Attempt, Checkout, session_parameters
+from billing.checkout.rules import SESSION_LIFETIME, Attempt, Checkout
+from billing.checkout.session_parameters import session_parameters
 from billing.checkout.verify import Verdict, never_billed
 from billing.rules.ids import SUBSCRIPTION, id_like
 from billing.subscriptions.fetch import or_none

@@ -16,7 +16,8 @@ import structlog
 
 from billing.catalog import Catalog
 from billing.checkout.checkout_store import differs_from_last
-from billing.checkout.rules import fingerprint, terms
+from billing.checkout.rules import fingerprint
+from billing.checkout.session_parameters import terms
 from billing.checkout.view import CheckoutView, read_view
 from billing.clock import SYSTEM_CLOCK, Clock
 from billing.coordination.jobs import WorkLane

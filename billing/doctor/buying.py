@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Any
 
 from billing.catalog import Catalog, Plan
-from billing.checkout.rules import LEAST_EXPIRY, Checkout, session_parameters
+from billing.checkout.rules import LEAST_EXPIRY, Checkout
+from billing.checkout.session_parameters import session_parameters
 from billing.doctor.finding import Finding, fine, wrong
 from billing.errors import StripeRefused
 from billing.models import CheckoutStatus

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from billing.catalog import Catalog, load_catalog, parse_catalog
-from billing.checkout.rules import Checkout, session_parameters
+from billing.checkout.rules import Checkout
+from billing.checkout.session_parameters import session_parameters
 from billing.errors import ConfigurationError
 from billing.models import CheckoutStatus
 

@@ -30,6 +30,13 @@ def test_commands_are_those_that_exist() -> None:
     assert {name for cell in first_cells for name in re.findall(r"`([a-z]+)[ `]", cell)} == set(COMMANDS)
 
 
+def test_files_to_change_are_there() -> None:
+    table = README[README.index("## Where to find what") : README.index("| folder |")]
+    named = re.findall(r"`([a-z_]+/[a-z_/]*(?:[a-z_]+\.[a-z]+)?)`", table)
+    assert len(named) > 15
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 @pytest.mark.parametrize(
     "page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "specs/README.md", "docs/frontend.md"]
 )

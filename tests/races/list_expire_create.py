@@ -8,7 +8,8 @@ from typing import Any
 
 from billing.checkout import checkout_store, lane_store, work
 from billing.checkout.context import Context
-from billing.checkout.rules import LOOK_BACK, Attempt, session_parameters
+from billing.checkout.rules import LOOK_BACK, Attempt
+from billing.checkout.session_parameters import session_parameters
 from billing.customers.customers import ensure_customer
 from billing.errors import OnelaneError
 from billing.models import LaneState, lanes
