@@ -7,7 +7,8 @@ Location and Retry-After, and a worker's refusal. No answer here may be stored (
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from flask import Request, Response, jsonify, request
 
@@ -17,12 +18,21 @@ from app.errors.problems import PROBLEMS
 from app.errors.rendering import problem
 from app.identity.callers import Caller
 from app.limits.waiters import Semaphore
-from billing.coordination.wakeups import POLLING
+from billing.coordination.wakeups import POLLING, wait_while
 from billing.errors import InvalidRequest
 from billing.services import Services
 
+
+class Answerable(Protocol):
+    """A checkout or an operation as it is read."""
+
+    @property
+    def status(self) -> str:
+        """What a worker has made of it; `pending` until then."""
+
+
 Named = TypeVar("Named", bound=ServerBody)
-View = TypeVar("View")
+View = TypeVar("View", bound=Answerable)
 MOST_WAIT_SECONDS = 20.0
 RETRY_AFTER_SECONDS = 1  # a checkout takes two to five Stripe calls
 _WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?")
@@ -103,15 +113,14 @@ def await_view(
     enqueued: bool = True,
 ) -> View:
     """What `read` gives once it is settled or the wait is over; at once without a waiting place (API-22)."""
+    look = partial(read, id_, user_id=user_id, database=services.database, clock=services.clock)
+    wakeups = services.wakeups if enqueued else POLLING
     with waiters.place(user_id) as has_place:
-        return read(
-            id_,
-            user_id=user_id,
-            seconds=wait.left if has_place else 0,
-            database=services.database,
-            wakeups=services.wakeups if enqueued else POLLING,
-            clock=services.clock,
-        )
+        return wait_while(_is_pending, look, id_, wakeups=wakeups, seconds=wait.left if has_place else 0)
+
+
+def _is_pending(view: Answerable) -> bool:
+    return view.status == "pending"
 
 
 def workers_available(services: Services, wait: Wait, *, is_pending: bool, enqueued: bool) -> bool:

@@ -26,7 +26,7 @@ from app.bodies.schemas import CheckoutBody, ServerCheckoutBody
 from app.errors.problems import matches
 from app.identity.callers import Identity
 from app.limits.users import Limits
-from billing.checkout.requests import CheckoutRequest, await_checkout, record_checkout
+from billing.checkout.requests import CheckoutRequest, read_checkout, record_checkout
 from billing.checkout.view import CheckoutView
 from billing.models import CheckoutStatus
 from billing.services import Services
@@ -47,7 +47,7 @@ def checkout_routes(services: Services, *, identity: Identity, limits: Limits) -
     """POST /v1/checkouts and GET /v1/checkouts/{id}."""
     routes = Blueprint("checkouts", __name__)
 
-    await_answer = partial(await_view, await_checkout, services=services, waiters=limits.waiters)
+    await_answer = partial(await_view, read_checkout, services=services, waiters=limits.waiters)
 
     @routes.post("/v1/checkouts")
     def create() -> Response:

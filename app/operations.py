@@ -32,7 +32,7 @@ from app.limits.users import Limits
 from billing.clock import iso
 from billing.models import OperationStatus
 from billing.operations.calls import Kind
-from billing.operations.requests import await_operation, record_operation
+from billing.operations.requests import read_operation, record_operation
 from billing.operations.store import OperationView
 from billing.services import Services
 from billing.subscriptions.queries import read_subscription
@@ -47,7 +47,7 @@ def operation_routes(services: Services, *, identity: Identity, limits: Limits) 
     """POST cancel, reactivate, switch; DELETE switch; POST portal-sessions; GET operations/{id}."""
     routes = Blueprint("operations", __name__)
 
-    await_answer = partial(await_view, await_operation, services=services, waiters=limits.waiters)
+    await_answer = partial(await_view, read_operation, services=services, waiters=limits.waiters)
 
     def as_json(view: OperationView) -> dict[str, Any]:
         """The resource; what succeeded comes with the subscription as it is now."""

@@ -1,4 +1,4 @@
-"""The web's half of a checkout: record it (step 0), wait for the answer, read it.
+"""The web's half of a checkout: record it (step 0), and read what became of it.
 
 What arrives is a body of checked types and a user. What leaves is a row that a worker answers. Reading gives a URL only
 through the lane: `state = open AND nonce = the checkout's`, at the moment of the SELECT (CHK-6).
@@ -19,10 +19,9 @@ from billing.checkout.checkout_store import differs_from_last
 from billing.checkout.rules import fingerprint
 from billing.checkout.session_parameters import terms
 from billing.checkout.view import CheckoutView, read_view
-from billing.clock import SYSTEM_CLOCK, Clock
+from billing.clock import Clock
 from billing.coordination.jobs import WorkLane
 from billing.coordination.queue import Queue
-from billing.coordination.wakeups import Wakeups, wait_while
 from billing.customers import store as customers_store
 from billing.customers.store import find_lane, next_number, open_lane
 from billing.database import Database, run_in_transaction
@@ -132,27 +131,7 @@ class _Different(Exception):
     """The lane's newest checkout had another body."""
 
 
-def await_checkout(
-    checkout_id: str,
-    *,
-    user_id: str,
-    seconds: float,
-    database: Database,
-    wakeups: Wakeups,
-    clock: Clock = SYSTEM_CLOCK,
-) -> CheckoutView:
-    """The checkout as soon as it is answered, or as it is after that many seconds. Raises NotFound."""
-
-    def look() -> CheckoutView:
-        return read_checkout(checkout_id, user_id=user_id, database=database, clock=clock)
-
-    def pending(view: CheckoutView) -> bool:
-        return view.status is CheckoutStatus.PENDING
-
-    return wait_while(pending, look, checkout_id, wakeups=wakeups, seconds=seconds)
-
-
-def read_checkout(checkout_id: str, *, user_id: str, database: Database, clock: Clock = SYSTEM_CLOCK) -> CheckoutView:
+def read_checkout(checkout_id: str, *, user_id: str, database: Database, clock: Clock) -> CheckoutView:
     """The checkout as it is now. Raises NotFound, also for another user's."""
     with database.read() as connection:
         view = read_view(connection, checkout_id, now=clock.now())

@@ -1,4 +1,4 @@
-"""The web's half of an operation: record it, wait for the answer, read it.
+"""The web's half of an operation: record it, and read what became of it.
 
 What arrives is a body of checked types and a user. What leaves is a row that a worker answers.
 """
@@ -15,7 +15,6 @@ from billing.checkout.rules import fingerprint
 from billing.clock import Clock
 from billing.coordination.jobs import WorkOperations
 from billing.coordination.queue import Queue
-from billing.coordination.wakeups import Wakeups, wait_while
 from billing.customers import store as customers_store
 from billing.customers.store import next_number, open_lane
 from billing.database import Database
@@ -85,20 +84,6 @@ def record_operation(
     structlog.contextvars.bind_contextvars(operation_id=operation_id)
     enqueued = queue.send(WorkOperations(lane_id))
     return Recorded(operation_id, replayed=earlier is not None, enqueued=enqueued)
-
-
-def await_operation(
-    operation_id: str, *, user_id: str, seconds: float, database: Database, wakeups: Wakeups, clock: Clock
-) -> OperationView:
-    """The operation as soon as it is answered, or as it is after that many seconds. Raises NotFound."""
-
-    def look() -> OperationView:
-        return read_operation(operation_id, user_id=user_id, database=database, clock=clock)
-
-    def pending(view: OperationView) -> bool:
-        return view.status is OperationStatus.PENDING
-
-    return wait_while(pending, look, operation_id, wakeups=wakeups, seconds=seconds)
 
 
 def read_operation(operation_id: str, *, user_id: str, database: Database, clock: Clock) -> OperationView:

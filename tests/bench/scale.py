@@ -13,17 +13,18 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
 from billing.catalog import load_catalog
-from billing.checkout.requests import CheckoutRequest, await_checkout, record_checkout
+from billing.checkout.requests import CheckoutRequest, read_checkout, record_checkout
 from billing.clock import SYSTEM_CLOCK
 from billing.coordination.queue import CeleryQueue, create_producer
 from billing.coordination.redis_client import connect_redis
-from billing.coordination.wakeups import RedisWakeups
+from billing.coordination.wakeups import RedisWakeups, wait_while
 from billing.database import Database
 from billing.models import CheckoutStatus
 from billing.process.run_with_parent import launched
@@ -157,8 +158,10 @@ def first_checkout(*, database: Database, queue: CeleryQueue, wakeups: RedisWake
     asked = record_checkout(
         request, user_id=user_id, email=None, idempotency_key=None, redirect_origins=[SHOP], **places
     )
-    view = await_checkout(
-        asked.checkout_id, user_id=user_id, seconds=LONGEST_SECONDS, database=database, wakeups=wakeups
+    id_ = asked.checkout_id
+    look = partial(read_checkout, id_, user_id=user_id, database=database, clock=SYSTEM_CLOCK)
+    view = wait_while(
+        lambda view: view.status is CheckoutStatus.PENDING, look, id_, wakeups=wakeups, seconds=LONGEST_SECONDS
     )
     assert view.status is CheckoutStatus.OPEN, view
     return time.monotonic() - began
