@@ -1,9 +1,10 @@
-"""What `events replay` and `dead redrive` do: count, ask, set back, wait for the workers, and say what came of it."""
+"""What `events replay` and `dead redrive` do: count, ask, begin, wait for the workers, and say what came of it."""
 
 import json
 import sys
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -11,14 +12,17 @@ import click
 
 from app.cli.options import confirm, progress_bar, require_reason, stop_by_signal, wait_for_worker
 from app.cli.tables import show_one
-from billing.coordination.jobs import WorkEvents
+from billing.coordination.jobs import ReplayEvents, WorkEvents
 from billing.coordination.queue import Queue, while_reachable
 from billing.database import Database
-from billing.errors import NotFound
-from billing.maintenance.replay import Replayed, count_events, replay_few, replay_many
+from billing.errors import NotFound, TransientError
+from billing.maintenance.replay import Replayed, count_events, replay_few
+from billing.maintenance.replay_run import AGAIN_SECONDS, begin_run, stop_run
 from billing.maintenance.replay_store import Count, EventFilter
+from billing.models import ReplayState
 from billing.operators.audit import audited
 from billing.operators.events import show_event
+from billing.operators.presence import takes
 from billing.operators.replays import show_replay
 from billing.process.settings import load_settings
 from billing.services import Services, build_services
@@ -57,7 +61,7 @@ def replay(
         if chosen.event_ids:
             done = replay_few(chosen, reason=why, **places)
         else:
-            done = _replay_many(chosen, found, why, places)
+            done = _replay_many(chosen, found, why, services, queue)
         outcome = _await_outcome(done, services, wait_seconds)
         say(f"{done.replayed} of {done.counted} (replay {done.replay_id}): {_words(outcome)}")
     _show(done, outcome, as_json=as_json)
@@ -65,9 +69,35 @@ def replay(
         sys.exit(NOT_ALL_DONE)
 
 
-def _replay_many(chosen: EventFilter, found: Count, reason: str, places: dict[str, Any]) -> Replayed:
+def _replay_many(chosen: EventFilter, found: Count, reason: str, services: Services, queue: Queue) -> Replayed:
+    """Begin it, and show how far workers are until it has ended. Ctrl-C stops it, as does that no worker is there."""
+    places: dict[str, Any] = {"database": services.database, "clock": services.clock}
+    _require_worker(services.database)
+    replay_id = begin_run(chosen, found=found, reason=reason, queue=queue, **places)
+
+    def look() -> dict[str, Any]:
+        return show_replay(replay_id, database=services.database)
+
     with stop_by_signal() as stop, progress_bar(found.events, "Replaying") as advance:
-        return replay_many(chosen, found, reason=reason, progress=advance, stop=stop, **places)
+        shown = 0
+        try:
+            while (row := look())["state"] == ReplayState.RUNNING and not stop():
+                _require_worker(services.database)
+                advance(row["replayed"] - shown)
+                shown = row["replayed"]
+                time.sleep(AGAIN_SECONDS)
+        finally:
+            with suppress(NotFound):  # it has ended
+                stop_run(replay_id, **places)
+        row = look()
+        advance(row["replayed"] - shown)
+    return Replayed(replay_id, found.events, row["replayed"], stopped=row["state"] == ReplayState.STOPPED)
+
+
+def _require_worker(database: Database) -> None:
+    queue = ReplayEvents.queue
+    if not takes(database, queue):
+        raise TransientError(f"No worker takes the queue {queue}. Start one: onelane worker --queues {queue}")
 
 
 def _await_outcome(done: Replayed, services: Services, seconds: int) -> Result:

@@ -1,4 +1,4 @@
-"""Replays that workers run, begun in the console: one batch for each message, so that no thread waits.
+"""Replays of many events, which workers run: one batch for each message, so that no thread waits.
 
 1 begin it: note reason, filter and the newest row that it takes (LED-16), and wake a worker  2 a worker comes again
 while most of the last batch waits (LED-19)  3 it sets the next batch back and notes how far it is, in one transaction
@@ -20,8 +20,8 @@ from billing.coordination.queue import Queue
 from billing.database import Database
 from billing.errors import NotFound
 from billing.maintenance import replay_store
-from billing.maintenance.replay import BATCH, FEW_LEFT, begin, count_events
-from billing.maintenance.replay_store import EventFilter
+from billing.maintenance.replay import ReplayRunning, count_events
+from billing.maintenance.replay_store import Count, EventFilter
 from billing.models import EventStatus, ReplayState, events, replayed_events, replays
 from billing.rules import lease
 from billing.webhooks.claim import untried
@@ -29,22 +29,40 @@ from billing.webhooks.event_search import first_id_since
 
 log = structlog.get_logger(__name__)
 
+# 100: workers are never idle, and a new event waits behind at most so many customers. That is five seconds at 20
+# requests a second for each process.
+BATCH = 100
+FEW_LEFT = 20
 AGAIN_SECONDS = 0.5  # how often it is looked whether workers have taken the last batch
 
 
-def begin_run(chosen: EventFilter, *, reason: str, database: Database, queue: Queue, clock: Clock) -> int:
-    """Step 1; the replay's id. Raises ReplayRunning and LedgerUnavailable."""
-    found = count_events(chosen, database=database, clock=clock)
+def begin_run(
+    chosen: EventFilter, *, reason: str, database: Database, queue: Queue, clock: Clock, found: Count | None = None
+) -> int:
+    """Step 1, for what was `found`, or is found now; the replay's id. Raises ReplayRunning and LedgerUnavailable."""
+    found = found or count_events(chosen, database=database, clock=clock)
     with database.read() as connection:
         cursor = first_id_since(connection, chosen.since) - 1 if chosen.since else 0
-    places: dict[str, Any] = {"database": database, "clock": clock}
-    replay_id = begin(chosen, found, reason=reason, cursor=cursor, newest_id=found.newest_id, **places)
+    with database.write() as connection:
+        replay_id = replay_store.begin(
+            connection,
+            reason=reason,
+            chosen=chosen,
+            counted=found.events,
+            now=clock.now(),
+            cursor=cursor,
+            newest_id=found.newest_id,
+        )
+        other = None if replay_id else replay_store.read_running(connection)
+    if replay_id is None:
+        how_far = f"{other['replayed']} of {other['counted']} events so far; {other['reason']}" if other else "ending"
+        raise ReplayRunning(f"A replay runs already ({how_far}). Let it end, or stop it.")
     queue.send(ReplayEvents(replay_id))
     return replay_id
 
 
 def work_run(replay_id: int, *, database: Database, queue: Queue, clock: Clock) -> None:
-    """Steps 2 to 4, once. Does nothing for a replay that has ended, or that a command runs."""
+    """Steps 2 to 4, once. Does nothing for a replay that has ended."""
     now = clock.now()
     with database.write() as connection:
         run = _read(connection, replay_id)
@@ -70,21 +88,21 @@ def work_run(replay_id: int, *, database: Database, queue: Queue, clock: Clock) 
 
 
 def stop_run(replay_id: int, *, database: Database, clock: Clock) -> None:
-    """End a running replay, whoever runs it; what it has set back is worked all the same. Raises NotFound."""
+    """End a running replay; what it has set back is worked all the same. Raises NotFound."""
     with database.write() as connection:
         if not replay_store.end(connection, replay_id, state=ReplayState.STOPPED, now=clock.now()):
             raise NotFound("running replay")
 
 
 def forgotten_runs(connection: sa.Connection, *, now: datetime) -> list[int]:
-    """Running replays of the workers' for which no message is on its way."""
+    """Running replays for which no message is on its way."""
     forgotten = (_IS_RUN, lease.is_free(replays.c.alive_until, now=now))
     return list(connection.scalars(sa.select(replays.c.id).where(*forgotten)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A running replay of the workers', as read."""
+    """A running replay, as read."""
 
     id: int
     reason: str

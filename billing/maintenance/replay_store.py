@@ -132,13 +132,6 @@ def set_back(
     return [row.id for row in rows]
 
 
-def go_on(connection: sa.Connection, replay_id: int, *, replayed: int, now: datetime) -> bool:
-    """Count what was set back and renew the lease; False when another replay has taken our place."""
-    ours = sa.update(replays).where(replays.c.id == replay_id, replays.c.state == ReplayState.RUNNING)
-    values = {"replayed": replays.c.replayed + replayed, "alive_until": lease.ends_at(now)}
-    return connection.execute(ours.values(values)).rowcount == 1
-
-
 def end(connection: sa.Connection, replay_id: int, *, state: ReplayState, now: datetime) -> bool:
     """Note how it ended, unless the replay that took its place has; whether it was running."""
     ours = sa.update(replays).where(replays.c.id == replay_id, replays.c.state == ReplayState.RUNNING)
@@ -148,12 +141,6 @@ def end(connection: sa.Connection, replay_id: int, *, state: ReplayState, now: d
 def note_replayed(connection: sa.Connection, replay_id: int, replayed: int) -> None:
     """Note how many events a replay of a few set back."""
     connection.execute(sa.update(replays).where(replays.c.id == replay_id).values(replayed=replayed))
-
-
-def untouched(connection: sa.Connection, ids: Sequence[int]) -> list[int]:
-    """Those of the events that no worker has taken yet."""
-    waiting = (events.c.id.in_(ids), events.c.status == EventStatus.PENDING, events.c.claim.is_(None), untried())
-    return list(connection.scalars(sa.select(events.c.id).where(*waiting)))
 
 
 def matching(chosen: EventFilter, *, now: datetime | None = None) -> list[sa.ColumnElement[bool]]:

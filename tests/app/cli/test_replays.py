@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +12,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from billing.clock import SYSTEM_CLOCK
+from billing.coordination.jobs import QUEUES, ReplayEvents
+from billing.coordination.queue import InlineQueue
 from billing.database import Database
 from billing.database.migrations.upgrade import upgrade
+from billing.maintenance.replay_run import work_run
 from billing.models import events
+from billing.operators.presence import Heartbeat, takes
+from billing.operators.replays import list_replays
 from tests.support.ports import own_port
 from tests.support.running_dev import ROOT, environment, onelane, wait_until
 
@@ -132,19 +137,33 @@ def test_replay_that_is_not_clear_is_not_begun(words: list[str], run: Run, folde
 
 
 def test_ctrl_c_stops_after_the_batch_in_hand_and_says_how_far_it_came(folder: Path) -> None:
-    """LED-18, LED-19: no worker takes anything, so the first batch is the last."""
+    """LED-18, LED-19: a worker sets the first batch back, and nobody takes it."""
     words = [sys.executable, "-P", "-m", "onelane", "dead", "redrive", "--all", "--reason", "r", "--yes"]
     redis = f"redis://127.0.0.1:{own_port()}/0"
     settings: dict[str, Any] = {"env": environment(PYTHONPATH=str(ROOT), REDIS_URL=redis), "cwd": folder}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings) as process:
-        wait_until(lambda: statuses(folder).get("pending", 0) == 100, lambda: str(statuses(folder)))
-        time.sleep(0.3)  # it waits for workers now; a signal before would do as well
-        process.send_signal(signal.SIGINT)
-        shown, complained = process.communicate(timeout=20)
+    ledger = Database(f"sqlite:///{folder}/var/ledger.sqlite3")
+    worker = Heartbeat(ledger, kind="worker", queues=QUEUES).start()
+    try:
+        wait_until(lambda: takes(ledger, ReplayEvents.queue), lambda: "the worker is not seen")
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings) as process:
+            wait_until(lambda: bool(list_replays(database=ledger, limit=1)), lambda: str(statuses(folder)))
+            work_run(1, database=ledger, queue=InlineQueue(), clock=SYSTEM_CLOCK)
+            process.send_signal(signal.SIGINT)
+            shown, complained = process.communicate(timeout=20)
+    finally:
+        worker.stop()
+        ledger.close()
     assert process.returncode == 1, complained
     assert shown.splitlines()[-1] == "Replayed 100 of 150 (replay 1): 100 waiting for a worker."
     assert [line.split(":")[0] for line in complained.splitlines()] == ["The broker does not answer", "Stopped"]
     assert statuses(folder) == {"pending": 100, "dead": 50, "done": 1}
+
+
+def test_without_a_worker_a_replay_of_many_is_not_begun(run: Run, folder: Path) -> None:
+    """LED-19"""
+    ended = run("dead", "redrive", "--all", "--reason", "r", "--yes")
+    assert (ended.returncode, "No worker takes the queue maintenance." in ended.stderr) == (69, True), ended.stderr
+    assert statuses(folder) == {"dead": 150, "done": 1}
 
 
 def test_failures_are_grouped_a_running_replay_is_stopped_and_who_looked_is_kept(run: Run, folder: Path) -> None:

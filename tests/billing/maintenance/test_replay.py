@@ -6,20 +6,15 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from billing.coordination.jobs import WorkEvents
-from billing.errors import StaleWrite, StripeRefused
+from billing.coordination.jobs import ReplayEvents, WorkEvents
+from billing.errors import StripeRefused
 from billing.maintenance import replay_store
-from billing.maintenance.replay import (
-    BATCH,
-    NoWorker,
-    ReplayRunning,
-    count_events,
-    replay_few,
-    replay_many,
-)
+from billing.maintenance.replay import count_events, replay_few
+from billing.maintenance.replay_run import BATCH, begin_run, work_run
 from billing.maintenance.replay_store import EventFilter
-from billing.models import EventStatus, events, replayed_events, replays
+from billing.models import EventStatus, events, replays
 from billing.operators.events import show_event
+from billing.operators.replays import show_replay
 from billing.rules.lease import LEASE
 from billing.webhooks import events_store
 from billing.webhooks.claim import claim
@@ -31,25 +26,17 @@ DEAD = EventFilter(status=EventStatus.DEAD)
 
 @pytest.fixture
 def replay(database, queue, clock):
-    """Count and replay, with nobody but the test beside it."""
+    """Have what is found replayed to the end; `wait` is called between two steps. How many were set back."""
 
-    def replay(chosen=DEAD, **how):
-        found = count_events(chosen, database=database, clock=clock)
-        how = {"sleep": lambda seconds: None, "reason": "the price was fixed", **how}
-        return replay_many(chosen, found, database=database, queue=queue, clock=clock, **how)
+    def replay(chosen=DEAD, *, wait=lambda: None):
+        places = {"database": database, "queue": queue, "clock": clock}
+        replay_id = begin_run(chosen, reason="the price was fixed", **places)
+        while (row := show_replay(replay_id, database=database))["state"] == "running":
+            work_run(replay_id, **places)
+            wait()
+        return row["replayed"]
 
     return replay
-
-
-@pytest.fixture
-def worked(queue, work):
-    """Let a worker take everything that it was woken for."""
-
-    def worked(*_):
-        while queue.sent:
-            work(queue.sent.pop(0))
-
-    return worked
 
 
 def history(database):
@@ -121,7 +108,7 @@ def test_replayed_event_waits_since_its_replay(put, replay, database, clock):
 def test_event_is_set_back_only_where_nobody_holds_it(put, replay, statuses, status, columns, replayed):
     """LED-17."""
     put(status=status, **columns)
-    assert replay(EventFilter()).replayed == replayed
+    assert replay(EventFilter()) == replayed
     assert statuses() == (["pending"] if replayed else [status])
 
 
@@ -157,115 +144,27 @@ def test_filter_means_what_it_says(put, database, clock):
     assert dict(found.by_status) == {"dead": 6, "done": 1}
 
 
-def test_many_are_replayed_in_batches_and_never_more_wait(put, replay, worked, database, statuses):
-    """LED-19: after each batch it waits until workers took most of it."""
-    put(2 * BATCH + 7)
-    most, heard = [], []
-
-    def look(_seconds):
-        most.append(statuses().count("pending"))
-        worked()
-
-    done = replay(sleep=look, progress=heard.append)
-    worked()
-    assert (done.replayed, done.stopped, sum(heard)) == (2 * BATCH + 7, False, 2 * BATCH + 7)
-    assert max(most) == BATCH
-    assert set(statuses()) == {"done"}
-    assert history(database) == [("finished", 207, 207, "the price was fixed")]
-
-
 def test_one_wake_up_for_a_batch(put, replay, queue):
     """LED-17, WHK-14."""
     put(15)
     queue.sent = []
     replay()
-    assert queue.sent == [WorkEvents()]
+    assert [job for job in queue.sent if not isinstance(job, ReplayEvents)] == [WorkEvents()]
 
 
-def test_what_came_after_the_count_is_not_meant(put, replay, database, queue, clock):
+def test_what_came_after_the_count_is_not_meant(put, database, queue, clock):
     """LED-17: the operator agreed to a number."""
     put(3)
     found = count_events(DEAD, database=database, clock=clock)
     put(2)
     places = {"database": database, "queue": queue, "clock": clock}
-    assert replay_many(DEAD, found, reason="r", **places).replayed == 3
-
-
-def test_stopped_replay_says_how_far_it_came_and_the_next_one_does_the_rest(put, replay, worked, database, statuses):
-    """LED-18."""
-    put(3 * BATCH)
-    heard = []
-    done = replay(sleep=worked, progress=heard.append, stop=lambda: len(heard) == 2)
-    assert (done.counted, done.replayed, done.stopped) == (3 * BATCH, 2 * BATCH, True)
-    assert statuses().count("dead") == BATCH
-    assert replay(sleep=worked).replayed == BATCH
-    assert [row[:3] for row in history(database)] == [("stopped", 300, 200), ("finished", 100, 100)]
-
-
-def test_replay_that_breaks_off_leaves_a_whole_batch_and_makes_room(put, replay, database, statuses):
-    """LED-18: the second Ctrl-C."""
-    put(2 * BATCH)
-
-    def interrupt(_seconds):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        replay(sleep=interrupt)
-    assert statuses().count("pending") == BATCH
-    assert history(database)[0][:3] == ("stopped", 2 * BATCH, BATCH)
-
-
-def test_without_workers_it_gives_up_after_one_batch(put, replay, database, statuses):
-    """LED-19: and says so; what waits is theirs when they come."""
-    put(2 * BATCH)
-    with pytest.raises(NoWorker):
-        replay()
-    assert statuses().count("pending") == BATCH
-    assert history(database)[0][:3] == ("stopped", 2 * BATCH, BATCH)
+    replay_id = begin_run(DEAD, reason="r", found=found, **places)
+    for _ in range(2):
+        work_run(replay_id, **places)
+    assert history(database) == [("finished", 3, 3, "r")]
 
 
 # --- several operators
-
-
-def test_second_operator_is_told_that_a_replay_runs(put, replay, worked, database, queue, clock, statuses):
-    """LED-17: while it runs no event is set back by another one; a single event of one's own may be."""
-    put(2 * BATCH, type="invoice.paid")
-    [mine] = put(status="done", type="customer.updated")
-    with database.read() as connection:
-        event_id = connection.scalar(sa.select(events.c.event_id).where(events.c.id == mine))
-    told = []
-
-    def meanwhile(_seconds):
-        if not told:
-            with pytest.raises(ReplayRunning) as refused:
-                replay()
-            told.append(refused.value.sentence)
-            chosen = EventFilter(event_ids=(event_id,))
-            assert replay_few(chosen, reason="mine", database=database, queue=queue, clock=clock).replayed == 1
-        worked()
-
-    assert replay(sleep=meanwhile).replayed == 2 * BATCH
-    assert "100 of 200 events so far; the price was fixed" in told[0]
-
-
-def test_killed_replay_makes_room_and_cannot_go_on(put, replay, worked, database, clock):
-    """LED-18: it was frozen, not dead, and wakes when another has taken its place."""
-    put(3 * BATCH)
-    seen = []
-
-    def freeze(_seconds):
-        if not seen:
-            clock.advance(seconds=LEASE.total_seconds())
-            seen.append(replay(sleep=worked))
-        worked()
-
-    with pytest.raises(StaleWrite):
-        replay(sleep=freeze)
-    assert seen[0].replayed == 2 * BATCH
-    assert [row[0] for row in history(database)] == ["stopped", "finished"]
-    with database.read() as connection:
-        twice = connection.scalar(sa.select(sa.func.count()).select_from(replayed_events))
-    assert twice == 3 * BATCH
 
 
 def test_two_operators_at_the_same_moment_set_an_event_back_once(put, database, queue, clock):
@@ -303,12 +202,12 @@ def test_replay_and_workers_at_once_leave_everything_done(put, replay, work, que
     for thread in threads:
         thread.start()
     try:
-        done = replay(sleep=lambda seconds: ended.wait(0.005))
+        replayed = replay(wait=lambda: ended.wait(0.005))
     finally:
         ended.set()
         for thread in threads:
             thread.join()
-    assert done.replayed == 3 * BATCH
+    assert replayed == 3 * BATCH
     assert set(statuses()) == {"done"}
 
 

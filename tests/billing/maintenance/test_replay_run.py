@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from billing.coordination.jobs import ReplayEvents, WorkEvents
 from billing.errors import NotFound
 from billing.maintenance import replay_store
-from billing.maintenance.replay import BATCH, ReplayRunning, count_events, replay_many
-from billing.maintenance.replay_run import begin_run, stop_run, work_run
+from billing.maintenance.replay import ReplayRunning, replay_few
+from billing.maintenance.replay_run import BATCH, begin_run, stop_run, work_run
 from billing.maintenance.replay_store import EventFilter
 from billing.maintenance.sweep import sweep
 from billing.models import EventStatus, events, replayed_events, replays
@@ -78,6 +78,9 @@ def test_stopped_run_sets_nothing_more_back(put, places, run, database, statuses
     run()
     assert state(database) == ("stopped", 2 * BATCH, BATCH)
     assert statuses().count("dead") == BATCH
+    next_id = begin_run(DEAD, reason="the rest", **places)
+    run()
+    assert show_replay(next_id, database=database)["replayed"] == BATCH
     with pytest.raises(NotFound):
         stop_run(replay_id, database=database, clock=places["clock"])
 
@@ -117,15 +120,17 @@ def test_two_workers_set_each_event_back_once(put, places, database, clock, monk
     assert state(database)[2] == rows == BATCH
 
 
-def test_run_and_command_keep_each_other_out(put, places, database):
-    """LED-17"""
-    put(3)
-    begin_run(DEAD, reason="r", **places)
-    found = count_events(DEAD, database=database, clock=places["clock"])
-    with pytest.raises(ReplayRunning):
-        replay_many(DEAD, found, reason="r", **places)
-    with pytest.raises(ReplayRunning):
+def test_second_operator_is_told_that_a_replay_runs(put, places, database):
+    """LED-17: while it runs none of many is set back by another one; a single event of one's own may be."""
+    put(2 * BATCH, type="invoice.paid")
+    [mine] = put(status="done", type="customer.updated")
+    with database.read() as connection:
+        event_id = connection.scalar(sa.select(events.c.event_id).where(events.c.id == mine))
+    work_run(begin_run(DEAD, reason="the price was fixed", **places), **places)
+    with pytest.raises(ReplayRunning) as refused:
         begin_run(DEAD, reason="r", **places)
+    assert "100 of 200 events so far; the price was fixed" in refused.value.sentence
+    assert replay_few(EventFilter(event_ids=(event_id,)), reason="mine", **places).replayed == 1
 
 
 def test_what_became_of_its_events(put, places, queue, run, stripe, database):
