@@ -17,7 +17,19 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response, g, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, NotFound
 
-from app.console import audit, charts, customer, events, incidents, notifications, overview, runs, search, setup
+from app.console import (
+    audit,
+    charts,
+    checkouts,
+    customer,
+    events,
+    incidents,
+    notifications,
+    overview,
+    runs,
+    search,
+    setup,
+)
 from app.console.login import add_login
 from app.console.passwords import Passwords, derive_key
 from app.console.shown import filters
@@ -35,6 +47,7 @@ PAGES: tuple[Callable[[Blueprint, Services], None], ...] = (
     overview.add_pages,
     charts.add_pages,
     search.add_pages,
+    checkouts.add_pages,
     customer.add_pages,
     events.add_pages,
     notifications.add_pages,
@@ -45,6 +58,7 @@ PAGES: tuple[Callable[[Blueprint, Services], None], ...] = (
 )
 NAVIGATION = (
     ("Now", "console.now"),
+    ("Checkouts", "console.checkouts"),
     ("Events", "console.events"),
     ("Dead", "console.dead"),
     ("Notifications", "console.notifications"),

@@ -1,7 +1,6 @@
 """One customer: access and why, subscriptions, lane, one timeline, and the buttons that mend."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 
 from flask import Blueprint, Response, request
 
@@ -18,7 +17,6 @@ from billing.operators.notifications import MessageFilter
 from billing.operators.sync_user import ask_for_sync
 from billing.services import Services
 
-FRESH = timedelta(minutes=1)  # after a button was pressed, in which its page looks what came of it
 LIMIT = 50  # of each kind, and in the timeline
 
 LANE = {
@@ -39,14 +37,13 @@ def add_pages(routes: Blueprint, services: Services) -> None:
 
     @routes.get("/customer")
     def customer() -> Response:
-        shown, noted = read(_user_id(request.args)), done(services)
+        shown = read(_user_id(request.args))
         return page(
             "customer.html",
             shown=shown,
             holder=_holder(shown["lane"], services),
             buttons=list(_buttons(shown)),
-            done=noted,
-            is_fresh=noted is not None and clock.now() - noted["at"] < FRESH,
+            done=done(services),
             more=[
                 line for line in shown["next"] if not line.startswith(command_line("customers", "sync", reason=False))
             ],

@@ -12,11 +12,12 @@ from billing.coordination.queue import while_reachable
 from billing.errors import InvalidRequest
 from billing.maintenance.replay import count_events
 from billing.maintenance.replay_run import begin_run
-from billing.maintenance.replay_store import REPLAYABLE, EventFilter
+from billing.maintenance.replay_store import REPLAYABLE, Count, EventFilter
 from billing.models import EventStatus
 from billing.operators.audit import audited
 from billing.operators.events import group_failures, list_events, show_event
 from billing.operators.redaction import redact
+from billing.operators.worst import in_number
 from billing.services import Services
 from billing.webhooks.process import MAX_FAILURES
 
@@ -36,9 +37,10 @@ def add_pages(routes: Blueprint, services: Services) -> None:
     @routes.get("/dead")
     def dead() -> Response:
         given = read_asked(request.args, since="all")
-        return listed(Asked(given.type, given.customer, EventStatus.DEAD, given.since), "console.dead", "Dead events")
+        asked = Asked(given.type, given.customer, EventStatus.DEAD, given.since)
+        return listed(asked, "console.dead", "Dead events", many(asked)[1])
 
-    def listed(asked: Asked, here: str, title: str) -> Response:
+    def listed(asked: Asked, here: str, title: str, button: Button | None = None) -> Response:
         chosen = asked.events(clock.now())
         before = printable(request.args.get("before", "")) or None
         rows = list_events(chosen, database=database, limit=LIMIT + 1, before=before)
@@ -55,7 +57,8 @@ def add_pages(routes: Blueprint, services: Services) -> None:
             is_first=before is None,
             spans=SPANS,
             statuses=STATUSES,
-            replays=_can_be_replayed(asked),
+            replays=button is None and _can_be_replayed(asked),
+            button=button,
             command=command_line("events", "list", *asked.options(), reason=False),
         )
 
@@ -95,20 +98,25 @@ def add_pages(routes: Blueprint, services: Services) -> None:
 
     @routes.get("/events/replay")
     def choose_replay() -> Response:
-        asked, now = read_asked(request.args, since="all"), clock.now()
+        asked = read_asked(request.args, since="all")
+        found, button = many(asked)
+        return page("replay_choice.html", asked=asked, found=found, button=button, spans=SPANS)
+
+    def many(asked: Asked) -> tuple[Count, Button | None]:
+        """What the filter chooses, and the button that replays it; None where it chooses nothing."""
+        now = clock.now()
         chosen = asked.events(now)
         if not chosen.described():
             raise InvalidRequest(EMPTY)
         found = count_events(chosen, database=database, clock=clock)
-        button = Button(
-            f"Replay {found.events:,} events",
+        if not found.events:
+            return found, None
+        return found, Button(
+            f"Replay {in_number(found.events, 'event', 'events')}",
             "console.replay_events",
             "Workers set them back a hundred at a time. Each asks Stripe what is true now, so nothing happens twice.",
             command_line("events", "replay", *asked.options(now), "--yes"),
             asked.fields(now),
-        )
-        return page(
-            "replay_choice.html", asked=asked, found=found, button=button if found.events else None, spans=SPANS
         )
 
     @routes.post("/events/replay")

@@ -35,7 +35,10 @@ def add_pages(routes: Blueprint, services: Services) -> None:
     @routes.get("/incident")
     def incident() -> Response:
         shown = show_incident(_id(request.args.get("id", "")), database=database, catalog=services.catalog)
-        return page("incident.html", shown=shown, buttons=list(_buttons(shown)), done=done(services))
+        live = _live(shown)
+        return page(
+            "incident.html", shown=shown, live=len(live), buttons=list(_buttons(shown, live)), done=done(services)
+        )
 
     @routes.post("/incident/resolve")
     def resolve() -> Response:
@@ -60,12 +63,18 @@ def add_pages(routes: Blueprint, services: Services) -> None:
         return led(back="console.incident", id=incident_id)
 
 
-def _buttons(shown: dict[str, Any]) -> Iterator[Button]:
+def _live(shown: dict[str, Any]) -> list[str]:
+    """Of a duplicate that is not over: the subscriptions of which one stays."""
+    if shown["resolved_at"] is not None or shown["kind"] != DUPLICATE:
+        return []
+    return [row["id"] for row in shown["subscriptions"] if is_live(row["status"])]
+
+
+def _buttons(shown: dict[str, Any], live: list[str]) -> Iterator[Button]:
     if shown["resolved_at"] is not None:
         return
     number = str(shown["id"])
-    live = [row["id"] for row in shown["subscriptions"] if is_live(row["status"])]
-    if shown["kind"] == DUPLICATE and len(live) > 1:
+    if len(live) > 1:
         for id_ in live:
             others = ", ".join(other for other in live if other != id_)
             yield Button(

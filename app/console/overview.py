@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response, g, url_for
 
 from app.console.shown import ago, page, span
 from billing.coordination.jobs import QUEUES
@@ -15,6 +15,21 @@ from billing.operators.report import glance
 from billing.operators.worst import CHANGE_WAITS, CHECKOUT_WAITS, EVENT_WAITS
 from billing.services import Services
 
+# What a trouble is about: the page that shows it, by which filter, and the words of the link. Processes have none: they
+# are started on their machine, by the command.
+SHOWN_AT: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "deliveries": ("Show what has to be set", "console.setup", {}),
+    "checkouts": ("Show who waits", "console.checkouts", {}),
+    "events": ("Show the events that wait", "console.events", {"status": "pending", "since": "all"}),
+    "changes": ("Show the notifications that wait", "console.notifications", {"status": "pending", "since": "all"}),
+    "untold": (
+        "Show the notifications that were given up",
+        "console.notifications",
+        {"status": "dead", "since": "all"},
+    ),
+    "dead": ("Show the events that were given up", "console.dead", {}),
+    "incident": ("Show the oldest incident", "console.incident", {}),
+}
 # Reconciling is due every few minutes; its alert speaks at the same age (deploy/prometheus).
 RECONCILE_LATE_SECONDS = 3600
 
@@ -42,7 +57,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
         budget = services.settings.stripe_max_per_second
         return page(
             "now_part.html" if g.is_part else "now.html",
-            troubles=summary["troubles"],
+            troubles=[_led(trouble, summary) for trouble in summary["troubles"]],
             groups=[
                 ("What waits", list(_waiting(summary))),
                 ("Who is there", list(_processes(summary["there"]))),
@@ -51,6 +66,18 @@ def add_pages(routes: Blueprint, services: Services) -> None:
             stripe=summary["stripe"],
             at=summary["at"],
         )
+
+
+def _led(trouble: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A trouble with its first sentence apart, and the page that shows it, where there is one."""
+    first, _, rest = trouble["sentence"].partition(". ")
+    shown: dict[str, Any] = {"first": f"{first}." if rest else first, "rest": rest, "command": trouble["command"]}
+    if trouble["subject"] in SHOWN_AT:
+        label, endpoint, values = SHOWN_AT[trouble["subject"]]
+        if trouble["subject"] == "incident":
+            values = {"id": str(summary["oldest_incident"])}
+        shown |= {"label": label, "address": url_for(endpoint, **values)}
+    return shown
 
 
 def _waiting(summary: Mapping[str, Any]) -> Iterator[Tile]:
@@ -69,7 +96,7 @@ def _waiting(summary: Mapping[str, Any]) -> Iterator[Tile]:
         return Tile(name, f"{number:,}", more if number else "none", "bad" if number else "good", to, status)
 
     checkouts, events, messages = summary["checkouts"], summary["events"], summary["messages"]
-    yield waits("Checkouts", checkouts, CHECKOUT_WAITS)
+    yield waits("Checkouts", checkouts, CHECKOUT_WAITS, "console.checkouts")
     yield waits("Events", events, EVENT_WAITS, "console.events")
     yield waits("Notifications", messages, CHANGE_WAITS, "console.notifications")
     yield given_up("Dead events", events.get("dead", 0), "given up after their attempts", "console.dead")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
@@ -11,6 +11,7 @@ from flask import Response, render_template, url_for
 from billing.clock import Clock, iso
 from billing.rules.money import in_words
 
+FRESH = timedelta(minutes=1)  # after a button was pressed, in which its page looks what came of it
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 # The pages that show one thing, and the name of the id in their address. What has none is looked for.
 PLACES = {
@@ -37,6 +38,7 @@ def filters(clock: Clock) -> dict[str, Callable[..., Any]]:
     return {
         "ago": lambda at: ago(at, clock.now()),
         "span": span,
+        "is_fresh": lambda row: row is not None and clock.now() - row["at"] < FRESH,
         "exact": exact,
         "clock": lambda at: f"{_moment(at):%H:%M:%S}",
         "groupby_day": lambda entries: groupby(entries, key=lambda entry: f"{_moment(entry['at']):%A %-d %B %Y} (UTC)"),
@@ -68,8 +70,8 @@ def span(seconds: float) -> str:
     """A duration in its largest unit of which there are two or more: `90 s`, `12 min`, `3 d`."""
     for length, unit in UNITS:
         if seconds >= 2 * length:
-            return f"{int(seconds // length):,} {unit}"
-    return f"{int(seconds)} s"
+            return f"{int(seconds // length):,}\u00a0{unit}"  # on one line
+    return f"{int(seconds)}\u00a0s"
 
 
 def exact(at: datetime | str) -> str:

@@ -8,7 +8,7 @@ from billing.database import Database
 from billing.doctor.finding import Finding, fine, warning, wrong
 from billing.operators.deliveries import are_refused, read_deliveries
 from billing.operators.presence import list_processes
-from billing.operators.worst import NEED, in_short
+from billing.operators.worst import NEED, NO_BEAT, in_number, in_short
 
 
 def examine_processes(database: Database) -> Iterator[Finding]:
@@ -23,12 +23,13 @@ def examine_processes(database: Database) -> Iterator[Finding]:
             yield warning("workers", sentence)
     if taken >= set(QUEUES):
         threads = sum(process.threads for process in workers)
-        yield fine("workers", f"{len(workers)} workers with {threads} threads take every queue.")
+        has = in_number(len(workers), "worker", "workers")
+        yield fine("workers", f"{has} with {in_number(threads, 'thread', 'threads')} for every queue.")
     beats = [process for process in there if process.kind == "beat"]
     if beats:
         yield fine("beat", f"Runs, and was seen {beats[0].age_seconds:.0f} s ago.")
     else:
-        yield warning("beat", "Beat does not run: what a lost message left behind waits. Start `onelane beat`.")
+        yield warning("beat", f"{NO_BEAT} Start `onelane beat`.")
 
 
 def examine_deliveries(database: Database, *, clock: Clock) -> Iterator[Finding]:
@@ -36,11 +37,11 @@ def examine_deliveries(database: Database, *, clock: Clock) -> Iterator[Finding]
     with database.read() as connection:
         seen = read_deliveries(connection)
     now, signed_at = clock.now(), seen.last_signed_at
-    last = f"the last signed one came {in_short(now - signed_at)} ago" if signed_at else "none has come yet"
+    last = f"the last signed one came {in_short(now - signed_at)} ago" if signed_at else "no signed one has come yet"
     if seen.last_refused_at is None:
         yield fine("deliveries", f"None was refused for its signature; {last}.")
         return
-    refused = f"{seen.refused:,} were refused, the last {in_short(now - seen.last_refused_at)} ago"
+    refused = f"{in_number(seen.refused, 'was', 'were')} refused, the last {in_short(now - seen.last_refused_at)} ago"
     if are_refused(seen, now=now):
         yield wrong(
             "deliveries",

@@ -22,18 +22,21 @@ NEED = {
     "maintenance": "nobody sweeps or reconciles",
 }
 
+NO_BEAT = "Beat does not run: work whose message was lost waits, and nothing is reconciled."
+
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong, and what to run."""
+    """What is wrong, what to run, and what it is about: a word by which the console finds the page that shows it."""
 
     sentence: str
     command: str
+    subject: str
 
 
-def troubles(summary: dict[str, Any], there: Sequence[Process]) -> list[Trouble]:
-    """Everything that a person should do something about; `summary` is the report's."""
-    return list(_troubles(summary, [process for process in there if process.is_there]))
+def troubles(summary: dict[str, Any], found: Sequence[Process]) -> list[Trouble]:
+    """Everything that a person should do something about; `summary` is the report's, `found` has those gone, too."""
+    return list(_troubles(summary, found))
 
 
 def in_short(age: timedelta) -> str:
@@ -45,33 +48,43 @@ def in_short(age: timedelta) -> str:
     return f"{seconds} s"
 
 
-def _troubles(summary: dict[str, Any], there: Sequence[Process]) -> Iterator[Trouble]:
+def in_number(number: int, one: str, many: str) -> str:
+    """`1 event was`, `2 events were`."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def _troubles(summary: dict[str, Any], found: Sequence[Process]) -> Iterator[Trouble]:
     now: datetime = summary["at"]
-    taken = {queue for process in there if process.kind == "worker" for queue in process.queues}
+    there = [process for process in found if process.is_there]
+    if not any(process.kind == "web" for process in there):
+        last = _last_of([process for process in found if process.kind == "web"])
+        yield Trouble(f"No web runs: nobody takes deliveries and checkouts.{last}", "onelane web", "web")
+    workers = [process for process in found if process.kind == "worker"]
     for queue in QUEUES:
-        if queue not in taken:
-            command = f"onelane worker --queues {queue}"
-            yield Trouble(f"No worker takes the queue {queue}: {NEED[queue]}.", command)
+        theirs = [process for process in workers if queue in process.queues]
+        if not any(process.is_there for process in theirs):
+            sentence = f"No worker takes the queue {queue}: {NEED[queue]}.{_last_of(theirs)}"
+            yield Trouble(sentence, f"onelane worker --queues {queue}", "workers")
     yield from _at_stripe(summary, now)
     if _older(summary["checkouts"].get("oldest_pending_at"), now, CHECKOUT_WAITS):
-        yield Trouble("A buyer has waited for a payment page for more than a minute.", "onelane locks list")
+        sentence = "A buyer has waited for a payment page for more than a minute."
+        yield Trouble(sentence, "onelane locks list", "checkouts")
     if _older(summary["events"].get("oldest_pending_at"), now, EVENT_WAITS):
-        yield Trouble("An event has waited for more than five minutes.", "onelane events list --status pending")
+        command = "onelane events list --status pending"
+        yield Trouble("An event has waited for more than five minutes.", command, "events")
     yield from _of_changes(summary["messages"], now)
     if dead := summary["events"].get("dead"):
         why = f" The last one: {error}" if (error := summary["events"].get("error")) else ""
-        yield Trouble(f"{dead:,} events were given up.{why}", "onelane dead list")
+        yield Trouble(f"{in_number(dead, 'event was', 'events were')} given up.{why}", "onelane dead list", "dead")
     if opened := sum(summary["incidents"].values()):
         oldest = summary.get("oldest_incident")
         command = f"onelane incidents show {oldest}" if oldest else "onelane incidents list"
         kinds = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in summary["incidents"].items())
-        yield Trouble(
-            f"{opened:,} {'incident waits' if opened == 1 else 'incidents wait'} for a person: {kinds}.", command
-        )
+        waits = in_number(opened, "incident waits", "incidents wait")
+        yield Trouble(f"{waits} for a person: {kinds}.", command, "incident")
     if not any(process.kind == "beat" for process in there):
-        yield Trouble("Beat does not run: what a lost message left behind waits.", "onelane beat")
-    if not any(process.kind == "web" for process in there):
-        yield Trouble("No web runs: nobody takes deliveries and checkouts.", "onelane web")
+        last = _last_of([process for process in found if process.kind == "beat"])
+        yield Trouble(f"{NO_BEAT}{last}", "onelane beat", "beat")
 
 
 def _at_stripe(summary: dict[str, Any], now: datetime) -> Iterator[Trouble]:
@@ -79,29 +92,40 @@ def _at_stripe(summary: dict[str, Any], now: datetime) -> Iterator[Trouble]:
     seen = Deliveries(**summary.get("deliveries", {}))
     if are_refused(seen, now=now):
         since = f", and none was taken for {in_short(now - seen.last_signed_at)}" if seen.last_signed_at else ""
-        sentence = f"{seen.refused:,} of Stripe's deliveries were refused{since}: {seen.why}"
-        yield Trouble(sentence, "onelane doctor --read-only")
+        refused = in_number(seen.refused, "of Stripe's deliveries was refused", "of Stripe's deliveries were refused")
+        yield Trouble(f"{refused}{since}: {seen.why}", "onelane doctor --read-only", "deliveries")
     limited = summary.get("stripe_limited")
     if limited and now - limited["last_at"] < LIMITED_LASTS:
         yield Trouble(
-            f"Stripe asks us to slow down (429), the last time {in_short(now - limited['last_at'])} ago. Work is"
-            " repeated by itself, buyers' first. Where it lasts, lower STRIPE_MAX_PER_SECOND, or stop what else uses"
-            " the account.",
+            f"Stripe asks us to slow down (429), the last time {in_short(now - limited['last_at'])} ago. What was"
+            " refused is tried again by itself, buyers first. Where it lasts, lower STRIPE_MAX_PER_SECOND, or stop what"
+            " else uses the account.",
             "onelane locks list",
+            "checkouts",
         )
 
 
 def _of_changes(messages: dict[str, Any], now: datetime) -> Iterator[Trouble]:
     """What the application was not told."""
     if _older(messages.get("oldest_failing_at"), now, CHANGE_FAILS):
-        again = f"{messages['failing']:,} are tried again"
-        sentence = f"The application does not take changes ({again}): {messages['error']}"
-        yield Trouble(sentence, "onelane notifications test")
+        again = f"{in_number(messages['failing'], 'is', 'are')} tried again"
+        oldest = f"the oldest for {in_short(now - messages['oldest_failing_at'])}"
+        sentence = f"The application does not take changes ({again}, {oldest}): {messages['error']}"
+        yield Trouble(sentence, "onelane notifications test", "changes")
     elif _older(messages.get("oldest_pending_at"), now, CHANGE_WAITS):
-        yield Trouble("The application is not told of changes.", "onelane notifications test")
+        yield Trouble("The application is not told of changes.", "onelane notifications test", "changes")
     if given_up := messages.get("dead"):
         command = "onelane notifications recover --since 7d --dry-run"
-        yield Trouble(f"{given_up:,} changes were given up: the application does not know them.", command)
+        changes = in_number(given_up, "change was", "changes were")
+        yield Trouble(f"{changes} given up, and the application was not told.", command, "untold")
+
+
+def _last_of(gone: Sequence[Process]) -> str:
+    """Where and when the last of those that are gone was there; nothing where none is known."""
+    last = min(gone, key=lambda process: process.age_seconds, default=None)
+    if last is None:
+        return ""
+    return f" The last one was seen {in_short(timedelta(seconds=last.age_seconds))} ago on {last.host}."
 
 
 def _older(moment: datetime | None, now: datetime, age: timedelta) -> bool:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.console.overview import Tile, _at_stripe, _processes, _waiting
+from app.console.overview import SHOWN_AT, Tile, _at_stripe, _processes, _waiting
 from billing.coordination.jobs import QUEUES
 from billing.operators.minutes import COUNTED
 from billing.operators.presence import Process
+from billing.operators.worst import troubles
 from tests.support.builders import NOON
 
 CALM: dict[str, Any] = {"oldest_pending_at": None}
@@ -57,7 +58,23 @@ def test_what_was_given_up_is_bad() -> None:
 def test_queue_beat_and_web_without_a_process_are_bad() -> None:
     found = list(_processes([a_process("worker", 1, *QUEUES), a_process("beat", 99)]))
     assert [(tile.value, tile.state) for tile in found] == [("1", "good")] * 3 + [("0", "bad"), ("0", "bad")]
-    assert (found[3].more, found[4].more) == ("last seen 99 s ago", "none within a day")
+    assert (found[3].more, found[4].more) == ("last seen 99\u00a0s ago", "none within a day")
+
+
+def test_every_trouble_but_a_missing_process_has_its_page() -> None:
+    """CON-15"""
+    long_ago = NOON - timedelta(hours=1)
+    waits = {"oldest_pending_at": long_ago}
+    wrong: dict[str, Any] = {
+        "at": NOON,
+        "checkouts": waits,
+        "events": waits | {"dead": 1},
+        "messages": {"failing": 1, "oldest_failing_at": long_ago, "error": "It answered 500.", "dead": 1},
+        "incidents": {"duplicate_subscription": 1},
+        "deliveries": {"refused": 1, "last_refused_at": NOON},
+        "stripe_limited": {"last_at": NOON},
+    }
+    assert {trouble.subject for trouble in troubles(wrong, [])} == {*SHOWN_AT, "web", "workers", "beat"}
 
 
 def test_hour_at_stripe_is_added_up() -> None:

@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from flask import Flask
+from flask import Flask, url_for
 
+from app.console.overview import SHOWN_AT
 from billing.coordination.jobs import SyncCustomers
 from billing.customers.store import find_owner
 from billing.operators.audit import list_audit
@@ -41,6 +42,25 @@ def test_part_of_the_first_page_is_what_changes(console: Browser) -> None:
 def test_part_that_is_asked_for_after_the_session_ended_leads_to_the_login(make_console: Callable[..., Flask]) -> None:
     answer = Browser(make_console()).get(headers={"HX-Request": "true"})
     assert (answer.status_code, answer.headers["HX-Refresh"]) == (204, "true")
+
+
+def test_trouble_leads_to_the_page_that_shows_it(console: Browser, world: World) -> None:
+    """CON-15: here, who waits."""
+    world.ask(user="ann")
+    world.clock.advance(minutes=5)
+    assert '<a href="/console/checkouts">Show who waits</a>' in text_of(console, "/console/")
+    text = text_of(console, "/console/checkouts")
+    assert "/console/customer?user=ann" in text
+    assert "onelane locks list" in text
+
+
+@pytest.mark.parametrize("subject", [name for name in SHOWN_AT if name != "incident"])
+def test_page_of_a_trouble_can_be_shown(console: Browser, subject: str) -> None:
+    """CON-15"""
+    _label, endpoint, values = SHOWN_AT[subject]
+    with console.client.application.test_request_context():
+        address = url_for(endpoint, **values)
+    assert text_of(console, address)
 
 
 def test_search_jumps_to_a_single_hit(console: Browser, ann: str) -> None:

@@ -112,7 +112,8 @@ def waits(minutes: float) -> dict[str, Any]:
         (WELL | {"messages": waits(11)}, EVERYBODY, "onelane notifications test"),
         (WELL | {"messages": {"dead": 1}}, EVERYBODY, "onelane notifications recover --since 7d --dry-run"),
         (WELL | {"incidents": {"duplicate_subscriptions": 1}}, EVERYBODY, "onelane incidents list"),
-        # A missing worker explains what waits: it comes first.
+        # Without a web nobody buys at all; a missing worker explains what waits. They come first.
+        (WELL, [], "onelane web"),
         (WELL | {"checkouts": waits(9)}, without("worker"), "onelane worker --queues checkout"),
     ],
 )
@@ -128,6 +129,7 @@ def test_process_that_says_nothing_any_more_counts_as_missing() -> None:
     gone = [Process(one.kind, one.name, one.queues, 1, "0.1.0", "here", 1, NOON, 60.0) for one in EVERYBODY]
     assert len(troubles(WELL, gone)) == len(QUEUES) + 2
     assert all(isinstance(one, Trouble) for one in troubles(WELL, gone))
+    assert all("The last one was seen 60 s ago on here." in one.sentence for one in troubles(WELL, gone))
 
 
 def test_what_processes_saw_happen_is_in_the_ledger_with_the_next_heartbeat(
@@ -167,10 +169,14 @@ REFUSED = {"refused": 2, "last_refused_at": NOON - timedelta(minutes=3), "why": 
         (WELL | {"stripe_limited": {"last_at": NOON - timedelta(minutes=11), "times": 1}}, None),
         (
             WELL | {"messages": {"failing": 2, "oldest_failing_at": NOON - timedelta(minutes=2), "error": "500."}},
-            "does not take changes (2 are tried again): 500.",
+            "does not take changes (2 are tried again, the oldest for 2 min): 500.",
         ),
         (WELL | {"messages": {"failing": 2, "oldest_failing_at": NOON - timedelta(seconds=30), "error": "x"}}, None),
-        (WELL | {"events": {"dead": 1, "error": "No such price."}}, "The last one: No such price."),
+        (WELL | {"deliveries": REFUSED | {"refused": 1}}, "1 of Stripe's deliveries was refused: No secret."),
+        (
+            WELL | {"events": {"dead": 1, "error": "No such price."}},
+            "1 event was given up. The last one: No such price.",
+        ),
         (WELL | {"incidents": {"a_kind": 2, "b": 1}}, "3 incidents wait for a person: 2 a kind, 1 b."),
     ],
 )
