@@ -10,7 +10,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # Where it is set, every process that a test starts compiles our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help dev test check long race kills soak scale mutation conformance bench lint types clean lock
+.PHONY: help dev test check long race kills soak scale mutation conformance bench screenshots lint types clean lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -47,6 +47,9 @@ conformance: $(VENV)/dev.stamp  ## Stripe's own CLI and SDKs against the sandbox
 
 mutation: $(VENV)/mutation.stamp  ## does a test notice each small change of the code (hours; ARGS="sample 28 10", names, or "again"; docs/mutation.md)
 	@$(BIN)/python -m tests.mutation $(ARGS)
+
+screenshots: $(VENV)/dev.stamp  ## bring eight troubles about, and keep what the console shows for docs/ (needs a Chromium)
+	@SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_troubles.py tests/browser/test_console.py -k "test_troubles or operator_logs_in"
 
 lint: $(VENV)/dev.stamp  ## ruff, formatting and import directions
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -237,7 +237,7 @@ SET_UP_WRONGLY: dict[str, tuple[Prepare, Verdict, str, str]] = {
         WARNING, "Beat does not run", "Start `onelane beat`",
     ),
     "secret rolled on one side": (
-        _secret_rolled, WRONG, "1 were refused", "beside those in STRIPE_WEBHOOK_SECRETS, and restart the webs",
+        _secret_rolled, WRONG, "1 was refused", "beside those in STRIPE_WEBHOOK_SECRETS, and restart the webs",
     ),
     "clock that is ahead": (_clock_ahead, WRONG, "clock is 400 s ahead of Stripe's", "Set the one that is wrong"),
 }  # fmt: skip
