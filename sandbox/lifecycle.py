@@ -204,9 +204,16 @@ def mark(call: Call, one: Json, status: str, *, before: Json) -> Json:
 
 
 def cancel_all_of(call: Call, customer: str) -> None:
+    """The subscriptions of a customer, and the schedules that were to begin one."""
     for one in list(call.store.newest_first("subscription", customer=customer)):
         if one["status"] not in ENDED:
             end(call, one, reason="cancellation_requested")
+    for one in list(call.store.newest_first("subscription_schedule", customer=customer)):
+        if one["status"] == "not_started":
+            fields = {"status": "canceled", "canceled_at": call.now, "_due": None}
+            emit(
+                call, "subscription_schedule.canceled", call.store.change("subscription_schedule", one["id"], **fields)
+            )
 
 
 def period(old: Json, start: int, anchor: int, *, end: int | None = None) -> Json:

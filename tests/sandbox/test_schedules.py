@@ -177,3 +177,14 @@ def test_a_schedule_begins_a_subscription_also_without_a_card(sandbox: Sandbox) 
         subscription = get(sandbox, begun["subscription"])
         invoice = sandbox.request("GET", f"/v1/invoices/{subscription['latest_invoice']}").body
         assert (begun["status"], subscription["status"], invoice["status"]) == ("active", "past_due", "open")
+
+
+def test_a_schedule_that_waits_ends_with_its_customer(sandbox: Sandbox) -> None:
+    """SBX-81: it is nobody's to begin later."""
+    start = int(sandbox.clock.now()) + 86400
+    asked = {"customer": "cus_ann", "start_date": start, "phases": [{"items": [{"price": "price_month"}]}]}
+    made = sandbox.request("POST", "/v1/subscription_schedules", asked).body
+    assert sandbox.request("DELETE", "/v1/customers/cus_ann").status == 200
+    sandbox.set_clock(start + 1)
+    assert sandbox.request("GET", f"/v1/subscription_schedules/{made['id']}").body["status"] == "canceled"
+    assert types(sandbox)[:2] == ["customer.deleted", "subscription_schedule.canceled"]
