@@ -33,6 +33,7 @@ class Line:
     offs: tuple[Off, ...] = ()
     tax_rates: tuple[Json, ...] = ()
     proration: bool = False
+    part: bool = False  # of a subscription's first period: a proration, too, but its discount is still to come
     metadata: Json = field(default_factory=dict)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import balances, checkout_lines, checkout_parameters, forms, lifecycle
+from . import balances, checkout_lines, checkout_parameters, forms, lifecycle, prices
 from .calls import Call, Route
 from .checkout_objects import new_session
 from .errors import Json, refused, unsupported
@@ -27,6 +27,8 @@ def opened(call: Call, params: Json, customer: Json | None, *, expires_at: int) 
     currency = wanted[0]["price"]["currency"]
     if _recurring(params["mode"], wanted):
         if customer is not None:
+            if any(customer["currency"] in prices.other_currencies(call, each["price"]["id"]) for each in wanted):
+                raise unsupported("a price in another one of its currencies", "line_items")
             balances.check_currency(customer, currency)
         later_anchor(call, data, wanted[0]["price"], "subscription_data[billing_cycle_anchor]")
     found = checkout_lines.discounts_of(call, params.get("discounts") or [], currency)

@@ -74,6 +74,11 @@ def _invoice(call: Call, opened: Json) -> None:
     """The next attempt to have an open invoice paid; after the last one the account's setting says what happens."""
     id = (opened["parent"] or {}).get("subscription_details", {}).get("subscription")
     subscription = call.find("subscription", id)
+    if opened["collection_method"] == "send_invoice":
+        call.store.change("invoice", opened["id"], _due=None)
+        if subscription is not None and subscription["latest_invoice"] == opened["id"]:
+            lifecycle.overdue(call, subscription)
+        return
     card = payment_methods.paying_for(call, call.named("customer", opened["customer"]), subscription)
     billed = invoices.collect(call, opened, card) if card else invoices.attempted_without_card(call, opened)
     announce(call, billed)

@@ -7,6 +7,7 @@ from .errors import ApiError, Json
 from .events import visible
 from .invoices import payments_of
 from .lists import whole
+from .prices import other_currencies
 
 _KIND_OF_FIELD = {
     "balance_transaction": None,
@@ -69,13 +70,16 @@ def _walk(call: Call, node: Any, parts: list[str], path: str) -> Any:
 
 
 def _included(call: Call, node: Json, name: str) -> Json | None:
-    """Lists that are left out unless they are asked for."""
+    """What is left out unless it is asked for."""
     match node.get("object"), name:
         case "checkout.session", "line_items":
             lines = (call.store.get("checkout_session", node["id"]) or {}).get("_lines", [])
             return whole([visible(one) for one in lines], f"/v1/checkout/sessions/{node['id']}/line_items")
         case "invoice", "payments":
             return whole(payments_of(call, node["id"]), "/v1/invoice_payments")
+        case "price", "currency_options":
+            own = {name: node[name] for name in ("tax_behavior", "unit_amount", "unit_amount_decimal")}
+            return {node["currency"]: {"custom_unit_amount": None, **own}, **other_currencies(call, node["id"])}
         case "charge", "refunds":
             refunds = [one for one in call.store.newest_first("refund") if one["charge"] == node["id"]]
             return whole(refunds, f"/v1/charges/{node['id']}/refunds")

@@ -130,6 +130,7 @@ def give_up(verb: str, status: str, event: str) -> Handler:
         else:
             one = invoices.closed(call, old, status)
         emit(call, event, one)
+        lifecycle.given_up(call, one)
         return one
 
     return run

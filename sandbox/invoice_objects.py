@@ -121,6 +121,7 @@ def new_invoice(
         "total_pretax_credit_amounts": [],
         "total_taxes": [_tax(one) for amounts in worked for one in amounts.taxes],
         "webhooks_delivered_at": None,
+        "_days_until_due": subscription["days_until_due"] if subscription else None,
     }  # fmt: skip
 
 
@@ -170,7 +171,7 @@ def _line(call: Call, invoice: str, subscription: Json | None, line: Line, amoun
 
 def _parent(subscription: Json | None, line: Line) -> Json:
     shared = {
-        "proration": line.proration,
+        "proration": line.proration or line.part,
         "proration_details": {"credited_items": None},
         "subscription": subscription["id"] if subscription else None,
     }

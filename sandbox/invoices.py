@@ -97,13 +97,18 @@ def finalize(call: Call, draft: Json) -> Json:
         starting_balance=starting,
         status="open",
         status_transitions={**draft["status_transitions"], "finalized_at": call.now},
-        **({"due_date": call.now + draft["_days_until_due"] * _DAY} if draft.get("_days_until_due") else {}),
+        **(_dates(call.now + draft["_days_until_due"] * _DAY) if draft.get("_days_until_due") else {}),
     )
     call.store.change("customer", customer["id"], next_invoice_sequence=number + 1)
     if ending != starting:
         change = ending - starting
         balances.moved(call, customer, change, draft["currency"], "applied_to_invoice", invoice=draft["id"])
     return opened
+
+
+def _dates(due: int) -> Json:
+    """When one that is sent by mail has to be paid, and the sandbox looks whether it was."""
+    return {"due_date": due, "_due": float(due)}
 
 
 def collect(call: Call, opened: Json, method: Json, *, fails: bool = False, answered: bool = False) -> Billed:

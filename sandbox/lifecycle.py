@@ -105,10 +105,13 @@ def end(call: Call, old: Json, *, status: str = "canceled", **details: Any) -> J
 def _tried_no_more(call: Call, one: Json) -> None:
     """Stripe stops collecting the open invoices of a subscription that ended; they stay open."""
     for invoice in list(call.store.newest_first("invoice", customer=one["customer"])):
-        of = ((invoice["parent"] or {}).get("subscription_details") or {}).get("subscription")
-        if of == one["id"] and invoice["status"] == "open":
+        if _subscription_of(invoice) == one["id"] and invoice["status"] == "open":
             fields = {"auto_advance": False, "next_payment_attempt": None, "_due": None}
             call.store.change("invoice", invoice["id"], **fields)
+
+
+def _subscription_of(invoice: Json) -> str | None:
+    return ((invoice["parent"] or {}).get("subscription_details") or {}).get("subscription")
 
 
 def abandon(call: Call, old: Json) -> Json:
@@ -167,6 +170,26 @@ def settle(call: Call, subscription: Json, billed: Billed) -> Json:
     if failed and subscription["status"] in ("active", "trialing"):
         return save(call, subscription, status="past_due")
     return subscription
+
+
+def overdue(call: Call, one: Json) -> None:
+    """The latest invoice was sent by mail, and its date has come."""
+    if one["status"] == "active":
+        mark(call, one, "past_due", before=one)
+
+
+def given_up(call: Call, invoice: Json) -> None:
+    """The status after an invoice was voided or marked uncollectible: the latest one that is not void decides it."""
+    one = call.find("subscription", _subscription_of(invoice))
+    if one is None or one["status"] not in ("past_due", "unpaid"):
+        return
+    known = [
+        each
+        for each in call.store.newest_first("invoice", customer=one["customer"])
+        if _subscription_of(each) == one["id"] and each["status"] not in ("draft", "void")
+    ]
+    if not known or known[0]["status"] != "open":
+        mark(call, one, "active", before=one)
 
 
 def force_status(call: Call, old: Json, status: str) -> Json:

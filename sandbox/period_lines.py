@@ -30,6 +30,7 @@ def _line(call: Call, subscription: Json, item: Json, share: Fraction) -> Line:
         words,
         discounts.offs(call, item["discounts"]),
         tuple(item["tax_rates"] or subscription["default_tax_rates"]),
+        part=0 < share < 1,
     )
 
 

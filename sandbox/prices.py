@@ -42,6 +42,7 @@ def price_fields(call: Call, params: Json) -> Json:
         "type": "one_time" if recurring is None else "recurring",
         "unit_amount": amount,
         "unit_amount_decimal": str(amount),
+        **({"_currency_options": params["currency_options"]} if params.get("currency_options") else {}),
     }
 
 
@@ -81,6 +82,11 @@ def list_prices(call: Call, params: Json) -> Json:
         return same(one, params, "active", "product", "type", "currency") and (not keys or one["lookup_key"] in keys)
 
     return page(call, "price", params, "/v1/prices", keep=keep)
+
+
+def other_currencies(call: Call, id: str) -> Json:
+    """What else it is sold in, by currency. Only seeds have some; Stripe leaves it out unless it is asked for."""
+    return (call.store.get("price", id) or {}).get("_currency_options") or {}
 
 
 def plan_of(price: Json) -> Json:

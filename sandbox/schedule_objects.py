@@ -39,6 +39,7 @@ def new_schedule(call: Call, customer: str, phases: list[Json], params: Json) ->
         "end_behavior": params.get("end_behavior") or "release",
         "livemode": call.livemode,
         "metadata": forms.merge_metadata({}, params.get("metadata")),
+        "pause_schedules": [],
         "phases": phases,
         "released_at": None,
         "released_subscription": None,

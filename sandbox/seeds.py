@@ -18,6 +18,7 @@ _MADE: dict[str, Callable[[Call, Json], Json]] = {
     "coupon": coupons.coupon_fields,
     "tax_rate": tax_rates.fields,
 }
+_DERIVED = ("recurring", "unit_amount_decimal", "type", "currency_options")  # of a price
 _OTHERS = {
     "charge": "charge",
     "checkout.session": "checkout_session",
@@ -82,5 +83,5 @@ def _with_product(call: Call, given: Json) -> Json:
 def _typed(name: str, given: Json) -> Json:
     """The fields that creation derives are not taken from the description."""
     if name == "price":
-        return {key: value for key, value in given.items() if key not in ("recurring", "unit_amount_decimal", "type")}
+        return {key: value for key, value in given.items() if key not in _DERIVED}
     return given

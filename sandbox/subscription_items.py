@@ -6,6 +6,7 @@ from typing import Any
 from . import discounts, forms, prices, subscription_objects, tax_rates
 from .calls import Call
 from .errors import Json, bad_parameter, missing_object, refused
+from .events import visible
 from .lists import whole
 from .periods import next_end
 
@@ -47,7 +48,7 @@ def _price(call: Call, id: str, param: str, recurring: bool) -> Json:
             "The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`.",
             param=param,
         )
-    return price
+    return visible(price)
 
 
 def check_currency(price: Json, expected: str | None, param: str) -> None:

@@ -146,6 +146,40 @@ def test_a_voided_invoice_gives_its_credit_back(sandbox: Sandbox) -> None:
     assert get(sandbox, "/v1/customers/cus_ann")["balance"] == -100
 
 
+def test_invoice_by_mail_is_past_due_once_its_date_has_come(sandbox: Sandbox) -> None:
+    """SBX-98"""
+    made = subscribe(sandbox, collection_method="send_invoice", days_until_due=10)
+    sent = latest(sandbox, made)
+    assert (sent["status"], sent["due_date"]) == ("open", sent["created"] + 10 * DAY)
+    path = f"/v1/subscriptions/{made['id']}"
+    sandbox.advance(9 * DAY)
+    assert get(sandbox, path)["status"] == "active"
+    sandbox.advance(2 * DAY)
+    assert get(sandbox, path)["status"] == "past_due"
+    assert len(sandbox.store.all("charge")) == 0
+    done(sandbox, f"/v1/invoices/{sent['id']}/pay", paid_out_of_band=True)
+    assert get(sandbox, path)["status"] == "active"
+
+
+@pytest.mark.parametrize("verb", ["void", "mark_uncollectible"])
+@pytest.mark.parametrize("after", ["past_due", "unpaid"])
+def test_invoice_that_is_given_up_leaves_the_subscription_active(sandbox: Sandbox, verb: str, after: str) -> None:
+    """SBX-97: while no other one is open."""
+    made = subscribe(sandbox)
+    for card in sandbox.store.all("payment_method"):
+        sandbox.card_answers(card["id"], "generic_decline")
+    sandbox.settings(after_retries=after)
+    path = f"/v1/subscriptions/{made['id']}"
+    sandbox.advance(62 * DAY)
+    assert get(sandbox, path)["status"] == after
+    [*later, renewal] = [one["id"] for one in sandbox.store.newest_first("invoice") if one["status"] == "open"]
+    for id in later:
+        done(sandbox, f"/v1/invoices/{id}/void")
+        assert get(sandbox, path)["status"] == after
+    done(sandbox, f"/v1/invoices/{renewal}/{verb}")
+    assert get(sandbox, path)["status"] == "active"
+
+
 @pytest.mark.parametrize(
     ("behavior", "status"), [("keep_as_draft", "draft"), ("mark_uncollectible", "uncollectible"), ("void", "void")]
 )

@@ -62,7 +62,7 @@ EVERYTHING: dict[str, Any] = {
     "subscription": {
         "automatic_tax": {"enabled": True},
         "collection_method": "send_invoice",
-        "days_until_due": 9,
+        "days_until_due": 400,
         "default_tax_rates": list(RATES),
         "description": "By contract 17",
         "discounts": [{"coupon": "forever_half"}],
@@ -77,7 +77,7 @@ def some(of: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 PARTS = some({name: value for name, value in EVERYTHING["subscription"].items() if name != "days_until_due"}).map(
-    lambda made: made | ({"days_until_due": 9} if "collection_method" in made else {})
+    lambda made: made | ({"days_until_due": 400} if "collection_method" in made else {})
 )
 WEARS = st.fixed_dictionaries(
     {
