@@ -4,12 +4,13 @@ A client names a plan. The price, the coupon, the trial and the start of billing
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from billing.errors import ConfigurationError
 from billing.process.setting_sources import read_text
@@ -19,7 +20,15 @@ from billing.rules.session_extras import wrong_extras
 TABLES = ("session", "access", "portal", "metadata")  # beside [product] and [plans.NAME]
 
 
-PriceId = Annotated[str, Field(pattern=r"^(price|plan)_[A-Za-z0-9_]{1,250}$")]
+def _is_no_other_id(id_: str) -> str:
+    if found := re.match(_OTHER_KINDS, id_):
+        raise ValueError(f"{id_} is no price: ids that begin with {found[0]} are of something else")
+    return id_
+
+
+# `price_…`, or the id of an older plan, which its maker chose: at Stripe it is a price, too.
+_OTHER_KINDS = r"(prod|prd|cus|sub|si|in|cs|pi|pm|coupon|di|txr|whsec|sk|rk|pk)_"
+PriceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@-]{0,254}$"), AfterValidator(_is_no_other_id)]
 
 
 class AccessRules(BaseModel):

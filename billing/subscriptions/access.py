@@ -134,7 +134,7 @@ def _by_status(row: Subscription, now: datetime, rules: AccessRules) -> Access:
         case ("past_due", _) | ("active", Payment.OVERDUE):
             ends = (row.past_due_since or now) + timedelta(days=rules.past_due_grace_days)
             if now < ends:
-                return Access(True, AccessReason.PAST_DUE_GRACE, ends)
+                return _until_planned_end(row, AccessReason.PAST_DUE_GRACE, now, most=ends)
             return Access(False, AccessReason.PAST_DUE)
         case ("active" | "trialing") as status, _:
             return _until_planned_end(row, AccessReason(status), now)

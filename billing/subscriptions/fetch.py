@@ -33,6 +33,10 @@ class Snapshot:
     sessions: Mapping[str, AttemptOutcome] = field(default_factory=dict)
     clocks: Mapping[str, datetime | None] = field(default_factory=dict)  # the times of test clocks; None: unknown
 
+    def time_of(self, subscription: Json, *, now: datetime) -> datetime:
+        """The subscription's own time (SUB-119)."""
+        return self.clocks.get(clock_of(subscription) or "") or now
+
 
 def fetch(
     customer_id: str,

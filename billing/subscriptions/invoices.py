@@ -28,10 +28,22 @@ class Payment(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Bought:
+    """What a period was paid for: the price, with its id and product, and how many."""
+
+    price: Json
+    quantity: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Money:
-    """What was found. `disputed` and `refunded` are None where nobody asked, or nothing of the period is paid yet."""
+    """What was found. `disputed` and `refunded` are None where nobody asked, or nothing of the period is paid yet.
+
+    `bought` is there only where a change of price or quantity since then is not paid.
+    """
 
     payment: Payment | None = None
+    bought: Bought | None = None
     past_due_since: datetime | None = None
     disputed: bool | None = None
     refunded: bool | None = None
@@ -43,12 +55,14 @@ _PERIODIC = ("subscription_create", "subscription_cycle")
 _WRITTEN_OFF = ("max_payment_attempts", "payment_not_received")
 
 
-def judge(subscription: Json, item: Json, invoices: Iterable[Json], catalog: Catalog) -> Money:
+def judge(subscription: Json, item: Json, invoices: Iterable[Json], catalog: Catalog, *, now: datetime) -> Money:
     """The money of a live subscription, from all of its invoices, or from the latest where that `settles` it."""
     known = sorted(invoices, key=_finalized, reverse=True)  # newest first
     plans = [invoice for invoice in known if _plan_lines(invoice, item, catalog) or _is_cut_off(invoice)]
+    payment = _payment(subscription, item, known, plans, catalog, now)
     return Money(
-        payment=_payment(subscription, item, known, plans, catalog),
+        payment=payment,
+        bought=_bought(item, known, catalog) if payment is Payment.PAID else None,
         past_due_since=_due_since(known, plans),
     )
 
@@ -64,6 +78,8 @@ def covering(item: Json, invoices: Iterable[Json], catalog: Catalog) -> Sequence
     def covers(invoice: Json) -> bool:
         periods = [line.get("period") or {} for line in _plan_lines(invoice, item, catalog)]
         times = [period.get(side) or 0 for period in periods for side in sides]
+        if _is_first(invoice):  # a backdated one begins before the period does
+            times += [(period.get("end") or 0) - 1 for period in periods]
         times += [invoice.get("created") or 0] if not times and _is_cut_off(invoice) else []
         return invoice.get("status") not in ("draft", "void") and any(starts <= time < ends for time in times)
 
@@ -80,10 +96,10 @@ def settles(subscription: Json, item: Json, catalog: Catalog) -> bool:
 
 
 def _payment(
-    subscription: Json, item: Json, known: Sequence[Json], plans: Sequence[Json], catalog: Catalog
+    subscription: Json, item: Json, known: Sequence[Json], plans: Sequence[Json], catalog: Catalog, at: datetime
 ) -> Payment | None:
     status, now = subscription.get("status"), next(iter(covering(item, known, catalog)), None)
-    was_paid = any(invoice.get("status") == "paid" and (invoice.get("total") or 0) > 0 for invoice in plans)
+    was_paid = any(map(_brought_money, plans))
     if status in _FAILED:
         if now is not None and now.get("status") == "paid":
             return Payment.PAID
@@ -91,9 +107,39 @@ def _payment(
     if status != "active" or subscription.get("pause_collection") or now is None or not _is_owed(now):
         return None
     finalized = [invoice for invoice in known if invoice.get("status") not in ("draft", "void")]
-    if finalized[0] is not now:  # the status is that one's
-        return Payment.OVERDUE if was_paid else Payment.FIRST_FAILED
-    return None if was_paid else Payment.FIRST_PENDING
+    late = finalized[0] is not now and not _waits(now, at)  # else the status is its own
+    if was_paid:
+        return Payment.OVERDUE if late else None
+    earlier = (invoice for invoice in plans if invoice is not now and _is_owed(invoice))
+    failed = late or any(not _waits(invoice, at) for invoice in earlier)
+    return Payment.FIRST_FAILED if failed else Payment.FIRST_PENDING
+
+
+def _waits(invoice: Json, at: datetime) -> bool:
+    """Whether it was sent by mail and its date has not come: nothing has failed, whatever else was billed since."""
+    return invoice.get("status") == "open" and (invoice.get("due_date") or 0) > at.timestamp()
+
+
+def _brought_money(invoice: Json) -> bool:
+    """Paid, by whatever means, with more than nothing: what a credit note took off an open invoice is no payment."""
+    due = (invoice.get("total") or 0) - (invoice.get("pre_payment_credit_notes_amount") or 0)
+    return invoice.get("status") == "paid" and due > 0
+
+
+def _bought(item: Json, known: Sequence[Json], catalog: Catalog) -> Bought | None:
+    """What the period was paid for, where an invoice for a dearer price or for more is owed: by the newest paid one."""
+    [paid, *_] = covering(item, known, catalog)
+    later = [*takewhile(lambda invoice: invoice is not paid, known)]
+    owed = [line for invoice in later if _is_owed(invoice) for line in _lines(invoice)]
+    if not any(_is_change(line) and _price_of(line) == id_of(item.get("price")) for line in owed):
+        return None
+    for invoice in (one for one in [*later, paid] if one.get("status") == "paid"):
+        lines = [one for one in _lines(invoice) if _is_of_plan(one, item, catalog) and (one.get("amount") or 0) >= 0]
+        if lines:  # several of one price are its tiers
+            price = _price_of(lines[0])
+            counted = [one["quantity"] for one in lines if _price_of(one) == price and one.get("quantity") is not None]
+            return Bought({"id": price, "product": _sold(lines[0]).get("product")}, sum(counted) if counted else None)
+    return None
 
 
 def _due_since(known: Sequence[Json], plans: Sequence[Json]) -> datetime | None:
@@ -120,21 +166,54 @@ def _finalized(invoice: Json) -> tuple[float, float]:
 
 
 def _plan_lines(invoice: Json, item: Json, catalog: Catalog) -> list[Json]:
-    """The lines that bill the plan for a period; the rest of a period after a change is none."""
+    """The lines that bill the plan for a period; the rest of a period after a change is none.
+
+    What a subscription began with is its first period, also where that is a part of one: billed up to a chosen day, or
+    from a day in the past.
+    """
+    bills = _is_of_plan if _is_first(invoice) else _bills_plan
+    return [line for line in _lines(invoice) if bills(line, item, catalog)]
+
+
+def _lines(invoice: Json) -> list[Json]:
     lines = (invoice.get("lines") or {}).get("data") or []
-    return [line for line in lines if isinstance(line, Mapping) and _bills_plan(line, item, catalog)]
+    return [line for line in lines if isinstance(line, Mapping)]
+
+
+def _is_first(invoice: Json) -> bool:
+    return invoice.get("billing_reason") == "subscription_create"
 
 
 def _bills_plan(line: Json, item: Json, catalog: Catalog) -> bool:
-    of_item = (line.get("parent") or {}).get("subscription_item_details") or {}
-    if not of_item or of_item.get("proration"):
-        return False
-    sold = (line.get("pricing") or {}).get("price_details") or {}
-    return (
-        of_item.get("subscription_item") == item.get("id")
-        or catalog.plan_of_price(id_of(sold.get("price"))) is not None
-        or id_of(sold.get("product")) in {plan.stripe_product for plan in catalog.plans.values() if plan.stripe_product}
+    return _is_of_plan(line, item, catalog) and not _of_item(line).get("proration")
+
+
+def _is_of_plan(line: Json, item: Json, catalog: Catalog) -> bool:
+    return bool(_of_item(line)) and (
+        _of_item(line).get("subscription_item") == item.get("id")
+        or catalog.plan_of_price(_price_of(line)) is not None
+        or id_of(_sold(line).get("product"))
+        in {plan.stripe_product for plan in catalog.plans.values() if plan.stripe_product}
     )
+
+
+def _of_item(line: Json) -> Json:
+    return (line.get("parent") or {}).get("subscription_item_details") or {}
+
+
+def _is_change(line: Json) -> bool:
+    """Whether it takes money for the rest of a period, after a change of price or quantity."""
+    parent = line.get("parent") or {}
+    details = parent.get("subscription_item_details") or parent.get("invoice_item_details") or {}
+    return bool(details.get("proration")) and (line.get("amount") or 0) > 0
+
+
+def _sold(line: Json) -> Json:
+    return (line.get("pricing") or {}).get("price_details") or {}
+
+
+def _price_of(line: Json) -> str | None:
+    return id_of(_sold(line).get("price"))
 
 
 def _is_cut_off(invoice: Json) -> bool:

@@ -7,8 +7,9 @@ disputed or refunded, and by reconciling where access depends on them. At a rene
 not paid yet, a draft for an hour. Until it is paid, the row stays as it was (SUB-61).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from billing.catalog import Catalog
 from billing.rules.ids import CHARGE, PAYMENT_INTENT, id_like
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
-from billing.subscriptions.invoices import Money, covering, judge, settles
+from billing.subscriptions.invoices import Money, Payment, covering, judge, settles
 from billing.subscriptions.projection import belongs, is_live, plan_item
 
 Json = Mapping[str, Any]
@@ -26,9 +27,14 @@ DISPUTED = frozenset({"needs_response", "under_review", "lost"})
 
 
 def fetch_money(
-    subscriptions: Iterable[Json], *, with_disputes: bool, catalog: Catalog, stripe: StripeGateway
+    subscriptions: Iterable[Json],
+    *,
+    with_disputes: bool,
+    catalog: Catalog,
+    stripe: StripeGateway,
+    at: Callable[[Json], datetime],
 ) -> Mapping[str, Money]:
-    """By subscription id, for the live subscriptions of our product.
+    """By subscription id, for the live subscriptions of our product; `at` says each one's time.
 
     An object that Stripe does not have counts as not disputed and not refunded. Raises the gateway's errors.
     """
@@ -47,11 +53,29 @@ def fetch_money(
             found[id_] = Money()
             continue
         invoices: Sequence[Json] = read[id_] or []
-        money = judge(subscription, item, invoices, catalog)
+        money = judge(subscription, item, invoices, catalog, now=at(subscription))
+        if (
+            subscription.get("status") == "active"
+            and money.payment is Payment.FIRST_FAILED
+            and _is_on_its_way(covering(item, invoices, catalog)[0], stripe)
+        ):
+            money = replace(money, payment=Payment.FIRST_PENDING)
         found[id_] = (
             _with_disputes(money, _paid(subscription, item, invoices, catalog), stripe) if with_disputes else money
         )
     return found
+
+
+def _is_on_its_way(invoice: Json, stripe: StripeGateway) -> bool:
+    """Whether a payment of it has neither arrived nor failed: a debit takes days."""
+    for payment in or_none(stripe.list_invoice_payments, str(invoice["id"])) or []:
+        intent_id = id_like(PAYMENT_INTENT, (payment.get("payment") or {}).get("payment_intent"))
+        intent = (
+            or_none(stripe.get_payment_intent, intent_id) if intent_id and payment.get("status") == "open" else None
+        )
+        if (intent or {}).get("status") == "processing":
+            return True
+    return False
 
 
 def _paid(subscription: Json, item: Json, invoices: Sequence[Json], catalog: Catalog) -> list[Json]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from billing.catalog import Catalog
+from billing.catalog import Catalog, Plan
 from billing.rules.product_tag import is_tagged, nonce_of
 from billing.subscriptions.invoices import Money, Payment
 from billing.subscriptions.stripe_fields import commitment_end, id_of, items_of, next_plan, price_id_of, time_of
@@ -109,6 +109,7 @@ def project(
     """
     item = plan_item(subscription, catalog)
     plan = catalog.plan_sold_as(item.get("price"))
+    paid_plan, quantity = _paid_for(item, money, catalog)
     ends_at = planned_end(subscription)
     status = str(subscription.get("status"))
     pause = subscription.get("pause_collection") or {}
@@ -119,9 +120,9 @@ def project(
         subscription_id=str(subscription["id"]),
         customer_id=customer_id,
         product=catalog.product if belongs(subscription, catalog) else None,
-        plan=plan.key if plan else None,
+        plan=paid_plan.key if paid_plan else None,
         price_id=price_id_of(item),
-        quantity=item.get("quantity"),
+        quantity=quantity,
         status=status,
         cancel_at_period_end=bool(subscription.get("cancel_at_period_end"))
         or (ends_at is not None and ends_at == item.get("current_period_end")),
@@ -146,8 +147,21 @@ def project(
     )
 
 
+def _paid_for(item: Mapping[str, Any], money: Money | None, catalog: Catalog) -> tuple[Plan | None, int | None]:
+    """The plan and the quantity: those that the period was paid for, while a change since then is not (SUB-121)."""
+    if money and money.bought and (plan := catalog.plan_sold_as(money.bought.price)):
+        return plan, money.bought.quantity
+    return catalog.plan_sold_as(item.get("price")), item.get("quantity")
+
+
 def _known(now: bool | None, before: bool) -> bool:
     return before if now is None else now
+
+
+def begins_ours(schedule: Mapping[str, Any], catalog: Catalog) -> bool:
+    """Whether a schedule that has not begun will begin a subscription of our product: by our tag, or by a price."""
+    items = [item for phase in schedule.get("phases") or [] for item in phase.get("items") or []]
+    return is_tagged(schedule, catalog.product) or any(catalog.plan_sold_as(item.get("price")) for item in items)
 
 
 def plan_item(subscription: Mapping[str, Any], catalog: Catalog) -> Mapping[str, Any]:
@@ -161,6 +175,16 @@ def plan_item(subscription: Mapping[str, Any], catalog: Catalog) -> Mapping[str,
     named = (item for item in last_first if catalog.plan_of_price(price_id_of(item)))
     sold = (item for item in last_first if catalog.plan_sold_as(item.get("price")))
     return next(chain(named, sold, items), {})
+
+
+def plan_prices(subscription: Mapping[str, Any], catalog: Catalog) -> Sequence[str]:
+    """The prices of plans that it bills. More than one is somebody's mistake: an item added where one was meant to go.
+
+    Where the catalog names one of them, another price of a plan's product is an add-on.
+    """
+    prices = [item.get("price") for item in items_of(subscription)]
+    named = [id_ for price in prices if (id_ := id_of(price)) and catalog.plan_of_price(id_)]
+    return named or [id_ for price in prices if (id_ := id_of(price)) and catalog.plan_sold_as(price)]
 
 
 def planned_end(subscription: Mapping[str, Any]) -> int | None:

@@ -19,7 +19,6 @@ from billing.customers import due_syncs
 from billing.customers.store import Owner, find_owner
 from billing.database import run_in_transaction
 from billing.errors import StaleWrite
-from billing.stripe_gateway import StripeGateway
 from billing.subscriptions import product_trial, projection_store
 from billing.subscriptions.access import decide_access, describe, describe_access
 from billing.subscriptions.client_data import read_client_data
@@ -32,6 +31,7 @@ from billing.subscriptions.projection import (
     Subscription,
     differences,
     is_live,
+    plan_prices,
     project,
     schedule_of,
 )
@@ -71,7 +71,7 @@ def sync_customer(
             sessions=sessions,
             expected=[*subscriptions, *_live(before)],
         )
-        money = _money(snapshot, before, asked=with_payment_status, catalog=ctx.catalog, stripe=ctx.stripe)
+        money = _money(snapshot, before, ctx, asked=with_payment_status)
         read = (generation, before)
         write = partial(
             _write_all, customer_id, snapshot, money, read, catalog=ctx.catalog, now=ctx.clock.now(), then=then
@@ -96,16 +96,17 @@ def compare_customer(customer_id: str, ctx: Context) -> Sequence[Change]:
         before = projection_store.read_subscriptions(connection, customer_id)
     snapshot = fetch(customer_id, stripe=ctx.stripe, with_customer=False, sessions=(), expected=_live(before))
     asked = ctx.catalog.access.depends_on_payment
-    money = _money(snapshot, before, asked=asked, catalog=ctx.catalog, stripe=ctx.stripe)
+    money = _money(snapshot, before, ctx, asked=asked)
     return differences(before, _project(customer_id, snapshot, before, money, catalog=ctx.catalog, now=ctx.clock.now()))
 
 
-def _money(
-    snapshot: Snapshot, before: Sequence[Subscription], *, asked: bool, catalog: Catalog, stripe: StripeGateway
-) -> Mapping[str, Money]:
+def _money(snapshot: Snapshot, before: Sequence[Subscription], ctx: Context, *, asked: bool) -> Mapping[str, Money]:
     """Disputes and refunds are fetched on request, and while a row says so: that may be over."""
     with_disputes = asked or any(row.disputed or row.refunded for row in before)
-    return fetch_money(snapshot.subscriptions, with_disputes=with_disputes, catalog=catalog, stripe=stripe)
+    at = partial(snapshot.time_of, now=ctx.clock.now())
+    return fetch_money(
+        snapshot.subscriptions, with_disputes=with_disputes, catalog=ctx.catalog, stripe=ctx.stripe, at=at
+    )
 
 
 def _live(rows: Iterable[Subscription]) -> list[str]:
@@ -165,7 +166,8 @@ def _write(
         noted = _note(connection, customer_id, owner, news, ours, catalog=catalog, now=now)
     for session_id, outcome in snapshot.sessions.items():
         projection_store.note_session(connection, session_id, outcome)
-    return changes, noted, _note_incidents(connection, customer_id, owner, after, catalog=catalog, now=now)
+    plans = {str(one["id"]): plan_prices(one, catalog) for one in snapshot.subscriptions}
+    return changes, noted, _note_incidents(connection, customer_id, owner, after, plans, catalog=catalog, now=now)
 
 
 def _project(
@@ -226,13 +228,14 @@ def _note_incidents(
     customer_id: str,
     owner: Owner | None,
     rows: Iterable[Subscription],
+    plans: Mapping[str, Sequence[str]],
     *,
     catalog: Catalog,
     now: datetime,
 ) -> int | None:
     """Keep the customer's incidents as their subscriptions are; the id of the open one about duplicates."""
     is_erased = owner is not None and owner.is_erased
-    found = find_troubles(rows, product=catalog.product, is_owned=owner is not None, is_erased=is_erased)
+    found = find_troubles(rows, product=catalog.product, is_owned=owner is not None, is_erased=is_erased, plans=plans)
     ids, opened = projection_store.note_troubles(
         connection, found, customer_id=customer_id, product=catalog.product, now=now
     )

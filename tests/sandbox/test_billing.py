@@ -147,7 +147,7 @@ def test_a_voided_invoice_gives_its_credit_back(sandbox: Sandbox) -> None:
 
 
 def test_invoice_by_mail_is_past_due_once_its_date_has_come(sandbox: Sandbox) -> None:
-    """SBX-98"""
+    """SBX-105"""
     made = subscribe(sandbox, collection_method="send_invoice", days_until_due=10)
     sent = latest(sandbox, made)
     assert (sent["status"], sent["due_date"]) == ("open", sent["created"] + 10 * DAY)
@@ -164,7 +164,7 @@ def test_invoice_by_mail_is_past_due_once_its_date_has_come(sandbox: Sandbox) ->
 @pytest.mark.parametrize("verb", ["void", "mark_uncollectible"])
 @pytest.mark.parametrize("after", ["past_due", "unpaid"])
 def test_invoice_that_is_given_up_leaves_the_subscription_active(sandbox: Sandbox, verb: str, after: str) -> None:
-    """SBX-97: while no other one is open."""
+    """SBX-104: while no other one is open."""
     made = subscribe(sandbox)
     for card in sandbox.store.all("payment_method"):
         sandbox.card_answers(card["id"], "generic_decline")

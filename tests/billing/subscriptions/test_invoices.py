@@ -49,6 +49,15 @@ def add_on(status="paid", *, at=NOON + 2 * DAY) -> dict[str, Any]:
     return invoice(status, line(at, item="si_other", price="price_addon"), at=at)
 
 
+def first(status="paid", *, at=NOON, ends=END) -> dict[str, Any]:
+    """What a subscription began with, billed up to a chosen day: Stripe says proration of it."""
+    part = line(at, proration=True)
+    part["period"]["end"] = stamp(ends)
+    return invoice(status, part, at=at, billing_reason="subscription_create")
+
+
+FIRST = first()
+MAILED = {"due_date": stamp(NOW + DAY)}
 BEFORE = invoice("paid", at=NOON - 30 * DAY)
 CUT_OFF = {"lines": {"data": [], "has_more": True}, "billing_reason": "subscription_cycle"}
 WRITTEN_OFF = {"status_details": {"uncollectible": {"reason": "max_payment_attempts"}}}
@@ -95,6 +104,23 @@ WRITTEN_OFF = {"status_details": {"uncollectible": {"reason": "max_payment_attem
         # an invoice of which not all lines came
         ("past_due", [{**BEFORE, **CUT_OFF}, invoice("open")], None),
         ("past_due", [{**BEFORE, **CUT_OFF, "billing_reason": "manual"}, invoice("open")], Payment.FIRST_FAILED),
+        # sent by mail, and not due yet
+        ("active", [invoice("open", **MAILED), add_on("paid")], Payment.FIRST_PENDING),
+        ("active", [invoice("open", **MAILED), add_on("open")], Payment.FIRST_PENDING),
+        ("active", [BEFORE, invoice("open", **MAILED), small("paid")], None),
+        ("active", [BEFORE, invoice("open", due_date=stamp(NOW)), small("paid")], Payment.OVERDUE),
+        ("past_due", [BEFORE, invoice("open", **MAILED)], None),
+        ("active", [invoice("open", at=NOON - 30 * DAY), invoice("open", **MAILED)], Payment.FIRST_FAILED),
+        ("active", [invoice("void", at=NOON - 30 * DAY), invoice("open", **MAILED)], Payment.FIRST_PENDING),
+        # what it began with was a part of a period
+        ("past_due", [FIRST, small("open")], Payment.PAID),
+        ("active", [FIRST, small("open")], None),
+        ("past_due", [first("open")], Payment.FIRST_FAILED),
+        ("past_due", [first(at=NOON - 10 * DAY), invoice("open")], None),
+        ("past_due", [small("paid", at=NOON - 10 * DAY), invoice("open")], Payment.FIRST_FAILED),
+        # what a credit note took off was not paid
+        ("past_due", [{**BEFORE, "pre_payment_credit_notes_amount": 900}, invoice("open")], Payment.FIRST_FAILED),
+        ("past_due", [{**BEFORE, "pre_payment_credit_notes_amount": 899}, invoice("open")], None),
         # the plan's price on an item that was replaced since
         ("past_due", [invoice("paid", line(item="si_old")), small("open")], Payment.PAID),
     ],
@@ -104,13 +130,13 @@ def test_invoices_of_the_period_say_what_the_status_does_not(status, invoices, p
     subscription = build_subscription(status=status)
     item = plan_item(subscription, CATALOG)
     for order in (invoices, invoices[::-1]):
-        assert judge(subscription, item, order, CATALOG).payment == payment
+        assert judge(subscription, item, order, CATALOG, now=NOW).payment == payment
 
 
 def test_collection_that_is_paused_is_no_arrears():
     """SUB-81: of invoices that nobody collects."""
     subscription = build_subscription(pause_collection={"behavior": "keep_as_draft"})
-    found = judge(subscription, plan_item(subscription, CATALOG), [invoice("open"), add_on("paid")], CATALOG)
+    found = judge(subscription, plan_item(subscription, CATALOG), [invoice("open"), add_on("paid")], CATALOG, now=NOW)
     assert found.payment is None
 
 
@@ -133,7 +159,7 @@ def test_collection_that_is_paused_is_no_arrears():
 def test_since_when_something_is_owed_is_by_the_open_invoice(invoices, since):
     """SUB-7: the oldest one after the last that was paid; by its date where it is sent by mail."""
     subscription = build_subscription(status="past_due")
-    assert judge(subscription, plan_item(subscription, CATALOG), invoices, CATALOG).past_due_since == since
+    assert judge(subscription, plan_item(subscription, CATALOG), invoices, CATALOG, now=NOW).past_due_since == since
 
 
 @pytest.mark.parametrize(
@@ -152,6 +178,9 @@ def test_since_when_something_is_owed_is_by_the_open_invoice(invoices, since):
         (invoice("paid", line(price="price_elsewhere")), True),  # the plan's own item
         (invoice("paid", {**line(), "parent": {"invoice_item_details": {"proration": False}}}), False),
         ({**invoice(), **CUT_OFF, "lines": {"data": [line(NOON - 10 * DAY)], "has_more": True}}, False),
+        (FIRST, True),
+        (first(at=NOON - 40 * DAY), True),  # backdated
+        (first(at=NOON - 40 * DAY, ends=NOON), False),
         ({"status": "paid", "lines": None}, False),
         ({**invoice(), "lines": {"data": [], "has_more": True}, "billing_reason": "subscription_cycle"}, True),
         ({**invoice(), "lines": {"data": [], "has_more": True}, "billing_reason": "manual"}, False),
@@ -195,7 +224,7 @@ def test_line_of_another_price_of_the_plans_product_is_the_plans():
     built = build_subscription(status="past_due", item={"price": price})
     of_old = line(item="si_old", price="price_old")
     of_old["pricing"]["price_details"]["product"] = "prod_standard"
-    found = judge(built, plan_item(built, catalog), [invoice("paid", of_old), small("open")], catalog)
+    found = judge(built, plan_item(built, catalog), [invoice("paid", of_old), small("open")], catalog, now=NOW)
     assert found.payment == Payment.PAID
 
 
@@ -258,6 +287,89 @@ def test_money_and_status_decide_together(status, payment, rules, access):
     if access.reason == "period_paid":
         late = decide_access([row], END + DAY, AccessRules(**rules))
         assert late == Access(False, status), "the period that was paid is over"
+
+
+@pytest.mark.parametrize(("status", "payment"), [("past_due", None), ("active", "overdue")])
+@pytest.mark.parametrize(
+    ("planned", "days", "access"),
+    [
+        (NOW + DAY, 14, Access(True, "past_due_grace", NOW + DAY)),
+        (NOW, 14, Access(False, "canceled")),
+        (END, 14, GRACE),
+        (END, 40, Access(True, "past_due_grace", END)),
+        (NOW + DAY, 2, Access(False, "past_due")),
+    ],
+)
+def test_grace_is_over_with_the_subscription(status, payment, planned, days, access):
+    """SUB-11: its buyer canceled while past due, or support fixed an end."""
+    built = build_subscription(status=status, cancel_at=stamp(planned))
+    row = project(built, customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOON)
+    row = dataclasses.replace(row, payment=payment, past_due_since=NOON)
+    assert decide_access([row], NOW, AccessRules(past_due_grace_days=days)) == access
+
+
+DEAR = "price_kiloclaw_commit"
+
+
+def change(status="open", *, at=NOON + 2 * DAY, price=DEAR, quantity=1, amount=500, **parent) -> dict[str, Any]:
+    """An invoice for a change in the middle of a period: the unused time back, the rest of it at the new price."""
+    unused, rest = line(at, proration=True), line(at, price=price, proration=True)
+    unused, rest = {**unused, "amount": -300, "quantity": 1}, {**rest, "amount": amount, "quantity": quantity}
+    return invoice(status, unused, {**rest, **parent}, at=at, total=amount - 300)
+
+
+BY_ITEM = {"parent": {"invoice_item_details": {"invoice_item": "ii_1", "proration": True}}}
+BOUGHT = invoice("paid", {**line(), "amount": 900, "quantity": 1})
+
+
+@pytest.mark.parametrize(
+    ("item", "invoices", "shown"),
+    [
+        # another plan, and it is not paid
+        ({"price": {"id": DEAR}}, [BOUGHT, change()], ("standard", 1)),
+        ({"price": {"id": DEAR}}, [BOUGHT, change(**BY_ITEM)], ("standard", 1)),
+        ({"price": {"id": DEAR}}, [BOUGHT, {**change("uncollectible"), **WRITTEN_OFF}], ("standard", 1)),
+        # seats
+        ({"quantity": 50}, [BOUGHT, change(price="price_kiloclaw_standard", quantity=50)], ("standard", 1)),
+        # seats in tiers, each with a line
+        (
+            {"quantity": 50},
+            [
+                invoice("paid", *({**line(), "amount": 500, "quantity": each} for each in (5, 3))),
+                change(price="price_kiloclaw_standard", quantity=50),
+            ],
+            ("standard", 8),
+        ),
+        # something else is not paid
+        ({"price": {"id": DEAR}}, [BOUGHT, change("paid"), add_on("open", at=NOON + 3 * DAY)], ("commit", 1)),
+        ({"price": {"id": DEAR}}, [BOUGHT, add_on("open")], ("commit", 1)),  # a gift of support's
+        ({"price": {"id": DEAR}}, [BOUGHT, change("void"), add_on("open", at=NOON + 3 * DAY)], ("commit", 1)),
+        ({"price": {"id": DEAR}}, [BOUGHT, change("uncollectible"), add_on("open", at=NOW)], ("commit", 1)),
+        # the second of two changes is not paid
+        (
+            {"price": {"id": DEAR}, "quantity": 9},
+            [BOUGHT, change("paid", quantity=2), change(at=NOON + 3 * DAY, quantity=9)],
+            ("commit", 2),
+        ),
+    ],
+)
+def test_plan_and_quantity_are_what_the_period_was_paid_for(item, invoices, shown):
+    """SUB-121: a change whose invoice is not paid gives nothing before it is."""
+    built = build_subscription(status="past_due", item=item)
+    for order in (invoices, invoices[::-1]):
+        money = judge(built, plan_item(built, CATALOG), order, CATALOG, now=NOW)
+        assert money.payment is Payment.PAID
+        row = project(built, customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOW, money=money)
+        assert (row.plan, row.quantity) == shown
+
+
+def test_paid_price_that_is_not_sold_names_no_plan():
+    """SUB-121: the plan is that of its price then."""
+    built = build_subscription(status="past_due", item={"price": {"id": DEAR}})
+    paid = invoice("paid", {**line(price="price_of_old"), "amount": 900, "quantity": 1})
+    money = judge(built, plan_item(built, CATALOG), [paid, change()], CATALOG, now=NOW)
+    row = project(built, customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOW, money=money)
+    assert row.plan == "commit"
 
 
 @pytest.mark.parametrize("status", ["active", "trialing", "past_due"])

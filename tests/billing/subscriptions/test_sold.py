@@ -11,9 +11,9 @@ from billing.models import CheckoutStatus, OperationStatus, incidents
 from billing.operations.decide import Kind
 from billing.operations.requests import read_operation
 from billing.subscriptions.access import Access, decide_access
-from billing.subscriptions.projection import belongs, project
+from billing.subscriptions.projection import belongs, plan_prices, project
 from billing.subscriptions.queries import read_subscription
-from billing.subscriptions.troubles import DUPLICATE, NOT_SOLD, UNOWNED, find_troubles
+from billing.subscriptions.troubles import DUPLICATE, NOT_SOLD, SEVERAL_PLANS, UNOWNED, find_troubles
 from tests.support.builders import CATALOG, NOON, build_subscription, stamp
 from tests.support.reconcile_world import Shop as Delivered
 
@@ -129,6 +129,31 @@ def test_price_belongs_to_one_plan(plans, words):
 
 
 @pytest.mark.parametrize(
+    ("id_", "taken"),
+    [
+        ("price_1", True),
+        ("plan_1", True),
+        ("gold-monthly", True),
+        ("pro.2016@eur", True),
+        ("9", True),
+        ("gold monthly", False),
+        ("gold/monthly", False),
+        ("../x", False),
+        ("", False),
+        ("sub_1", False),
+        ("x" * 256, False),
+    ],
+)
+def test_price_may_be_an_older_plan(id_, taken):
+    """SUB-73: whose id its maker chose; not an id of something else."""
+    if taken:
+        assert sold(standard={"former_prices": [id_], "price": f"{id_}-now"}).plan_of_price(id_)
+        return
+    with pytest.raises(ConfigurationError):
+        sold(standard={"former_prices": [id_]})
+
+
+@pytest.mark.parametrize(
     ("rows", "is_owned", "kinds"),
     [
         ([{}], True, []),
@@ -160,6 +185,34 @@ def test_erased_users_subscription_is_an_incident_of_its_own_words():
     row = project(build_subscription(), customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOON)
     [trouble] = find_troubles([row], product="kiloclaw", is_owned=True, is_erased=True)
     assert (trouble.kind, "was erased" in str(trouble.next_step)) == (UNOWNED, True)
+
+
+OF_PLAN, COMMIT, ADDON = price("price_kiloclaw_standard"), price("price_kiloclaw_commit"), price("price_addon")
+
+
+@pytest.mark.parametrize(
+    ("prices", "billed"),
+    [
+        ([OF_PLAN], 1),
+        ([OF_PLAN, COMMIT], 2),
+        ([OF_PLAN, {"id": LAST_YEAR}], 2),  # the new price was added, and the old one stayed
+        ([OF_PLAN, {"id": ELSEWHERE}], 1),
+        ([OF_PLAN, ADDON], 1),  # of the plan's product: an add-on
+        ([ADDON, price("price_y")], 2),
+        ([{"id": ELSEWHERE}, {"id": "price_y"}], 0),
+    ],
+)
+def test_several_prices_of_plans_are_somebodys_mistake(prices, billed):
+    """SUB-120"""
+    catalog = sold(standard={"stripe_product": "prod_1", "former_prices": [LAST_YEAR]})
+    built = build_subscription(items={"data": [{"id": f"si_{one['id']}", "price": one} for one in prices]})
+    found = plan_prices(built, catalog)
+    assert len(found) == billed
+    row = project(built, customer_id="cus_1", catalog=catalog, schedule=None, before=None, now=NOON)
+    troubles = find_troubles([row], product="kiloclaw", is_owned=True, plans={"sub_1": found})
+    several = [trouble for trouble in troubles if trouble.kind == SEVERAL_PLANS]
+    assert [trouble.subscriptions for trouble in several] == ([("sub_1",)] if billed > 1 else [])
+    assert all(one in str(trouble.next_step) for trouble in several for one in found)
 
 
 class Shop(Delivered):
@@ -288,3 +341,33 @@ def test_second_subscription_at_a_former_price_is_a_duplicate(shop):
     shop.sold_elsewhere(LAST_YEAR, customer=customer)
     shop.told()
     assert list(shop.open_incidents()) == [DUPLICATE]
+
+
+def test_price_that_was_added_beside_the_old_one_is_an_incident_until_one_goes(shop):
+    """SUB-120: an update of a subscription that names no item adds one."""
+    shop.sold_elsewhere(LAST_YEAR)
+    shop.take_over()
+    assert shop.open_incidents() == {}
+    [subscription] = shop.objects("subscription")
+    added = {"items": [{"price": shop.catalog.plans["standard"].price}]}
+    shop.sandbox.change_subscription(subscription["id"], added)
+    shop.told()
+    next_step = shop.open_incidents()[SEVERAL_PLANS]
+    assert LAST_YEAR in str(next_step)
+    assert shop.read()["access"]["granted"] is True
+    old = {"id": subscription["items"]["data"][0]["id"], "deleted": True}
+    shop.sandbox.change_subscription(subscription["id"], {"items": [old]})
+    shop.told()
+    assert shop.open_incidents() == {}
+
+
+def test_older_plan_is_a_price_by_the_id_that_its_maker_chose(shop):
+    """SUB-73"""
+    plan = shop.catalog.plans["standard"].model_copy(update={"former_prices": ("gold-monthly",)})
+    shop.catalog = shop.catalog.model_copy(update={"plans": {**shop.catalog.plans, "standard": plan}})
+    month = {"recurring": {"interval": "month"}, "currency": "usd", "unit_amount": 700}
+    shop.sandbox.seed([{"object": "price", "id": "gold-monthly", "product": "prod_gold", **month}])
+    shop.sold_elsewhere("gold-monthly")
+    shop.take_over()
+    assert shop.read()["subscription"]["plan"] == "standard"
+    assert shop.served().status is CheckoutStatus.REFUSED
