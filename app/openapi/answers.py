@@ -29,7 +29,9 @@ class CheckoutError(CurrencyExtra):
     code: str = Field(examples=["already_subscribed"])
     detail: str
     subscription_status: str | None = Field(
-        "", description="Of the subscription that blocks it, by Stripe; null where Stripe has none yet"
+        "",
+        description="Of the subscription that blocks it, by Stripe: `not_started` where a schedule begins it later,"
+        " null where Stripe has none yet",
     )
 
 
@@ -233,5 +235,7 @@ class ProblemDetails(ChangeRefused):
     checkout_id: str = Field("", description="The checkout that this is about")
     operation_id: str = Field("", description="The operation that this is about")
     subscription_status: str | None = Field(
-        "", description="By Stripe, of the subscription that blocks a checkout; null where Stripe has none yet"
+        "",
+        description="By Stripe, of the subscription that blocks a checkout: `not_started` where a schedule begins it"
+        " later, null where Stripe has none yet",
     )

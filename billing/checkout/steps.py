@@ -35,7 +35,9 @@ def begin(snapshot: Snapshot, checkout: Checkout, ctx: Context) -> bool:
         snapshot.lane.user_id, database=ctx.database, stripe=ctx.stripe, clock=ctx.clock
     )
     try:
-        verdict = _verify(snapshot, customer_id, ctx)  # 3 (LAN-11, LAN-14)
+        # A customer that was just made has nothing planned (CHK-41).
+        known = snapshot.customer_id is not None
+        verdict = _verify(snapshot, customer_id, ctx, with_planned=known)  # 3 (LAN-11, LAN-14)
     except StripeRefused as refused:
         if not _has_replaced(customer_id, snapshot.lane, refused, ctx):
             raise
@@ -181,7 +183,7 @@ def _won(lane: Lane, hit: bool) -> bool:
     return hit
 
 
-def _verify(snapshot: Snapshot, customer_id: str, ctx: Context) -> Verdict:
+def _verify(snapshot: Snapshot, customer_id: str, ctx: Context, *, with_planned: bool = False) -> Verdict:
     def owned() -> tuple[str | None, str | None]:
         with ctx.database.read() as connection:
             lane = lane_store.read_lane(connection, snapshot.lane.id)
@@ -194,6 +196,7 @@ def _verify(snapshot: Snapshot, customer_id: str, ctx: Context) -> Verdict:
         stripe=ctx.stripe,
         catalog=ctx.catalog,
         owned_before=(snapshot.lane.nonce, snapshot.lane.session_id),
+        with_planned=with_planned,
     )
 
 
@@ -210,7 +213,10 @@ def _refuse(lane: Lane, checkout: Checkout, blocker: Blocker, ctx: Context) -> N
         "already_subscribed": "This customer already has a subscription to this product.",
         "payment_in_progress": "A payment for this product is in progress. Wait for it, or finish it.",
     }
-    error = {"code": blocker.code, "detail": details[blocker.code], "subscription_status": blocker.status}
+    detail = details[blocker.code]
+    if blocker.status == "not_started":
+        detail = "A subscription to this product is planned for this customer and begins later. Ask for help."
+    error = {"code": blocker.code, "detail": detail, "subscription_status": blocker.status}
     with ctx.database.write() as connection:
         refused = checkout_store.turn_down(
             connection, lane.id, status=CheckoutStatus.REFUSED, error=error, now=ctx.clock.now(), up_to=checkout.number

@@ -15,7 +15,7 @@ from billing.checkout.rules import LOOK_BACK, orphaned_sessions
 from billing.errors import StripeMissing, StripeRefused, StripeUnclear
 from billing.rules.product_tag import is_tagged
 from billing.stripe_gateway import StripeGateway
-from billing.subscriptions.projection import belongs, has_begun, is_live
+from billing.subscriptions.projection import begins_ours, belongs, has_begun, is_live
 
 Json = dict[str, Any]
 Owned = tuple[str | None, str | None]  # the nonce and the session id of a lane's live attempt
@@ -34,7 +34,7 @@ class Blocker:
 
     code: str  # already_subscribed | payment_in_progress
     subscription_id: str | None
-    status: str | None
+    status: str | None  # Stripe's; of one that is planned to begin later, its schedule's
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ def verify(
     stripe: StripeGateway,
     catalog: Catalog,
     owned_before: Owned = (None, None),
+    with_planned: bool = False,
 ) -> Verdict:
     """Read everything that could bill this customer twice, and expire orphaned sessions.
 
@@ -62,10 +63,13 @@ def verify(
     before them, it would miss a session that another worker has just opened.
     `owned_before` is the same as this pass read it first. Where only that session is open, `owned` is not needed. If
     the lane has moved on, its own steps close that session, and this pass loses its compare-and-set.
+    `with_planned`: whether to look for subscriptions, too, that a schedule begins later (CHK-41).
 
     Raises the gateway's errors; nothing may be created after one.
     """
-    sessions, subscriptions = _read(customer_id, recorded=recorded, stripe=stripe, product=catalog.product)
+    sessions, subscriptions, planned = _read(
+        customer_id, recorded=recorded, stripe=stripe, product=catalog.product, with_planned=with_planned
+    )
     orphaned = orphaned_sessions(sessions.values(), owned=owned_before)
     if orphaned:
         orphaned = orphaned_sessions(sessions.values(), owned=owned())
@@ -75,7 +79,7 @@ def verify(
     ours = tagged | _subscriptions_of(sessions.values(), subscriptions, stripe=stripe)
     return Verdict(
         sessions=sessions,
-        blocker=_blocker(sessions.values(), ours),
+        blocker=_blocker(sessions.values(), ours) or _planned(planned, catalog),
         begun=[id_ for id_, subscription in ours.items() if has_begun(subscription["status"])],
     )
 
@@ -116,12 +120,13 @@ def expire(session_id: str, *, stripe: StripeGateway) -> Ended:
 
 
 def _read(
-    customer_id: str, *, recorded: Iterable[str], stripe: StripeGateway, product: str
-) -> tuple[dict[str, Json], dict[str, Json]]:
+    customer_id: str, *, recorded: Iterable[str], stripe: StripeGateway, product: str, with_planned: bool
+) -> tuple[dict[str, Json], dict[str, Json], list[Json]]:
     since = stripe.now() - LOOK_BACK
-    subscriptions, listed, *fetched = stripe.in_parallel(
+    subscriptions, listed, planned, *fetched = stripe.in_parallel(
         partial(stripe.list_subscriptions, customer_id),
         partial(stripe.list_sessions, customer_id, created_since=since),
+        partial(stripe.list_coming_schedules, customer_id) if with_planned else list,
         *[partial(_get_if_there, session_id, stripe=stripe) for session_id in recorded],
     )
     sessions: dict[str, Json] = {}
@@ -130,7 +135,7 @@ def _read(
         known = sessions.get(session["id"])
         if known is None or known["status"] == "open":
             sessions[session["id"]] = session
-    return sessions, _by_id(subscriptions)
+    return sessions, _by_id(subscriptions), planned
 
 
 def _get_if_there(session_id: str, *, stripe: StripeGateway) -> Json | None:
@@ -176,6 +181,12 @@ def _blocker(sessions: Collection[Json], subscriptions: Mapping[str, Json]) -> B
     if any(session["mode"] == "subscription" and not session["subscription"] for session in complete):
         return Blocker("payment_in_progress", None, None)  # paid, and Stripe has yet to make the subscription
     return in_progress
+
+
+def _planned(schedules: Collection[Json], catalog: Catalog) -> Blocker | None:
+    """A schedule that is to begin a subscription to the product: sold another one now, its buyer would pay twice."""
+    ours = next((schedule for schedule in schedules if begins_ours(schedule, catalog)), None)
+    return Blocker("already_subscribed", None, str(ours.get("status"))) if ours else None
 
 
 def _by_id(objects: Collection[Json]) -> dict[str, Json]:

@@ -54,7 +54,8 @@ def ensure_customer(user_id: str, *, database: Database, stripe: StripeGateway, 
 def claim_customer(user_id: str, customer_id: str, *, database: Database, clock: Clock) -> None:
     """Note an existing Stripe customer as this user's, and in the same commit that it has to be fetched (SUB-70).
 
-    The caller wakes a worker. Raises InvalidRequest, CustomerTaken and UserErased.
+    It takes the place of one that Stripe does not have: deleted there, or a typing error (CHK-42). The caller wakes a
+    worker. Raises InvalidRequest, CustomerTaken and UserErased.
     """
     if not CUSTOMER_ID.fullmatch(customer_id):
         raise InvalidRequest("The customer id is not valid.", ("/customer_id", "must look like cus_..."))
@@ -63,13 +64,15 @@ def claim_customer(user_id: str, customer_id: str, *, database: Database, clock:
         row = customers_store.read_customer(connection, user_id)
         if row is not None and row.is_erased:
             raise UserErased
+        customers_store.release_missing(connection, user_id)
         if customers_store.claim(connection, user_id=user_id, customer_id=customer_id, now=clock.now()):
             return
         owner = customers_store.find_owner(connection, customer_id)
         if owner and owner.user_id == user_id:
             return  # noted before
     raise CustomerTaken(
-        "This user already has a Stripe customer (or one is being created), or this customer is another user's."
+        "This user already has a Stripe customer (or one is being created), or this customer is another user's. Who has"
+        " one that nothing was bought with can get another: delete the empty one at Stripe first."
     )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from billing.customers.due_syncs import NOT_DUE
 from billing.database import insert_new
 from billing.errors import UserErased
-from billing.models import customers, lanes
+from billing.models import customers, lanes, projections
 
 IS_ERASED = customers.c.erased_at.is_not(None)  # the user of this row
 # Built once: every sync asks.
@@ -148,6 +148,14 @@ def release(connection: sa.Connection, user_id: str, customer_id: str) -> bool:
         customers.c.user_id == user_id, customers.c.customer_id == customer_id, sa.not_(IS_ERASED)
     )
     return connection.execute(theirs.values(customer_id=None, **NOT_DUE, **_new_key(row))).rowcount == 1
+
+
+def release_missing(connection: sa.Connection, user_id: str) -> None:
+    """Remove a customer that Stripe does not have, by the last sync, which told the application of its end."""
+    theirs = sa.select(customers.c.customer_id).join(projections, projections.c.customer_id == customers.c.customer_id)
+    missing = connection.scalar(theirs.where(customers.c.user_id == user_id, projections.c.deleted))
+    if missing is not None:
+        release(connection, user_id, missing)
 
 
 def _new_key(row: CustomerRow, *, leave_out: str = "") -> dict[str, Any]:

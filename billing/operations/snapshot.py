@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from billing.catalog import Catalog
 from billing.checkout.context import Context
 from billing.operations.calls import Governed, Kind, Snapshot
 from billing.operations.store import Operation, find_cancellations
-from billing.rules.product_tag import is_tagged
 from billing.subscriptions.access import choose
 from billing.subscriptions.fetch import fetch_missing, or_none
-from billing.subscriptions.projection import Subscription, belongs, is_live, project, schedule_of
+from billing.subscriptions.projection import Subscription, begins_ours, belongs, is_live, project, schedule_of
 from billing.subscriptions.projection_store import read_subscriptions
 
 
@@ -66,12 +64,7 @@ def _others(shown: Governed | None, live: list[Subscription], until: datetime, c
 def _coming(customer_id: str, ctx: Context) -> list[Mapping[str, Any]]:
     """The schedules that are to begin a subscription to the product later: by our tag, or by a price that is sold."""
     listed = or_none(ctx.stripe.list_coming_schedules, customer_id) or []
-    return [schedule for schedule in listed if _is_to_sell(schedule, ctx.catalog)]
-
-
-def _is_to_sell(schedule: Mapping[str, Any], catalog: Catalog) -> bool:
-    items = [item for phase in schedule.get("phases") or [] for item in phase.get("items") or []]
-    return is_tagged(schedule, catalog.product) or any(catalog.plan_sold_as(item.get("price")) for item in items)
+    return [schedule for schedule in listed if begins_ours(schedule, ctx.catalog)]
 
 
 def _governed(subscription: Mapping[str, Any], ctx: Context) -> Governed:

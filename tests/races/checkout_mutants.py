@@ -30,9 +30,9 @@ def key_from_number(real: Any, snapshot: Any, *rest: Any) -> Attempt:
     return replace(attempt, idempotency_key=f"onelane-{snapshot.lane.id}-{snapshot.lane.version}")
 
 
-def session_counts_as_open(real: Any, snapshot: Any, *rest: Any) -> Any:
+def session_counts_as_open(real: Any, snapshot: Any, *rest: Any, **named: Any) -> Any:
     """The lane's session is open because its creation was answered so."""
-    verdict, id_ = real(snapshot, *rest), snapshot.lane.session_id
+    verdict, id_ = real(snapshot, *rest, **named), snapshot.lane.session_id
     if snapshot.lane.state is not LaneState.OPEN or id_ not in verdict.sessions:
         return verdict
     return replace(verdict, sessions={**verdict.sessions, id_: {**verdict.sessions[id_], "status": "open"}})
@@ -94,8 +94,8 @@ def ask_for_owner_first(real: Any, customer_id: str, *, owned: Any, **rest: Any)
 
 def open_sessions_only(real: Any, *arguments: Any, **named: Any) -> Any:
     """A session that was paid a moment ago is not on the list."""
-    sessions, subscriptions = real(*arguments, **named)
-    return {id_: session for id_, session in sessions.items() if session["status"] == "open"}, subscriptions
+    sessions, *others = real(*arguments, **named)
+    return {id_: session for id_, session in sessions.items() if session["status"] == "open"}, *others
 
 
 def any_is_newest(_: Any, snapshot: Any) -> Any:
@@ -242,6 +242,11 @@ CHECKOUT_MUTANTS = {
         "treat every expire error as fatal",
         {verify.expire: refusal_is_fatal},
         scene=Scene(plans=("commit",), opened=True),
+    ),
+    "planned_is_not_sold": Mutant(
+        "no look for a subscription that begins later",
+        {verify._planned: always(None)},
+        test="tests/billing/checkout/test_planned.py::test_customer_whose_subscription_begins_later_is_sold_no_second_one",
     ),
     "deleted_is_new": Mutant(
         "whoever has a new customer is a new buyer",

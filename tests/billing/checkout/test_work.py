@@ -33,13 +33,13 @@ def test_session_and_subscription_carry_tag_and_nonce(world: World) -> None:
     assert len(session["metadata"]["nonce"]) == 36
 
 
-def test_fresh_checkout_costs_five_reads_and_one_create(world: World) -> None:
+def test_fresh_checkout_costs_six_reads_and_one_create(world: World) -> None:
     known = str(world.sandbox.request("POST", "/v1/customers", {}).body["id"])
     claim_customer("user_1", known, database=world.database, clock=world.clock)
     world.sandbox.log.clear()
     assert world.served().status is CheckoutStatus.OPEN
     reads = world.requests("GET")
-    assert len(reads) == 5
+    assert len(reads) == 6
     assert [one["path"] for one in world.requests("POST")] == ["/v1/checkout/sessions"]
 
 

@@ -8,7 +8,11 @@ import sqlalchemy as sa
 
 from billing.customers import store as customers_store
 from billing.customers.customers import claim_customer, ensure_customer
+from billing.errors import CustomerTaken, UserErased
 from billing.models import CheckoutStatus, customers, outbox
+from billing.subscriptions.context import Context as SyncContext
+from billing.subscriptions.queries import read_subscription
+from billing.subscriptions.sync import sync_customer
 from tests.races.unlocked import NoLocks
 from tests.support.checkout_world import UNCLEAR, World
 
@@ -227,3 +231,43 @@ def test_erased_users_customer_stays_known(world: World) -> None:
         connection.execute(sa.update(customers).values(erased_at=world.clock.now()))
     assert storm(world, world.ask("commit")).status is CheckoutStatus.FAILED
     assert row(world).customer_id == old
+
+
+@pytest.mark.parametrize("gone", ["deleted", "never was"])
+def test_customer_that_stripe_does_not_have_gives_way_to_the_right_one(world: World, gone: str) -> None:
+    """CHK-42: an empty one, since a page was looked at before the import; or a typing error of the import."""
+    right = str(world.sandbox.request("POST", "/v1/customers").body["id"])
+    world.sandbox.give_card(right)
+    wanted = {"customer": right, "items": [{"price": world.catalog.plans["standard"].price}]}
+    assert world.sandbox.request("POST", "/v1/subscriptions", wanted).status == 200
+    if gone == "deleted":
+        world.served()
+        wrong = str(row(world).customer_id)
+    else:
+        wrong = "cus_typo"
+        claim_customer("user_1", wrong, database=world.database, clock=world.clock)
+    with pytest.raises(CustomerTaken):
+        claim_customer("user_1", right, database=world.database, clock=world.clock)
+    if gone == "deleted":
+        delete_customer(world)
+    known = {name: place for name, place in world.collaborators().items() if name in SyncContext.__slots__}
+    sync_customer(wrong, SyncContext(**known))
+    claim_customer("user_1", right, database=world.database, clock=world.clock)
+    world.sync_taken_over()
+    assert row(world).customer_id == right
+    seen = read_subscription("user_1", database=world.database, catalog=world.catalog, clock=world.clock)
+    assert seen["access"]["granted"] is True
+    assert storm(world, world.ask()).status is CheckoutStatus.REFUSED
+
+
+def test_user_who_was_erased_gets_no_other_customer(world: World) -> None:
+    """CHK-42, SUB-55"""
+    world.served()
+    wrong = delete_customer(world)
+    known = {name: place for name, place in world.collaborators().items() if name in SyncContext.__slots__}
+    sync_customer(wrong, SyncContext(**known))
+    with world.database.write() as connection:
+        connection.execute(sa.update(customers).values(erased_at=world.clock.now()))
+    with pytest.raises(UserErased):
+        claim_customer("user_1", "cus_2", database=world.database, clock=world.clock)
+    assert row(world).customer_id == wrong
