@@ -61,6 +61,6 @@ def by_currency(
     except StripeRefused:  # there is no such price, or no such customer: that is what was refused
         return refused
     bound, sold = billed.get("currency"), price.get("currency")
-    if not bound or not sold or bound == sold:
+    if not bound or not sold or bound in (sold, *(price.get("currency_options") or ())):
         return refused
     return CurrencyMismatch(refused, customer=bound, plan=sold)

@@ -22,21 +22,24 @@ def examine_prices(
     Into `currencies` go those that the plans are sold in.
     """
     if stripe is not None:
-        sold = set() if currencies is None else currencies
+        sold: list[set[str]] = []
         for plan in catalog.plans.values():
             try:
                 price = stripe.get_price(plan.price)
             except StripeMissing:
                 yield wrong("catalog", f"{plan.key}: Stripe has no price {plan.price} for this key. Set the right id.")
             else:
-                sold.add(str(price.get("currency")))
+                sold.append({str(price.get("currency")), *(price.get("currency_options") or ())})
                 yield from _price(plan, price)
             yield from _former_prices(plan, stripe)
             yield from _coupon(plan, stripe)
-        if len(sold) > 1:
+        every = set().union(*sold)
+        if currencies is not None:
+            currencies |= every
+        if sold and not set.intersection(*sold):
             yield warning(
                 "catalog",
-                f"Plans are sold in {' and '.join(sorted(sold))}, and Stripe keeps a subscription in one"
+                f"Plans are sold in {' and '.join(sorted(every))}, and Stripe keeps a subscription in one"
                 " currency: a switch between them is refused. Sell them as products of their own.",
             )
     unchecked = "" if stripe else " Stripe was not asked."

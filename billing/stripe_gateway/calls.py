@@ -77,7 +77,8 @@ class GatewayClient(StripeRequests):
         return self._post(route, parameters, id_=customer_id, idempotency_key=idempotency_key)
 
     def get_price(self, price_id: str) -> Json:
-        return self._get("/v1/prices/{id}", id_=price_id)
+        # With every currency that it is sold in: Stripe leaves out all but the first.
+        return self._get("/v1/prices/{id}", id_=price_id, expand=["currency_options"])
 
     def create_customer(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
         return _id_of(self._post("/v1/customers", parameters, idempotency_key=idempotency_key))

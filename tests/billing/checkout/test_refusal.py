@@ -57,6 +57,24 @@ def test_refusal_for_another_reason_is_no_matter_of_currency(world: World) -> No
         assert (view.error or {})["code"] == "stripe_refused", user
 
 
+def test_price_of_several_currencies_is_sold_in_each(world: World) -> None:
+    """CHK-31: refused for something else, its buyer reads nothing of currencies."""
+    euros = {
+        "custom_unit_amount": None,
+        "tax_behavior": "unspecified",
+        "unit_amount": 800,
+        "unit_amount_decimal": "800",
+    }
+    price = {"object": "price", "id": "price_both", "currency": "usd", "unit_amount": 900, "active": False}
+    price |= {"recurring": {"interval": "month"}, "currency_options": {"eur": euros}}
+    world.sandbox.seed([price])
+    both = world.catalog.plans["standard"].model_copy(update={"price": "price_both"})
+    world.catalog = world.catalog.model_copy(update={"plans": {**world.catalog.plans, "both": both}})
+    for user, currency, code in (("user_1", "eur", "stripe_refused"), ("user_2", "gbp", "currency_mismatch")):
+        other_program(world, user, currency=currency)
+        assert (world.served("both", user=user).error or {})["code"] == code
+
+
 def test_currencies_that_cannot_be_read_leave_the_attempt_to_the_next_pass(world: World) -> None:
     """CHK-31, LAN-7: the same key gives the same refusal again."""
     other_program(world)

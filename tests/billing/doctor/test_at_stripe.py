@@ -232,3 +232,16 @@ def test_catalog_of_two_currencies_is_named(place: Place) -> None:
     plans = {"standard": {"name": "S", "price": "price_kiloclaw_standard", "interval": "month"}, "euro": two}
     place.catalog = Catalog.model_validate(parse_catalog({"product": {"key": "kiloclaw"}, "plans": plans}))
     assert any("a switch between them is refused" in finding.sentence for finding in place.found())
+
+
+def test_price_of_several_currencies_is_sold_in_each(place: Place) -> None:
+    """OPS-90, OPS-92: neither its customers nor a switch are in the way."""
+    euros = {
+        "custom_unit_amount": None,
+        "tax_behavior": "unspecified",
+        "unit_amount": 800,
+        "unit_amount_decimal": "800",
+    }
+    place.sells(plan=place.price("price_both", currency_options={"eur": euros}))
+    _other_currency(place)
+    assert not any("are billed in EUR" in finding.sentence for finding in place.found())
