@@ -44,7 +44,7 @@ PLAN = {
 ACCESS = {
     "past_due_grace_days": "how long a renewal may fail before access ends; never for a first payment",
     "unpaid": "Stripe gave up trying, and keeps the subscription",
-    "paused": "a trial ended without a card",
+    "paused": "a trial ended without a card, or it was paused at Stripe",
     "first_payment_pending": "the first debit is on its way for days, and nothing was ever paid",
     "collection_paused": "a person paused collecting the invoices",
     "disputed": "the payment for this period is disputed, or the dispute was lost",

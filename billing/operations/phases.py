@@ -17,6 +17,7 @@ from billing.subscriptions.stripe_fields import id_of, items_of
 MARK = "onelane_next"  # in a schedule's metadata: when the next phase begins, and the digest of what we wrote in it
 # What is billed once with a phase. Sent back for a phase that runs, it may be billed twice; released, never (SUB-88).
 ONE_OFF = "add_invoice_items"
+PAUSES = "pause_schedules"  # beside the phases: somebody planned a pause, which a release would drop
 # These act when a phase begins, and are not repeated by the next one.
 _AT_THE_BEGINNING = frozenset({"billing_cycle_anchor", "trial", "trial_end"})
 # Each phase says these for itself.
@@ -87,6 +88,7 @@ def is_bare(schedule: Json, subscription: Json) -> bool:
         and len(phases) == 1
         and phases[0].get("end_date") in ends
         and not current_phase(schedule).get(ONE_OFF)
+        and not schedule.get(PAUSES)
     )
 
 
@@ -98,7 +100,7 @@ def is_ours(schedule: Json, subscription: Json, catalog: Catalog) -> bool:
     starts, _, _ = mark = str(metadata_of(schedule).get(MARK) or "").partition(":")
     if not is_tagged(schedule, catalog.product) or not starts.isdecimal() or schedule.get("end_behavior") != "release":
         return False
-    if current_phase(schedule).get(ONE_OFF):
+    if current_phase(schedule).get(ONE_OFF) or schedule.get(PAUSES):
         return False
     later = [phase for phase in schedule.get("phases") or [] if (phase.get("start_date") or 0) >= int(starts)]
     current = schedule.get("current_phase") or {}

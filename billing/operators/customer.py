@@ -51,7 +51,7 @@ WHY: Mapping[str, str] = {
     "refunded": "the current period was refunded, and refunded = deny",
     "not_sold": "the subscription has our tag, and a price that the catalog neither sells nor sold",
     "unpaid": "Stripe gave up collecting; [access] unpaid decides",
-    "paused": "the trial ended without a card; [access] paused decides",
+    "paused": "its trial ended without a card, or it was paused at Stripe; [access] paused decides",
     "incomplete": "the first payment waits for the buyer",
     "canceled": "the subscription is over",
     "product_trial": "product_trial_days of a new user",

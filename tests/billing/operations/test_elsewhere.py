@@ -137,6 +137,24 @@ def test_schedule_that_bills_something_once_is_somebody_elses(shop: Shop, ours: 
     assert at_rest(shop, subscription) == before
 
 
+@pytest.mark.parametrize("ours", [False, True])
+def test_pause_that_somebody_planned_is_not_dropped(shop: Shop, ours: bool) -> None:
+    """SUB-83: it stands beside the phases, and a release would end it."""
+    subscription = shop.subscriber()
+    if ours:
+        assert shop.done(Kind.SWITCH, plan="commit").status is SUCCEEDED
+    else:
+        change(shop, "subscription_schedules", {"from_subscription": subscription})
+    [made] = shop.objects("subscription_schedule")
+    shop.sandbox.store.change("subscription_schedule", made["id"], pause_schedules=[{"key": "holidays"}])
+    before = at_rest(shop, subscription)
+    asked: dict[Kind, dict[str, Any]] = {Kind.CANCEL: {}, Kind.SWITCH: {"plan": "commit"}}
+    asked |= {Kind.UNDO_SWITCH: {}} if ours else {}
+    for kind, request in asked.items():
+        assert code(shop.done(kind, **request)) == "managed_elsewhere", kind
+    assert at_rest(shop, subscription) == before
+
+
 def test_our_schedule_that_somebody_edited_is_not_ours_any_more(shop: Shop) -> None:
     """SUB-83: the mark is still there, the phases are others."""
     subscription = shop.subscriber()

@@ -131,6 +131,20 @@ def test_schedule_is_ours_while_stripe_shows_what_we_wrote(
     assert is_ours(schedule, subscription, CATALOG) is ours
 
 
+@pytest.mark.parametrize(("pauses", "ours"), [([], True), ([{"key": "holidays"}], False)])
+def test_schedule_with_a_planned_pause_is_somebody_elses(pauses: list[dict[str, str]], ours: bool) -> None:
+    """SUB-83: a release would drop it."""
+    item = {"price": {"id": "price_1"}, "quantity": 1, "current_period_end": END}
+    subscription = {"items": {"data": [item]}}
+    runs = phase({"price": "price_1", "quantity": 1}) | {"start_date": NOW, "end_date": END}
+    bare = {"current_phase": {"start_date": NOW, "end_date": END}, "phases": [runs], "pause_schedules": pauses}
+    assert is_bare({**bare, "end_behavior": "release"}, subscription) is ours
+    sent = write_phases(bare, subscription, item, PLAN, CATALOG.product)
+    later = {**sent["phases"][1], "start_date": END, "end_date": END + 1}
+    del later["duration"]
+    assert is_ours({**bare, **sent, "phases": [runs, later]}, subscription, CATALOG) is ours
+
+
 def test_order_of_a_phases_items_is_nobodys_change() -> None:
     """SUB-83"""
     item = {"price": {"id": "price_1"}, "quantity": 1, "current_period_end": END}
