@@ -343,6 +343,7 @@ BOUGHT = invoice("paid", {**line(), "amount": 900, "quantity": 1})
         # something else is not paid
         ({"price": {"id": DEAR}}, [BOUGHT, change("paid"), add_on("open", at=NOON + 3 * DAY)], ("commit", 1)),
         ({"price": {"id": DEAR}}, [BOUGHT, add_on("open")], ("commit", 1)),  # a gift of support's
+        ({"price": {"id": DEAR}}, [BOUGHT, change(price="price_addon")], ("commit", 1)),
         ({"price": {"id": DEAR}}, [BOUGHT, change("void"), add_on("open", at=NOON + 3 * DAY)], ("commit", 1)),
         ({"price": {"id": DEAR}}, [BOUGHT, change("uncollectible"), add_on("open", at=NOW)], ("commit", 1)),
         # the second of two changes is not paid
