@@ -19,6 +19,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
         return page(
             "checkouts.html",
             rows=list_lanes(database=services.database, limit=LIMIT, held=held or {}),
+            now=services.clock.now(),
             most=LIMIT,
             is_known=held is not None,
             command=command_line("locks", "list", reason=False),

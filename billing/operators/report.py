@@ -189,11 +189,12 @@ def _busy_lanes(connection: sa.Connection, *, also: Collection[int], limit: int)
     waiting = sa.select(checkouts.c.lane_id).where(checkouts.c.status == CheckoutStatus.PENDING)
     busy = sa.select(lanes.c.id).where(lanes.c.state.in_([LaneState.CREATING, LaneState.CLOSING]))
     named = sa.select(lanes.c.id).where(lanes.c.id.in_(also))
-    pending = sa.select(sa.func.count()).where(
-        checkouts.c.lane_id == lanes.c.id, checkouts.c.status == CheckoutStatus.PENDING
-    )
+    pending = (checkouts.c.lane_id == lanes.c.id, checkouts.c.status == CheckoutStatus.PENDING)
+    counted = sa.select(sa.func.count()).where(*pending).scalar_subquery()
+    oldest = sa.select(sa.func.min(checkouts.c.arrived_at)).where(*pending).scalar_subquery()
     columns = [lanes.c[name] for name in ("user_id", "product", "state", "failures", "last_error", "next_attempt_at")]
-    query = sa.select(lanes.c.id.label("lane"), *columns, pending.scalar_subquery().label("pending_checkouts"))
+    waits = (counted.label("pending_checkouts"), oldest.label("oldest_waiting_at"))
+    query = sa.select(lanes.c.id.label("lane"), *columns, *waits)
     query = query.where(lanes.c.id.in_(sa.union(waiting, busy, named))).order_by(lanes.c.id).limit(limit)
     return [dict(row._mapping) for row in connection.execute(query)]
 

@@ -51,6 +51,7 @@ def test_trouble_leads_to_the_page_that_shows_it(console: Browser, world: World)
     assert '<a href="/console/checkouts">Show who waits</a>' in text_of(console, "/console/")
     text = text_of(console, "/console/checkouts")
     assert "/console/customer?user=ann" in text
+    assert "5\u00a0min ago" in text
     assert "onelane locks list" in text
 
 
