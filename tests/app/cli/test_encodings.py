@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydantic import SecretStr
 
+from app.cli import main
 from billing.catalog import load_catalog
 from billing.errors import ConfigurationError
 from billing.process.settings import load_settings
@@ -93,6 +95,14 @@ def test_dotenv_in_utf_16_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / ".env").write_text("PORT=8123\n", "utf-16")
     with pytest.raises(ConfigurationError, match="UTF-8"):
         load_settings()
+
+
+@pytest.mark.parametrize("words", [["find", "\udcff"], ["customers", "show", "a\udce9"], ["\udcff"]])
+def test_argument_that_is_no_text_is_refused(words: list[str]) -> None:
+    """LED-80, OPS-5: bytes of another encoding, as Python shows them."""
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2
+    assert "is not in UTF-8" in done.output
 
 
 def test_output_does_not_fail_where_a_terminal_lacks_a_letter(tmp_path: Path) -> None:

@@ -3,12 +3,17 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from app.cli import reconcile
+from app.cli.reconcile import Progress
+from billing.database import Database
 from sandbox import Sandbox
 from sandbox.server import running
+from tests.support.reconcile_world import Shop
 from tests.support.running_dev import onelane
 
 
@@ -42,6 +47,16 @@ def test_dry_run_then_run_then_nothing_left(folder: Path, settings: dict[str, st
     assert "0 were never delivered" in again.stdout
     listed = json.loads(onelane("events", "list", "--json", folder=folder).stdout)
     assert [event["type"] for event in listed] == ["customer.updated"]
+
+
+def test_command_stands_behind_buyers(database: Database) -> None:
+    """WHK-61: its calls are none of a buyer's, for whom a part of the budget is kept."""
+    shop = Shop(database)
+    places = {name: getattr(shop, name) for name in ("database", "locks", "queue", "clock", "catalog")}
+    stripe = SimpleNamespace(low_priority=lambda: shop.stripe)  # and nothing else
+    how: dict[str, Any] = {"since": None, "full": True, "dry": False, "stop": lambda: False, "progress": Progress()}
+    row = reconcile._run(SimpleNamespace(**places), stripe, **how)  # type: ignore[arg-type]
+    assert not row.unfinished
 
 
 @pytest.mark.parametrize(

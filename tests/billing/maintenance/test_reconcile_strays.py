@@ -1,5 +1,6 @@
 """Reconciling: open sessions that no live attempt owns are expired, by the checkout protocol's own step."""
 
+import pytest
 import sqlalchemy as sa
 
 from billing.models import (
@@ -49,6 +50,23 @@ def test_session_opened_while_we_listed_is_no_stray(shop):
     shop.stripe.list_sessions = adopt
     shop.reconcile()
     assert [one["id"] for one in shop.sessions("open")] == [session["id"]]
+
+
+@pytest.mark.parametrize("odd", ["\0", "\ud800", "n", "x" * 500])
+def test_what_another_program_calls_a_nonce_stops_no_run(shop, odd):
+    """LED-80, WHK-48: it is no row of ours, and no database is asked for it."""
+    checkout = shop.served("standard")
+    lose_lane(shop)
+    real = shop.stripe.list_open_sessions
+
+    def list_open_sessions(**options):
+        return [{**one, "metadata": {**one["metadata"], "nonce": odd}} for one in real(**options)]
+
+    shop.stripe.list_open_sessions = list_open_sessions
+    row = shop.reconcile()
+    assert not row.unfinished
+    assert row.report["strays"] == 1
+    assert [(one["id"], one["status"]) for one in shop.sessions()] == [(checkout.session_id, "expired")]
 
 
 def test_stray_of_a_customer_whom_a_restored_ledger_lost_is_expired(shop):

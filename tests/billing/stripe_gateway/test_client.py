@@ -188,6 +188,15 @@ def test_any_answer_to_a_creation_is_one_of_our_errors(status: int, body: Any, e
         fixed(status, body).create_session({}, idempotency_key="k")
 
 
+def test_sentence_of_stripes_can_be_written_down_whatever_it_repeats() -> None:
+    """LED-80: it repeats what somebody typed; no database takes a NUL or half of a surrogate pair for text."""
+    said = {"type": "invalid_request_error", "message": "No such coupon: '\ud800\0\ud83d\ude00'", "param": "a[\udfff]"}
+    with pytest.raises(StripeRefused) as raised:
+        fixed(400, {"error": said}).get_customer("cus_1")
+    assert "No such coupon: '\ufffd\ufffd\U0001f600'" in raised.value.sentence
+    assert raised.value.sentence.encode().count(b"\0") == 0
+
+
 @pytest.mark.parametrize("value", ["²", "-1", "1e3", "Wed, 21 Oct 2026 07:28:00 GMT", "", "9" * 5000])
 def test_odd_retry_after_is_no_reason_to_fail(value: str) -> None:
     with pytest.raises(StripeUnclear):
