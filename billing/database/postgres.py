@@ -42,6 +42,7 @@ SESSION: Mapping[str, str] = {
     # None of our transactions waits for anything but the database: one that is idle has lost its process.
     "idle_in_transaction_session_timeout": "5s",
     "default_transaction_isolation": "read committed",
+    "synchronous_commit": "on",  # a 2xx means committed, power cuts included; what waits for a standby, still does
     "search_path": "public",
     "TimeZone": "UTC",
     "DateStyle": "ISO",

@@ -15,7 +15,7 @@ from billing.errors import ConfigurationError, LedgerMisconfigured, LedgerUnavai
 
 ASSUMED = sa.text(
     "SELECT current_setting('server_encoding'), current_setting('client_encoding'), current_setting('DateStyle'),"
-    " current_schema(), current_database(), current_user"
+    " current_schema(), current_database(), current_user, current_setting('synchronous_commit')"
 )
 # What is not reserved, the limits of the role and of the database (-1: none), and who else is there.
 ROOM = sa.text(
@@ -50,7 +50,7 @@ def require_suitable(database: Database) -> None:
 
 def require_session(connection: sa.Connection) -> bool:
     """Refuse a PostgreSQL whose sessions are not as assumed; whether there is a pooler. Raises ConfigurationError."""
-    server, client, dates, schema, name, user = connection.execute(ASSUMED).one()
+    server, client, dates, schema, name, user, commits = connection.execute(ASSUMED).one()
     if server != "UTF8":
         raise ConfigurationError(
             f"DATABASE_URL: the database {name} is {server}. Make one with ENCODING 'UTF8' TEMPLATE template0."
@@ -62,6 +62,11 @@ def require_session(connection: sa.Connection) -> bool:
         raise ConfigurationError(f"DATABASE_URL: DateStyle is {dates}. {remedy} DateStyle = 'ISO'.")
     if schema is None:
         raise ConfigurationError(f"DATABASE_URL: search_path names no schema. {remedy} search_path = 'public'.")
+    if commits == "off":
+        raise ConfigurationError(
+            "DATABASE_URL: synchronous_commit is off, so what was answered could be lost."
+            f" {remedy} synchronous_commit = 'on'."
+        )
     return bool(connection.info[POOLED])
 
 

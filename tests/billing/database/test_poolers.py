@@ -96,7 +96,11 @@ def test_statement_that_gets_no_place_ends(ledger: Database) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "reason"),
-    [("DateStyle = 'German'", "DateStyle = 'ISO'"), ("search_path = ''", "search_path = 'public'")],
+    [
+        ("DateStyle = 'German'", "DateStyle = 'ISO'"),
+        ("search_path = ''", "search_path = 'public'"),
+        ("synchronous_commit = 'off'", "synchronous_commit = 'on'"),
+    ],
 )
 def test_session_that_a_pooler_does_not_let_us_set_is_refused(ledger: Database, setting: str, reason: str) -> None:
     """LED-66: directly it is set by ourselves."""

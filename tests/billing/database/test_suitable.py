@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import pool
@@ -11,8 +12,10 @@ from billing.database.migrations.upgrade import upgrade
 from billing.database.suitable import require_suitable
 from billing.doctor.servers import examine_ledger
 from billing.errors import ConfigurationError
-from billing.models import customers
+from billing.models import customers, events
 from billing.process.settings import load_settings
+from billing.webhooks import events_store
+from tests.billing.webhooks.test_group_commit import new_event
 from tests.support.builders import NOON
 from tests.support.databases import Postgres
 
@@ -30,6 +33,9 @@ ODD = (
     "SET search_path = 'elsewhere'",
     "SET statement_timeout = 0",
     "SET TimeZone = 'Asia/Kathmandu'",
+    "SET synchronous_commit = 'off'",
+    "SET bytea_output = 'escape'",
+    "SET standard_conforming_strings = 'off'",
 )
 
 
@@ -41,15 +47,19 @@ def test_default_of_the_database_changes_nothing(ledger: Database, odd: str) -> 
         connection.exec_driver_sql(f"ALTER DATABASE {name} {odd}")
     ledger.close()
     require_suitable(ledger)
+    payload = bytes(range(256))
     row = {"user_id": "žluťoučký 😀", "idempotency_key": "k", "parameters": {"é": 1}, "created_at": NOON}
     try:
         with ledger.write() as connection:
             connection.execute(customers.insert().values(row))
+            events_store.record_all(connection, [msgspec.structs.replace(new_event(), payload=payload)])
             assert connection.scalar(sa.text("SHOW transaction_isolation")) == "read committed"
         with ledger.read() as connection:
             found = connection.execute(sa.select(customers)).one()
             assert (found.user_id, found.created_at, found.parameters) == (row["user_id"], NOON, {"é": 1})
+            assert connection.scalar(sa.select(events.c.payload)) == payload
             assert connection.scalar(sa.text("SHOW statement_timeout")) == "10s"
+            assert connection.scalar(sa.text("SHOW synchronous_commit")) == "on"
     finally:
         with ledger.write() as connection:
             connection.exec_driver_sql(f"ALTER DATABASE {name} RESET ALL")
