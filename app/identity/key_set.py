@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter as Tally
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 # What a key of the set may sign with. HS is missing on purpose: a public key is no shared secret.
 ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"})
 MOST_BYTES = 1024 * 1024  # a set of ten keys with their certificates has 30 KB
+MOST_KEYS = 1000  # that are looked at: half a million small entries would take the processor for half a minute
 RSA_BITS = range(2048, 8192 + 1)  # less is weak; more takes milliseconds for each token
 MOST_WAITING = 4  # requests, each of which holds a thread
 
@@ -94,15 +96,18 @@ def read_keys(body: bytes) -> Mapping[str, jwt.PyJWK]:
     """The keys of a set that can be used, by id; the others are dropped. Raises ValueError where none is left."""
     entries = json.loads(body)["keys"]
     found: dict[str, jwt.PyJWK] = {}
-    for entry in entries if isinstance(entries, list) else ():
+    broken = Tally[str]()
+    for entry in entries[:MOST_KEYS] if isinstance(entries, list) else ():
         try:
             key = jwt.PyJWK(entry)
             usable = _is_usable(key, entry)
         except Exception as error:  # noqa: BLE001  # one bad key must not cost the others
-            log.info("identity.key_dropped", error=type(error).__name__)
+            broken[type(error).__name__] += 1
         else:
             if usable:
                 found.setdefault(entry["kid"], key)
+    if broken:  # one line for all: 1 MiB has room for half a million
+        log.info("identity.keys_dropped", **broken)
     if not found:
         raise ValueError("no key that can be used")
     return found

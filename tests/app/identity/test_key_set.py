@@ -12,8 +12,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import get_default_algorithms
+from structlog.testing import capture_logs
 
-from app.identity.key_set import MOST_BYTES, MOST_WAITING, KeySet, download
+from app.identity.key_set import MOST_BYTES, MOST_WAITING, KeySet, download, read_keys
 from tests.app.conftest import MakeApp
 from tests.support.provider import EC, KEYS, RSA, Provider, b64, signed, unsigned
 from tests.support.web import JWT_SECRET, Web, token
@@ -199,6 +200,7 @@ UNUSABLE: dict[str, bytes] = {
     "a curve nobody asked for": json.dumps(
         {"keys": [_jwk("ES256K", ec.generate_private_key(ec.SECP256K1()))]}
     ).encode(),
+    "half a million numbers": b'{"keys": [' + b"7," * 500_000 + b"7]}",
     "one byte too many": json.dumps({"keys": [_jwk("RS256", RSA)]}).encode().ljust(MOST_BYTES + 1),
 }
 
@@ -228,6 +230,13 @@ def test_last_good_set_stays_when_the_next_one_cannot_be_used(
     assert _ask(buyers, signed("new", "RS256", RSA)) == UNAVAILABLE, "it may be the provider's new key"
     assert provider.asked == 2
     assert _ask(buyers, good)[0] == 200
+
+
+def test_broken_keys_are_one_line_together() -> None:
+    """API-91: a set has room for half a million."""
+    with capture_logs() as lines, pytest.raises(ValueError, match="no key"):
+        read_keys(b'{"keys": [7, 7, {"kty": "EC"}]}')
+    assert [line["event"] for line in lines] == ["identity.keys_dropped"]
 
 
 @pytest.mark.filterwarnings("ignore:The RSA key is 1024")
