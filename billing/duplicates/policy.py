@@ -144,8 +144,8 @@ def received(invoice: Json) -> int:
 def credit_in(invoice: Json) -> int:
     """How much of the customer's credit a finalized invoice took: Stripe writes credit as a negative balance."""
     starting, ending = invoice.get("starting_balance") or 0, invoice.get("ending_balance")
-    if ending is None or invoice.get("status") in ("draft", "void") or starting >= 0:
-        return 0  # what a void one took has come back
+    if ending is None or invoice.get("status") == "void" or starting >= 0:
+        return 0  # a draft has taken nothing yet, and what a void one took has come back
     return int(min(ending, 0) - starting)
 
 

@@ -56,10 +56,7 @@ class FakeStripe:
     def list_subscriptions(self, customer_id: str) -> list[Json]:
         if customer_id not in self.objects:
             self._answer("list_subscriptions", None)
-        with self._guard:
-            everything = list(self.objects.values())
-        found = [one for one in everything if one["object"] == "subscription" and one["customer"] == customer_id]
-        return self._answer("list_subscriptions", found)
+        return self._list("list_subscriptions", object="subscription", customer=customer_id)
 
     def get_subscription(self, subscription_id: str) -> Json:
         return self._get("get_subscription", subscription_id)

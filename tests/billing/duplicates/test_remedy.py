@@ -10,7 +10,7 @@ from billing.coordination.jobs import RemedyDuplicates
 from billing.maintenance.sweep import sweep
 from billing.models import incidents, remedies
 from billing.operators.lookup import list_incidents
-from tests.races.unlocked import NoLocks
+from tests.races.unlocked import LapsedLocks, NoLocks
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
 from tests.support.duplicates_world import TAG, Shop
 
@@ -225,6 +225,19 @@ def test_one_that_cost_nothing_yet_needs_no_refund(shop: Shop, instead: dict[str
     shop.another(customer, **instead)
     shop.remedy(shop.found(customer))
     assert (shop.states(), len(shop.live(customer)), shop.objects("refund")) == (["nothing_to_refund"], 1, [])
+
+
+def test_worker_whose_lock_lapsed_cancels_nothing(shop: Shop) -> None:
+    """SUB-20: another one may be at it; it is tried again later."""
+    customer = shop.customer()
+    shop.another(customer)
+    incident_id = shop.found(customer)
+    shop.remedy(incident_id, locks=LapsedLocks())
+    assert (len(shop.live(customer)), shop.states()) == (2, [])
+    assert "lapsed" in (shop.open_incidents()["duplicate_subscription"] or "")
+    shop.clock.advance(minutes=61)
+    shop.remedy(incident_id)
+    assert len(shop.live(customer)) == 1
 
 
 def test_incident_of_one_customer_is_nobody_elses(shop: Shop) -> None:

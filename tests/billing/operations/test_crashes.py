@@ -8,7 +8,8 @@ import pytest
 from billing.coordination.jobs import WorkOperations
 from billing.models import OperationStatus, operations
 from billing.operations.calls import Kind
-from tests.races.unlocked import NoLocks
+from billing.operations.work import work_operations
+from tests.races.unlocked import LapsedLocks, NoLocks
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
 from tests.support.operations_world import RETURN, Shop
 
@@ -159,6 +160,19 @@ def test_wake_up_that_comes_too_early_comes_again(shop: Shop) -> None:
     assert shop.queue.sent == [job]
     assert 0 < shop.queue.delays[job] <= 1
     shop.clock.advance(seconds=1)
+    shop.work()
+    assert shop.look(recorded.operation_id).status is OperationStatus.SUCCEEDED
+
+
+def test_worker_whose_lock_lapsed_leaves_the_rest_to_the_next_one(shop: Shop) -> None:
+    """SUB-39: it does nothing more, and sees to it that somebody does. That is no failure."""
+    shop.subscriber()
+    recorded = shop.change(Kind.CANCEL)
+    lane = shop.lane_of("user_1")
+    shop.queue.sent.clear()
+    before = len(shop.requests())
+    assert work_operations(lane, shop.context(locks=LapsedLocks())) is True
+    assert (shop.queue.sent, len(shop.requests())) == ([WorkOperations(lane)], before)
     shop.work()
     assert shop.look(recorded.operation_id).status is OperationStatus.SUCCEEDED
 
