@@ -21,6 +21,7 @@ from billing.coordination.locks import LocalLocks, Locks
 from billing.coordination.queue import InlineQueue
 from billing.coordination.wakeups import LocalWakeups
 from billing.database import Database
+from billing.models import metadata
 from billing.operations.calls import Kind
 from billing.operations.requests import Recorded as RecordedOperation
 from billing.operations.requests import record_operation
@@ -127,6 +128,12 @@ class World:
     def context(self, **instead: Any) -> Context:
         """What a pass over a lane is handed."""
         return Context(**{**self.collaborators(), "reuse_seconds": self.reuse_seconds, **instead})
+
+    def everything(self) -> list[tuple[Any, ...]]:
+        """Each row of the ledger, and each request to Stripe: what reading must not change."""
+        with self.database.read() as connection:
+            rows = [tuple(row) for table in metadata.sorted_tables for row in connection.execute(table.select())]
+        return [*rows, *enumerate(self.requests())]
 
     def collaborators(self) -> dict[str, Any]:
         """What flows are handed, by name."""

@@ -13,6 +13,7 @@ from billing.maintenance.runs import Run
 from billing.models import events, subscriptions
 from billing.operators.installation import insert_first
 from billing.subscriptions.projection import Subscription, project
+from billing.subscriptions.queries import read_subscription
 from sandbox.api import ACCOUNT
 from tests.support.builders import SECRET, deliver
 from tests.support.checkout_world import World
@@ -59,6 +60,16 @@ class Shop(World):
     def process(self, _job: Job) -> None:
         """Work one wake-up."""
         work_due(stripe=self.stripe, catalog=self.catalog, **self.places())
+
+    def told(self) -> None:
+        """What is new at Stripe arrives and is worked."""
+        self.queue.sent.clear()
+        self.deliver(self.made())
+        self.work_events()
+
+    def read(self, user: str = "user_1") -> Json:
+        """What the user reads."""
+        return read_subscription(user, database=self.database, catalog=self.catalog, clock=self.clock)
 
     def reconcile(self, **instead: Any) -> Run | None:
         """One run, a few minutes later: no delivery is on its way any more."""

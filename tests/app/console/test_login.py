@@ -183,15 +183,11 @@ def test_reading_changes_nothing(console: Browser, world: World) -> None:
     """CON-3"""
     world.ask(user="ann")
 
-    def everything() -> list[object]:
-        with world.database.read() as connection:
-            return [tuple(row) for table in metadata.sorted_tables for row in connection.execute(table.select())]
-
-    before = everything(), world.requests()
+    before = world.everything()
     app = console.client.application
     for path in addresses(app, "GET"):
         assert console.get(f"{path}?user=ann&q=ann").status_code in (200, 303, 404, 422), path
-    assert (everything(), world.requests()) == before
+    assert world.everything() == before
 
 
 def test_viewer_looks_and_changes_nothing(make_console: MakeConsole) -> None:

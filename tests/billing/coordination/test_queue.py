@@ -1,7 +1,5 @@
 """Wake-ups on a real Valkey: how many of them wait at once."""
 
-from collections.abc import Iterator
-
 import pytest
 import redis
 
@@ -9,17 +7,8 @@ from billing.coordination.jobs import WorkEvents, WorkLane
 from billing.coordination.queue import CeleryQueue, create_producer
 from billing.coordination.redis_client import connect_redis
 from billing.process.settings import Settings
-from tests.support.valkey import Valkey
 
 LIST = "onelane:webhooks"
-
-
-@pytest.fixture
-def queue(valkey: Valkey, client: "redis.Redis") -> Iterator[CeleryQueue]:
-    """The real queue."""
-    celery = create_producer(Settings(redis_url=valkey.url, _env_file=None))
-    yield CeleryQueue(celery, client)
-    celery.close()
 
 
 def test_one_wake_up_for_events_waits_until_it_is_taken(queue: CeleryQueue, client: "redis.Redis") -> None:

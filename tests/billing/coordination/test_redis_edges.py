@@ -12,7 +12,7 @@ import redis
 from app.limits.rates import RateLimit, shared_storage
 from billing.coordination.jobs import WorkEvents, WorkLane
 from billing.coordination.locks import RedisLocks
-from billing.coordination.queue import NOT_REACHABLE, CeleryQueue, create_producer
+from billing.coordination.queue import NOT_REACHABLE, CeleryQueue
 from billing.coordination.redis_client import POOL_SIZE, connect_redis
 from billing.coordination.wakeups import KEPT, UNAVAILABLE_SECONDS, RedisWakeups, wait_while
 from billing.process.settings import Settings
@@ -169,14 +169,6 @@ def test_bell_that_hangs_is_asked_once_and_heard_again_later(valkey: Valkey, mon
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + UNAVAILABLE_SECONDS)
     assert wakeups.available()
-
-
-@pytest.fixture
-def queue(valkey: Valkey, client: "redis.Redis") -> Iterator[CeleryQueue]:
-    """The real queue."""
-    celery = create_producer(Settings(redis_url=valkey.url, _env_file=None))
-    yield CeleryQueue(celery, client)
-    celery.close()
 
 
 def test_storm_on_one_lane_is_one_message(queue: CeleryQueue, client: "redis.Redis") -> None:

@@ -16,7 +16,6 @@ from billing.subscriptions.access import Access, decide_access
 from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.fetch import fetch
 from billing.subscriptions.projection import project
-from billing.subscriptions.queries import read_subscription
 from billing.subscriptions.sync import compare_customer, sync_customer
 from tests.support.builders import CATALOG, NOON, build_subscription, stamp
 from tests.support.fakes import FakeStripe
@@ -29,16 +28,6 @@ class Shop(Delivered):
     def rule(self, **rules: object) -> None:
         """From now on."""
         self.catalog = self.catalog.model_copy(update={"access": AccessRules(**rules)})
-
-    def told(self) -> None:
-        """What is new at Stripe arrives and is worked."""
-        self.queue.sent.clear()
-        self.deliver(self.made())
-        self.work_events()
-
-    def read(self, user: str = "user_1") -> dict:
-        """What the user reads."""
-        return read_subscription(user, database=self.database, catalog=self.catalog, clock=self.clock)
 
     def reason(self, user: str = "user_1") -> tuple[bool, str]:
         """Whether, and why."""

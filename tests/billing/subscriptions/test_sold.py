@@ -12,7 +12,6 @@ from billing.operations.decide import Kind
 from billing.operations.requests import read_operation
 from billing.subscriptions.access import Access, decide_access
 from billing.subscriptions.projection import belongs, plan_prices, project
-from billing.subscriptions.queries import read_subscription
 from billing.subscriptions.troubles import DUPLICATE, NOT_SOLD, SEVERAL_PLANS, UNOWNED, find_troubles
 from tests.support.builders import CATALOG, NOON, build_subscription, stamp
 from tests.support.reconcile_world import Shop as Delivered
@@ -232,16 +231,6 @@ class Shop(Delivered):
         """The customer is that user's, and fetched."""
         claim_customer(user, customer, database=self.database, clock=self.clock)
         self.sync_taken_over()
-
-    def told(self) -> None:
-        """What is new at Stripe arrives and is worked."""
-        self.queue.sent.clear()
-        self.deliver(self.made())
-        self.work_events()
-
-    def read(self, user: str = "user_1") -> dict[str, Any]:
-        """What the user reads."""
-        return read_subscription(user, database=self.database, catalog=self.catalog, clock=self.clock)
 
     def open_incidents(self) -> dict[str, str | None]:
         """By kind, with what to do."""
