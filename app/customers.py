@@ -9,12 +9,12 @@ from flask import Blueprint, Response, jsonify, request
 from app.answers import Wait, private
 from app.bodies.reading import read_body
 from app.bodies.schemas import CustomerBody
-from app.bodies.text import is_user_id
 from app.errors.problems import InvalidId
 from app.identity.callers import Identity
 from app.limits.users import Limits
 from billing.coordination.jobs import SyncCustomers
 from billing.customers.customers import claim_customer
+from billing.rules.ids import is_user_id
 from billing.services import Services
 from billing.subscriptions.take_over import await_sync
 

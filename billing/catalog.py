@@ -17,6 +17,7 @@ from billing.process.setting_sources import read_text
 from billing.rules.product_tag import is_free_name
 from billing.rules.session_extras import wrong_extras
 
+MOST_QUANTITY = 999_999
 TABLES = ("session", "access", "portal", "metadata")  # beside [product] and [plans.NAME]
 
 
@@ -70,7 +71,7 @@ class Plan(BaseModel):
     amount: int | None = Field(None, ge=0)
     currency: str | None = Field(None, pattern=r"^[a-z]{3}$")
     min_quantity: int = Field(1, ge=1)
-    max_quantity: int = Field(1, ge=1, le=999_999)
+    max_quantity: int = Field(1, ge=1, le=MOST_QUANTITY)
     coupon: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,200}$")
     coupon_for: Literal["first_time", "everyone"] = "first_time"
     coupon_text: str | None = None

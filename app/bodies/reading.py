@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeVar
 from flask import Request
 from pydantic import BaseModel, ValidationError
 
-from app.bodies.text import storable
 from app.errors.problems import BodyTooLarge, InvalidJson, UnsupportedMediaType
 from billing.errors import InvalidRequest
+from billing.rules.ids import storable
 
 Body = TypeVar("Body", bound=BaseModel)
 

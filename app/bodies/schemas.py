@@ -7,9 +7,9 @@ from typing import Annotated, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.bodies.text import MAX_USER_ID, is_user_id
-from billing.checkout.requests import LONGEST_KEY, LONGEST_VALUE
-from billing.rules.ids import CUSTOMER
+from billing.catalog import MOST_QUANTITY
+from billing.checkout.requests import LONGEST_ADDRESS, LONGEST_KEY, LONGEST_VALUE, MOST_METADATA
+from billing.rules.ids import CUSTOMER, MAX_USER_ID, is_user_id
 from billing.rules.product_tag import RESERVED_NAMES
 
 
@@ -54,20 +54,20 @@ class CheckoutBody(Strict):
     plan: str = Field(min_length=1, max_length=63, description="A plan's key in the catalog", examples=["standard"])
     success_url: str = Field(
         min_length=1,
-        max_length=2000,
+        max_length=LONGEST_ADDRESS,
         description="Where the buyer goes after paying. Its origin must be one of REDIRECT_ORIGINS",
         examples=["https://app.example.com/billing?paid=1"],
     )
     cancel_url: str = Field(
         min_length=1,
-        max_length=2000,
+        max_length=LONGEST_ADDRESS,
         description="Where the buyer goes after leaving the payment page",
         examples=["https://app.example.com/billing"],
     )
     quantity: int = Field(
         cast("int", None),  # not sent; null is refused
         ge=1,
-        le=999_999,
+        le=MOST_QUANTITY,
         description="How many; the plan says how many there may be. Left out: the least. A plan that is billed by use"
         " takes none",
     )
@@ -76,7 +76,7 @@ class CheckoutBody(Strict):
     )
     metadata: dict[str, str] = Field(
         default_factory=dict,
-        max_length=20,
+        max_length=MOST_METADATA,
         description="Your own notes, copied to the session and the subscription, and shown with them: 8 KiB of UTF-8"
         " in all. `type`, `nonce` and `onelane_*` are refused. With a buyer's token only the names that the catalog"
         " allows",
@@ -111,7 +111,7 @@ class PortalBody(Strict):
 
     return_url: str = Field(
         min_length=1,
-        max_length=2000,
+        max_length=LONGEST_ADDRESS,
         description="Where the user comes back to. Its origin must be one of REDIRECT_ORIGINS",
         examples=["https://app.example.com/billing"],
     )

@@ -32,7 +32,7 @@ from billing.checkout.context import Context
 from billing.clock import SystemClock
 from billing.coordination.jobs import SyncCustomers
 from billing.coordination.queue import while_reachable
-from billing.customers.customers import CUSTOMER_ID, claim_customer
+from billing.customers.customers import claim_customer
 from billing.database import Database
 from billing.errors import PermanentError
 from billing.operators import lookup
@@ -43,11 +43,11 @@ from billing.operators.erasure_store import Holdings
 from billing.operators.sync_user import ask_for_sync, look_up_sync
 from billing.process.logs import configure_logging
 from billing.process.settings import load_settings
+from billing.rules.ids import CUSTOMER, MAX_USER_ID, is_user_id
 from billing.services import bound_stripe, build_services
 
 log = structlog.get_logger(__name__)
 COLUMNS = ("user_id", "customer_id")
-LONGEST_USER_ID = 200
 
 
 @click.group()
@@ -207,9 +207,9 @@ def _read(file: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _problem(user_id: str, customer_id: str, lines: dict[str, int]) -> str | None:
-    if not user_id or len(user_id) > LONGEST_USER_ID or not user_id.isprintable():
-        return f"user_id must be 1 to {LONGEST_USER_ID} printable characters"
-    if not CUSTOMER_ID.fullmatch(customer_id):
+    if not is_user_id(user_id):
+        return f"user_id must be 1 to {MAX_USER_ID} printable characters"
+    if not CUSTOMER.fullmatch(customer_id):
         return "customer_id must look like cus_..."
     for value in (user_id, customer_id):
         if value in lines:

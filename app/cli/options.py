@@ -105,6 +105,11 @@ def stop_by_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def no_worker(job: type[Job]) -> str:
+    """The sentence that no worker takes such jobs, and how to start one."""
+    return f"No worker takes the queue {job.queue}. Start one: onelane worker --queues {job.queue}"
+
+
 def wait_for_worker(
     job: type[Job], look: Callable[[], T], done: Callable[[T], bool], *, database: Database, seconds: float
 ) -> T:
@@ -113,8 +118,7 @@ def wait_for_worker(
     if done(found) or not seconds:
         return found
     if not takes(database, job.queue):
-        sentence = f"No worker takes the queue {job.queue}. Start one: onelane worker --queues {job.queue}"
-        click.echo(sentence, err=True)
+        click.echo(no_worker(job), err=True)
         return found
     if sys.stderr.isatty():
         click.echo("A worker is on it. Ctrl-C ends the waiting, not the work.", err=True)

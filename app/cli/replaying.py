@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from app.cli.options import confirm, progress_bar, require_reason, stop_by_signal, wait_for_worker
+from app.cli.options import confirm, no_worker, progress_bar, require_reason, stop_by_signal, wait_for_worker
 from app.cli.tables import show_one
 from billing.coordination.jobs import ReplayEvents, WorkEvents
 from billing.coordination.queue import Queue, while_reachable
@@ -95,9 +95,8 @@ def _replay_many(chosen: EventFilter, found: Count, reason: str, services: Servi
 
 
 def _require_worker(database: Database) -> None:
-    queue = ReplayEvents.queue
-    if not takes(database, queue):
-        raise TransientError(f"No worker takes the queue {queue}. Start one: onelane worker --queues {queue}")
+    if not takes(database, ReplayEvents.queue):
+        raise TransientError(no_worker(ReplayEvents))
 
 
 def _await_outcome(done: Replayed, services: Services, seconds: int) -> Result:

@@ -2,10 +2,10 @@
 
 import click
 
-from app.bodies.text import is_user_id
 from app.dev.tokens import sign_token
 from billing.clock import SYSTEM_CLOCK
 from billing.process.settings import load_settings
+from billing.rules.ids import is_user_id
 
 
 @click.command()

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 
 from flask import Blueprint, Response, request
 
-from app.bodies.text import is_user_id
 from app.console.actions import Button, act, command_line, done, replay_now, resend_now, wake
 from app.console.shown import page, span
 from billing.coordination.jobs import SyncCustomers
@@ -15,6 +14,7 @@ from billing.models import LaneState
 from billing.operators.customer import Row, show_customer
 from billing.operators.notifications import MessageFilter
 from billing.operators.sync_user import ask_for_sync
+from billing.rules.ids import is_user_id
 from billing.services import Services
 
 LIMIT = 50  # of each kind, and in the timeline

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 from flask import Response, g, redirect, request, url_for
 
-from app.bodies.text import storable
 from app.console.shown import printable
 from app.errors.problems import Forbidden
 from app.limits.addresses import seen_address
 from billing.errors import InvalidRequest
 from billing.operators.console_sessions import LIFETIME, read_session
 from billing.process.unsafe_settings import is_loopback
+from billing.rules.ids import storable
 from billing.services import Services
 
 SAFE = ("GET", "HEAD", "OPTIONS")

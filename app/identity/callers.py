@@ -14,11 +14,11 @@ import jwt
 import structlog
 from flask import Request
 
-from app.bodies.text import is_user_id, storable
 from app.errors.problems import Forbidden, IdentityUnavailable
 from app.identity.key_set import ALGORITHMS, KeySet
 from billing.errors import InvalidRequest, Unauthorized
 from billing.process.settings import Settings
+from billing.rules.ids import is_user_id, storable
 
 log = structlog.get_logger(__name__)
 

@@ -13,10 +13,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.bodies import schemas
-from app.bodies.text import MAX_USER_ID
 from app.errors.problems import PROBLEMS
 from app.openapi import BUYER, OPERATIONS, SERVER, STRIPE, TAGS, Operation, answers
 from app.openapi.changes import Change, webhooks
+from billing.rules.ids import MAX_USER_ID
 
 Schema = dict[str, Any]
 

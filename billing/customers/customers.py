@@ -4,7 +4,6 @@ The row with its own idempotency key is committed before POST /v1/customers, so 
 parameters. `claim_customer` notes an existing customer (import, PUT).
 """
 
-import re
 from datetime import timedelta
 
 from billing.clock import Clock
@@ -19,10 +18,10 @@ from billing.errors import (
     StripeUnclear,
     UserErased,
 )
+from billing.rules.ids import CUSTOMER
 from billing.rules.product_tag import nonce_of
 from billing.stripe_gateway import StripeGateway
 
-CUSTOMER_ID = re.compile(r"cus_[A-Za-z0-9_]{1,250}")
 # Stripe keeps keys for at least 24 h; an older one may create a second customer. It is 4 h less for clocks: the first
 # sender's may have been 2 h ahead, and ours 2 h behind.
 KEY_LIFETIME = timedelta(hours=20)
@@ -57,7 +56,7 @@ def claim_customer(user_id: str, customer_id: str, *, database: Database, clock:
     It takes the place of one that Stripe does not have: deleted there, or a typing error (CHK-42). The caller wakes a
     worker. Raises InvalidRequest, CustomerTaken and UserErased.
     """
-    if not CUSTOMER_ID.fullmatch(customer_id):
+    if not CUSTOMER.fullmatch(customer_id):
         raise InvalidRequest("The customer id is not valid.", ("/customer_id", "must look like cus_..."))
     with database.write() as connection:
         customers_store.open_customer(connection, user_id=user_id, email=None, now=clock.now())
