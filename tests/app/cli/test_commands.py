@@ -114,23 +114,29 @@ def test_import_reports_bad_rows_by_line_and_imports_the_others(folder: Path) ->
     """OPS-22"""
     file = folder / "customers.csv"
     file.write_text(
-        '\ufeffuser_id,customer_id,note\nann,cus_1,x\nbob,1_cus,x\n,cus_2,x\ncid,cus_1,x\n"d\nan",cus_3,x\neve,cus_4,x\n',
+        '\ufeffuser_id,customer_id,note\nann,cus_1,x\nbob,1_cus,x\n,cus_2,x\ncid,cus_1,x\n"d\nan",cus_3,x\neve,cus_4,x\nf\ufffd,cus_5,x\n',
         "utf-8",
     )
     tried = onelane("customers", "import", str(file), "--dry-run", folder=folder)
-    assert "2 of 6 rows would be imported" in tried.stdout
+    assert "2 of 7 rows would be imported" in tried.stdout
     assert problem(folder, "ann", "cus_9") is None, "a dry run changes nothing"
 
     done = onelane("customers", "import", str(file), "--reason", "moving in", "--yes", folder=folder)
     assert done.returncode == 1
-    assert "2 of 6 rows were imported" in done.stdout
-    assert [line.split(":")[0] for line in done.stderr.splitlines()][:-1] == ["line 3", "line 4", "line 5", "line 7"]
+    assert "2 of 7 rows were imported" in done.stdout
+    assert [line.split(":")[0] for line in done.stderr.splitlines()][:-1] == [
+        "line 3",
+        "line 4",
+        "line 5",
+        "line 7",
+        "line 9",
+    ]
     assert json.loads(done.stderr.splitlines()[-1])["reason"] == "moving in"
     assert problem(folder, "ann", "cus_9") is not None
     assert problem(folder, "eve", "cus_4") is None
 
     again = onelane("customers", "import", str(file), "--reason", "again", "--yes", folder=folder)
-    assert "2 of 6 rows were imported" in again.stdout, "importing again changes nothing"
+    assert "2 of 7 rows were imported" in again.stdout, "importing again changes nothing"
     file.write_text("user_id,customer_id\nann,cus_7\nzoe,cus_4\n", "utf-8")
     taken = onelane("customers", "import", str(file), "--dry-run", folder=folder)
     assert "0 of 2 rows would be imported" in taken.stdout
