@@ -4,7 +4,7 @@ import json
 import urllib.request
 from collections.abc import Iterator
 
-from app.dev.ports import require_free
+from app.dev.ports import address_here, require_free
 from app.identity.key_set import KeySet, download, read_keys
 from billing.doctor.finding import Finding, fine
 from billing.errors import ConfigurationError, TransientError
@@ -51,10 +51,9 @@ def examine_port(settings: Settings) -> Iterator[Finding]:
 
 def _is_ours(settings: Settings) -> bool:
     """Whether it is a web of ours that has the port."""
-    host = "127.0.0.1" if settings.bind in ("0.0.0.0", "::") else settings.bind  # noqa: S104  # compared, not bound
-    address = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/healthz"
+    address = address_here(settings.bind, settings.port)
     try:
-        with urllib.request.urlopen(address, timeout=ANSWER_SECONDS) as answer:  # http by its beginning
+        with urllib.request.urlopen(f"{address}/healthz", timeout=ANSWER_SECONDS) as answer:  # noqa: S310  # our own, http
             return bool(json.loads(answer.read(1000)) == {"status": "alive"})
     except (OSError, ValueError):
         return False

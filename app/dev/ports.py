@@ -71,3 +71,9 @@ def _listening_inodes(port: int) -> set[str]:
             if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
                 found.add(fields[9])
     return found
+
+
+def address_here(bind: str, port: int) -> str:
+    """Where a browser on this machine finds what listens there, such as `http://127.0.0.1:8000`."""
+    host = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104  # compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from app.dev.ports import free_port
+from app.dev.ports import address_here, free_port
 from billing.catalog import Catalog
 from billing.errors import ConfigurationError
 from billing.process.setting_sources import DEV_STATE
@@ -52,7 +52,7 @@ def decide(settings: Settings, *, folder: Path) -> DevSettings:
     given = settings.model_fields_set
     values: dict[str, str] = {}
     kept = _generated_secrets(folder / "dev-secrets.json")
-    home = f"http://{_for_browsers(settings.bind)}:{settings.port}"
+    home = address_here(settings.bind, settings.port)
     valkey_port = sandbox_port = None
     if "database_url" not in given:
         values["DATABASE_URL"] = f"sqlite:///{folder.resolve()}/ledger.sqlite3"
@@ -172,9 +172,3 @@ def _generated_secrets(path: Path) -> dict[str, str]:
     if not fresh.keys() <= kept.keys():  # written by a version that had fewer
         write_private(path, json.dumps(fresh | kept))
     return fresh | kept
-
-
-def _for_browsers(bind: str) -> str:
-    if bind in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
-        return "127.0.0.1"
-    return f"[{bind}]" if ":" in bind else bind
