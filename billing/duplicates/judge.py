@@ -146,6 +146,8 @@ def _of_payment(payment: Payment, bill: Bill) -> Iterator[Owed]:
 def _held(payment: Payment, bill: Bill) -> str | None:
     """Why we do not refund what is missing of a payment; None where we do."""
     disputed = next((dispute for dispute in payment.disputes if dispute.status not in _OVER), None)
+    if disputed is not None and disputed.status == "prevented":
+        return f"a dispute was prevented ({disputed.id}), mostly by paying it back: look whether the buyer has it"
     if disputed is not None:
         return f"disputed ({disputed.id}, {disputed.status}), so the bank may take it: answer the dispute"
     failed = next((refund for refund in payment.refunds if refund.status in _FAILED), None)

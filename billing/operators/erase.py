@@ -23,7 +23,7 @@ from billing.operators import erasure_store
 from billing.operators.erasure_store import Holdings
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
-from billing.subscriptions.projection import belongs, is_live
+from billing.subscriptions.projection import begins_ours, belongs, is_live
 
 log = structlog.get_logger(__name__)
 
@@ -125,9 +125,12 @@ def _blocker(lane_id: int, customer_id: str, ctx: Context) -> Blocker | None:
 
 
 def _live(customer_id: str, ctx: Context, *, ours_only: bool) -> list[str]:
+    """What bills them, and what will: subscriptions that live, and schedules that begin one later."""
     listed: list[dict[str, Any]] = or_none(ctx.stripe.list_subscriptions, customer_id) or []
+    coming: list[dict[str, Any]] = or_none(ctx.stripe.list_coming_schedules, customer_id) or []
     live = [subscription for subscription in listed if is_live(str(subscription.get("status")))]
-    return [str(subscription["id"]) for subscription in live if not ours_only or belongs(subscription, ctx.catalog)]
+    ids = [str(subscription["id"]) for subscription in live if not ours_only or belongs(subscription, ctx.catalog)]
+    return ids + [str(one["id"]) for one in coming if not ours_only or begins_ours(one, ctx.catalog)]
 
 
 def _still_billed(user_id: str, subscriptions: Sequence[str], ctx: Context) -> NotErasable:

@@ -41,6 +41,7 @@ def paid(*, refunds: Any = (), disputes: Any = (), amount: int = 900, charged: i
         ({"payments": paid(disputes=[(900, "needs_response")])}, [(P, 900)]),
         ({"payments": paid(disputes=[(900, "warning_under_review")])}, [(P, 900)]),
         ({"payments": paid(disputes=[(900, "a status that Stripe adds")])}, [(P, 900)]),
+        ({"payments": paid(disputes=[(900, "prevented")])}, [(P, 900)]),
         ({"payments": paid(disputes=[(900, "won")])}, [(S, 900)]),
         ({"payments": paid(disputes=[(900, "warning_closed")])}, [(S, 900)]),
         ({"payments": paid(disputes=[(900, "lost")])}, []),
@@ -82,3 +83,12 @@ def test_what_is_sent_says_how_and_what_for() -> None:
     [refund, credit] = judge(bill(payments=paid(), credit=300))
     assert (refund.kind, refund.source, refund.target) == (Kind.REFUND, "inpay_1", {"payment_intent": "pi_1"})
     assert (credit.kind, credit.source, credit.target) == (Kind.CREDIT, "in_1", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [("prevented", "look whether the buyer has it"), ("under_review", "answer the dispute")]
+)
+def test_person_reads_what_to_do_about_a_dispute(status: str, words: str) -> None:
+    """SUB-115: one that was prevented is over, and cannot be answered."""
+    [owed] = judge(bill(payments=paid(disputes=[(900, status)])))
+    assert words in owed.sentence

@@ -149,6 +149,27 @@ def test_payment_on_its_way_keeps_a_user(shop):
     assert shop.row().erased_at is None
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_who_will_be_billed_is_not_erased_before_that_is_released(shop, ours):
+    """SUB-52: finance planned a subscription; another product's is in the way of deleting the customer only."""
+    customer = shop.ended()
+    month = {"object": "price", "id": "price_mug", "unit_amount": 500, "currency": "usd"}
+    shop.sandbox.seed([month | {"recurring": {"interval": "month"}}])
+    price = shop.catalog.plans["standard"].price if ours else "price_mug"
+    later = {"customer": customer, "start_date": int(shop.clock.now().timestamp()) + 86400}
+    planned = shop.sandbox.request(
+        "POST", "/v1/subscription_schedules", later | {"phases": [{"items": [{"price": price}]}]}
+    )
+    before = shop.dump()
+    with pytest.raises(NotErasable, match=planned.body["id"]):
+        shop.erase(delete_at_stripe=not ours)
+    assert shop.dump() == before
+    if ours:
+        shop.sandbox.request("POST", f"/v1/subscription_schedules/{planned.body['id']}/cancel")
+    shop.erase()
+    assert CANARY not in shop.dump()
+
+
 def test_open_page_is_expired_first(shop):
     """SUB-53"""
     checkout = shop.served()
