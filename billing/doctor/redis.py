@@ -18,6 +18,7 @@ from billing.process.server_url import OtherBroker, read_broker
 from billing.process.settings import Settings
 
 ANSWER_SECONDS = 3
+NO_DATABASE = "DB index is out of range"
 FAILURES = (RedisError, OSError, UnicodeError)
 # Redis 6.2, February 2021: what kombu and `limits` are tested with; every Valkey is newer (it begins as 7.2).
 OLDEST = (6, 2)
@@ -41,7 +42,9 @@ def examine_server(url: str, subject: str, name: str, *, prefix: str) -> Iterato
 
 
 def require_redis(settings: Settings) -> None:
-    """Refuse a Redis that will not do however long it is waited for: too old, a cluster, or it refuses our login.
+    """Refuse a Redis that will not do however long it is waited for.
+
+    It is too old or a part of a cluster, lacks that database, or refuses our login.
 
     For a process at its start: one that does not answer may come. Raises ConfigurationError.
     """
@@ -52,7 +55,7 @@ def require_redis(settings: Settings) -> None:
         try:
             about = _ask(url, settings.redis_key_prefix, answer_seconds=REDIS_SECONDS)
         except FAILURES as error:
-            if is_refusal(error):
+            if is_refusal(error) or NO_DATABASE in str(error):
                 raise explain(error, name) from None
             continue
         if about and (wrong_version := _too_old(about, name)):
@@ -114,7 +117,7 @@ def explain(error: Exception, name: str) -> ConfigurationError | TransientError:
         return ConfigurationError(f"{name}: the server refuses the user or password. Set {name} with the right ones.")
     if isinstance(error, Demoted):
         return ConfigurationError(f"{name} is a replica, which cannot be written. Set it to the primary.")
-    if isinstance(error, ResponseError) and "DB index is out of range" in text:
+    if isinstance(error, ResponseError) and NO_DATABASE in text:
         return ConfigurationError(f"{name} names a database that the server does not have. Set a lower number.")
     return TransientError(f"{name}: the server does not answer ({type(error).__name__}). Start it, or set another.")
 

@@ -41,6 +41,12 @@ ODD = {
     "bare line feeds": b"GET /nowhere HTTP/1.1\nHost: x\n\n",
     "a bare line feed in a header": b"GET /nowhere HTTP/1.1\r\nHost: x\r\nRequest-Id: abcdefgh\nX-B: c\r\n\r\n",
     "an address in full": b"GET http://evil.example/nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a trailer that is a header": b"POST /v1/checkouts HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    b"Trailer: Authorization\r\n\r\n2\r\n{}\r\n0\r\nAuthorization: Bearer x\r\n\r\n",
+    "extensions of chunks": b"POST /v1/checkouts HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b'2;a="\xff";b\r\n{}\r\n0;c\r\n\r\n',
+    "the same length twice": b"POST /v1/checkouts HTTP/1.1\r\nHost: x\r\n" + b"Content-Length: 2\r\n" * 2 + b"\r\n{}",
+    "3,000 proxies": b"GET /nowhere HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: " + b"1.2.3.4, " * 3000 + b"\r\n\r\n",
     "a host of its own": b"GET /nowhere HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: evil.example\r\n\r\n",
 }
 

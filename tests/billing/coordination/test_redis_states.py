@@ -142,6 +142,16 @@ def test_part_of_a_cluster_stops_every_start(tmp_path: Path) -> None:
                 check(settings)
 
 
+@pytest.mark.parametrize("name", ["redis_url", "celery_broker_url"])
+def test_database_that_the_server_does_not_have_stops_every_start(server: Server, name: str) -> None:
+    """OPS-1, fault 133: beside one that it has, the broker's may be another."""
+    url = f"redis://127.0.0.1:{server.port}"
+    beside = {"redis_url": f"{url}/0", "celery_broker_url": f"{url}/1"}
+    require_redis(Settings(**beside, _env_file=None))
+    with pytest.raises(ConfigurationError, match=f"{name.upper()} names a database that the server does not have"):
+        require_redis(Settings(**{**beside, name: f"{url}/99"}, _env_file=None))
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 def test_primary_that_became_a_replica_is_left(tmp_path: Path, tls: bool) -> None:
     """OPS-128, fault 134: behind one address, as of a managed service; the old connections stay at the old server."""
