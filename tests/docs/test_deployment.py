@@ -262,6 +262,9 @@ def test_make_help_names_every_target() -> None:
 def test_continuous_integration_is_an_executable_script_that_runs_all_of_make_check() -> None:
     script, makefile = ROOT / ".ci" / "run", (ROOT / "Makefile").read_text("utf-8")
     assert script.stat().st_mode & 0o111
+    # What tests skip on a laptop that lacks it, and fail without in CI.
+    packages = ("chromium", "nginx", "pgbouncer", "rabbitmq-server", "redis-server", "redis-sentinel")
+    assert f"for package in {' '.join(packages)}; do" in script.read_text("utf-8")
     assert subprocess.run(["sh", "-n", script]).returncode == 0
     check = re.search(r"^check: ([a-z ]+?) +##", makefile, re.MULTILINE)
     assert check
