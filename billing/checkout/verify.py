@@ -15,6 +15,7 @@ from billing.checkout.rules import LOOK_BACK, orphaned_sessions
 from billing.errors import StripeMissing, StripeRefused, StripeUnclear
 from billing.rules.product_tag import is_tagged
 from billing.stripe_gateway import StripeGateway
+from billing.subscriptions.fetch import or_none
 from billing.subscriptions.projection import begins_ours, belongs, has_begun, is_live
 
 Json = dict[str, Any]
@@ -126,7 +127,7 @@ def _read(
     subscriptions, listed, planned, *fetched = stripe.in_parallel(
         partial(stripe.list_subscriptions, customer_id),
         partial(stripe.list_sessions, customer_id, created_since=since),
-        partial(stripe.list_coming_schedules, customer_id) if with_planned else list,
+        partial(or_none, stripe.list_coming_schedules, customer_id) if with_planned else list,
         *[partial(_get_if_there, session_id, stripe=stripe) for session_id in recorded],
     )
     sessions: dict[str, Json] = {}
@@ -135,7 +136,7 @@ def _read(
         known = sessions.get(session["id"])
         if known is None or known["status"] == "open":
             sessions[session["id"]] = session
-    return sessions, _by_id(subscriptions), planned
+    return sessions, _by_id(subscriptions), planned or []
 
 
 def _get_if_there(session_id: str, *, stripe: StripeGateway) -> Json | None:
