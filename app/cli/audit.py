@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from app.cli.options import as_json, limit, since
+from app.cli.options import listed
 from app.cli.tables import show_rows
 from billing.operators.audit import list_audit
 from billing.process.settings import load_settings
@@ -17,10 +17,9 @@ def audit() -> None:
 
 
 @audit.command("list")
-@since
-@limit
-@as_json
-def list_command(since: datetime | None, limit: int, as_json: bool) -> None:
+@listed
+def list_command(customer_id: str | None, since: datetime | None, limit: int, as_json: bool) -> None:
     """List the newest writes. One without an outcome runs, or was killed."""
-    rows = list_audit(database=build_services(load_settings()).database, since=since, limit=limit)
+    database = build_services(load_settings()).database
+    rows = list_audit(database=database, customer=customer_id, since=since, limit=limit)
     show_rows(rows, as_json=as_json, nothing="Nobody has changed anything.")

@@ -97,7 +97,8 @@ def sync(user_id: str, reason: str | None, wait_seconds: int, as_json: bool) -> 
 @customers.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @bulk_write
-def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -> None:
+@as_json
+def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool, as_json: bool) -> None:
     """Note the Stripe customers of existing users (CSV: user_id,customer_id)."""
     settings = load_settings()
     rows = list(_read(file))
@@ -106,7 +107,7 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
         confirm(f"Import {len(rows)} rows into {Database(settings.database_url).url!r}?", yes=yes)
     services = build_services(settings)
     database = services.database
-    problems: list[str] = []
+    problems: list[dict[str, Any]] = []
     lines: dict[str, int] = {}  # of each id
     noted = audited(
         "customers import",
@@ -125,14 +126,18 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
             advance(1)
             problem = _problem(user_id, customer_id, lines) or _claim(user_id, customer_id, database, dry_run=dry_run)
             if problem:
-                problems.append(f"line {line}: {problem}")
+                problems.append({"line": line, "problem": problem})
             else:
                 lines[user_id] = lines[customer_id] = line
         say(f"{done - len(problems)} of {len(rows)} rows{', stopped' if done < len(rows) else ''}")
-    for problem in problems:
-        click.echo(problem, err=True)
     good = done - len(problems)
-    click.echo(f"{good} of {len(rows)} rows {'would be' if dry_run else 'were'} imported.")
+    if as_json:
+        counted = {"rows": len(rows), "imported": good, "refused": problems, "stopped": done < len(rows)}
+        show_one({**counted, "dry_run": dry_run}, as_json=True)
+    else:
+        for one in problems:
+            click.echo(f"line {one['line']}: {one['problem']}", err=True)
+        click.echo(f"{good} of {len(rows)} rows {'would be' if dry_run else 'were'} imported.")
     if not dry_run:
         while_reachable(services.queue).send(SyncCustomers())
         configure_logging(settings, process="cli", stream=sys.stderr)
@@ -147,7 +152,8 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool) -
 @click.argument("user_id")
 @click.option("--delete-at-stripe", is_flag=True, help="Delete their customer at Stripe too; it keeps the invoices.")
 @bulk_write
-def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | None, yes: bool) -> None:
+@as_json
+def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | None, yes: bool, as_json: bool) -> None:
     """Remove what is personal about a user, for good. Refused while a subscription of theirs is live."""
     settings = load_settings()
     services = build_services(settings)
@@ -164,9 +170,21 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
     )
     given = None if dry_run else require_reason(reason)
     found = count_holdings(user_id, ctx, delete_at_stripe=delete_at_stripe)
-    click.echo(f"{_counted(found.holdings)}; at Stripe: {', '.join(found.customer_ids) or 'no customer'}.")
+    about = {
+        "user_id": user_id,
+        "customer_ids": list(found.customer_ids),
+        "billed_by": list(found.live),
+        "delete_at_stripe": delete_at_stripe,
+        "dry_run": dry_run,
+    }
+    click.echo(f"{_counted(found.holdings)}; at Stripe: {', '.join(found.customer_ids) or 'no customer'}.", err=as_json)
     if given is None:
-        _say_what_would_happen(found, delete_at_stripe=delete_at_stripe)
+        if as_json:
+            show_one({**about, "found": found.holdings.as_dict()}, as_json=True)
+        else:
+            _say_what_would_happen(found, delete_at_stripe=delete_at_stripe)
+        if found.live:
+            sys.exit(1)
         return
     also = " and delete the customer at Stripe" if delete_at_stripe else ""
     confirm(f"Erase this user from {services.database.url!r}{also}? It cannot be undone.", yes=yes or bool(found.live))
@@ -179,7 +197,10 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
     ):
         removed = erase_user(user_id, ctx, reason=given, delete_at_stripe=delete_at_stripe, progress=advance)
         say(_counted(removed))
-    click.echo(f"Erased: {_counted(removed)}.")
+    if as_json:
+        show_one({**about, "erased": removed.as_dict()}, as_json=True)
+    else:
+        click.echo(f"Erased: {_counted(removed)}.")
 
 
 def _counted(holdings: Holdings) -> str:
@@ -190,7 +211,7 @@ def _counted(holdings: Holdings) -> str:
 def _say_what_would_happen(found: Found, *, delete_at_stripe: bool) -> None:
     if found.live:
         click.echo(f"It would be refused: still billed by {', '.join(found.live)}.")
-        sys.exit(1)
+        return
     click.echo("All of it would be erased" + (", and the customer deleted at Stripe." if delete_at_stripe else "."))
 
 

@@ -10,14 +10,14 @@ from app.cli.options import (
     as_json,
     bulk_write,
     customer,
-    limit,
+    listed,
     since,
     stop_by_signal,
     wait,
 )
 from app.cli.replaying import parted, replay
 from app.cli.replays import failures, replays, stop
-from app.cli.tables import show_line, show_one, show_rows
+from app.cli.tables import show_line, show_page, show_rows
 from billing.clock import SYSTEM_CLOCK
 from billing.database import Database
 from billing.maintenance.replay_store import REPLAYABLE, EventFilter
@@ -40,10 +40,7 @@ def events() -> None:
 @events.command("list")
 @click.option("--status", type=click.Choice([status.value for status in EventStatus]))
 @type_
-@customer
-@since
-@limit
-@as_json
+@listed
 def list_command(status: str | None, as_json: bool, **chosen: Any) -> None:
     """List the newest events."""
     show_rows(_list(status, **chosen), as_json=as_json, nothing="No events.")
@@ -54,7 +51,7 @@ def list_command(status: str | None, as_json: bool, **chosen: Any) -> None:
 @click.option("--payload", is_flag=True, help="With what Stripe sent (personal data).")
 @as_json
 def show_command(event_id: str, payload: bool, as_json: bool) -> None:
-    """Show one event, and when it was replayed and why."""
+    """Show one event, its attempts (when, how long, why one failed), and when it was replayed and why."""
     database = _database()
     noted = audited(
         "events show --payload",
@@ -66,7 +63,7 @@ def show_command(event_id: str, payload: bool, as_json: bool) -> None:
     )
     with noted:
         shown = show_event(event_id, database=database, payload=payload)
-    show_one(shown, as_json=as_json)
+    show_page(shown, as_json=as_json)
 
 
 @events.command("tail")
@@ -111,10 +108,7 @@ def dead() -> None:
 
 @dead.command("list")
 @type_
-@customer
-@since
-@limit
-@as_json
+@listed
 def list_dead(as_json: bool, **chosen: Any) -> None:
     """List the newest dead events, each with its error."""
     rows = _list(EventStatus.DEAD, **chosen)

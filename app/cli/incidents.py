@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from app.cli.options import as_json, confirm, customer, limit, require_reason, since, wait, wait_for_worker, why
+from app.cli.options import as_json, confirm, listed, require_reason, wait, wait_for_worker, why
 from app.cli.tables import show_page, show_rows, show_side_by_side
 from billing.coordination.jobs import RemedyDuplicates
 from billing.operators import lookup
@@ -29,10 +29,7 @@ def incidents() -> None:
 
 @incidents.command("list")
 @click.option("--all", "everything", is_flag=True, help="Resolved ones, too.")
-@customer
-@since
-@limit
-@as_json
+@listed
 def list_incidents(
     everything: bool, customer_id: str | None, since: datetime | None, limit: int, as_json: bool
 ) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 
 import click
 
-from app.cli.options import as_json, customer, limit, require_reason, since, wait, wait_for_worker, why
+from app.cli.options import as_json, listed, require_reason, wait, wait_for_worker, why
 from app.cli.tables import show_one, show_rows
 from billing.clock import SYSTEM_CLOCK
 from billing.coordination.jobs import WorkLane
@@ -40,10 +40,7 @@ def checkouts() -> None:
 
 @checkouts.command("list")
 @click.option("--status", type=click.Choice([status.value for status in CheckoutStatus]))
-@customer
-@since
-@limit
-@as_json
+@listed
 def list_checkouts(
     status: str | None, customer_id: str | None, since: datetime | None, limit: int, as_json: bool
 ) -> None:
@@ -100,10 +97,7 @@ def operations() -> None:
 
 @operations.command("list")
 @click.option("--status", type=click.Choice([status.value for status in OperationStatus]))
-@customer
-@since
-@limit
-@as_json
+@listed
 def list_operations(
     status: str | None, customer_id: str | None, since: datetime | None, limit: int, as_json: bool
 ) -> None:

@@ -13,7 +13,7 @@ from app.cli.options import (
     bulk_write,
     confirm,
     customer,
-    limit,
+    listed,
     progress_bar,
     require_reason,
     since,
@@ -46,10 +46,7 @@ def notifications() -> None:
 
 @notifications.command("list")
 @status
-@customer
-@since
-@limit
-@as_json
+@listed
 def list_command(
     status: str | None, customer_id: str | None, since: datetime | None, limit: int, as_json: bool
 ) -> None:

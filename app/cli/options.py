@@ -46,6 +46,15 @@ class Moment(click.ParamType[datetime]):
 since = click.option("--since", type=Moment(), help="Not before: 2026-06-01T12:00Z, or 36h ago.")
 customer = click.option("--customer", "customer_id", metavar="ID", help="Of one customer: the user's id, or cus_...")
 why = click.option("--reason", help="Why; it is kept.")
+
+
+def listed(command: F) -> F:
+    """Add what every list takes: `--customer`, `--since`, `--limit` and `--json`, of rows that are newest first."""
+    for option in (as_json, limit, since, customer):
+        command = option(command)
+    return command
+
+
 wait = click.option(
     "--wait",
     "wait_seconds",

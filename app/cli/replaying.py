@@ -1,6 +1,5 @@
 """What `events replay` and `dead redrive` do: count, ask, begin, wait for the workers, and say what came of it."""
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -139,8 +138,8 @@ def _show(done: Replayed, outcome: Result, *, as_json: bool) -> None:
 
 
 def _audited(chosen: EventFilter, reason: str, services: Services) -> AbstractContextManager[Callable[[str], None]]:
-    target = json.dumps(chosen.described())
-    return audited("events replay", target=target, reason=reason, database=services.database, clock=services.clock)
+    places: dict[str, Any] = {"database": services.database, "clock": services.clock}
+    return audited("events replay", target=chosen.in_words(), reason=reason, **places)
 
 
 def _queue(services: Services) -> Queue:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from app.cli.options import as_json, limit
+from app.cli.options import as_json, listed
 from app.cli.tables import show_one, show_rows, show_text
 from billing.operators.report import list_lanes, summarize
 from billing.operators.worst import in_short
@@ -43,15 +43,14 @@ def locks() -> None:
 
 
 @locks.command("list")
-@limit
-@as_json
-def list_locks(limit: int, as_json: bool) -> None:
-    """List the lanes that are not at rest, and for how long their lock is still held."""
+@listed
+def list_locks(customer_id: str | None, since: datetime | None, limit: int, as_json: bool) -> None:
+    """List the lanes that are not at rest, since when, and for how long their lock is still held."""
     services = build_services(load_settings())
     held = services.locks.held()
     if held is None:
         click.echo("Redis does not answer: who holds a lock is not known. Lanes need none to be safe.", err=True)
-    rows = list_lanes(database=services.database, limit=limit, held=held or {})
+    rows = list_lanes(database=services.database, customer=customer_id, since=since, limit=limit, held=held or {})
     show_rows(rows, as_json=as_json, nothing="Every lane is at rest.")
 
 

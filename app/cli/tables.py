@@ -32,7 +32,8 @@ def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, nothing: str)
     fitting = _fitting(names, widths)
     for cells in ({name: name for name in fitting}, *flat):
         line = GAP.join(f"{_text(cells.get(name)):<{widths[name]}}" for name in fitting)
-        click.echo(line.rstrip())
+        for part in _wrapped(line.rstrip(), first="", then=""):  # the first column alone may be wider than they are
+            click.echo(part)
         rest = [f"{name} {_text(cells[name])}" for name in names if name not in fitting and cells.get(name) is not None]
         for line in _wrapped(", ".join(rest), first=INDENT, then=INDENT):
             click.echo(line)

@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, request
 
 from app.console.actions import command_line
-from app.console.asked import SPANS, read_asked
+from app.console.asked import SPANS, Asked, read_asked
 from app.console.shown import page
 from billing.operators.audit import list_audit
 from billing.services import Services
@@ -16,8 +16,9 @@ def add_pages(routes: Blueprint, services: Services) -> None:
 
     @routes.get("/audit")
     def audit() -> Response:
-        asked = read_asked(request.args, since="7d")
-        rows = list_audit(database=services.database, since=asked.since_at(services.clock.now()), limit=LIMIT)
-        since = [] if asked.since == "all" else ["--since", asked.since]
-        command = command_line("audit", "list", *since, reason=False)
+        given = read_asked(request.args, since="7d")
+        asked = Asked(customer=given.customer, since=given.since)
+        since = asked.since_at(services.clock.now())
+        rows = list_audit(database=services.database, customer=asked.customer or None, since=since, limit=LIMIT)
+        command = command_line("audit", "list", *asked.options(), reason=False)
         return page("audit.html", rows=rows, asked=asked, spans=SPANS, most=LIMIT, command=command)

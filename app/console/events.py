@@ -128,8 +128,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
 
         chosen = read_asked(request.form, since="all").events(clock.now())
         queue = while_reachable(services.queue)
-        target = json.dumps(chosen.described())
-        return act("events replay", target, work, services=services, back="console.runs")
+        return act("events replay", chosen.in_words(), work, services=services, back="console.runs")
 
 
 def _buttons(shown: dict[str, Any]) -> list[Button]:

@@ -14,9 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from billing.clock import Clock
+from billing.customers.store import customers_named, users_named
 from billing.database import Database
 from billing.errors import LedgerUnavailable
-from billing.models import audit
+from billing.models import audit, checkouts, events
 
 Row = dict[str, Any]
 _SHOWN = [audit.c[name] for name in ("at", "who", "command", "target", "reason", "outcome")]
@@ -74,12 +75,16 @@ def audited(
             connection.execute(own.values(outcome=note.outcome, ended_at=clock.now()))
 
 
-def list_audit(*, database: Database, since: datetime | None = None, limit: int) -> list[Row]:
-    """The newest rows, as plain dicts."""
-    query = sa.select(*_SHOWN).order_by(audit.c.id.desc()).limit(limit)
-    if since:
-        query = query.where(audit.c.at >= since)
+def list_audit(
+    *, database: Database, customer: str | None = None, since: datetime | None = None, limit: int
+) -> list[Row]:
+    """The newest rows, as plain dicts; about a user or customer, begun since then."""
     with database.read() as connection:
+        where = [audit.c.at >= since] if since else []
+        if customer:
+            users, ids = (connection.scalars(named(customer)).all() for named in (users_named, customers_named))
+            where.append(_is_about(users, ids))
+        query = sa.select(*_SHOWN).where(*where).order_by(audit.c.id.desc()).limit(limit)
         return [dict(row._mapping) for row in connection.execute(query)]
 
 
@@ -91,14 +96,21 @@ def read_audit(row_id: int, *, database: Database) -> Row | None:
 
 
 def list_audit_of(connection: sa.Connection, user_id: str, customer_ids: Sequence[str], *, limit: int) -> list[Row]:
-    """The newest rows about this user, or about a filter that names a customer of theirs.
+    """The newest rows about this user.
 
     All of the log is read, which is as long as what people typed.
     """
-    filters = (audit.c.target.contains(customer_id, autoescape=True) for customer_id in customer_ids)
-    named = sa.or_(audit.c.target == user_id, *filters)
-    query = sa.select(*_SHOWN).where(named).order_by(audit.c.id.desc()).limit(limit)
+    query = sa.select(*_SHOWN).where(_is_about([user_id], customer_ids)).order_by(audit.c.id.desc()).limit(limit)
     return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def _is_about(user_ids: Sequence[str], customer_ids: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Their ids, a checkout or an event of theirs, or a filter that names them, which it does at its end."""
+    ids = [*user_ids, *customer_ids]
+    checkout = sa.select(checkouts.c.id).where(checkouts.c.user_id.in_(user_ids))
+    event = sa.select(events.c.event_id).where(events.c.customer_id.in_(customer_ids))
+    of_filters = (audit.c.target.endswith(f"customer {one}", autoescape=True) for one in ids)
+    return sa.or_(audit.c.target.in_(ids), audit.c.target.in_(sa.union_all(checkout, event)), *of_filters)
 
 
 def _who() -> str:

@@ -38,12 +38,12 @@ class MessageFilter:
     since: datetime | None = None
 
     def described(self) -> str | None:
-        """The filter in words; None where it is empty."""
+        """The filter in words; None where it is empty. The customer last, as in `EventFilter.in_words`."""
         parts = [
             ", ".join(self.message_ids),
             f"status {self.status}" if self.status else "",
-            f"customer {self.customer_id}" if self.customer_id else "",
             f"since {iso(self.since)}" if self.since else "",
+            f"customer {self.customer_id}" if self.customer_id else "",
         ]
         return "; ".join(part for part in parts if part) or None
 

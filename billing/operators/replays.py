@@ -1,9 +1,11 @@
 """Replays as an operator looks at them: the list, one of them, and what became of its events. Reads only."""
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from billing.customers.store import customers_named
 from billing.database import Database
 from billing.errors import NotFound
 from billing.models import EventStatus, events, replayed_events, replays
@@ -15,11 +17,18 @@ _SHOWN = [
 ]
 
 
-def list_replays(*, database: Database, limit: int) -> list[Row]:
-    """The newest replays: reason, filter, state and counts."""
+def list_replays(
+    *, database: Database, customer: str | None = None, since: datetime | None = None, limit: int
+) -> list[Row]:
+    """The newest replays: reason, filter, state and counts; that set back an event of theirs, begun since then."""
+    query = sa.select(*_SHOWN).order_by(replays.c.id.desc()).limit(limit)
+    if customer:
+        theirs = sa.select(replayed_events.c.replay_id).join(events, events.c.id == replayed_events.c.event_row_id)
+        query = query.where(replays.c.id.in_(theirs.where(events.c.customer_id.in_(customers_named(customer)))))
+    if since:
+        query = query.where(replays.c.started_at >= since)
     with database.read() as connection:
-        rows = connection.execute(sa.select(*_SHOWN).order_by(replays.c.id.desc()).limit(limit))
-        return [dict(row._mapping) for row in rows]
+        return [dict(row._mapping) for row in connection.execute(query)]
 
 
 def show_replay(replay_id: int, *, database: Database) -> Row:

@@ -4,7 +4,7 @@ Reads only; plain dicts without secrets. With a million events the counts take a
 person, not for a gauge.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from billing.checkout.view import count_shown
 from billing.clock import Clock
 from billing.coordination.locks import lane_of, lock_name
+from billing.customers.store import users_named
 from billing.database import Database
 from billing.maintenance import runs
 from billing.models import (
@@ -21,6 +22,7 @@ from billing.models import (
     EventStatus,
     LaneState,
     ReplayState,
+    attempts,
     checkouts,
     events,
     incidents,
@@ -96,11 +98,24 @@ def glance(*, database: Database, clock: Clock) -> Row:
     return {"troubles": [asdict(trouble) for trouble in troubles(seen, there)], **seen, "there": there}
 
 
-def list_lanes(*, database: Database, limit: int, held: Mapping[str, float]) -> list[Row]:
-    """Busy lanes, and lanes whose lock is held. `held` maps a lock's name to the seconds that are left."""
+def list_lanes(
+    *,
+    database: Database,
+    customer: str | None = None,
+    since: datetime | None = None,
+    limit: int,
+    held: Mapping[str, float],
+) -> list[Row]:
+    """Busy lanes, and lanes whose lock is held; of a user or customer, busy since then at the earliest.
+
+    `held` maps a lock's name to the seconds that are left.
+    """
     ids = [lane_id for name in held if (lane_id := lane_of(name))]
+    where: list[sa.ColumnElement[bool]] = [lanes.c.user_id.in_(users_named(customer))] if customer else []
+    if since:
+        where.append(_busy_since() >= since)
     with database.read() as connection:
-        rows = _busy_lanes(connection, also=ids, limit=limit)
+        rows = _busy_lanes(connection, where, also=ids, limit=limit)
     for row in rows:
         row["lock_seconds"] = held.get(lock_name(row["lane"]))
     return rows
@@ -184,19 +199,34 @@ def _running_replay(connection: sa.Connection) -> Row | None:
     return dict(row._mapping) if row else None
 
 
-def _busy_lanes(connection: sa.Connection, *, also: Collection[int], limit: int) -> list[Row]:
-    """Lanes that are creating or closing, lanes with a pending checkout, and the lanes `also`."""
+_PENDING_OF_LANE = sa.and_(checkouts.c.lane_id == lanes.c.id, checkouts.c.status == CheckoutStatus.PENDING)
+
+
+def _busy_since() -> sa.ColumnElement[Any]:
+    """When the oldest of what waits arrived; without any, when what is being created or closed was begun."""
+    begun = sa.select(attempts.c.created_at).where(attempts.c.nonce == lanes.c.nonce)
+    return sa.func.coalesce(_oldest_waiting(), begun.scalar_subquery())
+
+
+def _oldest_waiting() -> sa.ScalarSelect[Any]:
+    return sa.select(sa.func.min(checkouts.c.arrived_at)).where(_PENDING_OF_LANE).scalar_subquery()
+
+
+def _busy_lanes(
+    connection: sa.Connection, where: Iterable[sa.ColumnElement[bool]], *, also: Collection[int], limit: int
+) -> list[Row]:
+    """Lanes that are creating or closing, lanes with a pending checkout, and the lanes `also`; the newest first."""
     waiting = sa.select(checkouts.c.lane_id).where(checkouts.c.status == CheckoutStatus.PENDING)
     busy = sa.select(lanes.c.id).where(lanes.c.state.in_([LaneState.CREATING, LaneState.CLOSING]))
     named = sa.select(lanes.c.id).where(lanes.c.id.in_(also))
-    pending = (checkouts.c.lane_id == lanes.c.id, checkouts.c.status == CheckoutStatus.PENDING)
-    counted = sa.select(sa.func.count()).where(*pending).scalar_subquery()
-    oldest = sa.select(sa.func.min(checkouts.c.arrived_at)).where(*pending).scalar_subquery()
-    columns = [lanes.c[name] for name in ("user_id", "product", "state", "failures", "last_error", "next_attempt_at")]
-    waits = (counted.label("pending_checkouts"), oldest.label("oldest_waiting_at"))
-    query = sa.select(lanes.c.id.label("lane"), *columns, *waits)
-    query = query.where(lanes.c.id.in_(sa.union(waiting, busy, named))).order_by(lanes.c.id).limit(limit)
-    return [dict(row._mapping) for row in connection.execute(query)]
+    counted = sa.select(sa.func.count()).where(_PENDING_OF_LANE).scalar_subquery()
+    columns = [lanes.c[name] for name in ("user_id", "product", "failures", "last_error", "next_attempt_at")]
+    since = _busy_since().label("busy_since")
+    waits = (since, counted.label("pending_checkouts"), _oldest_waiting().label("oldest_waiting_at"))
+    query = sa.select(lanes.c.id.label("lane"), lanes.c.state, *waits, *columns)
+    query = query.where(lanes.c.id.in_(sa.union(waiting, busy, named)), *where)
+    rows = connection.execute(query.order_by(since.desc().nulls_last(), lanes.c.id.desc()).limit(limit))
+    return [dict(row._mapping) for row in rows]
 
 
 def _by(connection: sa.Connection, column: sa.Column[Any], *where: sa.ColumnElement[bool]) -> Row:
