@@ -22,5 +22,8 @@ def find_command(text: str, as_json: bool) -> None:
         raise click.ClickException("Nothing in the ledger has that id.")  # exit code 1
     show_rows([hit.as_dict() for hit in hits], as_json=as_json, nothing="")
     users = {hit.user_id for hit in hits if hit.user_id}
+    shown = {hit.id for hit in hits if hit.kind == "event"}
     if len(users) == 1 and not as_json:
         click.echo(f"\nonelane customers show {users.pop()}")
+    if len(shown) == 1 and not as_json:
+        click.echo(f"\nonelane events show {shown.pop()}")

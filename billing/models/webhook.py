@@ -73,6 +73,8 @@ events = sa.Table(
     time_column("received_at", nullable=False),
     time_column("finished_at"),
     sa.Column("error", sa.Text),
+    sa.Column("seconds", sa.Float),  # how long the last attempt took
+    sa.Column("history", Json),  # the last failed attempts: when, how long, why; NULL where none failed
     sa.Column("payload", sa.LargeBinary),  # NULL once pruned
     sa.Column("source", sa.String(20), nullable=False, server_default=EventSource.DELIVERED.value),
     sa.UniqueConstraint("account", "livemode", "event_id"),

@@ -7,10 +7,12 @@ An event's payload is personal: it is shown on request only, redacted in the con
 import json
 import re
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from billing.clock import iso
 from billing.database import Database
 from billing.errors import NotFound
 from billing.maintenance.replay_store import EventFilter, matching
@@ -69,19 +71,43 @@ def group_failures(chosen: EventFilter, *, database: Database) -> list[Row]:
 
 
 def show_event(event_id: str, *, database: Database, payload: bool = False) -> Row:
-    """One event by Stripe's id, with the replays that set it back; with its payload on request. Raises NotFound."""
+    """One event by Stripe's id, with its attempts and the replays that set it back; with its payload on request.
+
+    Raises NotFound.
+    """
     with database.read() as connection:
         found = connection.execute(sa.select(events).where(has_id(event_id)).order_by(events.c.id.desc())).first()
         if found is None:
             raise NotFound("event")
         row = {name: value for name, value in found._mapping.items() if name not in ("payload", "claim")}
         columns = [replayed_events.c[name] for name in ("replay_id", "replayed_at", "was_status", "was_error")]
-        history = sa.select(*columns, replays.c.reason).join(replays, replays.c.id == replayed_events.c.replay_id)
-        history = history.where(replayed_events.c.event_row_id == row["id"]).order_by(replayed_events.c.replay_id)
-        row["replays"] = [dict(each._mapping) for each in connection.execute(history)]
+        again = sa.select(*columns, replays.c.reason).join(replays, replays.c.id == replayed_events.c.replay_id)
+        again = again.where(replayed_events.c.event_row_id == row["id"]).order_by(replayed_events.c.replay_id)
+        row["replays"] = [dict(each._mapping) for each in connection.execute(again)]
+    row |= _tried(row)
     if payload:
         row["payload"] = None if found.payload is None else _json_or_text(bytes(found.payload))
     return row
+
+
+def _tried(row: Row) -> Row:
+    """`history`: its attempts, oldest first, as an `at`, `seconds` and `error`, which is None for the one that worked.
+
+    `untraced`: how many failed attempts left none, since it was last set back: their worker was killed or lost the
+    ledger, or they were before the ledger kept a history.
+    """
+    history = list(row["history"] or ())
+    since = max((each["replayed_at"] for each in row["replays"]), default=None)
+    known = sum(since is None or _end(each) >= since for each in history)
+    seconds = row.pop("seconds")
+    if row["status"] in (EventStatus.DONE, EventStatus.IGNORED) and seconds is not None:
+        began = row["finished_at"] - timedelta(seconds=seconds)
+        history.append({"at": iso(began), "seconds": seconds, "error": None})
+    return {"history": history, "untraced": max(0, row["attempts"] - known)}
+
+
+def _end(tried: Row) -> datetime:
+    return datetime.fromisoformat(tried["at"]) + timedelta(seconds=tried["seconds"])
 
 
 def _conditions(connection: sa.Connection, chosen: EventFilter) -> list[sa.ColumnElement[bool]]:

@@ -7,9 +7,10 @@ within 1.8 s cost two fetches. The event that ends a payment page does not wait,
 the workers' clocks: where they disagree there are more fetches, and nothing else.
 """
 
+import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -52,11 +53,17 @@ class Batch:
     events: Sequence[Claimed] = ()
     more: bool = False  # another customer could be taken, too
     due_at: datetime | None = None  # where none could be taken: when one can be, if that is soon
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def ids(self) -> list[int]:
         """The rows."""
         return [event.id for event in self.events]
+
+    @property
+    def seconds(self) -> float:
+        """For how long it has been worked, to the millisecond."""
+        return round(time.monotonic() - self.began, 3)
 
     @property
     def customer_id(self) -> str | None:

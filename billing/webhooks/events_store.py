@@ -6,6 +6,7 @@ holds the claim. Functions take a connection with an open transaction.
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from operator import attrgetter
@@ -14,13 +15,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from billing.clock import iso
 from billing.customers.store import has_erased
 from billing.models import EventStatus, events, replayed_events
 from billing.rules import lease
 from billing.webhooks.envelope import NewEvent
 
 Recorded = tuple[int, EventStatus]
-
+MOST_KEPT = 20  # failed attempts of an event: after so many it is dead
 
 COLUMNS = tuple(name for name in NewEvent.__struct_fields__ if name != "request_id")
 # Another account's event, or one of the other mode: kept as it came, never applied. Decided inside the INSERT, so
@@ -121,6 +123,15 @@ def read_payload(connection: sa.Connection, event_row_id: int) -> bytes | None:
     return None if payload is None else bytes(payload)
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that failed: when it began, how long it took, and why."""
+
+    at: datetime
+    seconds: float
+    error: str
+
+
 def finish(
     connection: sa.Connection,
     ids: Iterable[int],
@@ -128,20 +139,38 @@ def finish(
     token: str,
     status: EventStatus,
     now: datetime,
+    seconds: float | None = None,
     error: str = "",
-    failures: int = 0,
+    failure: Failure | None = None,
 ) -> int:
-    """Close claimed events as done, ignored or dead; how many were still ours. `failures`: so many more of them."""
-    end = {"status": status, "finished_at": now, "error": error or None, "attempts": events.c.attempts + failures}
-    return _mine(connection, token, list(ids), **end, **lease.FREE)
+    """Close claimed events as done, ignored or dead; how many were still ours. `seconds`: what the attempt took."""
+    end = {"status": status, "finished_at": now, "error": error or None, "seconds": seconds}
+    return _mine(connection, token, list(ids), **(end | _failed(connection, failure)), **lease.FREE)
 
 
 def give_back(
-    connection: sa.Connection, ids: Iterable[int], *, token: str, error: str, until: datetime, failures: int
+    connection: sa.Connection, ids: Iterable[int], *, token: str, error: str, until: datetime, failure: Failure | None
 ) -> int:
-    """Let go of claimed events; nobody works on them before `until`. `failures`: so many more of them."""
-    attempts = events.c.attempts + failures
-    return _mine(connection, token, list(ids), error=error, next_attempt_at=until, attempts=attempts, **lease.FREE)
+    """Let go of claimed events; nobody works on them before `until`. `failure`: where that was one."""
+    later = {"error": error, "next_attempt_at": until}
+    return _mine(connection, token, list(ids), **later, **_failed(connection, failure), **lease.FREE)
+
+
+def _failed(connection: sa.Connection, failure: Failure | None) -> dict[str, Any]:
+    """One more attempt and its history, in the UPDATE that there is: of more than MOST_KEPT the oldest goes."""
+    if failure is None:
+        return {}
+    tried = json.dumps({"at": iso(failure.at), "seconds": failure.seconds, "error": failure.error})
+    known: Any = sa.func.coalesce(events.c.history, sa.literal_column("'[]'"))
+    if connection.dialect.name == "sqlite":
+        is_full = sa.func.json_array_length(known) >= MOST_KEPT
+        kept = sa.case((is_full, sa.func.json_remove(known, "$[0]")), else_=known)
+        history: Any = sa.func.json_insert(kept, "$[#]", sa.func.json(tried))
+    else:
+        is_full = sa.func.jsonb_array_length(known) >= MOST_KEPT
+        kept = sa.case((is_full, known.op("-")(sa.literal_column("0"))), else_=known)
+        history = kept.op("||")(sa.cast(sa.literal(tried, sa.Text), postgresql.JSONB))
+    return {"attempts": events.c.attempts + 1, "seconds": failure.seconds, "history": history}
 
 
 def _mine(connection: sa.Connection, token: str, ids: list[int], **values: object) -> int:

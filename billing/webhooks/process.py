@@ -34,6 +34,7 @@ from billing.subscriptions.sync import sync_customer
 from billing.webhooks import events_store
 from billing.webhooks.claim import RETRIES, Batch, Claimed, claim
 from billing.webhooks.event_types import EventAction, action_for
+from billing.webhooks.events_store import Failure
 from billing.webhooks.resolve_customer import find_customer
 
 log = structlog.get_logger(__name__)
@@ -85,22 +86,23 @@ def _work_batch(batch: Batch, ctx: Context) -> bool:
 
 
 def _work_events(batch: Batch, ctx: Context) -> bool:
+    left = batch
     try:
-        batch = _without_spent(batch, ctx)
-        if batch.events and batch.customer_id is None:
-            _find_its_place(batch, ctx)
-        elif batch.events:
-            _sync(batch, ctx)
+        left = _without_spent(batch, ctx)
+        if left.events and left.customer_id is None:
+            _find_its_place(left, ctx)
+        elif left.events:
+            _sync(left, ctx)
     except LedgerUnavailable:
         raise  # nothing can be noted; the lease ends by itself
     except OnelaneError as error:
-        _note_failure(batch, error, ctx)
+        _note_failure(left, error, ctx)
         return False
     except Exception as error:
-        _note_failure(batch, error, ctx)
+        _note_failure(left, error, ctx)
         ctx.queue.send(WorkEvents())
         raise  # a bug: the events wait, and whoever watches the worker hears of it
-    return True
+    return left is batch  # else some were given up
 
 
 def _without_spent(batch: Batch, ctx: Context) -> Batch:
@@ -170,7 +172,8 @@ def _close(connection: sa.Connection, batch: Batch, ids: list[int], status: Even
     """How many were still ours."""
     if not ids:
         return 0
-    closed = events_store.finish(connection, ids, token=batch.token, status=status, now=ctx.clock.now())
+    now, seconds = ctx.clock.now(), batch.seconds
+    closed = events_store.finish(connection, ids, token=batch.token, status=status, now=now, seconds=seconds)
     if closed:
         log.debug("event.finished", event_row_ids=ids, status=status.value)
     return closed
@@ -187,7 +190,9 @@ def _note_failure(batch: Batch, error: Exception, ctx: Context) -> None:
     now = ctx.clock.now()
     reason = error.sentence if isinstance(error, OnelaneError) else type(error).__name__
     hopeless = isinstance(error, PermanentError) and not isinstance(error, StripeMisconfigured)
-    failures = 1 if is_failure(error) else 0
+    seconds = batch.seconds
+    failure = Failure(now - timedelta(seconds=seconds), seconds, reason) if is_failure(error) else None
+    failures = 1 if failure else 0
     dead = [event.id for event in batch.events if hopeless or event.attempts + failures >= MAX_FAILURES]
     waiting = [event for event in batch.events if event.id not in dead]
     ids = [event.id for event in waiting]
@@ -197,9 +202,9 @@ def _note_failure(batch: Batch, error: Exception, ctx: Context) -> None:
 
     def note(connection: sa.Connection) -> None:
         events_store.finish(
-            connection, dead, token=batch.token, status=EventStatus.DEAD, now=now, error=reason, failures=failures
+            connection, dead, token=batch.token, status=EventStatus.DEAD, now=now, error=reason, failure=failure
         )
-        events_store.give_back(connection, ids, token=batch.token, error=reason, until=until, failures=failures)
+        events_store.give_back(connection, ids, token=batch.token, error=reason, until=until, failure=failure)
 
     run_in_transaction(ctx.database, note)
     if dead:

@@ -130,8 +130,8 @@ def test_nobody_waits_for_a_time_that_only_a_wrong_clock_set(database, stripe, r
         batch = claim(connection, now=ahead)
         assert batch.ids == [row]
         if what == "postponed":
-            until = ahead + timedelta(seconds=1)
-            events_store.give_back(connection, [row], token=batch.token, error="no answer", until=until, failures=1)
+            until, failed = ahead + timedelta(seconds=1), events_store.Failure(ahead, 0.1, "no answer")
+            events_store.give_back(connection, [row], token=batch.token, error="no answer", until=until, failure=failed)
     clock.advance(seconds=60)
     with database.read() as connection:
         assert any_due(connection, now=clock.now())

@@ -3,17 +3,24 @@
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
+from billing.clock import iso
 from billing.coordination.jobs import WorkEvents
+from billing.coordination.queue import InlineQueue
 from billing.errors import (
     StripeBusy,
     StripeMisconfigured,
     StripeUnclear,
 )
+from billing.maintenance.replay import replay_few
+from billing.maintenance.replay_store import EventFilter
 from billing.models import events
+from billing.operators.events import show_event
 from billing.rules.lease import LEASE
 from billing.webhooks import events_store
 from billing.webhooks.claim import claim
+from billing.webhooks.events_store import MOST_KEPT
 from billing.webhooks.process import MAX_FAILURES
 from tests.support.builders import build_event, build_subscription
 from tests.support.fakes import REFUSED, failing
@@ -198,3 +205,50 @@ def test_gauges_count_what_waits_and_what_is_dead(stripe, record, work, database
         assert events_store.count_pending(connection) == 1
         assert events_store.count_dead(connection) == 1
         assert events_store.oldest_pending_age_seconds(connection, clock.now()) == 90
+
+
+def test_each_attempt_is_shown_and_what_left_no_trace_is_counted(stripe, record, work, read, clock, database):
+    """OPS-191: two failures, a replay, another failure, a worker that was killed, and the attempt that worked."""
+
+    def shown():
+        [event] = read(events)
+        found = show_event(event.event_id, database=database)
+        return [(each["at"], each["error"]) for each in found["history"]], found["untraced"], found["attempts"]
+
+    def fails(why):
+        stripe.before_arrival = failing(StripeUnclear(why, status=503))
+        work(row)
+        tried.append((iso(clock.now() - timedelta(seconds=read(events)[0].seconds)), why))
+        clock.advance(hours=1)
+
+    row, tried = record(build_event()), []
+    assert shown() == ([], 0, 0)
+    fails("one")
+    fails("two")
+    assert shown() == (tried, 0, 2)
+    replay_few(EventFilter(event_ids=(read(events)[0].event_id,)), reason="r", database=database, queue=InlineQueue(),
+               clock=clock)  # fmt: skip
+    assert shown() == (tried, 0, 0), "a replay begins anew, and forgets nothing"
+    fails("three")
+    with database.write() as connection:
+        claim(connection, now=clock.now())
+    clock.advance(seconds=LEASE.total_seconds())
+    stripe.before_arrival = failing(None, times=0)
+    work(row)
+    history, untraced, attempts = shown()
+    assert (history[:-1], history[-1][1], untraced, attempts) == (tried, None, 1, 2)
+    assert read(events)[0].status == "done"
+
+
+def test_of_many_attempts_the_last_twenty_are_kept(stripe, record, work, read, clock, database):
+    """OPS-191"""
+    row = record(build_event())
+    for number in range(MOST_KEPT + 3):
+        stripe.before_arrival = failing(StripeUnclear(f"{number}", status=503))
+        work(row)
+        clock.advance(hours=1)
+        if number == 5:
+            with database.write() as connection:
+                connection.execute(sa.update(events).values(attempts=0))  # as a replay does
+    found = show_event(read(events)[0].event_id, database=database)
+    assert [each["error"] for each in found["history"]] == [f"{number}" for number in range(3, MOST_KEPT + 3)]
