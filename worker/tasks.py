@@ -88,7 +88,7 @@ def customers_sync(job: SyncCustomers, services: Services) -> str | None:
     return None if take_over.sync_taken_over(ctx, stop=time_is_up(EVENTS_SECONDS)) else FAILED
 
 
-def duplicates_remedy(job: RemedyDuplicates, services: Services) -> None:
+def duplicates_remedy(job: RemedyDuplicates, services: Services) -> str | None:
     """Do what DUPLICATE_POLICY says about an incident (SUB-16)."""
     services.queue.taken(job)
     ctx = remedy.Context(
@@ -96,7 +96,7 @@ def duplicates_remedy(job: RemedyDuplicates, services: Services) -> None:
         locks=services.locks,
         cancels=services.settings.duplicate_policy == "cancel_newest",
     )
-    remedy.remedy_duplicates(job.row_id, ctx)
+    return None if remedy.remedy_duplicates(job.row_id, ctx) else FAILED
 
 
 def events_replay(job: ReplayEvents, services: Services) -> None:

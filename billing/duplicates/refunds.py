@@ -36,19 +36,22 @@ LOOK_LASTS = timedelta(seconds=15)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every step needs."""
+    """What every step needs. What Stripe refuses is added to `refused`."""
 
     database: Database
     stripe: StripeGateway
     clock: Clock
+    refused: list[str]
 
 
-def refund_all(incident: Incident, *, database: Database, stripe: StripeGateway, clock: Clock) -> str | None:
+def refund_all(
+    incident: Incident, refused: list[str], *, database: Database, stripe: StripeGateway, clock: Clock
+) -> str | None:
     """Give back what is owed for every subscription that was canceled; what is still owed, in words.
 
-    Raises TransientError when it should be tried again soon.
+    What Stripe refuses is added to `refused`. Raises TransientError when it should be tried again soon.
     """
-    ctx = Context(database, stripe, clock)
+    ctx = Context(database, stripe, clock, refused)
     with database.read() as connection:
         owed = duplicates_store.find_owed(connection, incident)
     reasons = [reason for remedy in owed if (reason := _try_to_give_back(remedy, ctx))]
@@ -60,9 +63,14 @@ def _try_to_give_back(remedy: Remedy, ctx: Context) -> str | None:
     try:
         return _give_back(remedy, ctx)
     except PermanentError as error:
-        REMEDIES.labels("failed").inc()
-        log.error("remedy.failed", subscription_id=remedy.subscription_id, reason=error.sentence)  # noqa: TRY400
+        _note_refusal("remedy.refused", remedy, error, ctx)
         return f"What {remedy.subscription_id} took cannot be looked at. {error.sentence}"
+
+
+def _note_refusal(event: str, remedy: Remedy, error: PermanentError, ctx: Context) -> None:
+    ctx.refused.append(error.sentence)
+    REMEDIES.labels("refused").inc()
+    log.error(event, subscription_id=remedy.subscription_id, reason=error.sentence)
 
 
 def _give_back(remedy: Remedy, ctx: Context) -> str | None:
@@ -102,8 +110,7 @@ def _send(owed: Owed, remedy: Remedy, looked_at: Any, ctx: Context) -> str | Non
     except PermanentError as error:
         with ctx.database.write() as connection:
             repayment_store.note_spent(connection, row, error=error.sentence)
-        REMEDIES.labels("failed").inc()
-        log.error("remedy.refund_refused", subscription_id=remedy.subscription_id, reason=error.sentence)  # noqa: TRY400
+        _note_refusal("remedy.refund_refused", remedy, error, ctx)
         return error.sentence
     status = str(answer.get("status") or "succeeded")
     with ctx.database.write() as connection:

@@ -59,37 +59,39 @@ class Context(context.Context):
         return self.cancels or self.wish is not None
 
 
-def remedy_duplicates(incident_id: int, ctx: Context) -> None:
+def remedy_duplicates(incident_id: int, ctx: Context) -> bool:
     """Cancel and refund as far as a person's choice and the policy allow; else only finish what was begun.
 
-    Stripe's errors are noted on the incident and tried again later. Raises LedgerUnavailable.
+    False where Stripe's error was noted on the incident: it is tried again later. Raises LedgerUnavailable.
     """
     with ctx.database.read() as connection:
         incident = duplicates_store.read_incident(connection, incident_id)
         if incident is None:
-            return
+            return True
         lane_id = find_lane_of_customer(connection, customer_id=incident.customer_id, product=incident.product)
         begun = duplicates_store.has_unfinished(connection, incident)
     ctx = replace(ctx, wish=_wish_of(incident))
     if _waits(incident, ctx.clock) or not (begun or (ctx.may_cancel and incident.resolved_at is None)):
-        return
+        return True
     job = RemedyDuplicates(incident_id)
     with ctx.locks.hold(lock_name(lane_id, incident.customer_id)) as lease:  # 1
         if lease is None:
             ctx.queue.send(job, delay_seconds=retry_seconds())
-            return
+            return True
+        refused: list[str] = []  # by Stripe, for good: each is looked at again within the hour
         try:
-            undecided = _cancel_all(incident, lease, ctx)
-            owed = refund_all(incident, database=ctx.database, stripe=ctx.stripe, clock=ctx.clock)  # 4
+            undecided = _cancel_all(incident, lease, refused, ctx)
+            owed = refund_all(incident, refused, database=ctx.database, stripe=ctx.stripe, clock=ctx.clock)  # 4
         except LedgerUnavailable:
             raise
         except TransientError as error:
             _postpone(incident, error, ctx)
-            return
+            return False
         with ctx.database.write() as connection:
             until = ctx.clock.now() + RECHECK
             reason = " ".join(filter(None, (undecided, owed))) or None
             duplicates_store.put_off(connection, incident, failures=0, until=until, reason=reason)
+    return not refused
 
 
 def _wish_of(incident: Incident) -> Wish | None:
@@ -103,13 +105,14 @@ def _waits(incident: Incident, clock: Clock) -> bool:
     return incident.failures > 0 and BACKOFF.seconds_left(incident.next_attempt_at, now=clock.now()) > 0
 
 
-def _cancel_all(incident: Incident, lease: Lease, ctx: Context) -> str | None:
+def _cancel_all(incident: Incident, lease: Lease, refused: list[str], ctx: Context) -> str | None:
     """Steps 2 and 3; why a person is needed, if one is. A refusal here does not prevent the refunds."""
     try:
         return _cancel_each(incident, lease, ctx)
     except PermanentError as error:
-        REMEDIES.labels("failed").inc()
-        log.error("remedy.failed", incident_id=incident.id, reason=error.sentence)  # noqa: TRY400  # it says it all
+        refused.append(error.sentence)
+        REMEDIES.labels("refused").inc()
+        log.error("remedy.refused", incident_id=incident.id, reason=error.sentence)  # noqa: TRY400  # it says it all
         return error.sentence
 
 
@@ -239,4 +242,5 @@ def _postpone(incident: Incident, error: OnelaneError, ctx: Context) -> None:
         until = ctx.clock.now() + timedelta(seconds=wait)
         failures = incident.failures + int(is_failure(error))
         duplicates_store.put_off(connection, incident, failures=failures, until=until, reason=error.sentence)
+    REMEDIES.labels("postponed").inc()
     log.warning("remedy.postponed", incident_id=incident.id, seconds=round(wait, 1), reason=error.sentence)

@@ -51,17 +51,18 @@ def work_operations(lane_id: int, ctx: Context) -> bool:
         if lease is None:
             ctx.put_back(job)
             return True
+        failures: list[str] = []
         for _ in range(MOST_ROUNDS):
             if lease.lapsed:
                 break
-            if not (again := _round(lane_id, job, ctx)):
-                return again is not None
+            if not _round(lane_id, job, failures, ctx):
+                return not failures
     ctx.queue.send(job)
-    return True
+    return not failures
 
 
-def _round(lane_id: int, job: WorkOperations, ctx: Context) -> bool | None:
-    """Steps 2 to 6 once; whether to go again, and None where a failure was noted."""
+def _round(lane_id: int, job: WorkOperations, failures: list[str], ctx: Context) -> bool:
+    """Steps 2 to 6 once; whether to go again. The code of what fails is added to `failures`."""
     read_at = ctx.clock.now()
     with ctx.database.read() as connection:  # 2
         operation = operations_store.oldest_pending(connection, lane_id)
@@ -77,10 +78,12 @@ def _round(lane_id: int, job: WorkOperations, ctx: Context) -> bool | None:
     except LedgerUnavailable:
         raise
     except (StripeRefused, StripeMisconfigured) as error:
+        failures.append(error.code)
         _fail(operation, error, ctx)
     except TransientError as error:
+        failures.append(error.code)
         ctx.send_later(job, _postpone(operation, error, ctx))
-        return None
+        return False
     except Exception:  # a bug, or an unknown answer: the task logs and counts it
         _postpone(operation, TransientError("The worker failed at this operation. It will be tried again."), ctx)
         raise

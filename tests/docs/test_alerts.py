@@ -1,23 +1,38 @@
-"""Alerts, runbooks and the dashboard: everything that they name exists."""
+"""Metrics, alerts, runbooks and the dashboard: everything that they name exists, and one table names all of it."""
 
+import ast
 import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import click
 import pytest
 from ruamel.yaml import YAML
 
 from app.cli import main
+from app.health.routes import LedgerGauges
+from billing.clock import SYSTEM_CLOCK
+from billing.database import Database
+from billing.services import Services
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "onelane.rules.yml"
 ALERTS = {rule["alert"]: rule for group in YAML(typ="safe").load(RULES)["groups"] for rule in group["rules"]}
 RUNBOOKS = {path.stem: path for path in (ROOT / "docs" / "runbooks").glob("Onelane*.md")}
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "onelane.json").read_text("utf-8"))
-CODE = "".join(path.read_text("utf-8") for part in ("app", "billing", "worker") for path in (ROOT / part).rglob("*.py"))
+# | `name` | kind | `label`, `label` | says |
+TABLE = {
+    name: (kind, set(re.findall(r"`(\w+)`", labels)))
+    for name, kind, labels in re.findall(
+        r"^\| `(onelane_\w+)` \| (\w+) \|([^|]*)\|", (ROOT / "docs" / "metrics.md").read_text("utf-8"), re.MULTILINE
+    )
+}
+KINDS = ("Counter", "Histogram")
 # What Prometheus' own client adds to the name of a histogram.
 SUFFIX = r"_(bucket|sum|count)$"
 
@@ -51,7 +66,23 @@ def test_every_metric_that_is_named_is_one_of_ours() -> None:
     shown = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
     pages = [path.read_text("utf-8") for path in RUNBOOKS.values()]
     for name in {name for text in told + shown + pages for name in re.findall(r"\bonelane_\w+", text)}:
-        assert f'"{re.sub(SUFFIX, "", name)}"' in CODE, name
+        assert re.sub(SUFFIX, "", name) in TABLE, name
+
+
+def test_table_has_every_metric_with_its_kind_and_labels(database: Database) -> None:
+    """OPS-192"""
+    services = cast("Services", SimpleNamespace(database=database, clock=SYSTEM_CLOCK))
+    now = {gauge.name: (gauge.type, set(gauge.samples[0].labels)) for gauge in LedgerGauges(services).collect()}
+    assert dict(_counted()) | now == TABLE
+
+
+def _counted() -> Iterator[tuple[str, tuple[str, set[str]]]]:
+    """The counters and histograms that the code makes."""
+    for path in (path for part in ("app", "billing", "worker") for path in (ROOT / part).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS and node.args:
+                name, _, *labels = map(ast.literal_eval, node.args)
+                yield name, (node.func.id.lower(), set(*labels))
 
 
 @pytest.mark.parametrize("name", RUNBOOKS)

@@ -33,11 +33,11 @@ def arm_money() -> None:
 def _arm_remedies() -> None:
     inner = remedy.remedy_duplicates
 
-    def remedy_duplicates(incident_id: int, ctx: Any) -> None:
+    def remedy_duplicates(incident_id: int, ctx: Any) -> bool:
         with ctx.database.read() as connection:
             whose = sa.select(incidents.c.customer_id).where(incidents.c.id == incident_id)
             Now.user = connection.scalar(whose)
-        _forgetting(lambda: inner(incident_id, ctx))
+        return bool(_forgetting(lambda: inner(incident_id, ctx)))
 
     remedy.remedy_duplicates = remedy_duplicates
     for name, step in (
@@ -97,8 +97,8 @@ def _at_commit(store: Any, name: str, step: str) -> None:
     setattr(store, name, change)
 
 
-def _forgetting(work: Callable[[], Any]) -> None:
+def _forgetting(work: Callable[[], Any]) -> Any:
     try:
-        work()
+        return work()
     finally:
         Now.user = Now.committing = None

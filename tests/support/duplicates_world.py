@@ -88,8 +88,8 @@ class Shop(ReconcileShop):
         [incident_id] = [job.row_id for job in queue.sent if isinstance(job, RemedyDuplicates)]
         return incident_id
 
-    def remedy(self, incident_id: int, **instead: Any) -> None:
-        """Work the job once."""
+    def remedy(self, incident_id: int, **instead: Any) -> bool:
+        """Work the job once; False where a failure was noted."""
         collaborators: dict[str, Any] = {
             "cancels": True,
             "database": self.database,
@@ -99,7 +99,7 @@ class Shop(ReconcileShop):
             "clock": self.clock,
             "catalog": self.catalog,
         }
-        remedy_duplicates(incident_id, RemedyContext(**(collaborators | instead)))
+        return remedy_duplicates(incident_id, RemedyContext(**(collaborators | instead)))
 
     def live(self, customer: str) -> list[str]:
         """What the customer pays for, newest first."""
