@@ -52,7 +52,7 @@ def _lacking(settings: Settings) -> Iterator[Finding]:
     }
     for name, missing in lacking.items():
         if missing:
-            yield wrong("settings", f"{name} is not set. Set it as README.md lists it.")
+            yield wrong("settings", f"{name} is not set. Set it as `onelane settings` says.")
 
 
 def examine_names(given: Iterable[str]) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         " in the ledger",
         "STRIPE_LIVEMODE": "the mode that events must name; taken from the key as well",
         "STRIPE_TIMEOUT_SECONDS": "of one call",
-        "STRIPE_MAX_PER_SECOND": "calls of one process",
+        "STRIPE_MAX_PER_SECOND": "calls of all processes together, in any second",
     },
     "Who calls": {
         "AUTH_JWT_SECRET": "how buyers' tokens are checked: HS256 with this secret (32 bytes or more); `sub`"
@@ -28,8 +28,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "AUTH_JWKS_URL": "in place of it: the key set (https) of your identity provider, for RS, ES and EdDSA",
         "AUTH_ISSUER": "what `iss` must be; with AUTH_JWKS_URL this or the audience is needed",
         "AUTH_AUDIENCE": "what `aud` must be",
-        "AUTH_API_KEYS": "comma-separated keys (24 characters or more) of your own servers, which name the"
-        " user in `user_id`",
+        "AUTH_API_KEYS": "comma-separated keys (24 characters or more) of your own servers: bearer tokens, with the"
+        " user in `user_id` of the body, or of a GET's query",
         "REDIRECT_ORIGINS": "comma-separated origins that `success_url`, `cancel_url` and `return_url` may"
         " have; also the"
         " CORS allow-list",
@@ -41,7 +41,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "CUSTOMER_LOCK_SECONDS": "lifetime of a customer's lock, renewed while it is needed (5 to 300)",
         "DUPLICATE_POLICY": "`alert`: a person decides about a second live subscription; `cancel_newest`: the"
         " one that pays"
-        " stays, the others with our tag are canceled and refunded",
+        " stays, the others with our tag are canceled and refunded, and what is unclear waits for a person",
     },
     "Hearing of changes": {
         "APP_WEBHOOK_URL": "where changes are sent",
@@ -55,11 +55,12 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "BIND": "the address that it listens on",
         "KEEP_ALIVE_SECONDS": "when a connection that sends no request is closed; more than your proxy keeps"
         " an idle one",
-        "DATABASE_URL": "PostgreSQL in production; SQLite is for one machine",
-        "DATABASE_POOL_SIZE": "connections that one process has at the most",
+        "DATABASE_URL": "PostgreSQL in production; SQLite is for one machine. docs/connections.md has what a"
+        " connection starts with",
+        "DATABASE_POOL_SIZE": "connections to PostgreSQL that one process has at the most; four processes have 40",
         "DATABASE_PREPARE": "`false`: no prepared statements, also where no pooler is recognised",
-        "REDIS_URL": "Redis 6.2 or newer, or Valkey, with `noeviction`; `rediss://` verifies; docs/redis.md"
-        " has the parameters",
+        "REDIS_URL": "Redis 6.2 or newer, or Valkey, with `noeviction`, no cluster; `rediss://` verifies;"
+        " docs/redis.md has the parameters and Sentinel",
         "REDIS_KEY_PREFIX": "what every key begins with; one for each installation on a server",
         "CELERY_BROKER_URL": "another broker for the queue; without it REDIS_URL",
     },
@@ -71,7 +72,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "RATE_LIMIT_ADDRESSES": "of one client address (IPv6: its /64), whichever tokens it shows; own servers"
         " are not counted",
         "TRUSTED_PROXIES": "how many proxies' `X-Forwarded-For`, `-Proto` and `-Prefix` to believe; behind a"
-        " proxy set it",
+        " proxy set it, or all buyers share one address",
         "WEBHOOK_MAX_BYTES": "the longest delivery of Stripe's",
     },
     "Operating": {
@@ -81,9 +82,9 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         " `warning`, `error`",
         "METRICS_TOKEN": "who reads `/metrics` sends it as a bearer token (24 characters or more); without it"
         " anybody may",
-        "METRICS_DIR": "one folder in which all processes of a machine write what they count",
-        "RETENTION_DAYS": "how long what Stripe delivered is kept",
-        "RETENTION_ROWS_DAYS": "how long its row is kept (40 or more)",
+        "METRICS_DIR": "one folder in which all processes of a machine write what they count; its webs add it up",
+        "RETENTION_DAYS": "how long what Stripe delivered is kept, and the bodies of checkouts that nobody paid",
+        "RETENTION_ROWS_DAYS": "how long a delivery's row is kept (40 or more)",
         "CONSOLE_PASSWORD": "lets operators into `/console` (16 characters or more); without it `/console` is 404",
         "CONSOLE_VIEWER_PASSWORD": "lets in those who may only look",
         "CONSOLE_USER_HEADER": "the header in which your proxy names who it has logged in, such as `X-Forwarded-User`;"

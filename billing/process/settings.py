@@ -233,7 +233,8 @@ def _sentence(error: ErrorDetails) -> str:
     name, problem = (str(part).upper() for part in error["loc"][:1]), error["msg"].removeprefix("Value error, ")
     for setting in name:
         file = f"{setting}_FILE"
-        return problem if problem.startswith(file) else f"{setting}: {problem}. Set {setting} as README.md lists it."
+        how = f"Set {setting} as `onelane settings` says."
+        return problem if problem.startswith(file) else f"{setting}: {problem}. {how}"
     return f"{problem}."
 
 

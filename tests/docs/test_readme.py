@@ -17,11 +17,14 @@ from tests.support.running_dev import ROOT, Dev, environment
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def test_settings_are_those_that_exist() -> None:
+def test_settings_are_a_handful_of_those_that_exist() -> None:
+    """All of them stand in docs/settings.md alone."""
     table = README[README.index("## Settings") : README.index("## Commands")]
     first_cells = re.findall(r"^\|([^|]+)\|", table, re.MULTILINE)
     named = {name for cell in first_cells for name in re.findall(r"`([A-Z_]+)`", cell)}
-    assert named == {name.upper() for name in Settings.model_fields}
+    assert named < {name.upper() for name in Settings.model_fields}
+    needed = {"STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRETS", "AUTH_JWT_SECRET", "REDIRECT_ORIGINS"}
+    assert needed < named, "what doctor calls missing"
 
 
 def test_commands_are_those_that_exist() -> None:
