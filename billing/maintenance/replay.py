@@ -36,10 +36,10 @@ class Replayed:
     stopped: bool
 
 
-def count_events(chosen: EventFilter, *, database: Database, clock: Clock) -> Count:
-    """What a replay would take now; nothing is changed."""
+def count_events(chosen: EventFilter, *, database: Database, clock: Clock, most: int | None = None) -> Count:
+    """What a replay would take now; with `most`, no more than one more than that. Nothing is changed."""
     with database.read() as connection:
-        return replay_store.count(connection, chosen, now=clock.now())
+        return replay_store.count(connection, chosen, now=clock.now(), most=most)
 
 
 def replay_few(chosen: EventFilter, *, reason: str, database: Database, queue: Queue, clock: Clock) -> Replayed:

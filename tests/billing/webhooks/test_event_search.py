@@ -1,15 +1,18 @@
 """Which events a person means, and that no index of their own is needed to find them."""
 
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from billing.database import Database
-from billing.maintenance.replay_store import EventFilter, matching
+from billing.maintenance.replay_store import EventFilter, count, matching
 from billing.models import EventStatus, events
 from billing.webhooks.event_search import SLACK, first_id_since, has_id
 from tests.support.builders import NOON
+from tests.support.databases import sqlite_in
 
 
 def put(database: Database, *given: dict) -> None:
@@ -94,3 +97,23 @@ def test_time_is_found_by_the_numbers_of_the_rows(database: Database, minutes: i
         first = first_id_since(connection, moment)
         before = sa.select(sa.func.count()).where(events.c.id >= first, events.c.received_at < moment - 2 * SLACK)
         assert connection.scalar(before) <= 25, "of those before it few are read"
+
+
+@pytest.mark.parametrize("types", [(), ("invoice.*",)], ids=["any", "of a type"])
+def test_counting_those_since_a_time_reads_none_before_it(tmp_path: Path, types: tuple[str, ...]) -> None:
+    """OPS-164: in steps of SQLite, of which all of them take a hundred times as many."""
+    with sqlite_in(tmp_path) as ledger:
+        put(ledger, *({"received_at": NOON + timedelta(minutes=number)} for number in range(5000)))
+        end = NOON + timedelta(minutes=5000)
+
+        def steps(chosen: EventFilter, expected: int) -> int:
+            counted: list[int] = []
+            with ledger.read() as connection:
+                driver: Any = connection.connection.driver_connection
+                driver.set_progress_handler(lambda: counted.append(100) or 0, 100)
+                assert count(connection, chosen, now=end).events == expected
+                driver.set_progress_handler(None, 0)
+            return sum(counted)
+
+        everything = steps(EventFilter(types=types), 5000)
+        assert steps(EventFilter(types=types, since=end - timedelta(minutes=20)), 20) < everything / 10
