@@ -90,6 +90,7 @@ def with_payment(**fields: Any) -> Bill:
         ({**UNPAID, "in_1": {"status": "void", "amount_paid": 0}, "cbtxn_1": moved(900)}, None),  # the list lags
         ({"in_1": {"status": "open", "amount_paid": 0}, "inpay_1": {"status": "canceled"}}, None),
         ({"in_1": {"amount_paid": 0}, "inpay_1": {"amount_paid": 0}}, None),
+        ({"in_1": {"amount_paid": 0}, "inpay_1": {"amount_paid": None}}, None),
         ({"in_1": {"amount_paid": 1}, "inpay_1": {"amount_paid": 1}}, with_payment(amount=1)),
         ({**UNPAID, "in_1": {"status": "open", "amount_paid": 0, "total_pretax_credit_amounts": None}}, None),
         # payments

@@ -195,6 +195,7 @@ def test_credit_in_an_invoice_is_what_it_took_of_the_balance(invoice: dict[str, 
         ("A", NOW_PAID, Standing.PAYS),
         ("A", {"period": [FREE, PAID]}, Standing.FREE),  # billed anew, over nothing
         ("A", {"period": [PAID, FREE]}, Standing.PAYS),
+        ("A", {"period": [{**PAID, "amount_paid": 1}]}, Standing.PAYS),
         ("A", {"cancel_at_period_end": True}, Standing.ENDS),
         ("A", {"cancel_at": NOON + 1000}, Standing.ENDS),
         ("A", {"invoices": [PAID, {**OPEN, "status": "uncollectible"}]}, Standing.OPEN),

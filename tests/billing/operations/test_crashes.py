@@ -148,6 +148,16 @@ def test_trouble_is_over_with_a_write_that_is_answered(shop: Shop) -> None:
     assert (view.status, view.trouble) == (OperationStatus.PENDING, None)
 
 
+def test_stripe_that_asks_to_slow_down_is_no_failure_of_the_operation(shop: Shop) -> None:
+    """SUB-30: it is tried again soon, however often."""
+    shop.subscriber()
+    shop.change(Kind.CANCEL)
+    shop.sandbox.faults.add("status", status=429, method="POST")
+    shop.work_operations(shop.lane_of("user_1"))
+    [row] = shop.rows(operations)
+    assert (row.failures, row.status, row.next_attempt_at is not None) == (0, "pending", True)
+
+
 def test_wake_up_that_comes_too_early_comes_again(shop: Shop) -> None:
     """SUB-30: after a first failure, within the second that has to pass."""
     shop.subscriber()

@@ -101,6 +101,11 @@ WRITTEN_OFF = {"status_details": {"uncollectible": {"reason": "max_payment_attem
         ("active", [BEFORE, invoice("uncollectible"), small("paid")], None),  # forgiven
         # the newest is the one that was finalized last, whenever it was made
         ("past_due", [BEFORE, invoice("paid", finalized=NOW), invoice("open", line(), at=NOON + DAY)], Payment.PAID),
+        (
+            "past_due",
+            [BEFORE, invoice("paid", finalized=NOW), invoice("open", line(), at=NOON + DAY, finalized=NOW)],
+            None,
+        ),
         # an invoice of which not all lines came
         ("past_due", [{**BEFORE, **CUT_OFF}, invoice("open")], None),
         ("past_due", [{**BEFORE, **CUT_OFF, "billing_reason": "manual"}, invoice("open")], Payment.FIRST_FAILED),

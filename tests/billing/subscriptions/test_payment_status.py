@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from billing.errors import StripeMissing
 from billing.subscriptions.invoices import Money, Payment
 from billing.subscriptions.payment_status import fetch_money
 from tests.support.builders import CATALOG, NOON, build_subscription, stamp
-from tests.support.fakes import FakeStripe
+from tests.support.fakes import FakeStripe, failing
 
 Json = dict[str, Any]
 BEFORE, LATER = NOON - timedelta(days=30), NOON + timedelta(days=2)
@@ -54,7 +55,7 @@ def read(*objects: Json, with_disputes: bool = True, **fields: Any) -> tuple[Mon
     stripe: Any = FakeStripe()
     stripe.put(*objects)
     subscription = build_subscription(**{"latest_invoice": "in_1", **fields})
-    found = fetch_money([subscription], with_disputes=with_disputes, catalog=CATALOG, stripe=stripe)
+    found = fetch_money([subscription], with_disputes=with_disputes, catalog=CATALOG, stripe=stripe, at=lambda _: LATER)
     return found.get("sub_1"), stripe
 
 
@@ -116,11 +117,21 @@ def test_no_more_is_asked_than_is_needed(fields: Json, with_disputes: bool, aske
     assert (money is None) == (asked is None)
 
 
+def test_subscription_whose_invoices_stripe_does_not_have_is_neither_disputed_nor_paid_back() -> None:
+    """SUB-5"""
+    stripe: Any = FakeStripe()
+    stripe.before_arrival = failing(StripeMissing("no", status=404, stripe_code="resource_missing", param=None))
+    built = build_subscription(latest_invoice="in_1")
+    assert fetch_money([built], with_disputes=True, catalog=CATALOG, stripe=stripe, at=lambda _: LATER) == {
+        "sub_1": Money()
+    }
+
+
 def test_each_subscription_has_its_own_money() -> None:
     """SUB-77: of two, in whatever order."""
     stripe: Any = FakeStripe()
     stripe.put(invoice(1, "open"), invoice(2, of="sub_2"), *payment(2, 2), charge(2, refunded=True))
     both = [build_subscription(f"sub_{number}", latest_invoice=f"in_{number}") for number in (1, 2)]
     for order in (both, both[::-1]):
-        found = fetch_money(order, with_disputes=True, catalog=CATALOG, stripe=stripe)
+        found = fetch_money(order, with_disputes=True, catalog=CATALOG, stripe=stripe, at=lambda _: LATER)
         assert found == {"sub_1": Money(Payment.FIRST_PENDING, found["sub_1"].past_due_since), "sub_2": REFUNDED}

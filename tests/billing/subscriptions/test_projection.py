@@ -117,6 +117,15 @@ def test_subscription_without_anything_is_still_a_row():
     row = row_of({"id": "sub_1", "status": "active"})
     assert (row.plan, row.price_id, row.current_period_end, row.created_at) == (None, None, None, NOON)
     assert (row.cancel_at_period_end, row.commitment_ends_at) == (False, None)
+    assert row_of({"id": "sub_1", "status": "active", "cancel_at_period_end": True}).cancel_at is None
+
+
+@pytest.mark.parametrize("name", ["canceled_at", "ended_at", "trial_end"])
+def test_times_of_a_subscription_are_its_own(name):
+    """SUB-3: each by its name, and none for another."""
+    row = row_of(build_subscription(**{name: stamp(LATER)}))
+    times = {each: getattr(row, each) for each in ("canceled_at", "ended_at", "trial_end")}
+    assert times == {**dict.fromkeys(times), name: LATER}
 
 
 @pytest.mark.parametrize(
