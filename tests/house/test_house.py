@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONG, ONE_WORKER, SHORT
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
@@ -54,6 +56,14 @@ def test_no_committed_file_names_a_package_index_or_a_path_of_one_machine() -> N
         if path.suffix == ".lock" and INDEX_OPTIONS.search(text):
             found.append(f"{path.relative_to(ROOT)}: an index option")
     assert found == []
+
+
+def test_what_is_left_to_make_check_or_kept_together_is_there() -> None:
+    """A test that is renamed would be run by `make test` again, or beside what it disturbs."""
+    for name in (*LONG, *SHORT, *ONE_WORKER):
+        path, _, test = name.partition("::")
+        assert (ROOT / path).exists(), name
+        assert not test or f"def {test.partition('[')[0]}" in (ROOT / path).read_text("utf-8"), name
 
 
 LOCKS = ["requirements.lock", "requirements-dev.lock", "tests/mutation/requirements.lock"]
