@@ -7,7 +7,7 @@ import pytest
 
 from billing.clock import iso
 from billing.customers.customers import claim_customer
-from tests.billing.subscriptions.test_access import Shop as Ruled
+from tests.support.access_world import Shop as Ruled
 from tests.support.builders import NOON, stamp
 
 DAY = timedelta(days=1)
