@@ -212,10 +212,12 @@ def _refuse(lane: Lane, checkout: Checkout, blocker: Blocker, ctx: Context) -> N
     details = {
         "already_subscribed": "This customer already has a subscription to this product.",
         "payment_in_progress": "A payment for this product is in progress. Wait for it, or finish it.",
+        # by its status, where that says more
+        "not_started": "A subscription to this product is planned for this customer and begins later. Ask for help.",
+        "unpaid": "The last payment for this product was not made, and is not tried again. Pay the open invoice in the"
+        " portal, or cancel the subscription.",
     }
-    detail = details[blocker.code]
-    if blocker.status == "not_started":
-        detail = "A subscription to this product is planned for this customer and begins later. Ask for help."
+    detail = details.get(blocker.status or "") or details[blocker.code]
     error = {"code": blocker.code, "detail": detail, "subscription_status": blocker.status}
     with ctx.database.write() as connection:
         refused = checkout_store.turn_down(

@@ -18,6 +18,7 @@ def test_live_subscription_refuses_a_checkout(world: World, status: str) -> None
     assert again.error is not None
     assert again.error["code"] == ("payment_in_progress" if waiting else "already_subscribed")
     assert again.error["subscription_status"] == status
+    assert ("not tried again" in again.error["detail"]) is (status == "unpaid")
     assert world.sessions("open") == []
 
 
