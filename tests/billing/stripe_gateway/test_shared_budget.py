@@ -4,13 +4,19 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 import redis
+import sqlalchemy as sa
 
 from billing.coordination.redis_client import connect_redis
+from billing.database import Database
 from billing.errors import LedgerUnavailable
+from billing.models import processes
+from billing.operators.presence import Heartbeat, count_workers
 from billing.stripe_gateway import shared_budget
 from billing.stripe_gateway.budget import Rank
 from billing.stripe_gateway.pace import Pace
@@ -82,6 +88,20 @@ def test_without_redis_each_has_its_share_and_begins_with_a_second_of_nothing(
     assert asked[0] >= 1001
     assert 0.7 * 5 * 10 <= len(asked) <= 5 * 10
     assert max(sum(one <= other < one + 1 for other in asked) for one in asked) <= 5
+
+
+def test_share_is_by_the_workers_that_say_that_they_are_there(database: Database) -> None:
+    """WHK-64: by their heartbeats; a web and a beat ask Stripe nothing, and a worker that is gone neither."""
+    for kind in ("worker", "worker", "worker", "web", "beat"):
+        Heartbeat(database, kind=kind).beat()
+    with database.write() as connection:
+        one = sa.select(sa.func.min(processes.c.id)).where(processes.c.kind == "worker").scalar_subquery()
+        long_ago = datetime.now(UTC) - timedelta(hours=1)
+        connection.execute(sa.update(processes).where(processes.c.id == one).values(seen_at=long_ago))
+    away = connect_redis("redis://127.0.0.1:1/0")
+    budget = SharedBudget(20, client=away, key=KEY, count_workers=partial(count_workers, database))
+    budget.take([Rank.FIRST])
+    assert budget._own.per_second == 10
 
 
 def test_process_that_never_shared_begins_at_once(make_budget: Callable[..., SharedBudget]) -> None:
