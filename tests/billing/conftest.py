@@ -78,12 +78,12 @@ def compared() -> list[sa.Connection]:
 @pytest.fixture
 def work(
     database: Database, queue: InlineQueue, clock: MovableClock, stripe: FakeStripe, compared: list[sa.Connection]
-) -> Callable[..., None]:
+) -> Callable[..., bool]:
     """Work one wake-up, as a worker would: everything that is due, what was just recorded among it."""
 
-    def work(*_recorded: object) -> None:
+    def work(*_recorded: object) -> bool:
         collaborators: dict[str, Any] = {"database": database, "queue": queue, "clock": clock, "stripe": stripe}
-        work_events(Context(catalog=CATALOG, compare_everybody=compared.append, **collaborators))
+        return work_events(Context(catalog=CATALOG, compare_everybody=compared.append, **collaborators))
 
     return work
 

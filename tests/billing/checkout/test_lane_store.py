@@ -1,5 +1,6 @@
 """The compare-and-sets of a lane, one by one (LAN-2, LAN-3, LAN-18)."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ import structlog
 
 from billing.checkout import checkout_store, lane_store
 from billing.checkout.lane_store import Snapshot
-from billing.models import CheckoutStatus, LaneState, lanes
+from billing.checkout.view import read_newest
+from billing.models import AttemptOutcome, CheckoutStatus, LaneState, lanes
 from tests.races.unlocked import NoLocks
 from tests.support.checkout_world import World
 
@@ -52,6 +54,58 @@ def test_sweep_wakes_no_more_lanes_than_it_is_told(world: World) -> None:
         world.ask(user=f"user_{number}")
     with world.database.read() as connection:
         assert lane_store.lanes_to_wake(connection, now=world.clock.now(), limit=2) == [1, 2]
+
+
+def test_checkouts_that_wait_are_counted_with_the_age_of_the_oldest(world: World) -> None:
+    """An answered one does not wait, and no age is below nothing, whatever the clocks say."""
+
+    def waiting(**past: float) -> tuple[int, float]:
+        with world.database.read() as connection:
+            found = checkout_store.waiting(connection, now=world.clock.now() - timedelta(**past))
+        return found.count, found.oldest_seconds
+
+    world.served()
+    world.clock.advance(hours=1)
+    assert waiting() == (0, 0)
+    for user in ("user_1", "user_2"):
+        world.ask(user=user)
+        world.clock.advance(seconds=20)
+    assert waiting() == (2, 40)
+    assert waiting(hours=1) == (2, 0)
+
+
+def test_newest_checkouts_are_listed_by_their_arrival(world: World) -> None:
+    """A number is a lane's own."""
+    ids = []
+    for user in ("user_1", "user_1", "user_2"):
+        ids.append(world.ask(user=user))
+        world.clock.advance(seconds=1)
+    with world.database.read() as connection:
+        found = read_newest(connection, status=None, now=world.clock.now(), limit=2)
+    assert [one["id"] for one in found] == ids[:0:-1]
+
+
+def test_failures_are_cleared_of_one_lane_alone(world: World) -> None:
+    """LAN-16"""
+    for number in (1, 2):
+        world.ask(user=f"user_{number}")
+        with world.database.write() as connection:
+            lane_store.postpone(connection, number, code="try_again", until=world.clock.now())
+    with world.database.write() as connection:
+        lane_store.clear_failures(connection, 1)
+    cleared, other = world.rows(lanes)
+    assert (cleared.failures, cleared.last_error, cleared.next_attempt_at) == (0, None, None)
+    assert (other.failures, other.last_error) == (1, "try_again")
+
+
+def test_closed_lane_owns_no_session(world: World) -> None:
+    """LAN-5: else what its last attempt made would never be an orphan."""
+    world.served()
+    seen = snapshot(world)
+    with world.database.write() as connection:
+        assert lane_store.close(connection, seen.lane, AttemptOutcome.EXPIRED)
+    closed = snapshot(world).lane
+    assert (closed.state, closed.nonce, closed.session_id) == (LaneState.CLOSED, None, None)
 
 
 def test_lane_restored_from_a_backup_is_not_taken_for_unchanged(world: World) -> None:

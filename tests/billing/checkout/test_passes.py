@@ -95,7 +95,8 @@ def test_hundred_equal_checkouts_that_arrive_during_a_pass_cost_what_one_costs(w
     assert len({world.view(id_).url for id_ in ids}) == 1
 
 
-def test_checkouts_that_arrive_during_the_last_look_share_the_next_one(world: World) -> None:
+@pytest.mark.parametrize("number", [1, 50])
+def test_checkouts_that_arrive_during_the_last_look_share_the_next_one(world: World, number: int) -> None:
     """LAN-23, LAN-18: none is answered with a look that began before it arrived, and all of them need one."""
     world.served()
     look = world.stripe.list_subscriptions
@@ -103,7 +104,7 @@ def test_checkouts_that_arrive_during_the_last_look_share_the_next_one(world: Wo
 
     def slow(customer_id: str) -> list[dict[str, Any]]:
         if not ids:
-            ids.extend(world.ask() for _ in range(50))
+            ids.extend(world.ask() for _ in range(number))
         return look(customer_id)
 
     world.stripe.list_subscriptions = slow  # type: ignore[method-assign]

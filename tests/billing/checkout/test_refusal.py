@@ -110,7 +110,8 @@ def test_stripes_words_reach_the_operator_and_no_buyer(world: World, sentence: s
     assert "@" not in theirs
     assert "51abcdefgh" not in theirs
     assert show_checkout(view.id, database=world.database, clock=world.clock)["error"][OPERATORS] == theirs
-    assert theirs in [line.get("reason") for line in lines]
+    [line] = [line for line in lines if line["event"] == "attempt.refused"]
+    assert (line["code"], line["checkouts"], line["reason"]) == ("stripe_refused", 1, theirs)
 
 
 def test_key_that_may_not_is_the_operators_matter_too(world: World) -> None:

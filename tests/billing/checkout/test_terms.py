@@ -1,5 +1,6 @@
 """What a session is made with, seen at Stripe: trials, quantities, metered prices, whose it is, when it is reused."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -202,6 +203,29 @@ def test_buyers_set_the_names_that_the_catalog_lists(
     except InvalidRequest as refused:
         found = [error["pointer"] for error in refused.errors]
     assert found == wrong
+
+
+@pytest.mark.parametrize(
+    ("metadata", "fits"),
+    [
+        ({"k" * 40: "v"}, True),
+        ({"k" * 41: "v"}, False),
+        ({"k": "v" * 500}, True),
+        ({"k": "v" * 501}, False),
+        ({f"k{number}": "v" for number in range(20)}, True),
+        ({f"k{number}": "v" for number in range(21)}, False),
+        ({"": "v"}, False),
+        ({"k": ""}, False),
+        ({"k[": "v"}, False),
+        ({"k]": "v"}, False),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_names_and_values_are_as_long_as_stripe_takes_them(metadata: dict[str, str], fits: bool) -> None:
+    """CHK-12"""
+    request = CheckoutRequest("standard", f"{ORIGIN}/ok", f"{ORIGIN}/no", metadata=metadata)
+    with nullcontext() if fits else pytest.raises(InvalidRequest):
+        check_request(request, catalog=of_buyers(), redirect_origins=[ORIGIN], by_server=True)
 
 
 # --- reuse

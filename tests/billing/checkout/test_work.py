@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from billing.checkout.work import work_lane
 from billing.customers.customers import claim_customer
 from billing.errors import CustomerTaken, InvalidRequest
 from billing.models import AttemptOutcome, CheckoutStatus
@@ -214,7 +215,34 @@ def test_worker_that_does_not_get_the_lock_gives_its_slot_back(world: World) -> 
     with world.locks.hold("lane:1") as held:
         assert held is not None
         world.work_lane()
-    assert [job.kind for job in world.queue.sent] == ["lane.work"]
+    [job] = world.queue.sent
+    assert job.kind == "lane.work"
+    assert world.queue.delays[job] > 0, "in a moment: else it comes round as fast as the queue does"
     assert world.requests() == []
     world.work()
     assert len(world.sessions("open")) == 1
+
+
+def test_pass_says_whether_it_noted_a_failure(world: World) -> None:
+    """LAN-16, LAN-19: a lane that is held, that rests or that has nothing to do is none."""
+    world.ask()
+    with world.locks.hold("lane:1"):
+        assert work_lane(1, world.context())
+    world.sandbox.faults.add("drop_before", path="/v1", times=None)
+    assert not work_lane(1, world.context())
+    assert work_lane(1, world.context()), "it rests"
+    world.sandbox.faults.clear()
+    world.clock.advance(seconds=61)
+    assert work_lane(1, world.context()), "answered"
+    assert work_lane(1, world.context()), "nothing is left"
+
+
+def test_page_that_an_event_said_is_over_is_replaced(world: World) -> None:
+    """CHK-15, LAN-9: the event was worked before the next checkout came."""
+    first = world.served()
+    assert world.sandbox.request("POST", f"/v1/checkout/sessions/{first.session_id}/expire").status == 200
+    with world.database.write() as connection:
+        note_session(connection, str(first.session_id), AttemptOutcome.EXPIRED)
+    second = world.served()
+    assert (second.status, second.reused) == (CheckoutStatus.OPEN, False)
+    assert world.view(first.id).status is CheckoutStatus.EXPIRED

@@ -47,10 +47,11 @@ def test_what_was_not_sent_yet_is_not_sent(shop):
 
 
 def test_user_without_any_customer_is_erased_too(shop):
-    """SUB-50: somebody who signed up and never bought."""
+    """SUB-50: somebody who signed up and never bought, of whom Stripe knows nothing."""
     shop.arrive()
     assert shop.erase() == Holdings(emails=1)
     assert CANARY not in shop.dump()
+    assert shop.requests() == []
     with pytest.raises(NotErasable, match="no user"):
         shop.erase("user_9")
 

@@ -80,7 +80,7 @@ def test_customer_who_was_fetched_just_now_rests_and_one_wake_up_is_sent_for_lat
     ],
 )
 def test_rest_ends_half_a_second_after_the_last_event_and_after_two_seconds_at_most(
-    stripe, record, work, clock, delays, came, now, due
+    stripe, record, work, clock, delays, statuses, came, now, due
 ):
     """WHK-75, WHK-98: seconds since the customer was fetched; the one wake-up comes when the rest is over."""
     stripe.put(build_subscription())
@@ -91,6 +91,10 @@ def test_rest_ends_half_a_second_after_the_last_event_and_after_two_seconds_at_m
         record(build_event())
     clock.time = begun + timedelta(seconds=now)
     assert delays() == [round(due - now + 0.01, 2)]
+    assert statuses() == ["done", "pending", "pending"]
+    clock.time = begun + timedelta(seconds=due + 0.01)
+    assert delays() == []
+    assert statuses() == ["done"] * 3
 
 
 # When they come, in seconds, and how many fetches they may cost.
@@ -204,3 +208,20 @@ def test_what_was_tried_before_waits_for_the_rest_like_others(stripe, record, wo
     clock.advance(seconds=0.2)
     work()
     assert statuses() == ["done", "done"]
+
+
+def test_one_that_is_put_off_for_long_keeps_no_other_waiting(stripe, record, work, statuses, clock, during):
+    """WHK-76: it waits for its retry, and not for the customer's rest."""
+    stripe.put(build_subscription())
+    record(build_event())
+
+    def fail():
+        raise StripeUnclear("busy", status=503, retry_after=60)
+
+    during(fail)
+    work()
+    clock.advance(seconds=5)
+    work(record(build_event()))
+    clock.advance(seconds=1.2)
+    work(record(build_event()))
+    assert statuses() == ["pending", "done", "done"]

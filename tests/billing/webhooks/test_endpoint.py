@@ -53,7 +53,7 @@ def test_endpoint_is_made_with_the_followed_types_and_our_version(set_up, call):
     assert (done.action, done.endpoint_id, done.other_version) == (Action.CREATED, made["id"], None)
     assert done.secret.startswith("whsec_")
     assert "whsec_" not in repr(done)
-    assert set(made["enabled_events"]) == set(FOLLOWED)
+    assert set(made["enabled_events"]) == set(done.added) == set(FOLLOWED)
     assert (made["url"], made["api_version"]) == (URL, API_VERSION)
 
 
@@ -63,6 +63,7 @@ def test_running_it_again_changes_nothing(set_up, sandbox, call):
     before = endpoints(call)
     done = set_up()
     assert (done.action, done.added, done.removed, done.secret) == (Action.UNCHANGED, [], [], None)
+    assert (done.enabled, done.other_version, done.left_over) == (False, None, [])
     assert endpoints(call) == before
 
 

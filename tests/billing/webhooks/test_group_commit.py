@@ -196,6 +196,20 @@ def test_too_many_that_wait_are_refused(gated, make_group, monkeypatch, bound):
     assert group.submit(new_event()).result(SECONDS)
 
 
+@pytest.mark.parametrize("bound", ["number", "bytes"])
+def test_what_waits_is_committed_in_batches_of_a_bounded_size(gated, make_group, monkeypatch, bound):
+    """LED-14: a driver copies what it sends."""
+    new = [new_event() for _ in range(7)]
+    if bound == "number":
+        monkeypatch.setattr(GroupCommit, "MAX_BATCH", 2)
+    else:
+        monkeypatch.setattr(GroupCommit, "MAX_BATCH_BYTES", len(new[0].payload) + 9)
+    futures = gather(make_group(gated), gated, new)
+    gated.gate.set()
+    assert None not in settled(futures)
+    assert gated.transactions == 1 + 3, "the first alone, then two at a time"
+
+
 def test_one_that_is_larger_than_all_that_may_wait_is_taken_alone(database, make_group, monkeypatch):
     """LED-14: WEBHOOK_MAX_BYTES may be more."""
     monkeypatch.setattr(GroupCommit, "MAX_WAITING_BYTES", 1)

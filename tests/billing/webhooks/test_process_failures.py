@@ -252,3 +252,17 @@ def test_of_many_attempts_the_last_twenty_are_kept(stripe, record, work, read, c
                 connection.execute(sa.update(events).values(attempts=0))  # as a replay does
     found = show_event(read(events)[0].event_id, database=database)
     assert [each["error"] for each in found["history"]] == [f"{number}" for number in range(3, MOST_KEPT + 3)]
+
+
+def test_wake_up_says_whether_a_failure_was_noted(stripe, record, work):
+    """LED-7: also where another customer's events were worked after it."""
+    stripe.put(build_subscription(), build_subscription("sub_2", customer="cus_2"))
+    assert work(record(build_event()))
+
+    def fail(_name):
+        stripe.before_arrival = lambda _name: None
+        raise StripeUnclear("busy")
+
+    stripe.before_arrival = fail
+    record(build_event(subject=build_subscription("sub_3", customer="cus_3")))
+    assert not work(record(build_event(subject=build_subscription("sub_2", customer="cus_2"))))
