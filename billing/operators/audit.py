@@ -17,7 +17,7 @@ from billing.clock import Clock
 from billing.customers.store import customers_named, users_named
 from billing.database import Database
 from billing.errors import LedgerUnavailable
-from billing.models import audit, checkouts, events
+from billing.models import audit, checkouts, events, incidents, outbox
 
 Row = dict[str, Any]
 _SHOWN = [audit.c[name] for name in ("at", "who", "command", "target", "reason", "outcome")]
@@ -105,12 +105,19 @@ def list_audit_of(connection: sa.Connection, user_id: str, customer_ids: Sequenc
 
 
 def _is_about(user_ids: Sequence[str], customer_ids: Sequence[str]) -> sa.ColumnElement[bool]:
-    """Their ids, a checkout or an event of theirs, or a filter that names them, which it does at its end."""
+    """Their ids, a checkout, event, change or incident of theirs, or a filter that names them at its end."""
     ids = [*user_ids, *customer_ids]
     checkout = sa.select(checkouts.c.id).where(checkouts.c.user_id.in_(user_ids))
     event = sa.select(events.c.event_id).where(events.c.customer_id.in_(customer_ids))
+    message = sa.select(outbox.c.message_id).where(outbox.c.customer_id.in_(customer_ids))
+    named = sa.literal("incident ") + sa.cast(incidents.c.id, sa.String)  # `incident 7: keep sub_…`
+    incident = sa.exists().where(
+        incidents.c.customer_id.in_(customer_ids),
+        sa.or_(audit.c.target == named, audit.c.target.startswith(named + ":")),
+    )
     of_filters = (audit.c.target.endswith(f"customer {one}", autoescape=True) for one in ids)
-    return sa.or_(audit.c.target.in_(ids), audit.c.target.in_(sa.union_all(checkout, event)), *of_filters)
+    theirs = sa.union_all(checkout, event, message)
+    return sa.or_(audit.c.target.in_(ids), audit.c.target.in_(theirs), incident, *of_filters)
 
 
 def _who() -> str:

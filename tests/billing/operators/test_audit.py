@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from billing.database import Database
-from billing.models import outbox
+from billing.models import incidents, outbox
 from billing.notifications.deliver import notify
 from billing.notifications.senders import NotDelivered
 from billing.operators.audit import audited, list_audit
@@ -67,6 +67,19 @@ def test_failure_is_an_outcome_too(error: BaseException, outcome: str, database:
     ):
         raise error
     assert list_audit(database=database, limit=9)[0]["outcome"] == outcome
+
+
+def test_what_was_done_about_an_incident_or_a_change_is_found_by_its_customer(database: Database) -> None:
+    """OPS-189"""
+    put_message(database, 0)
+    with database.write() as connection:
+        row = {"customer_id": "cus_1", "product": "p", "kind": "duplicate_subscription", "detail": {}}
+        number = connection.scalar(sa.insert(incidents).values(**row, opened_at=NOON).returning(incidents.c.id))
+    theirs = ["msg_0", f"incident {number}", f"incident {number}: keep sub_1"]
+    for target in [*theirs, "msg_9", f"incident {number}0", f"incident {number}0: keep sub_1"]:
+        with audited("x", target=target, reason=None, database=database, clock=CLOCK):
+            pass
+    assert [row["target"] for row in list_audit(database=database, customer="cus_1", limit=9)] == theirs[::-1]
 
 
 def test_dry_run_leaves_no_row(database: Database) -> None:
