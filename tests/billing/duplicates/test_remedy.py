@@ -263,11 +263,28 @@ def test_what_waits_for_a_person_is_looked_at_again_within_the_hour(shop: Shop) 
     shop.another(customer)
     incident_id = shop.found(customer)
     shop.remedy(incident_id)
+    shop.queue.sent.clear()
+    sweep(database=shop.database, queue=shop.queue, clock=shop.clock, cancels_duplicates=True)
+    assert RemedyDuplicates(incident_id) not in shop.queue.sent, "not at once"
     shop.clock.advance(minutes=61)
     for cancels in (True, False):
         shop.queue.sent.clear()
         sweep(database=shop.database, queue=shop.queue, clock=shop.clock, cancels_duplicates=cancels)
         assert (RemedyDuplicates(incident_id) in shop.queue.sent) is cancels
+
+
+def test_cancellation_of_a_worker_that_died_is_known_by_its_comment(shop: Shop) -> None:
+    """SUB-19, SUB-20: its answer came to nobody."""
+    customer = shop.customer()
+    second = shop.another(customer)
+    incident_id = shop.found(customer)
+    fuse = Fuse(PLANNED)
+    with pytest.raises(Crash):
+        shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
+    [planned] = shop.rows(remedies)
+    shop.stripe.cancel_subscription(second, comment=f"by onelane ({planned.nonce})")
+    shop.remedy(incident_id)
+    assert (shop.states(), shop.refunded(second) > 0) == (["refunded"], True)
 
 
 def test_payment_that_is_still_on_its_way_is_refunded_when_it_has_arrived(shop: Shop) -> None:

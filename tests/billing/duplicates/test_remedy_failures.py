@@ -5,10 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from billing.coordination.jobs import RemedyDuplicates
 from billing.maintenance.sweep import sweep
 from billing.models import incidents
+from billing.rules.backoff import BUSY_SECONDS
 from tests.races.unlocked import NoLocks
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
 from tests.support.duplicates_world import Shop
@@ -98,8 +100,42 @@ def test_stripe_that_asks_to_slow_down_is_no_failure_of_the_remedy(shop: Shop) -
         shop.clock.advance(seconds=6)
     [incident] = shop.rows(incidents)
     assert (incident.failures, len(shop.live(customer))) == (0, 2)
+    for failures in (10, 0):  # nor does it wait longer after failures in earnest
+        with shop.database.write() as connection:
+            connection.execute(sa.update(incidents).values(failures=failures, next_attempt_at=None))
+        shop.sandbox.faults.add("status", status=429, method="DELETE")
+        shop.remedy(incident_id)
+        [incident] = shop.rows(incidents)
+        assert (incident.next_attempt_at - shop.clock.now()).total_seconds() <= BUSY_SECONDS
+    shop.clock.advance(seconds=6)
     shop.remedy(incident_id)
     assert len(shop.live(customer)) == 1
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "a person", "this remedy"])
+def test_refused_cancellation_is_judged_by_what_stripe_has_then(shop: Shop, meanwhile: str) -> None:
+    """SUB-19, SUB-21: it may be over by then, and whoever ended it gives the money back."""
+    customer = shop.customer()
+    second = shop.another(customer)
+    incident_id = shop.found(customer)
+    real = shop.stripe.cancel_subscription
+
+    def overtaken(subscription_id: str, *, comment: str) -> None:
+        shop.stripe.cancel_subscription = real  # type: ignore[method-assign]
+        if meanwhile == "a person":
+            shop.sandbox.request("DELETE", f"/v1/subscriptions/{second}")
+        elif meanwhile == "this remedy":
+            real(subscription_id, comment=comment)
+        shop.sandbox.faults.add("status", status=400, method="DELETE")
+        real(subscription_id, comment=comment)
+
+    shop.stripe.cancel_subscription = overtaken  # type: ignore[method-assign]
+    shop.remedy(incident_id)
+    states = {"nothing": ["planned"], "a person": ["dropped"], "this remedy": ["refunded"]}
+    assert shop.states() == states[meanwhile]
+    assert (shop.refunded(second) > 0) == (meanwhile == "this remedy")
+    assert len(shop.live(customer)) == (2 if meanwhile == "nothing" else 1)
+    assert bool(shop.reason()) == (meanwhile == "nothing")
 
 
 def test_refused_refund_stays_open_with_the_reason_until_it_is_paid_back(shop: Shop) -> None:

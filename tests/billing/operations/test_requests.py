@@ -27,6 +27,20 @@ def test_portal_address_is_for_its_buyer_and_for_minutes(shop: Shop) -> None:
         shop.look(recorded.operation_id, "user_2")
 
 
+@pytest.mark.parametrize(("minutes", "replayed"), [(1, True), (3, False)])
+def test_portal_session_whose_answer_was_lost_is_asked_for_again_and_after_minutes_opened_anew(
+    shop: Shop, minutes: int, replayed: bool
+) -> None:
+    """SUB-30, SUB-38: one that was opened minutes ago may have ended."""
+    shop.subscriber()
+    recorded = shop.change(Kind.PORTAL, **RETURN)
+    shop.sandbox.faults.add("drop_after", method="POST", path="/v1/billing_portal")
+    shop.work()
+    shop.sweep(minutes=minutes)
+    assert shop.look(recorded.operation_id).status is OperationStatus.SUCCEEDED
+    assert [one["replayed"] for one in shop.requests("POST", "/v1/billing_portal")] == [False, replayed]
+
+
 def test_portal_address_is_never_logged(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     """SUB-38"""
     shop.subscriber()
