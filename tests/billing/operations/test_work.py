@@ -265,6 +265,23 @@ def test_last_one_that_ends_before_the_write_arrives_leaves_nothing_to_change(sh
     assert (view.status, (view.error or {})["code"]) == (OperationStatus.REFUSED, "no_subscription")
 
 
+def test_cancellation_whose_period_ends_on_the_way_ends_with_the_next_one(shop: Shop) -> None:
+    """SUB-31: Stripe refuses the date, which is past by then; it is no failure."""
+    subscription = shop.subscriber()
+    ends = shop.at_stripe(subscription)["items"]["data"][0]["current_period_end"]
+    real = shop.stripe.update_subscription
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        shop.stripe.update_subscription = real  # type: ignore[method-assign]
+        shop.renew(subscription)
+        return real(*arguments, **options)
+
+    shop.stripe.update_subscription = late  # type: ignore[method-assign]
+    assert shop.done(Kind.CANCEL).status is OperationStatus.SUCCEEDED
+    assert shop.is_ending(subscription)
+    assert shop.at_stripe(subscription)["cancel_at"] > ends
+
+
 def test_switch_wants_a_quantity_that_the_other_plan_is_sold_in(shop: Shop) -> None:
     """SUB-34: and takes it along."""
     plan = shop.catalog.plans["commit"].model_copy(update={"min_quantity": 2, "max_quantity": 5})
