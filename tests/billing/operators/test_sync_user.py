@@ -7,7 +7,7 @@ import pytest
 from billing.coordination.jobs import SyncCustomers
 from billing.database import Database
 from billing.errors import NotFound, UserErased
-from billing.models import outbox
+from billing.models import customers, outbox
 from billing.operators.sync_user import NoCustomer, ask_for_sync, look_up_sync
 from tests.support.reconcile_world import Shop
 
@@ -63,6 +63,16 @@ def test_first_fetch_after_a_take_over_stays_one(shop: Shop) -> None:
     ask(shop)
     shop.work()
     assert len(shop.rows(outbox)) == told + 1
+
+
+def test_asking_begins_to_count_failures_anew(shop: Shop) -> None:
+    """OPS-181: else a user who failed often before is tried again an hour later."""
+    shop.subscribe("user_1")
+    with shop.database.write() as connection:
+        connection.exec_driver_sql("UPDATE customers SET sync_failures = 12")
+    ask(shop)
+    [row] = shop.rows(customers)
+    assert (row.sync_failures, row.sync_error) == (0, None)
 
 
 def test_why_it_is_not_done_is_shown(shop: Shop) -> None:
