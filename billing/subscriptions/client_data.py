@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing.models import attempts, checkouts, lanes
+from billing.models import attempts, checkouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,6 @@ def read_client_data(
     found = (
         sa.select(attempts.c.nonce, checkouts.c.request)
         .join(checkouts, checkouts.c.id == attempts.c.checkout_id)
-        .join(lanes, lanes.c.id == attempts.c.lane_id)
-        .where(attempts.c.nonce.in_(known), lanes.c.user_id == user_id)
+        .where(attempts.c.nonce.in_(known), checkouts.c.user_id == user_id)
     )
     return {nonce: ClientData.of(request) for nonce, request in connection.execute(found)}
