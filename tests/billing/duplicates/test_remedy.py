@@ -143,6 +143,9 @@ def test_alert_changes_nothing_at_stripe(shop: Shop) -> None:
     assert len(shop.requests()) == before
     assert len(shop.live(customer)) == 2
     assert list(shop.open_incidents()) == ["duplicate_subscription"]
+    shop.queue.sent.clear()
+    sweep(database=shop.database, queue=shop.queue, clock=shop.clock, cancels_duplicates=True)
+    assert RemedyDuplicates(incident_id) in shop.queue.sent, "nor is it put off, should the policy change"
 
 
 def test_what_was_made_elsewhere_stays_and_a_person_is_told_why(shop: Shop) -> None:
