@@ -92,3 +92,12 @@ def test_person_reads_what_to_do_about_a_dispute(status: str, words: str) -> Non
     """SUB-115: one that was prevented is over, and cannot be answered."""
     [owed] = judge(bill(payments=paid(disputes=[(900, status)])))
     assert words in owed.sentence
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [("requires_action", "the buyer has to answer Stripe"), ("pending", "Stripe has not sent it")]
+)
+def test_person_reads_whom_a_refund_waits_for(status: str, words: str) -> None:
+    """SUB-110"""
+    [owed] = judge(bill(payments=paid(refunds=[(900, status)])))
+    assert f"is {status}: {words}" in owed.sentence

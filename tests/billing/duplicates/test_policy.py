@@ -178,6 +178,7 @@ def test_person_reads_what_each_one_is_and_what_to_do() -> None:
         ({**BY_CREDIT, "starting_balance": -50, "ending_balance": 20}, 50),  # too little to be charged now
         ({**BY_CREDIT, "starting_balance": 500}, 0),  # a debt that was billed with it
         ({**BY_CREDIT, "starting_balance": 0}, 0),
+        ({**BY_CREDIT, "starting_balance": 0, "ending_balance": -500}, 0),  # it gave credit, and took none
         ({**BY_CREDIT, "status": "draft", "ending_balance": None}, 0),
         ({**BY_CREDIT, "status": "void"}, 0),  # Stripe has given it back
         ({}, 0),

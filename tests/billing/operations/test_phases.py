@@ -191,11 +191,18 @@ def test_two_phases_are_the_one_that_runs_and_the_same_with_the_other_plan() -> 
 
 
 @pytest.mark.parametrize(
-    "prices", [["price_2"], ["price_1", "price_1"], ["price_1", PLAN.price], []], ids=["none", "two", "has it", "empty"]
+    ("prices", "words"),
+    [
+        (["price_2"], "the plan's item"),
+        (["price_1", "price_1"], "the plan's item"),
+        (["price_1", PLAN.price], "the other plan's price"),
+        ([], "the plan's item"),
+    ],
+    ids=["none", "two", "has it", "empty"],
 )
-def test_phase_in_which_it_is_not_clear_what_to_exchange_is_refused(prices: list[str]) -> None:
-    """SUB-82"""
-    with pytest.raises(NotCarriedError):
+def test_phase_in_which_it_is_not_clear_what_to_exchange_is_refused(prices: list[str], words: str) -> None:
+    """SUB-82: and says what it is about."""
+    with pytest.raises(NotCarriedError, match=words):
         exchange({"items": [{"price": price} for price in prices]}, price="price_1", plan=PLAN, quantity=1)
 
 

@@ -23,7 +23,7 @@ def test_portal_address_is_for_its_buyer_and_for_minutes(shop: Shop) -> None:
     shop.sweep(seconds=0)
     with shop.database.read() as connection:
         assert connection.execute(sa.select(operations.c.url)).scalars().all() == [None]
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match="no such operation"):
         shop.look(recorded.operation_id, "user_2")
 
 
