@@ -1,5 +1,6 @@
 """What a session is made with, seen at Stripe: trials, quantities, metered prices, whose it is, when it is reused."""
 
+import uuid
 from contextlib import nullcontext
 from typing import Any
 
@@ -283,12 +284,13 @@ def test_order_of_the_buyers_words_makes_no_other_request() -> None:
 
 def test_open_session_is_a_lanes_own_by_its_nonce_or_its_id() -> None:
     """LAN-5: any other open one is an orphan."""
-    nonces = {"cs_own": "n_1", "cs_named": None, "cs_orphan": "n_2", "cs_old": None}
+    own, another = str(uuid.uuid4()), str(uuid.uuid4())
+    nonces = {"cs_own": own, "cs_named": None, "cs_orphan": another, "cs_old": None}
     sessions = [
         {"id": id_, "status": "open", "metadata": tag("kiloclaw", nonce=nonce, user_id="u") if nonce else {}}
         for id_, nonce in nonces.items()
     ]
     sessions.append({"id": "cs_done", "status": "complete", "metadata": {}})
-    orphaned = orphaned_sessions(sessions, owned=("n_1", "cs_named"))
+    orphaned = orphaned_sessions(sessions, owned=(own, "cs_named"))
     assert [session["id"] for session in orphaned] == ["cs_orphan", "cs_old"]
     assert len(orphaned_sessions(sessions, owned=(None, None))) == 4
