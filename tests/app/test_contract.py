@@ -91,7 +91,7 @@ def _in_words(case: schemathesis.Case, problem: dict[str, Any]) -> bool:
     if problem["code"] == "invalid_id":  # whether a character is printable, Unicode says
         return not unquote(str(case.path_parameters["user_id"])).isprintable()
     # Which names of metadata a buyer may set, the catalog says.
-    pointers = {re.sub("^/metadata/.*", "/metadata/*", error["pointer"]) for error in problem.get("errors", [])}
+    pointers = {re.sub("(?s)^/metadata/.*", "/metadata/*", error["pointer"]) for error in problem.get("errors", [])}
     return pointers <= IN_WORDS if pointers else problem["code"] == "idempotency_key_reused"
 
 

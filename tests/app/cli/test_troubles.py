@@ -96,7 +96,7 @@ def dead_event(place: Place) -> None:
 def stripe_at_429(place: Place) -> None:
     checkout_id = world.stripe_at_429(place)
     command = worst(place, SAID["stripe_at_429"])
-    follow(place, command, "stripe_unavailable", "pending_checkouts 1", "user_1")
+    follow(place, command, "stripe_unavailable", "pending_checkouts", "user_1")
     place.shop.sandbox.faults.clear()
     place.wake()
     place.worker()
