@@ -66,21 +66,24 @@ class Explorer:
         self.met += schedule.met
         return schedule
 
-    def delayed(self, scene: Scene, most: int) -> Iterator[int]:
-        """Depth-first: every run with at most so many delays; yields the steps of each. Raises Broken."""
+    def delayed(self, scene: Scene, most: int, *, every: int = 1) -> Iterator[int]:
+        """Depth-first: every run with at most so many delays; yields the steps of each. Raises Broken.
+
+        With `every` 2 only the first, third, fifth step and so on is the first to be delayed.
+        """
 
         def deeper(taken: dict[int, int], first: int, left: int) -> Iterator[int]:
             schedule = self.run(0, scene, taken)
             yield len(schedule.trace)
-            for step in range(first, len(schedule.width)):
+            for step in range(first, len(schedule.width), 1 if taken else every):
                 for count in range(1, min(left + 1, schedule.width[step])):
                     yield from deeper({**taken, step: count}, step + 1, left - count)
 
         return deeper({}, 0, most)
 
-    def crashed(self, scene: Scene) -> Iterator[int]:
+    def crashed(self, scene: Scene, *, every: int = 1) -> Iterator[int]:
         """The straight run with a crash at each of its steps; yields the steps of each. Raises Broken."""
-        for step in range(len(self.run(0, scene, {}).trace)):
+        for step in range(0, len(self.run(0, scene, {}).trace), every):
             yield len(self.run(0, scene, {}, crash_at=step).trace)
 
 

@@ -144,7 +144,7 @@ def test_workers_settle_below_stripes_limit_together(database, record, clock):
     """WHK-62: four processes that know nothing of each other, each allowed 40 a second; Stripe lets 25 pass in all."""
     sandbox = Sandbox()
     customers = []
-    for _ in range(100):
+    for _ in range(60):
         answer = sandbox.request("POST", "/v1/customers", {}, api_key=API_KEY)
         customers.append(json.loads(answer.data)["id"])
     rows = [record(build_event(subject=build_subscription(customer=one))) for one in customers]
