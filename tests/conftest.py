@@ -31,12 +31,14 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 # What `make test` leaves to `make check` (decision 0023), by the beginning of a test's id. A walk over every crash or
-# every failure runs on SQLite in `make test`, and on PostgreSQL in `make check`.
+# every failure runs on SQLite in `make test`, and on PostgreSQL in `make check`; those of duplicates only there.
 LONG = (
     "tests/app/cli/test_commands.py::test_doctor_finds",
     "tests/app/cli/test_commands.py::test_import",
     "tests/app/cli/test_commands.py::test_reads_speak",
     "tests/app/cli/test_commands.py::test_worker_without",
+    "tests/app/cli/test_commands.py::test_wrong_command_line",
+    "tests/app/cli/test_commands.py::test_wrong_setting_ends",
     "tests/app/cli/test_database_url.py",
     "tests/app/cli/test_erase.py",
     "tests/app/cli/test_metrics_dir.py",
@@ -55,6 +57,7 @@ LONG = (
     "tests/app/dev/test_refusals.py",
     "tests/app/dev/test_run.py",
     "tests/app/dev/test_web.py",
+    "tests/app/health/test_routes.py::test_processes_that_share",
     "tests/app/openapi/test_typescript.py",
     "tests/app/serving/test_connections.py",
     "tests/app/serving/test_nginx.py",
@@ -68,13 +71,12 @@ LONG = (
     "tests/billing/coordination/test_tls.py",
     "tests/billing/customers/test_customers.py::test_concurrent_first_checkouts_with_unclear_answers_make_one_customer[postgresql",
     "tests/billing/database/test_address.py::test_server_that_does_not_answer_may_come",
-    "tests/billing/database/test_ends.py::test_host_that_dies_without_a_word_is_given_up_and_found_again[idle-read",
-    "tests/billing/database/test_ends.py::test_host_that_dies_without_a_word_is_given_up_and_found_again[idle-write_at_once",
+    "tests/billing/database/test_ends.py::test_host_that_dies_without_a_word_is_given_up_and_found_again[idle",
     "tests/billing/database/test_poolers.py::test_pooler_that_cannot_serve_us_is_refused_at_the_start[sessions, and",
     "tests/billing/database/test_poolers.py::test_statement_that_gets_no_place",
-    "tests/billing/duplicates/test_remedy_failures.py::test_crash_at_every_step_is_finished_by_running_it_again[postgresql",
+    "tests/billing/duplicates/test_remedy_failures.py::test_crash_at_every_step",
     "tests/billing/duplicates/test_remedy_failures.py::test_failure_in_passing_is_tried_again_by_the_sweep[postgresql",
-    "tests/billing/duplicates/test_repayments.py::test_crash_at_every_step_gives_back_once[postgresql",
+    "tests/billing/duplicates/test_repayments.py::test_crash_at_every_step_gives_back_once",
     "tests/billing/duplicates/test_repayments.py::test_unclear_answer_is_looked_at_before_more_is_given[postgresql",
     "tests/billing/maintenance/test_reconcile.py::test_killed_once_at_this_point[postgresql",
     "tests/billing/operations/test_carried.py::test_operations_change_nothing_but_the_plans_price_and_its_dates[postgresql",
@@ -85,6 +87,8 @@ LONG = (
     "tests/billing/operators/test_incident.py::test_crash_at_every_step_of_a_choice",
     "tests/billing/operators/test_report.py::test_report_and_locks_need_no_redis",
     "tests/billing/operators/test_report.py::test_tail_shows",
+    "tests/billing/process/test_telemetry.py::test_error_is_reported",
+    "tests/billing/process/test_telemetry.py::test_request_and_its_message",
     "tests/billing/stripe_gateway/test_pace.py::test_refused_processes",
     "tests/billing/stripe_gateway/test_pace.py::test_workers_settle",
     "tests/billing/stripe_gateway/test_shared_budget.py::test_four_processes",
@@ -111,6 +115,7 @@ LONG = (
 )
 # One of each kind of them that `make test` runs all the same.
 SHORT = (
+    "tests/app/cli/test_commands.py::test_wrong_setting_ends_with_78_and_one_line[words0",
     "tests/app/cli/test_server_url.py::test_unknown_parameter_stops_every_process_alike[REDIS_URL-worker]",
     "tests/app/cli/test_signals.py::test_migration_that_waits_for_another_hears_the_signal",
     "tests/app/dev/test_run.py::test_everything_is_ready_when_it_says_so",
