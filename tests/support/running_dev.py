@@ -28,11 +28,14 @@ def wait_until(condition: Callable[[], Any], what: Callable[[], str], seconds: f
 
 
 def end_in_order() -> None:
-    """Let SIGTERM end this process as an exception does, so that it stops what it started and removes its files.
+    """Let SIGTERM and SIGINT end this process as an exception does: it stops what it started and removes its files.
+
+    SIGINT, too: a shell starts what runs in the background with SIGINT ignored.
 
     Where it is killed outright, the kernel ends what it started (`launched`); files stay.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def environment(**settings: str) -> dict[str, str]:
