@@ -5,6 +5,7 @@ Implementations are chosen here and nowhere else. The web has no Stripe key, so 
 
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Any
 
 import redis
 
@@ -97,6 +98,17 @@ def bound_stripe(services: Services, *, why: str) -> StripeGateway:
         raise ConfigurationError(found.sentence)
     bind(database=services.database, stripe=services.stripe, settings=services.settings, clock=services.clock)
     return services.stripe
+
+
+def places(services: Services, stripe: StripeGateway) -> dict[str, Any]:
+    """What the context of every flow has, with this gateway (billing/subscriptions/context.py)."""
+    return {
+        "database": services.database,
+        "stripe": stripe,
+        "queue": services.queue,
+        "clock": services.clock,
+        "catalog": services.catalog,
+    }
 
 
 def build_notifier(settings: Settings) -> Notifier:

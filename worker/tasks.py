@@ -36,7 +36,7 @@ from billing.maintenance.replay_run import work_run
 from billing.maintenance.sweep import sweep
 from billing.notifications.deliver import notify
 from billing.operations.work import work_operations
-from billing.services import Services
+from billing.services import Services, places
 from billing.stripe_gateway import StripeGateway
 from billing.stripe_gateway.pace import for_lane
 from billing.subscriptions import take_over
@@ -198,10 +198,4 @@ def _stripe(services: Services) -> StripeGateway:
 def _places(services: Services, *, in_background: bool = False) -> dict[str, Any]:
     """What every flow has; buyers go before what is done in the background."""
     stripe = _stripe(services)
-    return {
-        "database": services.database,
-        "stripe": stripe.low_priority() if in_background else stripe,
-        "queue": services.queue,
-        "clock": services.clock,
-        "catalog": services.catalog,
-    }
+    return places(services, stripe.low_priority() if in_background else stripe)

@@ -44,7 +44,7 @@ from billing.operators.sync_user import ask_for_sync, look_up_sync
 from billing.process.logs import configure_logging
 from billing.process.settings import load_settings
 from billing.rules.ids import CUSTOMER, MAX_USER_ID, is_user_id
-from billing.services import bound_stripe, build_services
+from billing.services import bound_stripe, build_services, places
 
 log = structlog.get_logger(__name__)
 COLUMNS = ("user_id", "customer_id")
@@ -159,14 +159,7 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
     services = build_services(settings)
     stripe = bound_stripe(services, why="a user whom Stripe still bills is not erased.")
     ctx = Context(
-        database=services.database,
-        stripe=stripe.low_priority(),
-        locks=services.locks,
-        queue=services.queue,
-        wakeups=services.wakeups,
-        clock=services.clock,
-        catalog=services.catalog,
-        reuse_seconds=0,
+        **places(services, stripe.low_priority()), locks=services.locks, wakeups=services.wakeups, reuse_seconds=0
     )
     given = None if dry_run else require_reason(reason)
     found = count_holdings(user_id, ctx, delete_at_stripe=delete_at_stripe)

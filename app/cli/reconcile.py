@@ -22,7 +22,7 @@ from billing.maintenance.runs import Run
 from billing.operators.audit import audited
 from billing.process.logs import configure_logging
 from billing.process.settings import load_settings
-from billing.services import Services, bound_stripe, build_services
+from billing.services import Services, bound_stripe, build_services, places
 from billing.stripe_gateway import StripeGateway
 
 log = structlog.get_logger(__name__)
@@ -83,15 +83,7 @@ def _run(
     progress: "Progress",
 ) -> Run:
     """Run to the end, through transient failures. Raises TransientError when they last, or another run is going."""
-    ctx = Context(
-        database=services.database,
-        stripe=stripe.low_priority(),
-        locks=services.locks,
-        queue=services.queue,
-        clock=services.clock,
-        catalog=services.catalog,
-        dry=dry,
-    )
+    ctx = Context(**places(services, stripe.low_priority()), locks=services.locks, dry=dry)
     for turn, wait in enumerate((*WAIT_SECONDS, 0)):
         again = turn > 0 and not dry  # the run was begun: continue it
         try:
