@@ -1,5 +1,7 @@
 """A world in which customers come to have more than one subscription, and what those took is given back."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +15,7 @@ from billing.models import customers, events, remedies
 from billing.operators.lookup import list_incidents
 from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.sync import sync_customer
+from tests.races.unlocked import NoLocks
 from tests.support.reconcile_world import Shop as ReconcileShop
 
 TAG = {"type": "kiloclaw"}
@@ -100,6 +103,17 @@ class Shop(ReconcileShop):
             "catalog": self.catalog,
         }
         return remedy_duplicates(incident_id, RemedyContext(**(collaborators | instead)))
+
+    def remedy_at_once(self, incident_id: int) -> None:
+        """Five workers work the job at the same moment, without any lock."""
+        start = threading.Barrier(5)
+
+        def worker(_number: int) -> None:
+            start.wait()
+            self.remedy(incident_id, locks=NoLocks())
+
+        with ThreadPoolExecutor(5) as threads:
+            list(threads.map(worker, range(5)))
 
     def live(self, customer: str) -> list[str]:
         """What the customer pays for, newest first."""

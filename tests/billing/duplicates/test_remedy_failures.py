@@ -1,7 +1,5 @@
 """The remedy of a duplicate when a process, Stripe or the network fails, and with several workers at once."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,7 +9,6 @@ from billing.coordination.jobs import RemedyDuplicates
 from billing.maintenance.sweep import sweep
 from billing.models import incidents
 from billing.rules.backoff import BUSY_SECONDS
-from tests.races.unlocked import NoLocks
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
 from tests.support.duplicates_world import Shop
 
@@ -177,14 +174,7 @@ def test_workers_at_once_cancel_and_refund_once(shop: Shop) -> None:
     [first] = shop.live(customer)
     others = [shop.another(customer) for _ in range(2)]
     incident_id = shop.found(customer)
-    start = threading.Barrier(5)
-
-    def worker(_number: int) -> None:
-        start.wait()
-        shop.remedy(incident_id, locks=NoLocks())
-
-    with ThreadPoolExecutor(5) as threads:
-        list(threads.map(worker, range(5)))
+    shop.remedy_at_once(incident_id)
     shop.clock.advance(minutes=61)  # one may have met another's key in use
     shop.remedy(incident_id)
     assert shop.live(customer) == [first]

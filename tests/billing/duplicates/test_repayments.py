@@ -1,7 +1,5 @@
 """The money of a duplicate, over the sandbox: what goes back by itself, what is waited for, what a person finishes."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -217,14 +215,7 @@ def test_worker_that_slept_before_it_sends_gives_nothing(shop: Shop) -> None:
 def test_workers_at_once_give_back_once(shop: Shop) -> None:
     """SUB-20, SUB-113: five of them, without any lock."""
     customer, second, incident_id = shop.doubled(credit=300)
-    start = threading.Barrier(5)
-
-    def worker(_number: int) -> None:
-        start.wait()
-        shop.remedy(incident_id, locks=NoLocks())
-
-    with ThreadPoolExecutor(5) as threads:
-        list(threads.map(worker, range(5)))
+    shop.remedy_at_once(incident_id)
     shop.hours_pass()
     assert (shop.credit(customer), shop.refunded(second)) == (300, 600)
     assert shop.open_incidents() == {}
