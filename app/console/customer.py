@@ -29,15 +29,17 @@ ENDED = "At rest, the last payment page has ended"
 
 
 def add_pages(routes: Blueprint, services: Services) -> None:
-    """GET /console/customer?user=…, and the POSTs of its buttons."""
+    """GET /console/customers/USER_ID and /customer?user=…, and the POSTs of its buttons."""
     database, clock = services.database, services.clock
 
     def read(user_id: str) -> Row:
         return show_customer(user_id, database=database, catalog=services.catalog, clock=clock, limit=LIMIT)
 
+    # Pages link by query: a browser would resolve the path of a user who is called "..".
     @routes.get("/customer")
-    def customer() -> Response:
-        shown = read(_user_id(request.args))
+    @routes.get("/customers/<path:user_id>")
+    def customer(user_id: str | None = None) -> Response:
+        shown = read(_user_id(request.args if user_id is None else {"user": user_id}))
         return page(
             "customer.html",
             shown=shown,

@@ -27,7 +27,7 @@ STATUSES = [status.value for status in EventStatus]
 
 
 def add_pages(routes: Blueprint, services: Services) -> None:
-    """GET /console/events, /dead, /event?id=… and /events/replay?…; and the POSTs of their buttons."""
+    """GET /console/events, /dead, /events/ID and /event?id=…, /events/replay?…; and the POSTs of their buttons."""
     database, clock = services.database, services.clock
 
     @routes.get("/events")
@@ -63,8 +63,9 @@ def add_pages(routes: Blueprint, services: Services) -> None:
         )
 
     @routes.get("/event")
-    def event() -> Response:
-        return one(printable(request.args.get("id", "")))
+    @routes.get("/events/<event_id>")
+    def event(event_id: str | None = None) -> Response:
+        return one(printable(request.args.get("id", "") if event_id is None else event_id))
 
     def one(event_id: str, **more: Any) -> Response:
         shown = show_event(event_id, database=database)

@@ -107,9 +107,15 @@ class LedgerGauges(Collector):
                         "Incidents a person has to look at.",
                         projection_store.count_open_incidents(connection),
                     ),
-                    "onelane_messages_undelivered": (
-                        "Changes that the application did not take yet, or that were given up.",
-                        outbox_store.count_untaken(connection),
+                    **dict.fromkeys(
+                        (
+                            "onelane_notifications_undelivered",
+                            "onelane_messages_undelivered",
+                        ),
+                        (
+                            "Changes that the application did not take yet, or that were given up.",
+                            outbox_store.count_untaken(connection),
+                        ),
                     ),
                     "onelane_checkouts_waiting": ("Checkouts that no worker answered yet.", waiting.count),
                     "onelane_oldest_waiting_seconds": ("Age of the oldest of them.", waiting.oldest_seconds),

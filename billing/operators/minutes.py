@@ -42,7 +42,7 @@ _EVENTS, _STRIPE = "onelane_events_recorded_total", "onelane_stripe_requests_tot
 _MESSAGES = "onelane_messages_total"
 COUNTED: Mapping[str, Counted] = {
     "deliveries": Counted(_EVENTS, "result", frozenset({"recorded", "duplicate", "ignored", "rejected"})),
-    "signatures_refused": Counted("onelane_signature_refused_total"),
+    "signatures_refused": Counted("onelane_signatures_refused_total"),
     "checkouts": Counted("onelane_checkouts_total"),
     "changes_delivered": Counted(_MESSAGES, "outcome", frozenset({"delivered"})),
     "changes_failed": Counted(_MESSAGES, "outcome", frozenset({"postponed", "given_up"})),

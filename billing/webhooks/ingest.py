@@ -29,7 +29,8 @@ from billing.webhooks.signature import Signature, read_signature, verify
 
 log = structlog.get_logger(__name__)
 
-SIGNATURES_REFUSED = Counter("onelane_signature_refused_total", "Deliveries whose signature does not fit.")
+SIGNATURES_REFUSED = Counter("onelane_signatures_refused_total", "Deliveries whose signature does not fit.")
+SIGNATURE_REFUSED = Counter("onelane_signature_refused_total", "The same, by the name of before.")
 RECORDED = Counter("onelane_events_recorded_total", "Deliveries, by what became of them.", ["result"])
 # A line costs 50 µs, half of a delivery under load: a batch of more than these is one line together.
 LINES_OF_A_BATCH = 8
@@ -159,6 +160,7 @@ def _note_refusal(error: InvalidRequest | PayloadTooLarge, size: int, request_id
     RECORDED.labels(error.code).inc()
     if isinstance(error, InvalidSignature):
         SIGNATURES_REFUSED.inc()
+        SIGNATURE_REFUSED.inc()
         if is_signed:
             marks.note(marks.SIGNATURE_REFUSED, error.sentence)
     about = {"request_id": request_id} if request_id else {}

@@ -32,6 +32,23 @@ TABLE = {
         r"^\| `(onelane_\w+)` \| (\w+) \|([^|]*)\|", (ROOT / "docs" / "metrics.md").read_text("utf-8"), re.MULTILINE
     )
 }
+# What alerts of others read, with the labels.
+PROMISED = {
+    "onelane_events_recorded_total": {"result"},
+    "onelane_events_pending": set(),
+    "onelane_oldest_pending_seconds": set(),
+    "onelane_events_dead": set(),
+    "onelane_checkouts_total": {"outcome"},
+    "onelane_checkout_seconds": set(),
+    "onelane_stripe_requests_total": {"route", "status"},
+    "onelane_incidents_open": set(),
+    "onelane_workers": {"queue"},
+    "onelane_beat_age_seconds": set(),
+    "onelane_checkouts_waiting": set(),
+    "onelane_oldest_waiting_seconds": set(),
+    "onelane_notifications_undelivered": set(),
+    "onelane_signatures_refused_total": set(),
+}
 KINDS = ("Counter", "Histogram")
 # What Prometheus' own client adds to the name of a histogram.
 SUFFIX = r"_(bucket|sum|count)$"
@@ -74,6 +91,11 @@ def test_table_has_every_metric_with_its_kind_and_labels(database: Database) -> 
     services = cast("Services", SimpleNamespace(database=database, clock=SYSTEM_CLOCK))
     now = {gauge.name: (gauge.type, set(gauge.samples[0].labels)) for gauge in LedgerGauges(services).collect()}
     assert dict(_counted()) | now == TABLE
+
+
+def test_names_that_others_rely_on_stay() -> None:
+    """OPS-193: the table is held against the code above."""
+    assert {name: labels for name, (_, labels) in TABLE.items() if name in PROMISED} == PROMISED
 
 
 def _counted() -> Iterator[tuple[str, tuple[str, set[str]]]]:

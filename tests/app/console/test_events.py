@@ -178,7 +178,15 @@ def test_reconciling_is_begun_by_a_worker(console: Browser, world: World) -> Non
     assert "due now" in text_of(console, pressed.headers["Location"])
 
 
-@pytest.mark.parametrize("path", ["event?id=evt_nowhere", "event", "replay?id=9", "replay?id=x", "replay"])
+@pytest.mark.usefixtures("ledger_of_events")
+def test_events_page_is_at_the_address_that_names_it(console: Browser) -> None:
+    """CON-16"""
+    assert "evt_005" in text_of(console, "/console/events/evt_005")
+
+
+@pytest.mark.parametrize(
+    "path", ["event?id=evt_nowhere", "events/evt_nowhere", "event", "replay?id=9", "replay?id=x", "replay"]
+)
 def test_what_is_not_there_is_a_page_that_says_so(console: Browser, path: str) -> None:
     assert console.get(f"/console/{path}").status_code == 404
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from flask import Flask, url_for
@@ -95,6 +96,14 @@ def test_customer_is_shown_with_why(console: Browser, ann: str) -> None:
     assert "Has no access" in text
     assert ann in text
     assert "asked for standard" in text
+
+
+@pytest.mark.parametrize("user", ["ann", "auth0|5f/é x"])
+def test_customers_page_is_at_the_address_that_names_them(console: Browser, world: World, user: str) -> None:
+    """CON-16"""
+    world.ask(user=user)
+    assert "asked for standard" in text_of(console, f"/console/customers/{quote(user)}")
+    assert console.get("/console/customers/nobody").status_code == 404
 
 
 def test_text_from_outside_is_shown_as_text(console: Browser, world: World) -> None:
