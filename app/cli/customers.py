@@ -44,6 +44,7 @@ from billing.operators.sync_user import ask_for_sync, look_up_sync
 from billing.process.logs import configure_logging
 from billing.process.settings import load_settings
 from billing.rules.ids import CUSTOMER, MAX_USER_ID, is_user_id
+from billing.rules.words import in_number
 from billing.services import bound_stripe, build_services, places
 
 log = structlog.get_logger(__name__)
@@ -104,7 +105,7 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool, a
     rows = list(_read(file))
     if not dry_run:
         require_reason(reason)
-        confirm(f"Import {len(rows)} rows into {Database(settings.database_url).url!r}?", yes=yes)
+        confirm(f"Import {in_number(len(rows), 'row')} into {Database(settings.database_url).url!r}?", yes=yes)
     services = build_services(settings)
     database = services.database
     problems: list[dict[str, Any]] = []
@@ -129,7 +130,7 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool, a
                 problems.append({"line": line, "problem": problem})
             else:
                 lines[user_id] = lines[customer_id] = line
-        say(f"{done - len(problems)} of {len(rows)} rows{', stopped' if done < len(rows) else ''}")
+        say(f"{done - len(problems)} of {in_number(len(rows), 'row')}{', stopped' if done < len(rows) else ''}")
     good = done - len(problems)
     if as_json:
         counted = {"rows": len(rows), "imported": good, "refused": problems, "stopped": done < len(rows)}
@@ -137,13 +138,14 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool, a
     else:
         for one in problems:
             click.echo(f"line {one['line']}: {one['problem']}", err=True)
-        click.echo(f"{good} of {len(rows)} rows {'would be' if dry_run else 'were'} imported.")
+        were = "would be" if dry_run else "was" if good == 1 else "were"
+        click.echo(f"{good} of {in_number(len(rows), 'row')} {were} imported.")
     if not dry_run:
         while_reachable(services.queue).send(SyncCustomers())
         configure_logging(settings, process="cli", stream=sys.stderr)
         log.info("customers.imported", imported=good, refused=len(problems), reason=reason)
     if done < len(rows):
-        click.echo(f"Stopped after {done} rows. Importing the file again goes on.", err=True)
+        click.echo(f"Stopped after {in_number(done, 'row')}. Importing the file again goes on.", err=True)
     if problems or done < len(rows):
         sys.exit(1)
 
@@ -197,7 +199,7 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
 
 
 def _counted(holdings: Holdings) -> str:
-    said = [f"{number} {kind}" for kind, number in holdings.as_dict().items() if number]
+    said = [in_number(number, kind.removesuffix("s"), kind) for kind, number in holdings.as_dict().items() if number]
     return ", ".join(said) or "nothing personal is kept"
 
 

@@ -13,6 +13,7 @@ from billing.operators import lookup
 from billing.operators.audit import audited
 from billing.operators.incident import keep_one, resolve_incident, show_incident
 from billing.process.settings import load_settings
+from billing.rules.words import in_number
 from billing.services import Services, build_services
 
 # What tells two subscriptions apart; two of Stripe's ids beside these names just fit into 80 columns.
@@ -97,7 +98,7 @@ def resolve(
         if as_json:
             _show({"id": incident_id, "keep": kept_id, "cancel": others, "dry_run": True}, "", as_json=True)
         return
-    confirm(f"Cancel {len(others)} subscriptions at Stripe, for good?", yes=yes)
+    confirm(f"Cancel {in_number(len(others), 'subscription')} at Stripe, for good?", yes=yes)
     target = f"incident {incident_id}: keep {kept_id}, cancel {', '.join(others)}"
     with audited(
         "incidents resolve", target=target, reason=said, database=services.database, clock=services.clock

@@ -34,6 +34,7 @@ from billing.operators.notifications import (
     try_receiver,
 )
 from billing.process.settings import load_settings
+from billing.rules.words import in_number
 from billing.services import Services, build_services
 
 status = click.option("--status", type=click.Choice(STATES))
@@ -118,11 +119,12 @@ def _resend(chosen: MessageFilter, *, dry_run: bool, reason: str | None, yes: bo
     services = _services()
     why = "" if dry_run else require_reason(reason)
     count = count_messages(chosen, database=services.database)
-    click.echo(f"{count:,} notifications.", err=as_json)
+    which = in_number(count, "notification")
+    click.echo(f"{which}.", err=as_json)
     if dry_run or not count:
         _show(count, 0, dry_run=dry_run, as_json=as_json)
         return
-    confirm(f"Send {count:,} notifications again?", yes=yes or bool(chosen.message_ids))
+    confirm(f"Send {which} again?", yes=yes or bool(chosen.message_ids))
     noted = audited("notifications resend", target=target, reason=why, database=services.database, clock=services.clock)
     with noted as say, stop_by_signal() as stop, progress_bar(count, "Making due") as advance:
         sent = resend(chosen, database=services.database, clock=services.clock, progress=advance, stop=stop)
@@ -138,7 +140,7 @@ def _show(count: int, sent: int, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         show_one({"counted": count, "made_due": sent, "dry_run": dry_run}, as_json=True)
     elif sent:
-        click.echo(f"{sent:,} are due; workers send them now. See onelane notifications list.")
+        click.echo(f"{in_number(sent, 'is', 'are')} due; workers send what is due now. See onelane notifications list.")
 
 
 def _services() -> Services:

@@ -22,6 +22,7 @@ from billing.maintenance.runs import Run
 from billing.operators.audit import audited
 from billing.process.logs import configure_logging
 from billing.process.settings import load_settings
+from billing.rules.words import in_number
 from billing.services import Services, bound_stripe, build_services, places
 from billing.stripe_gateway import StripeGateway
 
@@ -52,14 +53,14 @@ def reconcile_command(
     services = build_services(settings)
     stripe = bound_stripe(services, why="reconciling asks Stripe.")
     if not dry_run and not yes and sys.stdin.isatty():
-        click.confirm(f"Reconcile {services.database.url!r} with Stripe?", abort=True)
+        click.confirm(f"Reconcile {services.database.url!r} with Stripe?", abort=True, err=True)
     wanted = f"{'full' if full else 'ordinary'}, since {iso(since) or 'the mark'}"
     noted = audited(
         "reconcile", target=wanted, reason=reason, database=services.database, clock=services.clock, dry_run=dry_run
     )
     with noted as say, stop_by_signal() as stop:
         row = _run(services, stripe, since=since, full=full, dry=dry_run, stop=stop, progress=Progress())
-        say(f"{row.report['found']} events found, {row.report['drifted']} customers differed")
+        say(f"{in_number(row.report['found'], 'event')} found, {in_number(row.report['drifted'], 'customer')} differed")
     if as_json:
         about = {"since": iso(row.since), "until": iso(row.until), "mark": iso(row.mark)}
         click.echo(json.dumps({**about, "dry_run": dry_run, "finished": not row.unfinished, **row.report}, indent=2))
@@ -121,8 +122,9 @@ class Progress:
             count = row.report["events"] + row.report["listed"] + row.report["compared"]
             rate = count / max(time.monotonic() - self._begun, 0.1)
             text = (
-                f"{row.phase.value}: {row.report['events']} events read, {row.report['found']} found, "
-                f"{row.report['compared']} customers compared, {row.report['drifted']} differed · {rate:.0f}/s"
+                f"{row.phase.value}: {in_number(row.report['events'], 'event')} read, {row.report['found']} found, "
+                f"{in_number(row.report['compared'], 'customer')} compared, {row.report['drifted']} differed"
+                f" · {rate:.0f}/s"
             )
             click.echo(f"\r\033[K{text}", nl=False, err=True)
 
@@ -144,15 +146,17 @@ def _show(row: Run, *, dry_run: bool) -> None:
         click.echo("Stopped; the next run, or a worker, goes on from here.")
     if found["gap"]:
         click.echo("Events were missing for longer than Stripe keeps them: every customer was compared instead.")
-    click.echo(f"{found['events']} events since {iso(row.since)}, of which {found['found']} were never delivered.")
+    never = in_number(found["found"], "was", "were")
+    click.echo(f"{in_number(found['events'], 'event')} since {iso(row.since)}, of which {never} never delivered.")
     if found["found"] and not dry_run:
-        click.echo("They are recorded, and workers are on them.")
+        click.echo("What was found is recorded, and workers are on it.")
     if found["strays"]:
-        click.echo(f"{found['strays']} open sessions that no checkout owns {would}looked at, to be expired.")
-    click.echo(f"{found['compared']} customers compared, of whom {found['drifted']} differed.")
+        strays = in_number(found["strays"], "open session")
+        click.echo(f"{strays} that no checkout owns {would}looked at, to be expired.")
+    click.echo(f"{in_number(found['compared'], 'customer')} compared, of whom {found['drifted']} differed.")
     for drift in found["drift"]:
         click.echo(f"  {drift['customer_id']}: {', '.join(drift['fields'])}")
     if (others := found["drifted"] - len(found["drift"])) > 0:
-        click.echo(f"  and {others} others; the log has each.")
+        click.echo(f"  and {in_number(others, 'other')}; the log has each.")
     if found["failed"]:
         click.echo(f"{found['failed']} more could not be compared: Stripe refused. The log says why.", err=True)

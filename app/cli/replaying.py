@@ -24,6 +24,7 @@ from billing.operators.events import show_event
 from billing.operators.presence import takes
 from billing.operators.replays import show_replay
 from billing.process.settings import load_settings
+from billing.rules.words import in_number
 from billing.services import Services, build_services
 
 NOT_ALL_DONE = 1
@@ -53,7 +54,7 @@ def replay(
             show_one({"counted": found.events, "by_status": dict(found.by_status), "dry_run": dry_run}, as_json=True)
         return
     if not chosen.event_ids:
-        confirm(f"Replay {found.events} events?", yes=yes)
+        confirm(f"Replay {in_number(found.events, 'event')}?", yes=yes)
     queue = _queue(services)
     with _audited(chosen, why, services) as say:
         places: dict[str, Any] = {"database": services.database, "queue": queue, "clock": services.clock}
@@ -153,7 +154,7 @@ def _described(found: Count) -> str:
     if not found.events:
         return "Nothing to replay: no such events, or they wait for a worker already."
     parts = ", ".join(f"{count:,} {status}" for status, count in sorted(found.by_status.items()))
-    return f"{found.events:,} events of {found.customers:,} customers: {parts}."
+    return f"{in_number(found.events, 'event')} of {in_number(found.customers, 'customer')}: {parts}."
 
 
 def _require_known(event_ids: tuple[str, ...], database: Database) -> None:

@@ -9,8 +9,8 @@ import click
 from app.cli.options import as_json, listed
 from app.cli.tables import show_one, show_rows, show_text
 from billing.operators.report import list_lanes, summarize
-from billing.operators.worst import in_short
 from billing.process.settings import load_settings
+from billing.rules.words import in_short
 from billing.services import build_services
 
 NOTHING_WRONG = "All is well: every queue has a worker, and nothing has waited for long."

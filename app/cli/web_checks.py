@@ -9,6 +9,7 @@ from app.identity.key_set import KeySet, download, read_keys
 from billing.doctor.finding import Finding, fine
 from billing.errors import ConfigurationError, TransientError
 from billing.process.settings import Settings
+from billing.rules.words import in_number
 
 ANSWER_SECONDS = 3
 
@@ -34,7 +35,7 @@ def examine_identity(settings: Settings) -> Iterator[Finding]:
             "AUTH_JWKS_URL has no key that may sign a token (RS, ES or EdDSA, with a `kid`). Set the address that the"
             " provider's /.well-known/openid-configuration names as jwks_uri."
         ) from None
-    yield fine("identity", f"AUTH_JWKS_URL has {len(keys)} keys for tokens.")
+    yield fine("identity", f"AUTH_JWKS_URL has {in_number(len(keys), 'key')} for tokens.")
 
 
 def examine_port(settings: Settings) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from billing.models import EventStatus
 from billing.operators.audit import audited
 from billing.operators.events import group_failures, list_events, show_event
 from billing.operators.redaction import redact
-from billing.operators.worst import in_number
+from billing.rules.words import in_number
 from billing.services import Services
 from billing.webhooks.process import MAX_FAILURES
 
@@ -113,7 +113,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
         if not found.events:
             return found, None
         return found, Button(
-            f"Replay {'all of them' if found.events > COUNTED else in_number(found.events, 'event', 'events')}",
+            f"Replay {'all of them' if found.events > COUNTED else in_number(found.events, 'event')}",
             "console.replay_events",
             "Workers set them back a hundred at a time. Each asks Stripe what is true now, so nothing happens twice.",
             command_line("events", "replay", *asked.options(now), "--yes"),

@@ -13,6 +13,7 @@ from billing.operators.minutes import read_chart
 from billing.operators.presence import Process
 from billing.operators.report import glance
 from billing.operators.worst import CHANGE_WAITS, CHECKOUT_WAITS, EVENT_WAITS
+from billing.rules.words import in_number
 from billing.services import Services
 
 # What a trouble is about: the page that shows it, by which filter, and the words of the link. Processes have none: they
@@ -120,7 +121,7 @@ def _those(name: str, processes: Sequence[Process]) -> Tile:
     if not living:
         return Tile(name, "0", f"last {seen}", "bad")
     threads = sum(process.threads for process in living)
-    return Tile(name, str(len(living)), f"{threads} {'thread' if threads == 1 else 'threads'}, {seen}")
+    return Tile(name, str(len(living)), f"{in_number(threads, 'thread')}, {seen}")
 
 
 def _at_stripe(

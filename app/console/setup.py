@@ -18,6 +18,7 @@ from billing.doctor.given import examine_settings
 from billing.doctor.redis import examine_redis
 from billing.doctor.servers import examine_broker, examine_ledger, examine_metrics
 from billing.rules.money import in_words
+from billing.rules.words import in_number
 from billing.services import Services
 
 TONES = {Verdict.OK: "good", Verdict.WARNING: "wait", Verdict.UNAVAILABLE: "bad", Verdict.WRONG: "bad"}
@@ -95,7 +96,7 @@ def _in_words(price: dict[str, Any]) -> str:
     shows = price["amount"] is not None and price["currency"]
     amount = in_words(price["amount"], price["currency"]) if shows else "an amount that is not shown"
     count = price["interval_count"]
-    every = price["interval"] if count in (None, 1) else f"{count} {price['interval']}s"
+    every = price["interval"] if count in (None, 1) else in_number(count, price["interval"])
     return (
         f"{amount}, every {every}{', by use' if price['metered'] else ''}" if price["interval"] else f"{amount}, once"
     )

@@ -10,6 +10,7 @@ from flask import Response, render_template, url_for
 
 from billing.clock import Clock, iso
 from billing.rules.money import in_words
+from billing.rules.words import in_number
 
 FRESH = timedelta(minutes=1)  # after a button was pressed, in which its page looks what came of it
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
@@ -45,6 +46,7 @@ def filters(clock: Clock) -> dict[str, Callable[..., Any]]:
         "iso": lambda at: iso(_moment(at)),
         "words": lambda text: str(text).replace("_", " ").replace(".", " · "),
         "number": lambda number: f"{number:,}",
+        "counted": in_number,
         "money": in_words,
         "indented": indented,
         "link": link,

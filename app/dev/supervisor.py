@@ -17,6 +17,7 @@ from typing import IO
 from billing.errors import ConfigurationError, TransientError
 from billing.process.exits import CONFIGURATION
 from billing.process.run_with_parent import launched
+from billing.rules.words import in_number
 
 READY_SECONDS = 60  # a slow laptop with a cold disk; usually 3
 QUICK_SECONDS = 5  # a program that dies sooner after its start has a fault of its own
@@ -161,7 +162,8 @@ class Supervisor:
             raise ConfigurationError(f"{program.name} refuses a setting; its last line says which. Mend it.")
         quick = self._quick[program.name] = self._quick.get(program.name, 0) + 1 if lived < QUICK_SECONDS else 0
         if quick >= QUICK_DEATHS:
-            raise GivenUp(f"{program.name} {how}, {quick} times in a row, at once. Its lines above say why.")
+            often = in_number(quick, "time")
+            raise GivenUp(f"{program.name} {how}, {often} in a row, at once. Its lines above say why.")
         delay = 0.25 * 2 ** (quick - 1) if quick else 0.0
         self.say("onelane", f"{program.name} {how}: starting it again" + (f" in {delay:g} s" if delay else ""))
         self._due[program.name] = (time.monotonic() + delay, program)

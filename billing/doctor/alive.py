@@ -8,7 +8,8 @@ from billing.database import Database
 from billing.doctor.finding import Finding, fine, warning, wrong
 from billing.operators.deliveries import are_refused, read_deliveries
 from billing.operators.presence import list_processes
-from billing.operators.worst import NEED, NO_BEAT, in_number, in_short
+from billing.operators.worst import NEED, NO_BEAT
+from billing.rules.words import in_number, in_short
 
 
 def examine_processes(database: Database) -> Iterator[Finding]:
@@ -23,8 +24,8 @@ def examine_processes(database: Database) -> Iterator[Finding]:
             yield warning("workers", sentence)
     if taken >= set(QUEUES):
         threads = sum(process.threads for process in workers)
-        has = in_number(len(workers), "worker", "workers")
-        yield fine("workers", f"{has} with {in_number(threads, 'thread', 'threads')} for every queue.")
+        has = in_number(len(workers), "worker")
+        yield fine("workers", f"{has} with {in_number(threads, 'thread')} for every queue.")
     beats = [process for process in there if process.kind == "beat"]
     if beats:
         yield fine("beat", f"Runs, and was seen {beats[0].age_seconds:.0f} s ago.")

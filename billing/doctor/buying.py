@@ -16,6 +16,7 @@ from billing.doctor.finding import Finding, fine, wrong
 from billing.errors import StripeRefused
 from billing.models import CheckoutStatus
 from billing.process.settings import Settings
+from billing.rules.words import in_number
 from billing.stripe_gateway import GatewayClient
 
 USER = "onelane-doctor"
@@ -45,9 +46,8 @@ def examine_buying(catalog: Catalog, stripe: GatewayClient, *, settings: Setting
     finally:
         stripe.delete_customer(customer_id)
     if opened:
-        yield fine(
-            "buying", f"Stripe opens a payment page for {opened} of {len(catalog.plans)} plans (each expired again)."
-        )
+        plans = in_number(len(catalog.plans), "plan")
+        yield fine("buying", f"Stripe opens a payment page for {opened} of {plans} (each expired again).")
 
 
 def _parameters(

@@ -12,6 +12,7 @@ from billing.customers.store import IS_ERASED
 from billing.database import Database
 from billing.doctor.finding import Finding, fine, warning
 from billing.models import customers
+from billing.rules.words import in_number
 from billing.stripe_gateway import GatewayClient
 
 MOST_PAGES = 10  # of 100 customers: some three seconds at Stripe
@@ -34,15 +35,16 @@ def examine_currencies(sold: set[str], stripe: GatewayClient, *, database: Datab
     ours = " and ".join(sorted(sold)).upper()
     for currency, found in sorted(bound.items()):
         named = f"{', '.join(found[:SHOWN])}{' and more' if found[SHOWN:] else ''}"
+        are = in_number(len(found), "of our customers is", "of our customers are")
         yield warning(
             "currency",
-            f"{len(found)} of our customers are billed in {currency.upper()}, and the catalog sells in {ours}: Stripe"
+            f"{are} billed in {currency.upper()}, and the catalog sells in {ours}: Stripe"
             f" may refuse their checkout (409 currency_mismatch). Sell a plan in {currency.upper()}, or end what still"
             f" bills them in it: {named}.",
         )
     if not bound:
-        which = "The account's newest" if more else "All of the account's"
-        yield fine("currency", f"{which} {looked_at} customers can be billed in {ours}.")
+        which = "newest" if more else "all there are"
+        yield fine("currency", f"{in_number(looked_at, 'customer')} ({which}) can be billed in {ours}.")
 
 
 def _ours(customer_ids: Collection[str], database: Database) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from billing.doctor.finding import Finding, fine, warning, wrong
+from billing.rules.words import in_number
 from billing.stripe_gateway import API_VERSION, GatewayClient
 from billing.webhooks.endpoint import PATH
 from billing.webhooks.event_types import FOLLOWED
@@ -31,9 +32,10 @@ def examine_endpoint(stripe: GatewayClient, *, livemode: bool) -> Iterator[Findi
         yield from _endpoint(one)
     enabled = [str(one["id"]) for one in ours if one.get("status") == "enabled"]
     if len(enabled) > 1:
+        send = in_number(len(enabled), "endpoint sends", "endpoints send")
         yield warning(
             "endpoint",
-            f"{len(enabled)} endpoints send to {PATH} ({', '.join(enabled)}): each event arrives so often. Remove all"
+            f"{send} to {PATH} ({', '.join(enabled)}): each event arrives so often. Remove all"
             " but the one whose secret is in STRIPE_WEBHOOK_SECRETS, unless they are of several installations.",
         )
 
@@ -47,7 +49,7 @@ def _endpoint(one: Json) -> Iterator[Finding]:
         yield wrong("endpoint", f"Stripe's endpoint for {url} is disabled: no event arrives. {fix}.")
     if missing:
         named = f"{', '.join(missing[:SHOWN])}{' and more' if missing[SHOWN:] else ''}"
-        yield wrong("endpoint", f"Stripe's endpoint for {url} lacks {len(missing)} types: {named}. {fix}.")
+        yield wrong("endpoint", f"Stripe's endpoint for {url} lacks {in_number(len(missing), 'type')}: {named}. {fix}.")
     if version != API_VERSION:
         theirs = version or "the account's default version"
         yield warning("endpoint", f"Stripe's endpoint for {url} sends {theirs}, not {API_VERSION}. {fix} --replace.")

@@ -9,6 +9,7 @@ from typing import Any
 from billing.catalog import Catalog, Plan
 from billing.doctor.finding import Finding, fine, warning, wrong
 from billing.errors import StripeMissing
+from billing.rules.words import in_number
 from billing.stripe_gateway import GatewayClient
 
 Json = dict[str, Any]
@@ -43,7 +44,7 @@ def examine_prices(
                 " currency: a switch between them is refused. Sell them as products of their own.",
             )
     unchecked = "" if stripe else " Stripe was not asked."
-    yield fine("catalog", f"{len(catalog.plans)} plans of {catalog.product} read.{unchecked}")
+    yield fine("catalog", f"{in_number(len(catalog.plans), 'plan')} of {catalog.product} read.{unchecked}")
 
 
 def compare_prices(catalog: Catalog, stripe: GatewayClient) -> list[Json]:
@@ -87,8 +88,9 @@ def _price(plan: Plan, price: Json) -> Iterator[Finding]:
     if period != (plan.interval, plan.interval_count):
         yield wrong(
             "catalog",
-            f"{about} is billed every {period[1]} {period[0]}, the catalog says every {plan.interval_count}"
-            f" {plan.interval}. Set interval and interval_count as at Stripe, or set another price.",
+            f"{about} is billed every {in_number(period[1], str(period[0]))}, the catalog says every"
+            f" {in_number(plan.interval_count, plan.interval)}. Set interval and interval_count as at Stripe, or set"
+            " another price.",
         )
     currency = price.get("currency")
     if plan.currency not in (None, currency):

@@ -19,6 +19,7 @@ from billing.errors import LedgerMisconfigured, LedgerUnavailable
 from billing.operators.readiness import try_to_write
 from billing.process.server_url import OtherBroker, read_broker
 from billing.process.settings import Settings
+from billing.rules.words import in_number
 
 BROKER_SECONDS = 3
 PROCESSES = 4  # of the compose file: two of the web, two workers
@@ -75,14 +76,16 @@ def _connections(database: Database) -> Finding:
     with database.read() as connection:
         found, each = room(connection), database.pool_size
     if found.pooled:
-        return fine("ledger", f"A pooler is in between, and gives one process its {each} connections.")
+        return fine("ledger", f"A pooler is in between, and gives one process its {in_number(each, 'connection')}.")
     if found.connections >= PROCESSES * each:
         fitting = found.connections // each
-        sentence = f"Room for {found.connections} connections: {fitting} processes of {each} (docs/connections.md)."
+        room_for = f"{in_number(found.connections, 'connection')}: {in_number(fitting, 'process', 'processes')}"
+        sentence = f"Room for {room_for} of {each} (docs/connections.md)."
         return fine("ledger", sentence)
     return wrong(
         "ledger",
-        f"{PROCESSES} processes have up to {PROCESSES * each} connections, and there is room for {found.connections}. "
+        f"{PROCESSES} processes have up to {in_number(PROCESSES * each, 'connection')}, and there is room for"
+        f" {found.connections}. "
         f"Set DATABASE_POOL_SIZE={max(1, found.connections // PROCESSES)}, or raise max_connections.",
     )
 

@@ -24,6 +24,7 @@ from billing.maintenance.replay import ReplayRunning, count_events
 from billing.maintenance.replay_store import Count, EventFilter
 from billing.models import EventStatus, ReplayState, events, replayed_events, replays
 from billing.rules import lease
+from billing.rules.words import in_number
 from billing.webhooks.claim import untried
 from billing.webhooks.event_search import first_id_since
 
@@ -55,7 +56,11 @@ def begin_run(
         )
         other = None if replay_id else replay_store.read_running(connection)
     if replay_id is None:
-        how_far = f"{other['replayed']} of {other['counted']} events so far; {other['reason']}" if other else "ending"
+        how_far = (
+            f"{other['replayed']} of {in_number(other['counted'], 'event')} so far; {other['reason']}"
+            if other
+            else "ending"
+        )
         raise ReplayRunning(f"A replay runs already ({how_far}). Let it end, or stop it.")
     queue.send(ReplayEvents(replay_id))
     return replay_id

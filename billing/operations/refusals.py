@@ -8,6 +8,7 @@ from billing.clock import iso
 from billing.errors import OPERATORS, for_buyer
 from billing.operations.calls import Refusal
 from billing.operations.ends import PlannedEnd
+from billing.rules.words import in_number
 
 
 def already_canceling(end: PlannedEnd) -> Refusal:
@@ -53,8 +54,9 @@ def some_go_on(going_on: Sequence[tuple[str, Refusal]], live: int) -> Refusal:
         {"id": id_, "code": why.code, "detail": why.detail, **(for_buyer(why.extra) or {})} for id_, why in going_on
     ]
     ended = live - len(going_on)
+    which = f"of {live} subscriptions"  # two or more
     detail = (
-        f"{len(going_on)} of {live} subscriptions go on and still bill: "
+        in_number(len(going_on), f"{which} goes on and still bills: ", f"{which} go on and still bill: ")
         + " ".join(f"{id_}: {why.detail}" for id_, why in going_on)
         + (f" The other{'s end' if ended > 1 else ' ends'} at the end of the period." if ended else "")
     )

@@ -8,6 +8,7 @@ from typing import Any
 from billing.coordination.jobs import QUEUES
 from billing.operators.deliveries import Deliveries, are_refused
 from billing.operators.presence import Process
+from billing.rules.words import in_number, in_short
 
 # A buyer waits 3 s at the page; after a minute it is no longer "busy just now".
 CHECKOUT_WAITS = timedelta(minutes=1)
@@ -37,20 +38,6 @@ class Trouble:
 def troubles(summary: dict[str, Any], found: Sequence[Process]) -> list[Trouble]:
     """Everything that a person should do something about; `summary` is the report's, `found` has those gone, too."""
     return list(_troubles(summary, found))
-
-
-def in_short(age: timedelta) -> str:
-    """`40 s`, `12 min`, `3 h`, `5 d`."""
-    seconds = max(0, round(age.total_seconds()))
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
-
-
-def in_number(number: int, one: str, many: str) -> str:
-    """`1 event was`, `2 events were`."""
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def _troubles(summary: dict[str, Any], found: Sequence[Process]) -> Iterator[Trouble]:
