@@ -1,8 +1,9 @@
 """The command line `onelane`: thin commands, each in the file of its subject, imported when it is called.
 
-Exit codes: 0; 2 a wrong command line; 69 something does not answer; 78 a wrong setting; 1 some rows refused.
+Exit codes: 0; 2 a wrong command line; 69 something does not answer; 78 a wrong setting; 1 not found, or not all done.
 """
 
+import json
 import logging
 import sys
 from importlib import import_module
@@ -11,6 +12,7 @@ from importlib.metadata import version
 import click
 import structlog
 
+from billing.errors import OnelaneError
 from billing.process.exits import plain_exits
 
 # Lazily, by name: `onelane web` need not wait for what `onelane doctor` imports.
@@ -43,6 +45,9 @@ COMMANDS = {
 }
 
 
+AS_JSON = "onelane.as_json"  # whether the words have --json
+
+
 class Commands(click.Group):
     """A group that imports a command when it is called, and turns our errors into one line and an exit code."""
 
@@ -63,6 +68,7 @@ class Commands(click.Group):
         for word in args:
             if not word.isascii() and word != word.encode("utf-8", "replace").decode():
                 raise click.UsageError(f"{word!a} is not in UTF-8.")
+        ctx.meta[AS_JSON] = "--json" in args
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
@@ -73,7 +79,25 @@ class Commands(click.Group):
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         )
         with plain_exits():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except (OnelaneError, click.ClickException, click.Abort) as error:
+                if ctx.meta[AS_JSON]:
+                    click.echo(json.dumps({"error": _as_row(error)}, indent=2))
+                raise
+
+
+def _as_row(error: Exception) -> dict[str, str]:
+    """An error for programs (OPS-231): the code that stays the same, and the sentence that stderr has as well."""
+    match error:
+        case OnelaneError():
+            return {"code": error.code, "sentence": error.for_operator}
+        case click.UsageError():
+            return {"code": "usage", "sentence": error.format_message()}
+        case click.ClickException():
+            return {"code": "not_found", "sentence": error.format_message()}
+        case _:
+            return {"code": "aborted", "sentence": "Nothing was done: the answer was no."}
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,6 +3,7 @@
 import sys
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import click
 
@@ -12,10 +13,10 @@ from billing.clock import SYSTEM_CLOCK
 from billing.coordination.jobs import WorkLane
 from billing.database import Database
 from billing.database.migrations.compatibility import Fit
-from billing.database.migrations.upgrade import upgrade
+from billing.database.migrations.upgrade import find, upgrade
 from billing.models import AttemptOutcome, CheckoutStatus, OperationStatus
 from billing.operators import lookup
-from billing.operators.audit import audited
+from billing.operators.audit import audited, note_migration
 from billing.operators.expire_checkout import begin_expiry, look_up_expiry
 from billing.process.settings import load_settings
 from billing.services import build_services
@@ -27,10 +28,23 @@ def db() -> None:
 
 
 @db.command("upgrade")
-def db_upgrade() -> None:
+@why
+@as_json
+def db_upgrade(reason: str | None, as_json: bool) -> None:
     """Create or migrate the tables. Safe to repeat, and from several places at once."""
-    fit = upgrade(_database())
-    click.echo("The ledger is up to date." if fit is Fit.CURRENT else f"The ledger is {fit}. Nothing was changed.")
+    changed: list[str | None] = []
+
+    def noted(connection: Any, before: str | None, after: str) -> None:
+        note_migration(connection, before, after, reason=reason, clock=SYSTEM_CLOCK)
+        changed.append(before)
+
+    database = _database()
+    fit = upgrade(database, noted=noted)
+    if as_json:
+        version = find(database).version
+        show_one({"version": version, "before": changed[0] if changed else version, "fits": fit.value}, as_json=True)
+    else:
+        click.echo("The ledger is up to date." if fit is Fit.CURRENT else f"The ledger is {fit}. Nothing was changed.")
 
 
 @click.group()

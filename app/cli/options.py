@@ -86,7 +86,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError("Nobody is there to ask: add --yes.")
-    click.confirm(question, abort=True)
+    click.confirm(question, abort=True, err=True)  # stdout may be JSON
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from billing.doctor.redis import examine_neighbours, examine_redis
 from billing.doctor.servers import examine_broker, examine_ledger, examine_metrics, open_ledger
 from billing.errors import ConfigurationError, TransientError
 from billing.operators import installation
+from billing.operators.audit import audited
 from billing.process.settings import Settings, WrongSettings
 from billing.services import build_notifier
 from billing.stripe_gateway import GatewayClient
@@ -126,7 +127,7 @@ def _with_servers(
     if stripe is None:
         yield from examine_prices(catalog, None)
     else:
-        yield from _at_stripe(settings, catalog, database, stripe, tries=tries)
+        yield from _at_stripe(settings, catalog, database, stripe, tries=tries, clock=clock)
 
 
 def _account(settings: Settings, database: Database | None, stripe: GatewayClient | None) -> Iterator[Finding]:
@@ -143,7 +144,7 @@ def _account(settings: Settings, database: Database | None, stripe: GatewayClien
 
 
 def _at_stripe(
-    settings: Settings, catalog: Catalog, database: Database | None, stripe: GatewayClient, *, tries: bool
+    settings: Settings, catalog: Catalog, database: Database | None, stripe: GatewayClient, *, tries: bool, clock: Clock
 ) -> Iterator[Finding]:
     """What is read of Stripe, and then tried."""
     livemode = installation.mode_of_key(settings)
@@ -155,4 +156,18 @@ def _at_stripe(
     if database is not None and currencies:
         yield from guarded("currency", lambda: examine_currencies(currencies, stripe, database=database))
     if tries and all(finding.verdict is not Verdict.WRONG for finding in found):  # else it would be said twice
-        yield from guarded("buying", lambda: examine_buying(catalog, stripe, settings=settings))
+        yield from guarded("buying", lambda: _buying(settings, catalog, database, stripe, clock=clock))
+
+
+def _buying(
+    settings: Settings, catalog: Catalog, database: Database | None, stripe: GatewayClient, *, clock: Clock
+) -> Iterator[Finding]:
+    """Try to sell, which makes a customer and pages at Stripe: the audit log has it, where there is one (OPS-142)."""
+    if database is None:
+        yield from examine_buying(catalog, stripe, settings=settings)
+        return
+    target = f"a payment page for each plan: {', '.join(catalog.plans)}"
+    with audited("doctor", target=target, reason=None, database=database, clock=clock) as note:
+        found = list(examine_buying(catalog, stripe, settings=settings))
+        note(" ".join(finding.sentence for finding in found))
+    yield from found

@@ -75,6 +75,21 @@ def audited(
             connection.execute(own.values(outcome=note.outcome, ended_at=clock.now()))
 
 
+def note_migration(
+    connection: sa.Connection, before: str | None, after: str, *, reason: str | None, clock: Clock
+) -> None:
+    """Note a migration by a person, in its own transaction: before it the ledger may have had no audit log."""
+    now, tables = clock.now(), f"the tables of {before}" if before else "a ledger without tables"
+    said = {
+        "who": _who(),
+        "command": "db upgrade",
+        "target": tables,
+        "reason": reason,
+        "outcome": f"migrated to {after}",
+    }
+    connection.execute(sa.insert(audit).values(at=now, ended_at=now, **said))
+
+
 def list_audit(
     *, database: Database, customer: str | None = None, since: datetime | None = None, limit: int
 ) -> list[Row]:

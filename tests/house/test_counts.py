@@ -33,7 +33,7 @@ EXEMPT = {"billing/operations/refusals.py", "billing/database/suitable.py"}
 
 
 def test_count_and_noun_are_put_together_by_one_helper() -> None:
-    """OPS-193"""
+    """OPS-230"""
     found = []
     for path in (one for root in ROOTS for one in sorted((ROOT / root).rglob("*"))):
         name = path.relative_to(ROOT).as_posix()

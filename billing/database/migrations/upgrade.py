@@ -4,6 +4,8 @@ One set of migrations serves SQLite and PostgreSQL. Several processes may start 
 lock or a PostgreSQL advisory lock lets one of them work and the others find it done.
 """
 
+from collections.abc import Callable
+
 import sqlalchemy as sa
 from alembic import command
 
@@ -15,10 +17,14 @@ from billing.errors import ConfigurationError
 ADVISORY_LOCK = 0x6F6E656C  # "onel": any number, as long as all of our processes use the same
 
 
-def upgrade(database: Database) -> Fit:
+Noted = Callable[[sa.Connection, str | None, str], None]
+
+
+def upgrade(database: Database, *, noted: Noted = lambda _connection, _before, _after: None) -> Fit:
     """Run what is missing, and leave a newer ledger alone; how it fits now.
 
-    Raises ConfigurationError and LedgerUnavailable.
+    `noted` is called with both versions where something was changed, in the same transaction. Raises
+    ConfigurationError and LedgerUnavailable.
     """
     if database.is_sqlite:
         database.keep_wal()
@@ -33,6 +39,8 @@ def upgrade(database: Database) -> Fit:
         if found.fit is not Fit.AHEAD:
             command.upgrade(config(connection), "head")
             note_minimum(connection)
+        if found.fit is Fit.OLDER:
+            noted(connection, found.version, str(look_up(connection).version))
     return Fit.CURRENT if found.fit is Fit.OLDER else found.fit
 
 

@@ -45,7 +45,7 @@ LISTS = {
     "locks list": "lane",
 }
 # These speak to people only: they run until they are stopped, write files, or print what is one text already.
-SILENT = {"init", "dev", "web", "worker", "beat", "sandbox", "db upgrade", "token", "openapi", "settings", "bench"}
+SILENT = {"init", "dev", "web", "worker", "beat", "sandbox", "token", "openapi", "settings", "bench"}
 LONG = "It cannot be done, and this is said at length, since Stripe's sentences are long, too. " * 3
 
 

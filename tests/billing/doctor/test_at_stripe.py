@@ -10,13 +10,17 @@ from billing.catalog import Catalog, parse_catalog
 from billing.customers.customers import claim_customer
 from billing.doctor.buying import USER, examine_buying
 from billing.doctor.currencies import examine_currencies
+from billing.doctor.examine import examine
 from billing.doctor.finding import Finding, Verdict
 from billing.doctor.portal import examine_portal
 from billing.doctor.prices import examine_prices
+from billing.operators.audit import list_audit
 from billing.process.settings import load_settings
 from billing.stripe_gateway import GatewayClient
 from tests.support.databases import sqlite_in
+from tests.support.ports import own_port
 from tests.support.reconcile_world import Shop
+from tests.support.running_dev import ROOT
 
 SETTINGS = load_settings(redirect_origins="https://app.example.com", _env_file=None)
 
@@ -245,3 +249,20 @@ def test_price_of_several_currencies_is_sold_in_each(place: Place) -> None:
     place.sells(plan=place.price("price_both", currency_options={"eur": euros}))
     _other_currency(place)
     assert not any("are billed in EUR" in finding.sentence for finding in place.found())
+
+
+def test_trial_sale_is_in_the_audit_log(place: Place) -> None:
+    """OPS-142: it makes a customer and pages at Stripe. What is only read leaves no row."""
+    settings = load_settings(
+        database_url=str(place.database.url),
+        redis_url=f"redis://127.0.0.1:{own_port()}/0",
+        redirect_origins="https://app.example.com",
+        catalog=str(ROOT / "catalog.toml"),
+        _env_file=None,
+    )
+    list(examine(settings, stripe=place.stripe, tries=False))
+    assert list_audit(database=place.database, limit=9) == []
+    [said] = [one for one in examine(settings, stripe=place.stripe, tries=True) if one.subject == "buying"]
+    (row,) = list_audit(database=place.database, limit=9)
+    assert (row["command"], row["outcome"]) == ("doctor", said.sentence)
+    assert "standard" in row["target"]

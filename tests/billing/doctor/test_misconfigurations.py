@@ -207,7 +207,7 @@ SET_UP_WRONGLY: dict[str, tuple[Prepare, Verdict, str, str]] = {
         ),
         WRONG, "is metered at Stripe", "Set metered = true",
     ),
-    "customer in another currency": (_other_currency, WARNING, "1 of our customers is billed in EUR", "Sell a plan in EUR"),
+    "customer in another currency": (_other_currency, WARNING, "customers is billed in EUR", "Sell a plan in EUR"),
     "portal that was never saved": (
         lambda place: place.sandbox.settings(portal="never_saved"), WRONG, "portal was never saved", "Save it once"
     ),

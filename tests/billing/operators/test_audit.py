@@ -1,16 +1,18 @@
 """The audit log, and notifications that are sent again."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from billing.database import Database
+from billing.database.migrations.upgrade import find, upgrade
 from billing.models import incidents, outbox
 from billing.notifications.deliver import notify
 from billing.notifications.senders import NotDelivered
-from billing.operators.audit import audited, list_audit
+from billing.operators.audit import audited, list_audit, note_migration
 from billing.operators.erase import NotErasable
 from billing.operators.notifications import MessageFilter, count_messages, list_messages, resend, try_receiver
 from tests.support.builders import NOON, MovableClock
@@ -136,3 +138,18 @@ def test_empty_filter_has_no_description() -> None:
 def test_receiver_is_tried_once(refuses: bool, error: str | None) -> None:
     tried = try_receiver(Taking(refuses=refuses), clock=CLOCK)
     assert (tried["delivered"], tried["error"]) == (not refuses, error)
+
+
+def test_migration_is_noted_with_the_versions_and_only_where_something_changed(tmp_path: Path) -> None:
+    """OPS-142: with what it changes, since before it there may be no audit log."""
+    ledger = Database(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+
+    def noted(connection: sa.Connection, before: str | None, after: str) -> None:
+        note_migration(connection, before, after, reason="a new release", clock=CLOCK)
+
+    for _ in range(2):
+        upgrade(ledger, noted=noted)
+    (row,) = list_audit(database=ledger, limit=9)
+    assert (row["command"], row["target"], row["reason"]) == ("db upgrade", "a ledger without tables", "a new release")
+    assert row["outcome"] == f"migrated to {find(ledger).version}"
+    ledger.close()

@@ -18,7 +18,7 @@ from billing.rules.words import in_number, in_short
     ],
 )
 def test_noun_is_singular_for_one_alone(number: int, words: tuple[str, ...], said: str) -> None:
-    """OPS-193"""
+    """OPS-230"""
     assert in_number(number, *words) == said
 
 
