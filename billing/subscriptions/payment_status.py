@@ -54,16 +54,20 @@ def fetch_money(
             continue
         invoices: Sequence[Json] = read[id_] or []
         money = judge(subscription, item, invoices, catalog, now=at(subscription))
-        if (
-            subscription.get("status") == "active"
-            and money.payment is Payment.FIRST_FAILED
-            and _is_on_its_way(covering(item, invoices, catalog)[0], stripe)
-        ):
-            money = replace(money, payment=Payment.FIRST_PENDING)
+        if subscription.get("status") == "active":  # what seems to have failed may be a debit that takes days
+            money = _with_what_comes(money, covering(item, invoices, catalog), stripe)
         found[id_] = (
             _with_disputes(money, _paid(subscription, item, invoices, catalog), stripe) if with_disputes else money
         )
     return found
+
+
+def _with_what_comes(money: Money, period: Sequence[Json], stripe: StripeGateway) -> Money:
+    if money.payment is Payment.FIRST_FAILED and any(_is_on_its_way(invoice, stripe) for invoice in period[:1]):
+        money = replace(money, payment=Payment.FIRST_PENDING)
+    if money.bought and any(_is_on_its_way(invoice, stripe) for invoice in money.bought.unpaid):
+        money = replace(money, bought=None)
+    return money
 
 
 def _is_on_its_way(invoice: Json, stripe: StripeGateway) -> bool:

@@ -113,7 +113,7 @@ def project(
     ends_at = planned_end(subscription)
     status = str(subscription.get("status"))
     pause = subscription.get("pause_collection") or {}
-    payment = money.payment if money else (before.payment if before else None)
+    payment = money.payment if money else (before.payment if before and is_live(status) else None)
     is_due = status == "past_due" or payment == Payment.OVERDUE
     since = (money.past_due_since if money else None) or (before.past_due_since if before else None) or now
     return Subscription(

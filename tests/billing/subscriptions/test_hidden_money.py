@@ -99,6 +99,56 @@ def test_dearer_plan_that_is_not_paid_gives_the_one_that_was(shop):
     assert (shop.reason(), seen["plan"], seen["quantity"]) == ((True, "active"), "dear", 3)
 
 
+def test_dearer_plan_that_is_not_paid_is_not_had_for_a_small_payment(shop):
+    """SUB-121: another card pays something small, and Stripe calls the subscription active."""
+    shop.subscribe("user_1")
+    shop.told()
+    shop.cards_decline()
+    shop.clock.advance(days=2)
+    [subscription] = shop.objects("subscription")
+    item = {"id": subscription["items"]["data"][0]["id"], "quantity": 9}
+    shop.sandbox.change_subscription(subscription["id"], {"items": [item], "proration_behavior": "always_invoice"})
+    shop.another_card()
+    shop.bill()
+    shop.told()
+    assert (shop.reason(), shop.read()["subscription"]["quantity"]) == ((True, "active"), 1)
+    [owed] = (one for one in shop.objects("invoice") if one["status"] == "open")
+    shop.sandbox.request("POST", f"/v1/invoices/{owed['id']}/pay", {})
+    shop.told()
+    assert (shop.reason(), shop.read()["subscription"]["quantity"]) == ((True, "active"), 9)
+
+
+@pytest.mark.parametrize("given", ["void", "mark_uncollectible"])
+def test_period_that_support_gave_is_not_taken_by_a_small_invoice(shop, given):
+    """SUB-140: the renewal was voided or forgiven; something small fails later."""
+    shop.subscribe("user_1")
+    shop.told()
+    shop.cards_decline()
+    shop.renew()
+    shop.sandbox.request("POST", f"/v1/invoices/{shop.objects('invoice')[0]['id']}/{given}", {})
+    shop.bill()
+    shop.clock.advance(days=16)
+    shop.told()
+    assert shop.reason() == (True, "period_paid")
+
+
+def test_what_has_ended_is_not_past_due(shop):
+    """SUB-7"""
+    shop.subscribe("user_1")
+    shop.told()
+    shop.cards_decline()
+    shop.renew()
+    [subscription] = shop.objects("subscription")
+    shop.another_card()
+    shop.bill()
+    shop.told()
+    assert shop.read()["subscription"]["payment"] == "overdue"
+    shop.sandbox.request("DELETE", f"/v1/subscriptions/{subscription['id']}", {})
+    shop.told()
+    seen = shop.read()["subscription"]
+    assert (seen["status"], seen["payment"], seen["past_due_since"]) == ("canceled", None, None)
+
+
 def test_renewal_that_support_voids_is_not_owed(shop):
     """SUB-77: or marks uncollectible; Stripe calls the subscription active then."""
     shop.subscribe("user_1")

@@ -59,6 +59,9 @@ def first(status="paid", *, at=NOON, ends=END) -> dict[str, Any]:
 FIRST = first()
 MAILED = {"due_date": stamp(NOW + DAY)}
 BEFORE = invoice("paid", at=NOON - 30 * DAY)
+EARLIER = invoice("paid", at=NOON - 60 * DAY)
+RENEWAL = invoice("draft", auto_advance=True)
+FIRST_FAILED, OVERDUE = Payment.FIRST_FAILED, Payment.OVERDUE
 CUT_OFF = {"lines": {"data": [], "has_more": True}, "billing_reason": "subscription_cycle"}
 WRITTEN_OFF = {"status_details": {"uncollectible": {"reason": "max_payment_attempts"}}}
 
@@ -126,12 +129,29 @@ WRITTEN_OFF = {"status_details": {"uncollectible": {"reason": "max_payment_attem
         # what a credit note took off was not paid
         ("past_due", [{**BEFORE, "pre_payment_credit_notes_amount": 900}, invoice("open")], Payment.FIRST_FAILED),
         ("past_due", [{**BEFORE, "pre_payment_credit_notes_amount": 899}, invoice("open")], None),
+        # while the renewal's invoice is a draft, the one before it decides
+        ("past_due", [BEFORE, small("open", at=NOON - 10 * DAY), RENEWAL], Payment.PAID),
+        ("past_due", [EARLIER, invoice("open", at=NOON - 30 * DAY), RENEWAL], None),
+        ("active", [EARLIER, invoice("open", at=NOON - 30 * DAY), small("paid", at=NOON - 9 * DAY), RENEWAL], OVERDUE),
+        ("active", [BEFORE, RENEWAL], None),
+        ("active", [EARLIER, invoice("open", at=NOON - 30 * DAY), RENEWAL], None),  # a debit is on its way
+        ("active", [invoice("open", at=NOON - 30 * DAY), add_on("paid", at=NOON - 9 * DAY), RENEWAL], FIRST_FAILED),
+        # nothing is owed for the period, and something small is
+        ("past_due", [BEFORE, invoice("void"), small("open")], Payment.PAID),
+        ("past_due", [BEFORE, invoice("uncollectible"), small("open")], Payment.PAID),
+        ("unpaid", [BEFORE, invoice("void"), add_on("open")], Payment.PAID),
+        ("past_due", [invoice("void"), small("open")], Payment.PAID),  # given from the first day
+        ("past_due", [EARLIER, invoice("open", at=NOON - 30 * DAY), invoice("void")], None),
+        ("past_due", [BEFORE, invoice("void"), invoice("open", line(), at=NOW)], None),  # it was made anew
+        ("past_due", [BEFORE, invoice("uncollectible", **WRITTEN_OFF), small("open")], None),
+        # a draft that is never finalized: what Stripe makes of one that is unpaid
+        ("unpaid", [BEFORE, small("open", at=NOON - 10 * DAY), invoice("draft", auto_advance=False)], None),
         # the plan's price on an item that was replaced since
         ("past_due", [invoice("paid", line(item="si_old")), small("open")], Payment.PAID),
     ],
 )
 def test_invoices_of_the_period_say_what_the_status_does_not(status, invoices, payment):
-    """SUB-77, SUB-78"""
+    """SUB-77, SUB-78, SUB-140, SUB-141"""
     subscription = build_subscription(status=status)
     item = plan_item(subscription, CATALOG)
     for order in (invoices, invoices[::-1]):
@@ -367,6 +387,32 @@ def test_plan_and_quantity_are_what_the_period_was_paid_for(item, invoices, show
         assert money.payment is Payment.PAID
         row = project(built, customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOW, money=money)
         assert (row.plan, row.quantity) == shown
+
+
+@pytest.mark.parametrize(
+    ("invoices", "plan"),
+    [
+        # the status is a later invoice's, and the change is not paid
+        ([BOUGHT, change(), add_on("paid", at=NOON + 3 * DAY)], "standard"),
+        ([BOUGHT, change(), small("paid", at=NOON + 3 * DAY)], "standard"),
+        ([BOUGHT, {**change("uncollectible"), **WRITTEN_OFF}, add_on("paid", at=NOON + 3 * DAY)], "standard"),
+        ([BOUGHT, {**change(), "due_date": stamp(NOON + 3 * DAY)}, add_on("paid", at=NOON + 3 * DAY)], "standard"),
+        # it has not failed
+        ([BOUGHT, change()], "commit"),  # by a debit, say: the status is its own
+        ([BOUGHT, {**change(), **MAILED}, add_on("paid", at=NOON + 3 * DAY)], "commit"),
+        ([BOUGHT, change("void"), add_on("paid", at=NOON + 3 * DAY)], "commit"),
+        ([BOUGHT, change("paid"), add_on("paid", at=NOON + 3 * DAY)], "commit"),
+        # the period is not paid at all
+        ([BEFORE, invoice("open"), change(), add_on("paid", at=NOON + 3 * DAY)], "commit"),
+    ],
+)
+def test_change_that_is_not_paid_gives_nothing_to_who_is_active_by_something_else(invoices, plan):
+    """SUB-121: another card paid something small, and Stripe calls the subscription active."""
+    built = build_subscription(item={"price": {"id": DEAR}})
+    for order in (invoices, invoices[::-1]):
+        money = judge(built, plan_item(built, CATALOG), order, CATALOG, now=NOW)
+        row = project(built, customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOW, money=money)
+        assert row.plan == plan
 
 
 def test_paid_price_that_is_not_sold_names_no_plan():

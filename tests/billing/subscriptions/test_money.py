@@ -39,6 +39,13 @@ class Shop(Ruled):
         for card in self.objects("payment_method"):
             self.sandbox.card_answers(card["id"], "generic_decline")
 
+    def another_card(self) -> None:
+        """It pays for the subscription from now on."""
+        subscription = self.objects("subscription")[0]
+        whose = {"customer": subscription["customer"]}
+        card = self.sandbox.request("POST", "/v1/payment_methods/pm_card_visa/attach", whose).body["id"]
+        self.sandbox.change_subscription(subscription["id"], {"default_payment_method": card})
+
 
 @pytest.fixture
 def shop(database) -> Shop:
