@@ -87,7 +87,7 @@ def pay(call: Call, params: Json) -> Json:
     old = call.named("invoice", params["id"])
     if old["status"] == "draft":
         old = finalize(call, {"id": old["id"]})
-    if old["status"] != "open":
+    if old["status"] not in ("open", "uncollectible"):  # what was given up can be paid all the same
         raise refused(f"Invoice is already {old['status']}", code="invoice_not_editable")
     named = ((old["parent"] or {}).get("subscription_details") or {}).get("subscription")
     subscription = call.find("subscription", named)

@@ -136,8 +136,10 @@ def started(call: Call, one: Json) -> Json:
 
 def _due(one: Json) -> float | None:
     """When `cycle.py` has to look at it again."""
-    if one["status"] in ENDED or one["status"] == "paused":
+    if one["status"] in ENDED:
         return None
+    if one["status"] == "paused":  # no period begins, and a planned end comes all the same
+        return float(one["cancel_at"]) if one["cancel_at"] else None
     if one["status"] == "incomplete":
         return float(one["created"] + _INCOMPLETE_LASTS)
     moments = [item["current_period_end"] for item in one["items"]["data"]]

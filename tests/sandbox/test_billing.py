@@ -180,6 +180,19 @@ def test_invoice_that_is_given_up_leaves_the_subscription_active(sandbox: Sandbo
     assert get(sandbox, path)["status"] == "active"
 
 
+def test_invoice_that_was_given_up_can_be_paid_all_the_same(sandbox: Sandbox) -> None:
+    """SBX-104: one that is void cannot."""
+    made = subscribe(sandbox, collection_method="send_invoice", days_until_due=5)
+    path = f"/v1/invoices/{made['latest_invoice']}"
+    done(sandbox, f"{path}/mark_uncollectible")
+    assert done(sandbox, f"{path}/pay", paid_out_of_band="true")["status"] == "paid"
+    other = done(sandbox, "/v1/invoices", customer=made["customer"], collection_method="send_invoice")
+    done(sandbox, "/v1/invoiceitems", customer=made["customer"], invoice=other["id"], amount=100, currency="usd")
+    done(sandbox, f"/v1/invoices/{other['id']}/finalize")
+    done(sandbox, f"/v1/invoices/{other['id']}/void")
+    assert sandbox.request("POST", f"/v1/invoices/{other['id']}/pay", {}).status == 400
+
+
 @pytest.mark.parametrize(
     ("behavior", "status"), [("keep_as_draft", "draft"), ("mark_uncollectible", "uncollectible"), ("void", "void")]
 )

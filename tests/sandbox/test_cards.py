@@ -271,3 +271,16 @@ def test_a_paused_trial_is_resumed_and_billed(sandbox: Sandbox, card: str, statu
     assert resumed["items"]["data"][0]["current_period_start"] == int(sandbox.clock.now())
     assert latest(sandbox, made)["status"] == ("paid" if status == "active" else "open")
     assert "customer.subscription.resumed" in types(sandbox)
+
+
+def test_a_paused_trial_ends_when_it_is_to_end(sandbox: Sandbox) -> None:
+    """SBX-83: no period begins meanwhile."""
+    settings = {"end_behavior": {"missing_payment_method": "pause"}}
+    made = subscribe(sandbox, customer="cus_bob", trial_period_days=7, trial_settings=settings)
+    path = f"/v1/subscriptions/{made['id']}"
+    sandbox.advance(40 * DAY)
+    done(sandbox, path, cancel_at=int(sandbox.clock.now()) + 3600)
+    sandbox.advance(3599)
+    assert get(sandbox, path)["status"] == "paused"
+    sandbox.advance(1)
+    assert get(sandbox, path)["status"] == "canceled"

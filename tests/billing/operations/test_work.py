@@ -190,6 +190,17 @@ def test_paused_subscription_is_not_switched(shop: Shop) -> None:
     assert shop.at_stripe(subscription)["schedule"] is None
 
 
+def test_buyer_whose_subscription_is_paused_leaves_and_buys_again(shop: Shop) -> None:
+    """SUB-31: it has no period that runs, so its end is near."""
+    subscription = shop.subscriber()
+    shop.sandbox.force_status(subscription, "paused")
+    shop.clock.advance(days=40)
+    assert shop.done(Kind.CANCEL).status is OperationStatus.SUCCEEDED
+    shop.clock.advance(hours=1)
+    assert shop.at_stripe(subscription)["status"] == "canceled"
+    assert shop.served("commit").status == "open"
+
+
 def test_other_products_subscription_is_never_touched(shop: Shop) -> None:
     """SUB-37"""
     shop.served()
