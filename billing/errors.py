@@ -101,7 +101,7 @@ class StripeBusy(StripeUnclear):
 
 
 class StripeSavedFailure(TransientError):
-    """The key can create nothing any more, or may have created it: 500, `expires_at` too soon, `idempotency_error`.
+    """The key can create nothing any more, or may have created it: 500, `expires_at` too soon.
 
     `replayed` is true when Stripe marked the answer `Idempotent-Replayed`: the key's result is final.
     """
@@ -111,6 +111,16 @@ class StripeSavedFailure(TransientError):
     def __init__(self, sentence: str, *, replayed: bool) -> None:
         super().__init__(sentence)
         self.replayed = replayed
+
+
+class StripeKeyTaken(StripeSavedFailure):
+    """The key is another request's (`idempotency_error`), as sent by another version of this program or of the API.
+
+    With these parameters it never runs; with the others it may have. So what Stripe has decides.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, replayed=True)
 
 
 class OperatorsError(PermanentError):

@@ -117,11 +117,12 @@ def instead(fault: Fault, request_id: str) -> Answer | None:
         case "drop_before":
             return Answer(0, b"", dropped=True)
         case "status":
-            types = {401: "invalid_request_error", 409: "idempotency_error"}
+            types = {402: "card_error", 409: "idempotency_error"}
             type_ = types.get(fault.status, "api_error" if fault.status >= 500 else "invalid_request_error")
-            error = ApiError(
-                fault.status, fault.message or "The sandbox was told to fail.", type=type_, code=fault.code
-            )
+            code = fault.code
+            if code == "idempotency_error":  # at Stripe that is a type, without a code
+                type_, code = code, None
+            error = ApiError(fault.status, fault.message or "The sandbox was told to fail.", type=type_, code=code)
             return Answer(fault.status, json.dumps(error.body(request_id)).encode(), headers)
         case "rate_limit":
             headers = {**headers, "Stripe-Rate-Limited-Reason": "global-rate"}

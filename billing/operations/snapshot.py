@@ -56,7 +56,7 @@ def is_going_on(subscription: Mapping[str, Any] | None) -> bool:
 def _others(shown: Governed | None, live: list[Subscription], until: datetime, ctx: Context) -> list[Governed]:
     """The product's other live subscriptions, oldest first, each by its id; those bought later do not count."""
     rows = sorted(live, key=lambda row: (row.created_at, row.subscription_id))
-    ids = [row.subscription_id for row in rows if row.created_at <= until]
+    ids = [row.subscription_id for row in rows if _is_older(row, until)]
     found = [or_none(ctx.stripe.get_subscription, id_) for id_ in ids if shown is None or id_ != shown.id]
     return [_governed(subscription, ctx) for subscription in found if subscription is not None]
 
@@ -79,17 +79,30 @@ def _list_live(customer_id: str, ctx: Context) -> list[Subscription]:
     """
     now = ctx.clock.now()
     with ctx.database.read() as connection:
-        shown = [row.subscription_id for row in read_subscriptions(connection, customer_id) if is_live(row.status)]
+        known = {row.subscription_id: row for row in read_subscriptions(connection, customer_id)}
+    shown = [id_ for id_, row in known.items() if is_live(row.status)]
     listed = or_none(ctx.stripe.list_subscriptions, customer_id) or []
+
+    def as_shown(subscription: Mapping[str, Any]) -> Subscription:
+        """Its money and its test clock's time are those of the last fetch, as in what its user is shown (SUB-37)."""
+        before = known.get(str(subscription["id"]))
+        whose: dict[str, Any] = {"customer_id": customer_id, "catalog": ctx.catalog, "schedule": None}
+        return project(subscription, **whose, before=before, now=now, frozen_at=before.frozen_at if before else None)
+
     return [
-        project(subscription, customer_id=customer_id, catalog=ctx.catalog, schedule=None, before=None, now=now)
+        as_shown(subscription)
         for subscription in [*listed, *fetch_missing(customer_id, shown, listed, ctx.stripe)]
         if belongs(subscription, ctx.catalog) and is_going_on(subscription)
     ]
 
 
+def _is_older(row: Subscription, until: datetime) -> bool:
+    """Whether it was there by then. On a test clock nobody can tell: it counts (SUB-119)."""
+    return row.created_at <= until or row.frozen_at is not None
+
+
 def _choose(live: list[Subscription], ctx: Context, *, until: datetime | None = None) -> str | None:
     """Of several, the one that GET /v1/subscription shows (SUB-37); `until`: those bought later do not count."""
-    rows = [row for row in live if until is None or row.created_at <= until]
+    rows = [row for row in live if until is None or _is_older(row, until)]
     chosen = choose(rows, ctx.clock.now(), ctx.catalog.access)
     return chosen.subscription_id if chosen else None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from billing.errors import StripeRefused, StripeSavedFailure, StripeUnclear
+from billing.errors import StripeKeyTaken, StripeRefused, StripeSavedFailure, StripeUnclear
 from billing.stripe_gateway.port import Json, Page
 from billing.stripe_gateway.requests import StripeRequests
 
@@ -32,8 +32,10 @@ class GatewayClient(StripeRequests):
     def create_session(self, parameters: Mapping[str, Any], *, idempotency_key: str) -> str:
         try:
             made = self._post("/v1/checkout/sessions", parameters, idempotency_key=idempotency_key)
+        except StripeKeyTaken as taken:  # the other request may still be under way
+            raise StripeSavedFailure(taken.sentence, replayed=False) from taken
         except StripeRefused as refused:
-            if refused.param == "expires_at" or refused.stripe_code == "idempotency_error":
+            if refused.param == "expires_at":
                 raise StripeSavedFailure(refused.sentence, replayed=False) from refused
             raise
         return _id_of(made)

@@ -11,6 +11,7 @@ import stripe
 from billing.errors import (
     OnelaneError,
     StripeBusy,
+    StripeKeyTaken,
     StripeMisconfigured,
     StripeMissing,
     StripeRefused,
@@ -55,12 +56,11 @@ def translate(error: stripe.StripeError, label: str) -> OnelaneError:
         return StripeSavedFailure(f"Stripe failed with {status}{request}.", replayed=replayed)
     if status < 400:
         return StripeUnclear(f"Stripe's answer could not be read (status {status}){request}.", status=status)
-    code = details.get("code")
+    code, param = details.get("code"), details.get("param")
     if isinstance(error, stripe.IdempotencyError):
-        code = "idempotency_error"
-    elif code in ("rate_limit", "lock_timeout", "idempotency_key_in_use"):
+        return StripeKeyTaken(_refusal(label, details, "idempotency_error", param, request))
+    if code in ("rate_limit", "lock_timeout", "idempotency_key_in_use"):
         return StripeUnclear(f"Stripe asks to slow down{request}.", status=status, retry_after=_seconds(headers))
-    param = details.get("param")
     kind = StripeMissing if status == 404 else StripeRefused
     return kind(_refusal(label, details, code, param, request), status=status, stripe_code=code, param=param)
 

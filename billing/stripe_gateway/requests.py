@@ -25,7 +25,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError, SSLError
 
 from billing.clock import Clock
-from billing.errors import StripeUnclear
+from billing.errors import StripeRefused, StripeUnclear
 from billing.process import marks
 from billing.stripe_gateway.errors import translate
 from billing.stripe_gateway.pace import Pace, PacedClient
@@ -87,7 +87,12 @@ class StripeRequests:
         found: list[Json] = []
         after: str | None = None
         while True:
-            page = self._page(route, after, **filters)
+            try:
+                page = self._page(route, after, **filters)
+            except StripeRefused as refused:
+                if refused.param == "starting_after":  # what the last page ended with is gone, such as a draft
+                    raise StripeUnclear("A list of Stripe's changed while it was read.") from refused
+                raise
             found += page.items
             if not page.has_more:
                 return found
@@ -101,7 +106,9 @@ class StripeRequests:
             raise StripeUnclear("Stripe answered a list request with something that is no list.")
         if items and items[-1]["id"] == after:
             raise StripeUnclear("Stripe answered a list request with the same page again.")
-        return Page(items, bool(answer.get("has_more")) and bool(items))
+        if answer.get("has_more") and not items:
+            raise StripeUnclear("Stripe answered a list request with an empty page, and says that there is more.")
+        return Page(items, bool(answer.get("has_more")))
 
     def _get(self, route: str, *, id_: str = "", **query: Any) -> Json:
         return self._request("get", route, id_, max_network_retries=1, **query)

@@ -44,12 +44,17 @@ def living(world: World) -> list[str]:
 
 @pytest.mark.parametrize(
     ("kind", "fields"),
-    [*UNCLEAR, ("save_500_with_effect", {}), ("save_500_without_effect", {})],
+    [
+        *UNCLEAR,
+        ("save_500_with_effect", {}),
+        ("save_500_without_effect", {}),
+        ("status", {"status": 400, "code": "idempotency_error"}),
+    ],
 )
 def test_concurrent_first_checkouts_with_unclear_answers_make_one_customer(
     world: World, kind: str, fields: dict[str, Any]
 ) -> None:
-    """CHK-8: whatever becomes of the first POSTs, one customer in the ledger and the same one at Stripe."""
+    """CHK-8, SUB-142: whatever becomes of the first POSTs, one customer in the ledger and the same one at Stripe."""
     world.sandbox.faults.add(kind, method="POST", path=CUSTOMERS, times=3, **fields)
     view = storm(world, world.ask())
     assert view.status is CheckoutStatus.OPEN

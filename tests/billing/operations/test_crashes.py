@@ -201,6 +201,22 @@ def test_trouble_is_nobody_elses(shop: Shop) -> None:
     assert shop.look(anothers.operation_id, "user_2").status is OperationStatus.SUCCEEDED
 
 
+@pytest.mark.parametrize(("name", "lost"), [("cancel", True), ("cancel", False), ("switch", True), ("portal", False)])
+def test_key_that_stripe_calls_anothers_is_judged_by_what_stripe_has(shop: Shop, name: str, lost: bool) -> None:
+    """SUB-142: the first answer is `lost`; a later version sends the same with other words, or to another API."""
+    before, kind, request, after = STORIES[name]
+    before(shop, "user_1")
+    recorded = shop.change(kind, **request)
+    if lost:
+        shop.sandbox.faults.add("drop_after", method="POST")
+    shop.sandbox.faults.add("status", method="POST", status=400, code="idempotency_error")
+    shop.work()
+    shop.sweep(minutes=2)
+    view = shop.look(recorded.operation_id)
+    assert (view.status, view.error) == (OperationStatus.SUCCEEDED, None)
+    assert {field: shop.seen("user_1")[field] for field in after} == after
+
+
 def test_key_that_may_not_do_it_ends_the_operation(shop: Shop) -> None:
     """SUB-30: a refusal that asking again does not change."""
     subscription = shop.subscriber()

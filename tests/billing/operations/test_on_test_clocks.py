@@ -78,3 +78,16 @@ def test_a_buyer_on_a_test_clock_buys_cancels_switches_and_leaves(database: Any,
     shop.move_past_the_period()
     assert shop.read() == (False, "canceled", None)
     assert shop.projection() == shop.truth()
+
+
+def test_a_buyer_with_two_on_a_clock_ahead_leaves_both(database: Any) -> None:
+    """SUB-84, SUB-119: the second is of a day that is to come."""
+    shop = Clocked(database)
+    shop.put_on_a_clock(int(shop.clock.now().timestamp()) + 40 * DAY)
+    [first] = shop.objects("subscription")
+    shop.sandbox.give_card(first["customer"])
+    price = shop.catalog.plans["commit"].price
+    shop.post("/v1/subscriptions", customer=first["customer"], items=[{"price": price}])
+    shop.told()
+    shop.done(Kind.CANCEL)
+    assert all(one["cancel_at"] for one in shop.objects("subscription"))

@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
+from billing.catalog import AccessRules
 from billing.clock import iso
 from billing.errors import OPERATORS
 from billing.models import OperationStatus, operations
 from billing.operations.calls import Kind
 from billing.operations.store import OperationView
+from billing.subscriptions.context import Context as SyncContext
+from billing.subscriptions.sync import sync_customer
 from tests.support.operations_world import Shop, change, schedule, year
 
 SUCCEEDED, REFUSED = OperationStatus.SUCCEEDED, OperationStatus.REFUSED
@@ -31,6 +34,20 @@ def test_cancelling_ends_every_subscription_of_the_product(shop: Shop) -> None:
     assert sorted([shop.is_ending(first), shop.is_ending(second)]) == [False, True], "one of them is enough"
     assert shop.done(Kind.CANCEL).status is SUCCEEDED
     assert (shop.is_ending(first), shop.is_ending(second)) == (True, True)
+
+
+def test_buyers_button_is_about_the_one_that_they_are_shown(shop: Shop) -> None:
+    """SUB-37: what paid for the first is disputed, and the catalog denies access by it; the second grants."""
+    shop.catalog = shop.catalog.model_copy(update={"access": AccessRules(disputed="deny")})
+    first = shop.subscriber()
+    shop.sandbox.dispute(shop.objects("charge")[0]["id"])
+    second = shop.another(first)
+    shop.sandbox.change_subscription(second, {"cancel_at_period_end": True})
+    rest = {name: getattr(shop, name) for name in ("database", "stripe", "clock", "catalog", "queue")}
+    sync_customer(shop.at_stripe(first)["customer"], SyncContext(**rest), with_payment_status=True)
+    assert shop.seen("user_1")["id"] == second
+    assert shop.done(Kind.REACTIVATE).status is SUCCEEDED
+    assert shop.at_stripe(second)["cancel_at"] is None
 
 
 @pytest.mark.parametrize("which", ["shown", "other"])

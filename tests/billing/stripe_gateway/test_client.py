@@ -21,6 +21,7 @@ from billing.process.settings import load_settings
 from billing.services import build_services
 from billing.stripe_gateway import GatewayClient, Pace
 from billing.stripe_gateway.requests import MOST_BYTES
+from onelane.testing.in_process import InProcess
 from sandbox.core import Sandbox
 from sandbox.server import running
 
@@ -171,6 +172,8 @@ REFUSAL = {"error": {"type": "invalid_request_error", "param": "customer", "code
         (401, {"error": {"type": "invalid_request_error"}}, StripeMisconfigured),
         (403, {"error": {"type": "invalid_request_error"}}, StripeMisconfigured),
         (400, REFUSAL, StripeRefused),
+        (400, {"error": {"type": "idempotency_error"}}, StripeSavedFailure),
+        (402, {"error": {"type": "card_error", "code": "card_declined"}}, StripeRefused),
         (304, REFUSAL, StripeUnclear),
         (409, REFUSAL, StripeUnclear),
         (200, b"", StripeUnclear),
@@ -201,6 +204,34 @@ def test_sentence_of_stripes_can_be_written_down_whatever_it_repeats() -> None:
 def test_odd_retry_after_is_no_reason_to_fail(value: str) -> None:
     with pytest.raises(StripeUnclear):
         fixed(429, {"error": {"type": "x"}}, {"Retry-After": value}).get_customer("cus_1")
+
+
+def test_list_that_has_more_and_gives_nothing_is_unclear() -> None:
+    """SUB-143: what it lacks may be what bills."""
+    with pytest.raises(StripeUnclear):
+        fixed(200, {"object": "list", "has_more": True, "data": []}).list_subscriptions("cus_1")
+
+
+def test_list_that_changes_while_it_is_read_is_unclear(sandbox: Sandbox, customer: str) -> None:
+    """SUB-143: the last of a page is gone before the next one is asked for: a draft that somebody deletes."""
+    sandbox.seed([{"object": "price", "id": "price_1", "unit_amount": 900, "recurring": {"interval": "month"}}])
+    trial = {"customer": customer, "items": [{"price": "price_1"}], "trial_period_days": 9}
+    made = sandbox.request("POST", "/v1/subscriptions", trial, api_key=KEY).body["id"]
+    drafts = [
+        sandbox.request("POST", "/v1/invoices", {"subscription": made}, api_key=KEY).body["id"] for _ in range(101)
+    ]
+
+    class Deleting(InProcess):
+        def request(self, method: str, url: str, *rest: Any, **more: Any) -> Any:
+            if "starting_after" in url:
+                sandbox.request("DELETE", f"/v1/invoices/{drafts[1]}", api_key=KEY)
+            return super().request(method, url, *rest, **more)
+
+    client = GatewayClient(
+        KEY, api_base=None, timeout_seconds=1, clock=SYSTEM_CLOCK, pace=Pace(100), http_client=Deleting(sandbox)
+    )
+    with pytest.raises(StripeUnclear):
+        client.list_invoices(made)
 
 
 def test_list_that_gives_the_same_page_for_ever_is_unclear() -> None:
