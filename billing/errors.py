@@ -209,6 +209,12 @@ class NotFound(PermanentError):
 
     def __init__(self, what: str = "resource") -> None:
         super().__init__(f"There is no such {what} for this user.")
+        self._what = what
+
+    @property
+    def for_operator(self) -> str:
+        """Operators look at everybody's."""
+        return f"There is no such {self._what}."
 
 
 class Unauthorized(PermanentError):

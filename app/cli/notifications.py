@@ -22,6 +22,7 @@ from app.cli.options import (
 from app.cli.tables import show_one, show_page, show_rows
 from billing.coordination.jobs import Notify
 from billing.coordination.queue import while_reachable
+from billing.errors import ConfigurationError
 from billing.notifications.senders import LogNotifier
 from billing.operators.audit import audited
 from billing.operators.notifications import (
@@ -101,7 +102,9 @@ def test_command(as_json: bool) -> None:
     """Send the application a signed message of the type `test`, and show what it answered."""
     services = _services()
     if isinstance(services.notifier, LogNotifier):
-        raise click.UsageError("Neither APP_WEBHOOK_URL nor APP_HANDLERS is set: there is nobody to send it to.")
+        raise ConfigurationError(
+            "Nobody is told of changes. Set APP_WEBHOOK_URL and APP_WEBHOOK_SECRET, or APP_HANDLERS."
+        )
     tried = try_receiver(services.notifier, clock=services.clock)
     show_one(tried, as_json=as_json)
     if not tried["delivered"]:

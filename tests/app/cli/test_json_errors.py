@@ -92,7 +92,15 @@ def test_what_is_not_there_is_an_error_in_json() -> None:
         done, answer = asked(words)
         assert (done.exit_code, answer["error"]["code"]) == (1, "not_found"), words
     done = CliRunner().invoke(main, ["customers", "show", "nobody"])
-    assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (1, "", 1), "a person reads one line"
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", "onelane: There is no such user.\n")
+
+
+@pytest.mark.usefixtures("folder")
+def test_receiver_that_no_setting_names_is_a_setting_to_mend() -> None:
+    """OPS-231"""
+    done, answer = asked("notifications test")
+    assert (done.exit_code, answer["error"]["code"]) == (78, "configuration")
+    assert "APP_WEBHOOK_URL" in done.stderr
 
 
 def test_doctor_says_what_is_wrong_as_findings(monkeypatch: pytest.MonkeyPatch) -> None:
