@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from app.dev.embedded import last_words, prepare_valkey, valkey_answers
@@ -29,14 +30,16 @@ def ground_programs(decided: DevSettings, *, folder: Path) -> list[Program]:
     """What the others need: Valkey and the sandbox, where they are embedded."""
     programs = []
     if port := decided.valkey_port:
+        prepare = partial(prepare_valkey, folder / "valkey", port=port)
         programs.append(
             Program(
                 "valkey",
-                prepare_valkey(folder / "valkey", port=port),
+                prepare(),
                 dict(os.environ),
                 lambda: valkey_answers(port),
                 rank=GROUND_RANK + 1,
                 stop_seconds=3,
+                prepare=prepare,  # who tries what becomes of lost data removes the folder
                 last_words=lambda: last_words(folder / "valkey"),
             )
         )

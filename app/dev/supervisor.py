@@ -49,7 +49,7 @@ class Program:
     ready: Callable[[], bool]
     rank: int
     stop_seconds: float
-    prepare: Callable[[], None] = lambda: None  # before every start
+    prepare: Callable[[], object] = lambda: None  # before every start
     last_words: Callable[[], Iterable[str]] = tuple  # after an unexpected end
 
 

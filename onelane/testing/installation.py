@@ -134,17 +134,32 @@ class Installation:
     # --- what happens at Stripe
 
     def pay(self, checkout: Mapping[str, Any], *, card: str = "pm_card_visa", delayed: bool = False) -> None:
-        """The buyer pays on the checkout's page, with one of Stripe's test cards; `delayed`: by a debit."""
+        """The buyer pays on the checkout's page, with one of Stripe's test cards; `delayed`: by a debit.
+
+        Raises ValueError where the checkout was refused, with the reason.
+        """
+        if not checkout.get("session_id"):
+            wrong = "".join(f" {one['pointer']} {one['detail']}." for one in checkout.get("errors", ()))
+            raise ValueError(f"There is no page to pay on: {checkout.get('detail') or checkout.get('status')}{wrong}")
         self.stripe.pay(str(checkout["session_id"]), card=card, delayed=delayed)
         self.settle()
 
     def bank_says(self, user: str, code: str | None) -> None:
-        """The buyer's cards are declined from now on, by Stripe's decline codes; None: they are not any more."""
+        """The buyer's cards are declined from now on, by Stripe's decline codes; None: they are not any more.
+
+        Raises ValueError for a buyer who has no card yet.
+        """
         with self._services.database.read() as connection:
             customer = read_customer(connection, user)
-        for card in self.stripe.store.newest_first("payment_method"):
-            if customer is not None and card["customer"] == customer.customer_id:
-                self.stripe.card_answers(card["id"], code)
+        cards = [
+            card
+            for card in self.stripe.store.newest_first("payment_method")
+            if customer is not None and card["customer"] == customer.customer_id
+        ]
+        if not cards:
+            raise ValueError(f"{user} has no card at Stripe: it comes with a payment.")
+        for card in cards:
+            self.stripe.card_answers(card["id"], code)
 
     def fault(self, kind: str, **fields: Any) -> None:
         """Spoil the next requests to Stripe: `fault("status", path="/v1/checkout/sessions", status=500)`."""

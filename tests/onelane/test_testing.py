@@ -83,6 +83,26 @@ def test_threads_have_ended():
     assert done.returncode == 0, done.stdout
 
 
+def test_mistake_of_a_test_is_said_in_words(project: Path) -> None:
+    """OPS-240"""
+    (project / "test_mistakes.py").write_text(
+        """
+import pytest
+
+def test_plan_that_is_not_sold(onelane):
+    with pytest.raises(ValueError, match="no page to pay on.* /plan is not sold here; the plans are standard, commit"):
+        onelane.pay(onelane.checkout("ann", "monthly"))
+
+def test_buyer_without_a_card(onelane):
+    with pytest.raises(ValueError, match="ann has no card"):
+        onelane.bank_says("ann", "insufficient_funds")
+""",
+        "utf-8",
+    )
+    done = run(project)
+    assert done.returncode == 0, done.stdout
+
+
 def test_own_package_with_a_name_of_ours_is_named(project: Path) -> None:
     """OPS-170"""
     (project / "billing").mkdir()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -103,6 +104,14 @@ def test_embedded_valkey_comes_back_with_its_data(dev: Dev) -> None:
     dev.says("valkey is back", times=back + 1)
     with redis.Redis.from_url(state["settings"]["REDIS_URL"]) as client:
         assert client.lrange("kept", 0, -1) == [b"message"]
+
+
+def test_embedded_valkey_comes_back_without_its_folder(dev: Dev) -> None:
+    """OPS-17: as whoever tries a lost queue does it."""
+    back = dev.output.count("valkey is back")
+    shutil.rmtree(dev.folder / "var" / "valkey")
+    os.kill(dev.children()["valkey"], signal.SIGKILL)
+    dev.says("valkey is back", times=back + 1)
 
 
 def test_stop_leaves_nothing_and_the_second_start_keeps_its_tokens(tmp_path: Path, start: Start) -> None:
