@@ -49,7 +49,7 @@ def _answers(address: str) -> bool:
 
 @dataclass
 class Operator:
-    """Somebody who logs in and sees the trouble of this name at once, worst of all."""
+    """Somebody who logs in and sees the trouble of this name at once, worst of all, on a page with which nothing is wrong."""
 
     name: str
     place: Place
@@ -60,6 +60,7 @@ class Operator:
         Console(_home(self.place), PASSWORD).log_in(self.page)
         worst = self.page.get_by_label("What is worst")
         expect(worst).to_contain_text(SAID[self.name], use_inner_text=True)
+        self.looks(keeps=False)
 
     def reads(self, *texts: str) -> None:
         """All of this can be read on the page, at once or as soon as a worker is done."""
