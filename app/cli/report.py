@@ -23,7 +23,7 @@ ONE_CUSTOMER = "About one customer: onelane customers show USER, or onelane find
 def report(check: bool, as_json: bool) -> None:
     """Say what is worst and what mends it, then show counts and ages on one screen."""
     services = build_services(load_settings())
-    summary = summarize(database=services.database, clock=services.clock)
+    summary = summarize(database=services.database, clock=services.clock, broker=services.queue.trouble())
     found = summary["troubles"]
     if as_json:
         show_one(summary, as_json=True)

@@ -12,13 +12,17 @@ from billing.coordination.jobs import QUEUES
 from billing.operators.minutes import read_chart
 from billing.operators.presence import Process
 from billing.operators.report import glance
-from billing.operators.worst import CHANGE_WAITS, CHECKOUT_WAITS, EVENT_WAITS
+from billing.operators.worst import CHANGE_WAITS, CHECKOUT_WAITS, EVENT_WAITS, RECONCILE_LATE_SECONDS
 from billing.rules.words import in_number
 from billing.services import Services
 
 # What a trouble is about: the page that shows it, by which filter, and the words of the link. Processes have none: they
 # are started on their machine, by the command.
 SHOWN_AT: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "ledger": ("Show what has to be mended", "console.setup", {}),
+    "broker": ("Show what has to be mended", "console.setup", {}),
+    "key": ("Show what has to be set", "console.setup", {}),
+    "catalog": ("Show what has to be set", "console.setup", {}),
     "deliveries": ("Show what has to be set", "console.setup", {}),
     "checkouts": ("Show who waits", "console.checkouts", {}),
     "events": ("Show the events that wait", "console.events", {"status": "pending", "since": "all"}),
@@ -29,10 +33,9 @@ SHOWN_AT: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"status": "dead", "since": "all"},
     ),
     "dead": ("Show the events that were given up", "console.dead", {}),
+    "runs": ("Show the runs", "console.runs", {}),
     "incident": ("Show the oldest incident", "console.incident", {}),
 }
-# Reconciling is due every few minutes; its alert speaks at the same age (deploy/prometheus).
-RECONCILE_LATE_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
     @routes.get("/", strict_slashes=False)
     def now() -> Response:
         database, moment = services.database, services.clock.now()
-        summary = glance(database=database, clock=services.clock)
+        summary = glance(database=database, clock=services.clock, broker=services.queue.trouble())
         counted = read_chart(database=database, now=moment, minutes=60, step=1)
         budget = services.settings.stripe_max_per_second
         return page(
@@ -141,7 +144,7 @@ def _at_stripe(
     yield Tile(
         "429 from Stripe", f"{limited:,}", "asked to slow down" if limited else "", "wait" if limited else "good"
     )
-    age = summary["reconciled_age_seconds"]
+    age = summary["reconcile"]["age_seconds"]
     if age:
         yield Tile("Reconciled", span(age), "ago, by Stripe's time", "bad" if age > RECONCILE_LATE_SECONDS else "good")
     else:

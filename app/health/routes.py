@@ -23,7 +23,7 @@ from billing.errors import LedgerUnavailable, Unauthorized
 from billing.maintenance import runs
 from billing.notifications import store as outbox_store
 from billing.operators.presence import list_processes
-from billing.operators.readiness import examine_ledger
+from billing.operators.readiness import examine_ledger, try_to_write
 from billing.process.metrics import FolderCollector, MetricsFile
 from billing.services import Services
 from billing.subscriptions import projection_store
@@ -84,6 +84,7 @@ class LedgerGauges(Collector):
         workers: dict[str, int] = {}
         up = 1.0
         try:
+            try_to_write(self._services.database)
             with self._services.database.read() as connection:
                 now = self._services.clock.now()
                 there, waiting = list_processes(connection), checkout_store.waiting(connection, now=now)
@@ -126,7 +127,7 @@ class LedgerGauges(Collector):
                 }
         except LedgerUnavailable:
             up = 0.0
-        yield GaugeMetricFamily("onelane_ledger_up", "Whether the ledger answered.", value=up)
+        yield GaugeMetricFamily("onelane_ledger_up", "Whether the ledger answered and took a write.", value=up)
         for name, (text, value) in figures.items():
             yield GaugeMetricFamily(name, text, value=value)
         by_queue = GaugeMetricFamily("onelane_workers", "Workers that are there.", labels=["queue"])

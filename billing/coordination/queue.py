@@ -17,10 +17,10 @@ from kombu import Queue as KombuQueue
 from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.transport import TRANSPORT_ALIASES
 from prometheus_client import Counter
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from billing.coordination.jobs import JOB_KINDS, QUEUES, Job, RowJob
-from billing.coordination.redis_client import connection_arguments, is_refusal, sentinel_arguments
+from billing.coordination.redis_client import comes_of, connection_arguments, is_refusal, sentinel_arguments
 from billing.errors import ConfigurationError
 from billing.process import context_ids
 from billing.process.server_url import OtherBroker, RedisServer, celery_urls, read_broker
@@ -37,6 +37,7 @@ BROKER_ANSWER_SECONDS, BLOCKS_SECONDS = 9, 1
 # for so long leaves the message to the sweep: the broker hangs.
 PRODUCERS, FREE_SECONDS = 2, 0.5
 NOT_REACHABLE, REFUSED = "not reachable", "refuses our login: see `onelane doctor`"
+TAKES_NOTHING = "takes no messages (its memory is full, or it is read only): see `onelane doctor`"
 ASKED_SECONDS = 1.0  # how long an answer about the broker holds, for those who ask at the same moment
 
 
@@ -169,7 +170,9 @@ class CeleryQueue:
             try:
                 connection.ensure_connection(max_retries=1, interval_start=0, timeout=1)
                 if redis_broker:
-                    connection.channel()  # sends a PING
+                    # A Redis whose memory is full answers every PING, and so does a replica.
+                    channel: Any = connection.channel()
+                    channel.client.set("nobody", 1, px=ONCE_MILLISECONDS)
                 else:
                     # To a queue that nobody has: the broker drops and confirms it. With its memory or its disk full, a
                     # RabbitMQ connects and confirms one message. It reads nothing after that.
@@ -177,7 +180,9 @@ class CeleryQueue:
                     for _ in range(2):
                         producer.publish(b"", routing_key=f"{self._prefix}nobody", confirm_timeout=0.5)
             except (OperationalError, RedisError, OSError, *errors) as error:
-                return REFUSED if is_refusal(error) else NOT_REACHABLE
+                if is_refusal(error):
+                    return REFUSED
+                return TAKES_NOTHING if comes_of(error, ResponseError) else NOT_REACHABLE
         return None
 
 

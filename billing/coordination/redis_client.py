@@ -155,8 +155,13 @@ def sentinel_arguments(server: RedisServer, answer_seconds: float) -> dict[str, 
 
 def is_refusal(error: BaseException | None) -> bool:
     """Whether a server answered that our login is wrong, or not allowed this (NOAUTH, WRONGPASS, NOPERM)."""
+    return comes_of(error, AuthenticationError, AuthorizationError, NoPermissionError)
+
+
+def comes_of(error: BaseException | None, *kinds: type[BaseException]) -> bool:
+    """Whether the error, or what it came of, is of one of these kinds."""
     while error is not None:
-        if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
+        if isinstance(error, kinds):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -9,7 +9,7 @@ import redis
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError, ResponseError
 
 from billing.coordination.redis_client import ANSWER_SECONDS as REDIS_SECONDS
-from billing.coordination.redis_client import Demoted, connect_redis, is_refusal
+from billing.coordination.redis_client import Demoted, comes_of, connect_redis, is_refusal
 from billing.database import Database
 from billing.doctor.finding import Finding, fine, warning, wrong
 from billing.errors import ConfigurationError, TransientError
@@ -107,7 +107,7 @@ def _too_old(about: Mapping[str, Any], name: str) -> str | None:
 def explain(error: Exception, name: str) -> ConfigurationError | TransientError:
     """What an error of the client means for who set `name`, without an address or a password."""
     text = str(error)
-    if _cause(error, ssl.SSLCertVerificationError):
+    if comes_of(error, ssl.SSLCertVerificationError):
         why = "names another host" if "ostname mismatch" in text or "IP address mismatch" in text else "is not trusted"
         hint = "ssl_check_hostname=false" if "another" in why else "ssl_ca_certs=FILE"
         return ConfigurationError(f"{name}: the server's certificate {why}. Set the right host, or add {hint}.")
@@ -119,16 +119,11 @@ def explain(error: Exception, name: str) -> ConfigurationError | TransientError:
         return ConfigurationError(f"{name} is a replica, which cannot be written. Set it to the primary.")
     if isinstance(error, ResponseError) and NO_DATABASE in text:
         return ConfigurationError(f"{name} names a database that the server does not have. Set a lower number.")
+    if isinstance(error, ResponseError):  # OOM, MISCONF, BUSY, NOREPLICAS
+        return TransientError(
+            f"{name}: the server answers, and takes nothing: {text[:120].rstrip('.')}. Mend that there."
+        )
     return TransientError(f"{name}: the server does not answer ({type(error).__name__}). Start it, or set another.")
-
-
-def _cause(error: BaseException | None, kind: type[BaseException]) -> bool:
-    """Whether the error, or what it came of, is of this kind."""
-    while error is not None:
-        if isinstance(error, kind):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _ask(url: str, prefix: str, *, answer_seconds: float) -> dict[str, Any] | None:

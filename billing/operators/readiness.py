@@ -3,8 +3,10 @@
 A standby answers every read for ever. So a row is written, in a transaction that is rolled back.
 """
 
+import shutil
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 
 import structlog
 
@@ -28,6 +30,13 @@ def examine_ledger(database: Database) -> dict[str, str]:
         word = "not set up correctly: see `onelane doctor`" if wrong else "not reachable"
         return {"database": word, "migrations": "not known"}
     return {"database": "ok", "migrations": "ok" if fit.works else fit.value}
+
+
+def free_megabytes(database: Database) -> int | None:
+    """The room that is left for an SQLite file; None for a server, whose disk is not this machine's."""
+    if not (database.is_sqlite and database.url.database):
+        return None
+    return shutil.disk_usage(Path(database.url.database).absolute().parent).free // 2**20
 
 
 def try_to_write(database: Database) -> Found:

@@ -16,7 +16,6 @@ from billing.clock import Clock
 from billing.coordination.locks import lane_of, lock_name
 from billing.customers.store import users_named
 from billing.database import Database
-from billing.maintenance import runs
 from billing.models import (
     CheckoutStatus,
     EventStatus,
@@ -33,6 +32,7 @@ from billing.models import (
     subscriptions,
 )
 from billing.operators import installation
+from billing.operators.causes import read_causes, why_nothing_is_written
 from billing.operators.deliveries import read_deliveries
 from billing.operators.presence import Process, list_processes
 from billing.operators.worst import troubles
@@ -44,10 +44,10 @@ DAY = timedelta(hours=24)
 _UNDONE = (EventStatus.PENDING, EventStatus.DEAD)  # the outbox has the same words
 
 
-def summarize(*, database: Database, clock: Clock) -> Row:
+def summarize(*, database: Database, clock: Clock, broker: str | None = None) -> Row:
     """What is wrong, the worst first; then by subject: rows by status, and when the oldest row that waits arrived.
 
-    Those times (`..._at`) are aware UTC. Raises LedgerUnavailable.
+    `broker` is what is wrong with it, by `Queue.trouble`. Times (`..._at`) are aware UTC. Raises LedgerUnavailable.
     """
     now = clock.now()
     with database.read() as connection:
@@ -63,11 +63,13 @@ def summarize(*, database: Database, clock: Clock) -> Row:
             **_with_stripe(connection),
             "replay": _running_replay(connection),
             "processes": _processes(there),
+            **read_causes(connection, now=now),
         }
+    summary |= {"ledger": why_nothing_is_written(database), "broker": broker}
     return {"troubles": [asdict(trouble) for trouble in troubles(summary, there)], **summary}
 
 
-def glance(*, database: Database, clock: Clock) -> Row:
+def glance(*, database: Database, clock: Clock, broker: str | None = None) -> Row:
     """What is wrong, the worst first; who is there; and what waits or was given up, since when.
 
     Only rows that wait are looked at, by their indexes, so it is quick with a million of them. Raises
@@ -93,8 +95,9 @@ def glance(*, database: Database, clock: Clock) -> Row:
                 **_oldest_message(connection),
             },
             **_with_stripe(connection),
-            "reconciled_age_seconds": runs.mark_age_seconds(connection, now),
+            **read_causes(connection, now=now),
         }
+    seen |= {"ledger": why_nothing_is_written(database), "broker": broker}
     return {"troubles": [asdict(trouble) for trouble in troubles(seen, there)], **seen, "there": there}
 
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from billing.coordination.jobs import QUEUES
+from billing.coordination.queue import NOT_REACHABLE, REFUSED, TAKES_NOTHING
 from billing.operators.deliveries import Deliveries, are_refused
 from billing.operators.presence import Process
 from billing.rules.words import in_number, in_short
@@ -23,6 +24,14 @@ NEED = {
     "maintenance": "nobody sweeps or reconciles",
 }
 
+DOCTOR = "onelane doctor --read-only"
+BROKER = {
+    NOT_REACHABLE: "does not answer",
+    REFUSED: "refuses our login",
+    TAKES_NOTHING: "takes no messages, since its memory is full or it is read only",
+}
+# Reconciling is due every few minutes; its alert speaks at the same age (deploy/prometheus).
+RECONCILE_LATE_SECONDS = 3600
 NO_BEAT = "Beat does not run: work whose message was lost waits, and nothing is reconciled."
 
 
@@ -42,20 +51,22 @@ def troubles(summary: dict[str, Any], found: Sequence[Process]) -> list[Trouble]
 
 def _troubles(summary: dict[str, Any], found: Sequence[Process]) -> Iterator[Trouble]:
     now: datetime = summary["at"]
-    there = [process for process in found if process.is_there]
-    if not any(process.kind == "web" for process in there):
-        last = _last_of([process for process in found if process.kind == "web"])
-        yield Trouble(f"No web runs: nobody takes deliveries and checkouts.{last}", "onelane web", "web")
-    workers = [process for process in found if process.kind == "worker"]
-    for queue in QUEUES:
-        theirs = [process for process in workers if queue in process.queues]
-        if not any(process.is_there for process in theirs):
-            sentence = f"No worker takes the queue {queue}: {NEED[queue]}.{_last_of(theirs)}"
-            yield Trouble(sentence, f"onelane worker --queues {queue}", "workers")
-    yield from _at_stripe(summary, now)
+    if why := summary.get("ledger"):
+        yield Trouble(f"The ledger takes no writes, or soon will not: {why}", DOCTOR, "ledger")
+    if broker := summary.get("broker"):
+        sentence = (
+            f"The broker (REDIS_URL, or CELERY_BROKER_URL) {BROKER.get(broker, broker)}: buyers wait, and so does"
+        )
+        yield Trouble(f"{sentence} all other work, in the database.", DOCTOR, "broker")
+    if not summary.get("ledger"):  # else nobody can say that they are there
+        yield from _missing(found)
+    yield from _at_stripe(summary, now, found)
     if _older(summary["checkouts"].get("oldest_pending_at"), now, CHECKOUT_WAITS):
         sentence = "A buyer has waited for a payment page for more than a minute."
         yield Trouble(sentence, "onelane locks list", "checkouts")
+    if _older(summary.get("operations", {}).get("oldest_pending_at"), now, CHECKOUT_WAITS):
+        sentence = "A buyer has waited for a change of their subscription for more than a minute."
+        yield Trouble(sentence, "onelane operations list --status pending", "operations")
     if _older(summary["events"].get("oldest_pending_at"), now, EVENT_WAITS):
         command = "onelane events list --status pending"
         yield Trouble("An event has waited for more than five minutes.", command, "events")
@@ -69,18 +80,45 @@ def _troubles(summary: dict[str, Any], found: Sequence[Process]) -> Iterator[Tro
         kinds = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in summary["incidents"].items())
         waits = in_number(opened, "incident waits", "incidents wait")
         yield Trouble(f"{waits} for a person: {kinds}.", command, "incident")
-    if not any(process.kind == "beat" for process in there):
-        last = _last_of([process for process in found if process.kind == "beat"])
-        yield Trouble(f"{NO_BEAT}{last}", "onelane beat", "beat")
+    beats = [process for process in found if process.kind == "beat"]
+    if not summary.get("ledger") and not any(process.is_there for process in beats):
+        yield Trouble(f"{NO_BEAT}{_last_of(beats)}", "onelane beat", "beat")
+    yield from _of_reconciling(summary.get("reconcile", {}))
 
 
-def _at_stripe(summary: dict[str, Any], now: datetime) -> Iterator[Trouble]:
-    """What goes wrong between Stripe and us: deliveries that are refused, and calls that Stripe refuses."""
+def _missing(found: Sequence[Process]) -> Iterator[Trouble]:
+    """Webs and workers that are not there."""
+    there = [process for process in found if process.is_there]
+    if not any(process.kind == "web" for process in there):
+        last = _last_of([process for process in found if process.kind == "web"])
+        yield Trouble(f"No web runs: nobody takes deliveries and checkouts.{last}", "onelane web", "web")
+    workers = [process for process in found if process.kind == "worker"]
+    for queue in QUEUES:
+        theirs = [process for process in workers if queue in process.queues]
+        if not any(process.is_there for process in theirs):
+            sentence = f"No worker takes the queue {queue}: {NEED[queue]}.{_last_of(theirs)}"
+            yield Trouble(sentence, f"onelane worker --queues {queue}", "workers")
+
+
+def _at_stripe(summary: dict[str, Any], now: datetime, found: Sequence[Process]) -> Iterator[Trouble]:
+    """What goes wrong between Stripe and us: deliveries that are refused or never come, and calls that it refuses."""
+    refused = summary.get("key_refused")
+    if refused and now - refused["last_at"] < LIMITED_LASTS and _has_that_key(found, refused["last_at"]):
+        last = f"The last time was {in_short(now - refused['last_at'])} ago."
+        yield Trouble(f"{refused['why']} {last}", "onelane doctor", "key")
+    if unsold := summary.get("checkouts_refused"):
+        sentence = in_number(unsold["count"], "checkout of the last hour was", "checkouts of the last hour were")
+        sentence += f" refused by Stripe, the last {in_short(now - unsold['last_at'])} ago: {unsold['error']}"
+        yield Trouble(sentence, "onelane doctor", "catalog")
     seen = Deliveries(**summary.get("deliveries", {}))
     if are_refused(seen, now=now):
         since = f", and none was taken for {in_short(now - seen.last_signed_at)}" if seen.last_signed_at else ""
-        refused = in_number(seen.refused, "of Stripe's deliveries was refused", "of Stripe's deliveries were refused")
-        yield Trouble(f"{refused}{since}: {seen.why}", "onelane doctor --read-only", "deliveries")
+        those = in_number(seen.refused, "of Stripe's deliveries was refused", "of Stripe's deliveries were refused")
+        yield Trouble(f"{those}{since}: {seen.why}", DOCTOR, "deliveries")
+    elif lost := summary.get("undelivered"):
+        what = f"does not deliver {lost['types']}" if lost["types"] else "delivers nothing"
+        since = f"reconciling found {in_number(lost['events'], 'event')} in {in_short(now - lost['since_at'])}"
+        yield Trouble(f"Stripe {what}: {since}, and none of these came since.", DOCTOR, "deliveries")
     limited = summary.get("stripe_limited")
     if limited and now - limited["last_at"] < LIMITED_LASTS:
         yield Trouble(
@@ -105,6 +143,20 @@ def _of_changes(messages: dict[str, Any], now: datetime) -> Iterator[Trouble]:
         command = "onelane notifications recover --since 7d --dry-run"
         changes = in_number(given_up, "change was", "changes were")
         yield Trouble(f"{changes} given up, and the application was not told.", command, "untold")
+
+
+def _of_reconciling(run: dict[str, Any]) -> Iterator[Trouble]:
+    """Whether Stripe's events are read, so that one that was never delivered is found."""
+    if (age := run.get("age_seconds", 0)) > RECONCILE_LATE_SECONDS:
+        why = f" {run['error']}" if run.get("error") else ""
+        sentence = f"Stripe's events were not compared for {in_short(timedelta(seconds=age))}: what was never delivered"
+        yield Trouble(f"{sentence} is missing.{why}", DOCTOR if why else "onelane reconcile --dry-run", "runs")
+
+
+def _has_that_key(found: Sequence[Process], refused_at: datetime) -> bool:
+    """Whether a worker may still have the key that was refused: one that began before. A new key takes a new start."""
+    workers = [process for process in found if process.kind == "worker" and process.is_there]
+    return not workers or any(process.started_at <= refused_at for process in workers)
 
 
 def _last_of(gone: Sequence[Process]) -> str:

@@ -25,7 +25,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError, SSLError
 
 from billing.clock import Clock
-from billing.errors import StripeRefused, StripeUnclear
+from billing.errors import StripeMisconfigured, StripeRefused, StripeUnclear
 from billing.process import marks
 from billing.stripe_gateway.errors import translate
 from billing.stripe_gateway.pace import Pace, PacedClient
@@ -133,8 +133,11 @@ class StripeRequests:
             _log(label, error.http_status, error.headers, started)
             if error.http_status == HTTPStatus.TOO_MANY_REQUESTS:
                 marks.note(marks.STRIPE_LIMITED, label)
+            translated = translate(error, label)
+            if isinstance(translated, StripeMisconfigured):
+                marks.note(marks.KEY_REFUSED, translated.sentence)
             # from None: the SDK's error holds the body, and with it a session's URL or an email.
-            raise translate(error, label) from None
+            raise translated from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # The SDK raises these for a proxy's {"error": "Bad Gateway"}, or a page that is not in UTF-8.
             REQUESTS.labels(label, "none").inc()

@@ -49,7 +49,7 @@ def _answers(address: str) -> bool:
 
 @dataclass
 class Operator:
-    """Somebody who logs in and sees the trouble of this name at once, worst of all, on a page with which nothing is wrong."""
+    """Somebody who logs in and sees the trouble of this name at once, on a page that axe has nothing against."""
 
     name: str
     place: Place

@@ -28,7 +28,7 @@ def tiles(**instead: Any) -> dict[str, Tile]:
 def at_stripe(counted: dict[str, Any], *, reconciled: float = 60, last: datetime | None = NOON) -> dict[str, Tile]:
     events = {"last_received_at": last}
     there = [a_process("worker", 1), a_process("worker", 2), a_process("worker", 99)]
-    summary = {"at": NOON, "events": events, "there": there, "reconciled_age_seconds": reconciled}
+    summary = {"at": NOON, "events": events, "there": there, "reconcile": {"age_seconds": reconciled}}
     return {tile.name: tile for tile in _at_stripe(summary, NOTHING | counted, 20)}
 
 
@@ -73,8 +73,14 @@ def test_every_trouble_but_a_missing_process_has_its_page() -> None:
         "incidents": {"duplicate_subscription": 1},
         "deliveries": {"refused": 1, "last_refused_at": NOON},
         "stripe_limited": {"last_at": NOON},
+        "key_refused": {"why": "Stripe does not accept STRIPE_API_KEY.", "last_at": NOON},
+        "checkouts_refused": {"count": 1, "last_at": NOON, "error": "No such price."},
+        "reconcile": {"age_seconds": 9999.0, "error": None},
+        "operations": waits,
+        "broker": "not reachable",
     }
-    assert {trouble.subject for trouble in troubles(wrong, [])} == {*SHOWN_AT, "web", "workers", "beat"}
+    found = {trouble.subject for trouble in (*troubles(wrong, []), *troubles(wrong | {"ledger": "It is full."}, []))}
+    assert found == {*SHOWN_AT, "web", "workers", "beat", "operations"}
 
 
 def test_hour_at_stripe_is_added_up() -> None:

@@ -11,11 +11,11 @@ import redis
 from app.limits.rates import RateLimit, shared_storage
 from billing.coordination.jobs import WorkLane
 from billing.coordination.locks import RedisLocks
-from billing.coordination.queue import CeleryQueue, create_producer
+from billing.coordination.queue import NOT_REACHABLE, TAKES_NOTHING, CeleryQueue, create_producer
 from billing.coordination.redis_client import connect_redis
 from billing.coordination.wakeups import RedisWakeups
 from billing.doctor.redis import examine_redis, require_redis
-from billing.errors import ConfigurationError
+from billing.errors import ConfigurationError, TransientError
 from billing.process.settings import Settings
 from billing.stripe_gateway.budget import Rank
 from billing.stripe_gateway.shared_budget import SharedBudget
@@ -105,7 +105,7 @@ STATES: dict[str, Callable[["redis.Redis", Server], AbstractContextManager[None]
 
 @pytest.mark.parametrize("state", STATES)
 def test_state_in_which_it_serves_nothing_costs_time_only(server: Server, state: str) -> None:
-    """API-29, API-31, LAN-1, OPS-50, WHK-64; fault 133"""
+    """API-29, API-31, LAN-1, OPS-50, OPS-136, WHK-64; fault 133"""
     url = f"redis://127.0.0.1:{server.port}/0"
     mine, settings = connect_redis(url), Settings(redis_url=url, _env_file=None)
     celery = create_producer(settings)
@@ -126,7 +126,14 @@ def test_state_in_which_it_serves_nothing_costs_time_only(server: Server, state:
         assert budget.take([Rank.FIRST]).rank is Rank.FIRST
         budget.refused(pause=0.1)
         require_redis(settings)  # it may come to itself, so no start is stopped
+        assert queue.trouble() in (TAKES_NOTHING, NOT_REACHABLE)
+        assert queue.trouble() == TAKES_NOTHING or state in ("BUSY", "max number of clients reached")
+        with pytest.raises((TransientError, ConfigurationError)) as said:
+            list(examine_redis(settings))
+        assert said.value.sentence.startswith("REDIS_URL")
+        assert "Start it" not in said.value.sentence or "clients" in state
     wait_until(lambda: queue.send(WorkLane(2)), "messages are taken again")
+    wait_until(lambda: queue.trouble() is None, "nothing is wrong")
     with locks.hold("lane:1"):
         assert mine.exists("onelane:lock:lane:1")
     celery.close()

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from billing.coordination.jobs import QUEUES
+from billing.coordination.queue import NOT_REACHABLE, TAKES_NOTHING
 from billing.database import Database
 from billing.models import processes
 from billing.operators import presence
@@ -125,6 +126,11 @@ def test_worst_trouble_comes_first_with_what_mends_it(
     assert (found[0].command if found else None) == first
 
 
+def test_processes_are_not_missed_while_none_can_say_that_it_is_there() -> None:
+    """OPS-147: the cause comes alone."""
+    assert [trouble.subject for trouble in troubles(WELL | {"ledger": "It is read only."}, [])] == ["ledger"]
+
+
 def test_process_that_says_nothing_any_more_counts_as_missing() -> None:
     gone = [Process(one.kind, one.name, one.queues, 1, "0.1.0", "here", 1, NOON, 60.0) for one in EVERYBODY]
     assert len(troubles(WELL, gone)) == len(QUEUES) + 2
@@ -176,6 +182,31 @@ REFUSED = {"refused": 2, "last_refused_at": NOON - timedelta(minutes=3), "why": 
         (
             WELL | {"events": {"dead": 1, "error": "No such price."}},
             "1 event was given up. The last one: No such price.",
+        ),
+        (WELL | {"ledger": "The disk is full."}, "The ledger takes no writes, or soon will not: The disk is full."),
+        (WELL | {"broker": TAKES_NOTHING}, "takes no messages, since its memory is full or it is read only"),
+        (WELL | {"broker": NOT_REACHABLE}, "does not answer: buyers wait"),
+        (WELL | {"key_refused": {"why": "No key.", "last_at": NOON}}, "No key. The last time was 0 s ago."),
+        (
+            WELL | {"key_refused": {"why": "No key.", "last_at": NOON - timedelta(seconds=1)}},
+            None,
+        ),  # workers began since
+        (
+            WELL | {"checkouts_refused": {"count": 2, "last_at": NOON - timedelta(minutes=3), "error": "Archived."}},
+            "2 checkouts of the last hour were refused by Stripe, the last 3 min ago: Archived.",
+        ),
+        (
+            WELL | {"undelivered": {"types": "", "events": 9, "since_at": NOON - timedelta(hours=3)}},
+            "Stripe delivers nothing: reconciling found 9 events in 3 h, and none of these came since.",
+        ),
+        (
+            WELL | {"undelivered": {"types": "a.b, c.d", "events": 1, "since_at": NOON - timedelta(hours=3)}},
+            "Stripe does not deliver a.b, c.d: reconciling found 1 event",
+        ),
+        (WELL | {"operations": waits(2)}, "A buyer has waited for a change"),
+        (
+            WELL | {"reconcile": {"age_seconds": 7300, "error": "No key."}},
+            "for 2 h: what was never delivered is missing. No",
         ),
         (WELL | {"incidents": {"a_kind": 2, "b": 1}}, "3 incidents wait for a person: 2 a kind, 1 b."),
     ],

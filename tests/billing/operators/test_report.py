@@ -134,7 +134,8 @@ def test_report_and_locks_need_no_redis(folder: Path) -> None:
     redis = f"redis://127.0.0.1:{own_port()}/0"
     shown = onelane("report", folder=folder, REDIS_URL=redis)
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.startswith("No web runs")
+    assert shown.stdout.startswith("The broker (REDIS_URL, or CELERY_BROKER_URL) does not answer")
+    assert "\nNo web runs" in shown.stdout
     assert onelane("report", "--check", folder=folder, REDIS_URL=redis).returncode == 1
     lines = {line.split()[0]: line for line in shown.stdout.splitlines() if line}
     assert "done 3" in lines["events"]
