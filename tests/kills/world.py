@@ -176,7 +176,7 @@ class World:
         lines = (self.folder / "logs" / f"{pid}.log").read_text("utf-8").splitlines()
         found = [json.loads(line) for line in lines if f'"{event}"' in line]
         named = [f"lane:{lane_id}", lane_id]
-        return any(line.get("lane_id", line.get("lock")) in named for line in found)
+        return any(line.get("lane_id", line.get("lock", line.get("row_id"))) in named for line in found)
 
     # --- what a buyer does
 
