@@ -24,10 +24,12 @@ KEPT_MILLISECONDS = 60_000  # the budget is whole again long before that
 TRIES = 50  # beside twenty busy workers two or three are usual
 AGAIN_SECONDS = 5.0  # until a Redis that did not answer is asked again
 UNKNOWN_SECONDS = 1.0
+UNKNOWN = b"?"  # what no state is: the first swap is refused, and tells what there is and Redis' time
 _SWAP = """
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+local time, found = redis.call('TIME'), redis.call('GET', KEYS[1]) or ''
+if found ~= ARGV[1] then return {time[1], time[2], found} end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return 1
+return {time[1], time[2]}
 """
 
 
@@ -47,6 +49,8 @@ class SharedBudget:
         self._per_second, self._client, self._key = per_second, client, key
         self._count_workers, self._clock = count_workers, clock
         self._swap = client.register_script(_SWAP)
+        self._known = UNKNOWN  # the state as this process saw it last
+        self._ahead = 0.0  # seconds that Redis' time was ahead of ours then
         self._own = OwnBudget(per_second, clock=clock)  # while Redis is away
         self._away_until = float("-inf")
         self._is_shared = False
@@ -82,13 +86,16 @@ class SharedBudget:
         return found
 
     def _change(self, change: Callable[[State, float], tuple[State, T]]) -> T:
+        """One round trip where nobody has changed the state since this process saw it; else one more for each."""
         for _ in range(TRIES):
-            with self._client.pipeline(transaction=False) as pipe:
-                pipe.get(self._key)
-                pipe.time()
-                before, (seconds, microseconds) = pipe.execute()
-            state, found = change(_read(before), seconds + microseconds / 1e6)
-            if self._swap(keys=[self._key], args=[before or b"", json.dumps(asdict(state)), KEPT_MILLISECONDS]):
+            state, found = change(_read(self._known), self._clock() + self._ahead)
+            written = json.dumps(asdict(state)).encode()
+            asked = self._swap(keys=[self._key], args=[self._known, written, KEPT_MILLISECONDS])
+            seconds, microseconds, *others = asked
+            # Compared when the answer is here: late by its way back, and never early.
+            self._ahead = int(seconds) + int(microseconds) / 1e6 - self._clock()
+            self._known = others[0] if others else written
+            if not others:
                 return found
         raise RedisError("Other processes change the budget all the time.")
 
@@ -107,7 +114,7 @@ class SharedBudget:
         self._is_shared = False
 
 
-def _read(raw: bytes | None) -> State:
+def _read(raw: bytes) -> State:
     """The state; a fresh one where there is none, or another version wrote it in another way."""
     try:
         values = json.loads(raw or b"{}")

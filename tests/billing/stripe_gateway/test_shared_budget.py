@@ -63,6 +63,21 @@ def test_four_processes_stay_within_the_budget_together(valkey: Valkey, client: 
     assert len(gone) >= 0.75 * 40 * lasted / 2, "and it is used"
 
 
+def test_turn_costs_one_round_trip_while_nobody_else_asks(
+    make_budget: Callable[..., SharedBudget], client: "redis.Redis"
+) -> None:
+    """WHK-63: a buyer waits for seven of them. Who has seen nothing yet, or another's turn, learns in one more."""
+
+    def trips(budget: SharedBudget) -> int:
+        before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+        assert budget.take([Rank.FIRST]).rank is Rank.FIRST
+        return int(client.info("commandstats")["cmdstat_evalsha"]["calls"] - before)
+
+    one, other = make_budget(), make_budget()
+    one.take([Rank.FIRST])
+    assert [trips(each) for each in (one, other, one, one)] == [1, 2, 2, 1]
+
+
 def test_refusal_of_one_slows_all_of_them_down(make_budget: Callable[..., SharedBudget]) -> None:
     """WHK-62, WHK-63"""
     one, other = make_budget(), make_budget()
