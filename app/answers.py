@@ -111,12 +111,17 @@ def await_view(
     services: Services,
     waiters: Semaphore,
     enqueued: bool = True,
+    is_new: bool = False,
 ) -> View:
-    """What `read` gives once it is settled or the wait is over; at once without a waiting place (API-22)."""
+    """What `read` gives once it is settled or the wait is over; at once without a waiting place (API-22).
+
+    `is_new`: this request recorded it. `enqueued`: whether a worker was woken for it.
+    """
     look = partial(read, id_, user_id=user_id, database=services.database, clock=services.clock)
     wakeups = services.wakeups if enqueued else POLLING
     with waiters.place(user_id) as has_place:
-        return wait_while(_is_pending, look, id_, wakeups=wakeups, seconds=wait.left if has_place else 0)
+        seconds = wait.left if has_place else 0
+        return wait_while(_is_pending, look, id_, wakeups=wakeups, seconds=seconds, is_new=is_new)
 
 
 def _is_pending(view: Answerable) -> bool:

@@ -67,7 +67,8 @@ def checkout_routes(services: Services, *, identity: Identity, limits: Limits) -
             by_server=caller.is_server,
             count_different=partial(limits.different_checkouts.take, user_id),
         )
-        view = await_answer(recorded.checkout_id, user_id, wait, enqueued=recorded.enqueued)
+        id_, is_new = recorded.checkout_id, not recorded.replayed
+        view = await_answer(id_, user_id, wait, enqueued=recorded.enqueued, is_new=is_new)
         is_pending = view.status is CheckoutStatus.PENDING
         available = workers_available(services, wait, is_pending=is_pending, enqueued=recorded.enqueued)
         answer, outcome = _answer(view, waited=wait.seconds > 0, available=available)

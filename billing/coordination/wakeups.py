@@ -39,9 +39,22 @@ class Wakeups(Protocol):
         """Whether wake-ups arrived when last used; no call is made."""
 
 
-def wait_while(pending: Callable[[T], bool], read: Callable[[], T], id_: str, *, wakeups: Wakeups, seconds: float) -> T:
-    """Read now, at each wake-up and every POLL_SECONDS, until `pending` is false or the time is up; the last value."""
+def wait_while(
+    pending: Callable[[T], bool],
+    read: Callable[[], T],
+    id_: str,
+    *,
+    wakeups: Wakeups,
+    seconds: float,
+    is_new: bool = False,
+) -> T:
+    """Read now, at each wake-up and every POLL_SECONDS, until `pending` is false or the time is up; the last value.
+
+    `is_new`: it was recorded a moment ago, so nothing is read before its first wake-up.
+    """
     deadline = time.monotonic() + seconds
+    if is_new and seconds > 0:
+        wakeups.wait(id_, min(seconds, POLL_SECONDS))
     while pending(found := read()):
         left = deadline - time.monotonic()
         if left <= 0:

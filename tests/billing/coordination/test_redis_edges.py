@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -14,7 +15,7 @@ from billing.coordination.jobs import WorkEvents, WorkLane
 from billing.coordination.locks import RedisLocks
 from billing.coordination.queue import NOT_REACHABLE, CeleryQueue
 from billing.coordination.redis_client import POOL_SIZE, connect_redis
-from billing.coordination.wakeups import KEPT, UNAVAILABLE_SECONDS, RedisWakeups, wait_while
+from billing.coordination.wakeups import KEPT, UNAVAILABLE_SECONDS, LocalWakeups, RedisWakeups, wait_while
 from billing.process.settings import Settings
 from billing.services import build_services
 from tests.support.valkey import Valkey, wait_until
@@ -145,6 +146,33 @@ def test_answer_is_found_when_the_ring_was_lost() -> None:
     gone = RedisWakeups(connect_redis("redis://127.0.0.1:1/0"))
     looks = iter([None, None, "answered"])
     assert wait_while(is_none, lambda: next(looks), "chk_1", wakeups=gone, seconds=5) == "answered"
+
+
+@pytest.mark.parametrize(
+    ("asked", "steps"),
+    [
+        ({"seconds": FOR_EVER, "is_new": True}, ["wait", "read"]),  # nobody can have answered it before
+        ({"seconds": 0, "is_new": True}, ["read"]),
+        ({"seconds": FOR_EVER}, ["read"]),
+    ],
+)
+def test_what_was_just_recorded_is_read_at_its_wake_up(asked: dict[str, Any], steps: list[str]) -> None:
+    """API-20: a look costs a transaction. Who does not wait has one all the same."""
+    done: list[str] = []
+
+    class Noted(LocalWakeups):
+        def wait(self, id_: str, seconds: float) -> None:
+            done.append("wait")
+            super().wait(id_, seconds)
+
+    def read() -> str:
+        done.append("read")
+        return "answered"
+
+    wakeups = Noted()
+    wakeups.wake(["chk_1"])
+    assert wait_while(is_none, read, "chk_1", wakeups=wakeups, **asked) == "answered"
+    assert done == steps
 
 
 def test_wait_ends_on_time_without_an_answer() -> None:
