@@ -73,7 +73,7 @@ def configure_logging(settings: Settings, *, process: str, stream: TextIO | None
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     structlog.configure(
-        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
