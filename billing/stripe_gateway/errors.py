@@ -43,7 +43,9 @@ def translate(error: stripe.StripeError, label: str) -> OnelaneError:
     if status == 429:
         sentence = f"Stripe asks to slow down{request}."
         return StripeBusy(sentence, status=status, retry_after=_seconds(headers))
-    if status is None or status == 409 or not details or status in (502, 503, 504):
+    if status is None:
+        return StripeUnclear("Stripe did not answer: it was not reached, took too long, or broke off.")
+    if status == 409 or not details or status in (502, 503, 504):
         return StripeUnclear(
             f"Stripe gave no clear answer (status {status}){request}.",
             status=status,
