@@ -4,10 +4,7 @@ A new table must be added here, too: migrations see only these. `tests/billing/d
 the migrated schema with these tables.
 """
 
-from billing.models.audit import audit
 from billing.models.columns import Json, UtcTime, metadata
-from billing.models.console import console_sessions
-from billing.models.examination import examinations
 from billing.models.incident import RemedyState, incidents, remedies, repayments
 from billing.models.lane import (
     AttemptOutcome,
@@ -20,8 +17,7 @@ from billing.models.lane import (
     lanes,
     operations,
 )
-from billing.models.minute import minute_counts
-from billing.models.process import marks, processes
+from billing.models.operators import audit, console_sessions, examinations, marks, minute_counts, processes
 from billing.models.projection import outbox, product_trials, projections, subscriptions
 from billing.models.webhook import (
     EventSource,
@@ -34,41 +30,3 @@ from billing.models.webhook import (
     replayed_events,
     replays,
 )
-
-__all__ = [
-    "AttemptOutcome",
-    "CheckoutStatus",
-    "EventSource",
-    "EventStatus",
-    "Json",
-    "LaneState",
-    "OperationStatus",
-    "RemedyState",
-    "ReplayState",
-    "RunPhase",
-    "UtcTime",
-    "attempts",
-    "audit",
-    "checkouts",
-    "console_sessions",
-    "customers",
-    "events",
-    "examinations",
-    "incidents",
-    "installation",
-    "lanes",
-    "maintenance_runs",
-    "marks",
-    "metadata",
-    "minute_counts",
-    "operations",
-    "outbox",
-    "processes",
-    "product_trials",
-    "projections",
-    "remedies",
-    "repayments",
-    "replayed_events",
-    "replays",
-    "subscriptions",
-]

@@ -47,3 +47,9 @@ metadata = sa.MetaData(
 def time_column(name: str, *, nullable: bool = True, index: bool = False) -> sa.Column[Any]:
     """A column of aware UTC times."""
     return sa.Column(name, UtcTime, nullable=nullable, index=index)
+
+
+def partial_index(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
+    """An index of those rows for which `where` is true, in SQL that both databases know."""
+    condition = sa.text(where)
+    return sa.Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)

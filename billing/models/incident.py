@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from billing.models.columns import BigId, Json, ShortText, metadata, time_column
+from billing.models.columns import BigId, Json, ShortText, metadata, partial_index, time_column
 
 
 class RemedyState(StrEnum):
@@ -40,15 +40,7 @@ incidents = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
     time_column("next_attempt_at"),  # a remedy is not tried before this; NULL is now
     sa.Column("chosen", Json),  # what a person decided about subscriptions: {keep, cancel: [...]}
-    sa.Index(
-        "uq_incidents_open",
-        "customer_id",
-        "product",
-        "kind",
-        unique=True,
-        postgresql_where=sa.text("resolved_at IS NULL"),
-        sqlite_where=sa.text("resolved_at IS NULL"),
-    ),
+    partial_index("uq_incidents_open", "customer_id", "product", "kind", where="resolved_at IS NULL", unique=True),
 )
 
 # The cancellation and refunds of one subscription, written before each call that changes something.
@@ -71,14 +63,8 @@ remedies = sa.Table(
     sa.Column("noticed", sa.Integer, nullable=False, server_default="0"),  # how many of them the state knows of
     sa.Index("ix_remedies_incident_id_state", "incident_id", "state"),
     sa.Index("ix_remedies_customer_id_state", "customer_id", "state"),
-    sa.Index(  # one cancellation at a time for each customer: two at once could end both subscriptions
-        "uq_remedies_planned",
-        "customer_id",
-        "product",
-        unique=True,
-        postgresql_where=sa.text("state = 'planned'"),
-        sqlite_where=sa.text("state = 'planned'"),
-    ),
+    # one cancellation at a time for each customer: two at once could end both subscriptions
+    partial_index("uq_remedies_planned", "customer_id", "product", where="state = 'planned'", unique=True),
 )
 
 # One refund or one credit, written before it is sent.

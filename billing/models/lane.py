@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from billing.models.columns import BigId, Json, ShortText, metadata, time_column
+from billing.models.columns import BigId, Json, ShortText, metadata, partial_index, time_column
 
 
 class LaneState(StrEnum):
@@ -63,12 +63,8 @@ customers = sa.Table(
     sa.Column("sync_failures", sa.Integer, nullable=False, server_default="0"),  # transient ones, in a row
     time_column("sync_asked_at"),  # by a person, of a customer who was fetched before
     sa.Column("sync_error", sa.Text),  # why the last try failed
-    sa.Index(  # the few that wait
-        "ix_customers_sync_due_at",
-        "sync_due_at",
-        postgresql_where=sa.text("sync_due_at IS NOT NULL"),
-        sqlite_where=sa.text("sync_due_at IS NOT NULL"),
-    ),
+    # the few that wait
+    partial_index("ix_customers_sync_due_at", "sync_due_at", where="sync_due_at IS NOT NULL"),
 )
 
 # One lane per customer and product.
@@ -134,12 +130,8 @@ checkouts = sa.Table(
     sa.UniqueConstraint("user_id", "idempotency_key"),
     sa.Index("ix_checkouts_lane_id_status", "lane_id", "status"),
     sa.Index("ix_checkouts_status_arrived_at", "status", "arrived_at"),
-    sa.Index(  # the few keys that are not yet forgotten, by age
-        "ix_checkouts_key_age",
-        "arrived_at",
-        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
-        sqlite_where=sa.text("idempotency_key IS NOT NULL"),
-    ),
+    # the few keys that are not yet forgotten, by age
+    partial_index("ix_checkouts_key_age", "arrived_at", where="idempotency_key IS NOT NULL"),
 )
 
 # Buyer calls that change a subscription (cancel, reactivate, switch, ...): answered like checkouts.
@@ -171,10 +163,6 @@ operations = sa.Table(
     sa.UniqueConstraint("user_id", "idempotency_key"),
     sa.Index("ix_operations_lane_id_status", "lane_id", "status"),
     sa.Index("ix_operations_status", "status"),
-    sa.Index(  # the few keys and addresses that are not yet forgotten
-        "ix_operations_key_age",
-        "arrived_at",
-        postgresql_where=sa.text("idempotency_key IS NOT NULL OR url IS NOT NULL"),
-        sqlite_where=sa.text("idempotency_key IS NOT NULL OR url IS NOT NULL"),
-    ),
+    # the few keys and addresses that are not yet forgotten
+    partial_index("ix_operations_key_age", "arrived_at", where="idempotency_key IS NOT NULL OR url IS NOT NULL"),
 )

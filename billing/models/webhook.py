@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from billing.models.columns import BigId, Json, ShortText, metadata, time_column
+from billing.models.columns import BigId, Json, ShortText, metadata, partial_index, time_column
 
 
 class EventStatus(StrEnum):
@@ -81,19 +81,10 @@ events = sa.Table(
     sa.Index("ix_events_status_next_attempt_at", "status", "next_attempt_at"),
     sa.Index("ix_events_customer_id_status", "customer_id", "status"),
     sa.Index("ix_events_type", "type"),
-    sa.Index(  # for who looks for an object's events: not of those that wait, so that an INSERT adds nothing to it
-        "ix_events_object_id",
-        "object_id",
-        postgresql_where=sa.text("status <> 'pending'"),
-        sqlite_where=sa.text("status <> 'pending'"),
-    ),
-    sa.Index(  # only what a worker holds: a few hundred rows, none of which an INSERT or a finished event adds to
-        "ix_events_customer_id_claimed_until",
-        "customer_id",
-        "claimed_until",
-        postgresql_where=sa.text("claim IS NOT NULL"),
-        sqlite_where=sa.text("claim IS NOT NULL"),
-    ),
+    # for who looks for an object's events: not of those that wait, so that an INSERT adds nothing to it
+    partial_index("ix_events_object_id", "object_id", where="status <> 'pending'"),
+    # only what a worker holds: a few hundred rows, none of which an INSERT or a finished event adds to
+    partial_index("ix_events_customer_id_claimed_until", "customer_id", "claimed_until", where="claim IS NOT NULL"),
 )
 
 # One row for each time that an operator had events worked again.
@@ -111,13 +102,8 @@ replays = sa.Table(
     time_column("finished_at"),
     sa.Column("newest_id", BigId),  # workers run it, up to this row; NULL: a command does
     sa.Column("cursor", BigId, nullable=False, server_default="0"),  # the last row that workers have set back
-    sa.Index(  # one at a time: no event is set back by two operators at once
-        "uq_replays_running",
-        "state",
-        unique=True,
-        postgresql_where=sa.text("state = 'running'"),
-        sqlite_where=sa.text("state = 'running'"),
-    ),
+    # one at a time: no event is set back by two operators at once
+    partial_index("uq_replays_running", "state", where="state = 'running'", unique=True),
 )
 
 # Which events a replay set back, and what they were before.
