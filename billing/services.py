@@ -17,7 +17,7 @@ from billing.coordination.redis_client import connect_redis
 from billing.coordination.wakeups import RedisWakeups, Wakeups
 from billing.database import Database
 from billing.database.migrations.upgrade import find
-from billing.errors import ConfigurationError
+from billing.errors import ConfigurationError, StripeMisconfigured
 from billing.notifications.handlers import HandlerNotifier
 from billing.notifications.senders import HttpNotifier, LogNotifier, Notifier
 from billing.operators.installation import bind
@@ -86,8 +86,8 @@ def build_services(settings: Settings) -> Services:
     )
 
 
-def bound_stripe(services: Services, *, why: str) -> StripeGateway:
-    """The gateway, once the ledger has its tables and belongs to the key's account.
+def require_stripe(services: Services, *, why: str) -> None:
+    """Go on only once the ledger has its tables and belongs to the key's account.
 
     With another account's key every customer would look deleted. `why` ends the sentence that asks for a key. Raises
     ConfigurationError, and TransientError when Stripe or the ledger does not answer.
@@ -97,14 +97,15 @@ def bound_stripe(services: Services, *, why: str) -> StripeGateway:
     if not (found := find(services.database)).fit.works:
         raise ConfigurationError(found.sentence)
     bind(database=services.database, stripe=services.stripe, settings=services.settings, clock=services.clock)
-    return services.stripe
 
 
-def places(services: Services, stripe: StripeGateway) -> dict[str, Any]:
-    """What the context of every flow has, with this gateway (billing/subscriptions/context.py)."""
+def places(services: Services, *, in_background: bool = False) -> dict[str, Any]:
+    """What the context of every flow has (billing/subscriptions/context.py); buyers go before the background."""
+    if services.stripe is None:  # no worker and no command that asks Stripe starts without a key
+        raise StripeMisconfigured("STRIPE_API_KEY is not set. Set it: workers are who talks to Stripe.")
     return {
         "database": services.database,
-        "stripe": stripe,
+        "stripe": services.stripe.low_priority() if in_background else services.stripe,
         "queue": services.queue,
         "clock": services.clock,
         "catalog": services.catalog,

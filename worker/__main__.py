@@ -28,7 +28,7 @@ from billing.process.logs import configure_logging
 from billing.process.metrics import MetricsFile
 from billing.process.settings import Settings, load_settings
 from billing.process.telemetry import start_telemetry
-from billing.services import Services, bound_stripe, build_services
+from billing.services import Services, build_services, require_stripe
 from worker.app import create_celery
 from worker.consumer import consume
 from worker.schedule import run_beat
@@ -121,7 +121,7 @@ def _wait_until_ready(services: Services) -> None:
     for turn in range(sys.maxsize):
         try:
             require_suitable(services.database)
-            bound_stripe(services, why="workers are who talks to Stripe.")
+            require_stripe(services, why="workers are who talks to Stripe.")
         except LedgerMisconfigured:
             raise
         except TransientError as error:

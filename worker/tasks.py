@@ -1,4 +1,4 @@
-"""The tasks: one function per job kind. Say that the job was taken, then call its flow.
+"""The tasks: one function per job kind, which calls its flow.
 
 What may go wrong with a flow is handled once, for all of them, in `worker/task_base.py`.
 """
@@ -20,6 +20,7 @@ from billing.coordination.jobs import (
     Reconcile,
     RemedyDuplicates,
     ReplayEvents,
+    RowJob,
     Sweep,
     SyncCustomers,
     WorkEvents,
@@ -28,7 +29,6 @@ from billing.coordination.jobs import (
 )
 from billing.doctor.examinations import answer
 from billing.duplicates import remedy
-from billing.errors import StripeMisconfigured
 from billing.maintenance import reconcile_steps
 from billing.maintenance.prune import prune
 from billing.maintenance.reconcile import begin_with_everybody, reconcile
@@ -37,7 +37,6 @@ from billing.maintenance.sweep import sweep
 from billing.notifications.deliver import notify
 from billing.operations.work import work_operations
 from billing.services import Services, places
-from billing.stripe_gateway import StripeGateway
 from billing.stripe_gateway.pace import for_lane
 from billing.subscriptions import take_over
 from billing.webhooks import process
@@ -49,50 +48,74 @@ SLICE_SECONDS = 15
 EVENTS_SECONDS = 2  # so long sweeps, notifications and a stop wait for a thread that works events
 FAILED = "failed"  # the job's outcome where its flow has noted a failure, and nothing was raised
 
-
-def lane_work(job: WorkLane, services: Services, lanes: LaneShares) -> str | None:
-    """Bring a lane to rest (LAN)."""
-    return _of_a_lane(job, services, lanes, work_lane)
+Work = Callable[[Any, Services], str | None]
 
 
-def operations_work(job: WorkOperations, services: Services, lanes: LaneShares) -> str | None:
-    """Finish what this lane's buyer asked to be changed (SUB-30)."""
-    return _of_a_lane(job, services, lanes, work_operations)
+def register(celery: Celery, services: Callable[[], Services], *, threads: int) -> None:
+    """Tell the application its tasks: these, and no others, are what a message may name."""
+    for job, work in works(threads).items():
+        # An application that hangs while it is told of changes keeps one thread, not all.
+        celery.register_task(JobTask(job, partial(_take, work), services, alone=job in (Sweep, Notify)))
 
 
-def _of_a_lane(
-    job: WorkLane | WorkOperations, services: Services, lanes: LaneShares, work: Callable[[int, Context], bool]
-) -> str | None:
+def works(threads: int) -> dict[type[Job], Work]:
+    """What each kind of job asks for; it gives its outcome, where that is not `done`. Lanes share the threads."""
+    lanes = LaneShares(threads)
+    return {
+        WorkLane: partial(_of_a_lane, lanes, work_lane),
+        WorkOperations: partial(_of_a_lane, lanes, work_operations),
+        WorkEvents: events_work,
+        SyncCustomers: customers_sync,
+        RemedyDuplicates: duplicates_remedy,
+        ReplayEvents: events_replay,
+        Examine: doctor_examine,
+        Reconcile: ledger_reconcile,
+        Prune: ledger_prune,
+        Sweep: ledger_sweep,
+        Notify: outbox_notify,
+    }
+
+
+def _take(work: Work, job: Job, services: Services) -> str | None:
+    """Say that the job was taken before anything is read: what comes later is sent anew."""
     services.queue.taken(job)
+    return work(job, services)
+
+
+def _of_a_lane(lanes: LaneShares, work: Callable[[int, Context], bool], job: RowJob, services: Services) -> str | None:
+    """Bring a lane to rest (LAN), or finish what its buyer asked to be changed (SUB-30)."""
     with lanes.place(job.row_id) as has_place, for_lane(job.row_id):
-        if has_place:
-            return None if work(job.row_id, _context(services)) else FAILED
-        services.queue.send(job, delay_seconds=BACK_SECONDS)
-    return None
+        if not has_place:
+            services.queue.send(job, delay_seconds=BACK_SECONDS)
+            return None
+        ctx = Context(
+            **places(services),
+            locks=services.locks,
+            wakeups=services.wakeups,
+            reuse_seconds=services.settings.checkout_reuse_seconds,
+        )
+        return None if work(job.row_id, ctx) else FAILED
 
 
-def events_work(job: WorkEvents, services: Services) -> str | None:
+def events_work(_job: WorkEvents, services: Services) -> str | None:
     """Work customers whose events are due (WHK)."""
-    services.queue.taken(job)
     ctx = process.Context(
-        **_places(services, in_background=True),
+        **places(services, in_background=True),
         compare_everybody=partial(begin_with_everybody, clock=services.clock),
     )
     return None if process.work_events(ctx, stop=time_is_up(EVENTS_SECONDS)) else FAILED
 
 
-def customers_sync(job: SyncCustomers, services: Services) -> str | None:
+def customers_sync(_job: SyncCustomers, services: Services) -> str | None:
     """Fetch customers that were taken over (SUB-70)."""
-    services.queue.taken(job)
-    ctx = take_over.Context(**_places(services, in_background=True), wakeups=services.wakeups)
+    ctx = take_over.Context(**places(services, in_background=True), wakeups=services.wakeups)
     return None if take_over.sync_taken_over(ctx, stop=time_is_up(EVENTS_SECONDS)) else FAILED
 
 
 def duplicates_remedy(job: RemedyDuplicates, services: Services) -> str | None:
     """Do what DUPLICATE_POLICY says about an incident (SUB-16)."""
-    services.queue.taken(job)
     ctx = remedy.Context(
-        **_places(services, in_background=True),
+        **places(services, in_background=True),
         locks=services.locks,
         cancels=services.settings.duplicate_policy == "cancel_newest",
     )
@@ -101,20 +124,17 @@ def duplicates_remedy(job: RemedyDuplicates, services: Services) -> str | None:
 
 def events_replay(job: ReplayEvents, services: Services) -> None:
     """Go on with a replay that an operator asked for (LED-70)."""
-    services.queue.taken(job)
     work_run(job.row_id, database=services.database, queue=services.queue, clock=services.clock)
 
 
 def doctor_examine(job: Examine, services: Services) -> None:
     """Look at the installation for somebody in the console (CON-14)."""
-    services.queue.taken(job)
     answer(job.row_id, services)
 
 
 def ledger_reconcile(job: Reconcile, services: Services) -> None:
     """Find what Stripe never delivered, if it is time (WHK-42)."""
-    services.queue.taken(job)
-    ctx = reconcile_steps.Context(**_places(services, in_background=True), locks=services.locks, dry=False)
+    ctx = reconcile_steps.Context(**places(services, in_background=True), locks=services.locks, dry=False)
     row = reconcile(ctx, when_due=True, stop=time_is_up(SLICE_SECONDS))
     if row is not None and row.unfinished:
         services.queue.send(job, delay_seconds=1)
@@ -122,7 +142,6 @@ def ledger_reconcile(job: Reconcile, services: Services) -> None:
 
 def ledger_prune(job: Prune, services: Services) -> None:
     """Let go of what is too old, if it is time (LED-20)."""
-    services.queue.taken(job)
     row = prune(
         database=services.database,
         clock=services.clock,
@@ -147,7 +166,6 @@ def ledger_sweep(_job: Sweep, services: Services) -> None:
 
 def outbox_notify(job: Notify, services: Services) -> str | None:
     """Tell the application what changed (NTF)."""
-    services.queue.taken(job)
     report = notify(
         database=services.database,
         notifier=services.notifier,
@@ -157,45 +175,3 @@ def outbox_notify(job: Notify, services: Services) -> str | None:
     if report.unfinished:
         services.queue.send(job)
     return FAILED if report.postponed or report.given_up else None
-
-
-def register(celery: Celery, services: Callable[[], Services], *, threads: int) -> None:
-    """Tell the application its tasks: these, and no others, are what a message may name."""
-    lanes = LaneShares(threads)
-    works: dict[type[Job], Callable[[Any, Services], str | None]] = {
-        WorkLane: partial(lane_work, lanes=lanes),
-        WorkOperations: partial(operations_work, lanes=lanes),
-        WorkEvents: events_work,
-        SyncCustomers: customers_sync,
-        RemedyDuplicates: duplicates_remedy,
-        ReplayEvents: events_replay,
-        Examine: doctor_examine,
-        Reconcile: ledger_reconcile,
-        Prune: ledger_prune,
-        Sweep: ledger_sweep,
-        Notify: outbox_notify,
-    }
-    for job, work in works.items():
-        # An application that hangs while it is told of changes keeps one thread, not all.
-        celery.register_task(JobTask(job, work, services, alone=job in (Sweep, Notify)))
-
-
-def _context(services: Services) -> Context:
-    return Context(
-        **_places(services),
-        locks=services.locks,
-        wakeups=services.wakeups,
-        reuse_seconds=services.settings.checkout_reuse_seconds,
-    )
-
-
-def _stripe(services: Services) -> StripeGateway:
-    if services.stripe is None:  # a worker without a key does not start
-        raise StripeMisconfigured("STRIPE_API_KEY is not set. Set it: workers are who talks to Stripe.")
-    return services.stripe
-
-
-def _places(services: Services, *, in_background: bool = False) -> dict[str, Any]:
-    """What every flow has; buyers go before what is done in the background."""
-    stripe = _stripe(services)
-    return places(services, stripe.low_priority() if in_background else stripe)

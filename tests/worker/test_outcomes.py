@@ -1,9 +1,8 @@
 """What each job is counted as where its work fails: in passing, for good, and not at all."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple
 from datetime import datetime
-from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -35,17 +34,8 @@ from billing.subscriptions import projection_store
 from tests.support.builders import SECRET, deliver
 from tests.support.duplicates_world import Shop
 from tests.support.receiving import receive
-from worker.lane_shares import LaneShares
 from worker.task_base import JobTask
-from worker.tasks import (
-    customers_sync,
-    duplicates_remedy,
-    events_work,
-    lane_work,
-    ledger_reconcile,
-    operations_work,
-    outbox_notify,
-)
+from worker.tasks import works
 
 # By what Stripe answers: a failure in passing, and a refusal for good. The application answers 500 in both.
 FAILED_AS: Mapping[type[Job], Mapping[int, str]] = {
@@ -95,27 +85,21 @@ def test_job_that_failed_is_counted_as_what_it_is(shop: Shop, status: int) -> No
     settings = SimpleNamespace(checkout_reuse_seconds=900, stripe_max_per_second=1e6, duplicate_policy="cancel_newest")
     services = cast("Services", SimpleNamespace(**shop.collaborators(), notifier=Refusing(), settings=settings))
     first, second = (lane.id for lane in shop.rows(lane_rows))
-    lanes = LaneShares(9)
-    works: dict[Job, Callable[..., Any]] = {
-        Notify(): outbox_notify,
-        RemedyDuplicates(1): duplicates_remedy,
-        WorkOperations(first): partial(operations_work, lanes=lanes),
-        WorkLane(second): partial(lane_work, lanes=lanes),
-        SyncCustomers(): customers_sync,
-        WorkEvents(): events_work,
-        Reconcile(): ledger_reconcile,
-    }
-    assert {type(job) for job in works} == set(FAILED_AS) == set(JOB_KINDS) - ASK_NOBODY
+    work_of = works(threads=9)
+    jobs: list[Job] = [
+        Notify(), RemedyDuplicates(1), WorkOperations(first), WorkLane(second), SyncCustomers(), WorkEvents(), Reconcile(),
+    ]  # fmt: skip
+    assert {type(job) for job in jobs} == set(FAILED_AS) == set(JOB_KINDS) - ASK_NOBODY
 
     def outcome(job: Job) -> list[str]:
         before = {outcome: counted(job.kind, outcome) for outcome in OUTCOMES}
-        JobTask(type(job), works[job], lambda: services).run(*astuple(job))
+        JobTask(type(job), work_of[type(job)], lambda: services).run(*astuple(job))
         return [outcome for outcome, number in before.items() if counted(job.kind, outcome) > number]
 
     shop.sandbox.faults.add("status", status=status, times=None)
-    assert {type(job): outcome(job) for job in works} == {kind: [how[status]] for kind, how in FAILED_AS.items()}
+    assert {type(job): outcome(job) for job in jobs} == {kind: [how[status]] for kind, how in FAILED_AS.items()}
     shop.sandbox.faults.clear()
-    assert {type(job): outcome(job) for job in works} == {kind: ["done"] for kind in FAILED_AS}, "not due, or it works"
+    assert {type(job): outcome(job) for job in jobs} == {kind: ["done"] for kind in FAILED_AS}, "not due, or it works"
 
 
 def counted(kind: str, outcome: str) -> float:
