@@ -48,21 +48,8 @@ def public_catalog(catalog: Catalog) -> Plans:
 
 
 def _public(plan: Plan) -> PublicPlan:
-    return PublicPlan(
-        plan=plan.key,
-        name=plan.name,
-        description=plan.description,
-        interval=plan.interval,
-        interval_count=plan.interval_count,
-        amount=plan.amount,
-        currency=plan.currency,
-        min_quantity=plan.min_quantity,
-        max_quantity=plan.max_quantity,
-        coupon_text=plan.coupon_text,
-        allow_promotion_codes=plan.allow_promotion_codes,
-        trial_end=_time(plan.trial_end),
-        billing_starts_at=_time(plan.billing_starts_at),
-    )
+    times = {"trial_end": _time(plan.trial_end), "billing_starts_at": _time(plan.billing_starts_at)}
+    return PublicPlan.model_validate({**plan.model_dump(), "plan": plan.key, **times})  # other fields are left out
 
 
 def _time(epoch: int | None) -> str | None:

@@ -4,7 +4,7 @@ Tests compare it with the routes that exist and with every answer that they rece
 missing here fails there (API-53).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
@@ -42,7 +42,7 @@ def document(*, address: str = "/") -> Schema:
         "components": {
             "schemas": _schemas(),
             "parameters": _PARAMETERS,
-            "headers": _HEADERS,
+            "headers": {name: _described(text, kind) for name, (_, text, kind) in _HEADERS.items()},
             "securitySchemes": _SECURITY,
         },
     }
@@ -78,12 +78,9 @@ def _responses(operation: Operation) -> Iterator[tuple[str, Schema]]:
         names = ("RequestId", *operation.headers.get(status, ()))
         content = {model: {}} if isinstance(model, str) else {"application/json": {"schema": _ref(model)}}
         content |= failures.pop(status, {}).get("content", {})
-        headers = {_HTTP_NAMES[name]: {"$ref": f"#/components/headers/{name}"} for name in names}
-        yield str(status), {"description": f"{text}.", "headers": headers, "content": content}
+        yield str(status), {"description": f"{text}.", "headers": _headers(names), "content": content}
     for status, failure in failures.items():
-        more = {
-            _HTTP_NAMES[name]: {"$ref": f"#/components/headers/{name}"} for name in operation.headers.get(status, ())
-        }
+        more = _headers(operation.headers.get(status, ()))
         yield str(status), {**failure, "headers": {**failure["headers"], **more}}
 
 
@@ -104,7 +101,7 @@ def _failures(codes: tuple[str, ...]) -> dict[int, Schema]:
         exact = {"properties": {"code": {"enum": same}, "status": {"const": status}}}
         responses[status] = {
             "description": " · ".join(f"`{code}`: {PROBLEMS[code].title}" for code in same),
-            "headers": {_HTTP_NAMES[name]: {"$ref": f"#/components/headers/{name}"} for name in names},
+            "headers": _headers(names),
             "content": {
                 "application/problem+json": {"schema": {"allOf": [_ref(answers.ProblemDetails), exact]}},
             },
@@ -133,25 +130,27 @@ def _without_defaults(schema: Schema) -> Schema:
     return {**schema, "properties": properties} if properties else schema
 
 
+def _headers(names: Iterable[str]) -> Schema:
+    return {_HEADERS[name][0]: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
 def _ref(model: type[BaseModel]) -> Schema:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
+def _in_path(name: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _described(text: str, kind: str) -> Schema:
+    return {"description": text, "schema": {"type": kind}}
+
+
 _USER_ID = {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID, "pattern": schemas.PRINTABLE}
 _PARAMETERS: Schema = {
-    "CheckoutId": {
-        "name": "id",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "pattern": "^chk_[a-z0-9]{1,60}$"},
-    },
-    "OperationId": {
-        "name": "id",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "pattern": "^op_[a-z0-9]{1,60}$"},
-    },
-    "UserIdPath": {"name": "user_id", "in": "path", "required": True, "schema": _USER_ID},
+    "CheckoutId": _in_path("id", {"type": "string", "pattern": "^chk_[a-z0-9]{1,60}$"}),
+    "OperationId": _in_path("id", {"type": "string", "pattern": "^op_[a-z0-9]{1,60}$"}),
+    "UserIdPath": _in_path("user_id", _USER_ID),
     "UserIdQuery": {
         "name": "user_id",
         "in": "query",
@@ -176,31 +175,20 @@ _PARAMETERS: Schema = {
         "example": "wait=10",
     },
 }
-_HTTP_NAMES = {
-    "RequestId": "Request-Id",
-    "Location": "Location",
-    "RetryAfter": "Retry-After",
-    "RateLimit": "RateLimit",
-    "RateLimitPolicy": "RateLimit-Policy",
-    "IdempotentReplayed": "Idempotent-Replayed",
-    "PreferenceApplied": "Preference-Applied",
-    "WwwAuthenticate": "WWW-Authenticate",
-}
-
-
-def _header(text: str, kind: str = "string") -> Schema:
-    return {"description": text, "schema": {"type": kind}}
-
-
-_HEADERS: Schema = {
-    "RequestId": _header("Names this request in our log."),
-    "Location": _header("Where the checkout or operation is read."),
-    "RetryAfter": _header("Seconds until it is worth asking again.", "integer"),
-    "RateLimit": _header("Which rate was met, what is left of it, and for how many seconds."),
-    "RateLimitPolicy": _header("That rate: its quota and its window in seconds."),
-    "IdempotentReplayed": _header("`true` when an earlier request with this Idempotency-Key made it."),
-    "PreferenceApplied": _header("The wait that was honoured."),
-    "WwwAuthenticate": _header("How to log in."),
+# By the name of the component: the header's own, what it says, and its type.
+_HEADERS: Mapping[str, tuple[str, str, str]] = {
+    "RequestId": ("Request-Id", "Names this request in our log.", "string"),
+    "Location": ("Location", "Where the checkout or operation is read.", "string"),
+    "RetryAfter": ("Retry-After", "Seconds until it is worth asking again.", "integer"),
+    "RateLimit": ("RateLimit", "Which rate was met, what is left of it, and for how many seconds.", "string"),
+    "RateLimitPolicy": ("RateLimit-Policy", "That rate: its quota and its window in seconds.", "string"),
+    "IdempotentReplayed": (
+        "Idempotent-Replayed",
+        "`true` when an earlier request with this Idempotency-Key made it.",
+        "string",
+    ),
+    "PreferenceApplied": ("Preference-Applied", "The wait that was honoured.", "string"),
+    "WwwAuthenticate": ("WWW-Authenticate", "How to log in.", "string"),
 }
 _SECURITY: Schema = {
     BUYER: {
