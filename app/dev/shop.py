@@ -16,14 +16,11 @@ from billing.catalog import Plan
 from billing.errors import ConfigurationError
 from billing.operators import installation
 from billing.process.settings import Settings
+from billing.rules.money import decimals
 from billing.services import Services
 
 COOKIE = "onelane_demo_user"
 _DEMO_USER = re.compile(r"demo-[0-9a-f]{8}")
-# Stripe counts these in whole units; every other currency we show has cents.
-_WITHOUT_CENTS = frozenset(
-    {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "xaf", "xof", "xpf"}
-)
 _SIGNS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 
 
@@ -108,10 +105,9 @@ def offer(plan: Plan) -> Offer:
 
 def money(amount: int, currency: str) -> str:
     """An amount in the smallest unit, as people write it: 900 usd is $9, 950 usd is $9.50."""
-    sign = _SIGNS.get(currency, f"{currency.upper()} ")
-    if currency in _WITHOUT_CENTS:
-        return f"{sign}{amount:,}"
-    return f"{sign}{amount // 100:,}" if amount % 100 == 0 else f"{sign}{amount / 100:,.2f}"
+    sign, places = _SIGNS.get(currency, f"{currency.upper()} "), decimals(currency)
+    whole, rest = divmod(amount, 10**places)
+    return f"{sign}{whole:,}" + (f".{rest:0{places}}" if rest else "")
 
 
 def _new_user() -> str:
