@@ -1,14 +1,11 @@
 """`onelane audit list`: who changed what on the command line, why, and what came of it."""
 
-from datetime import datetime
-
 import click
 
-from app.cli.options import listed
+from app.cli.options import listed, open_services
 from app.cli.tables import show_rows
 from billing.operators.audit import list_audit
-from billing.process.settings import load_settings
-from billing.services import build_services
+from billing.operators.listing import Wanted
 
 
 @click.group()
@@ -18,8 +15,6 @@ def audit() -> None:
 
 @audit.command("list")
 @listed
-def list_command(customer_id: str | None, since: datetime | None, limit: int, as_json: bool) -> None:
+def list_command(wanted: Wanted, as_json: bool) -> None:
     """List the newest writes. One without an outcome runs, or was killed."""
-    database = build_services(load_settings()).database
-    rows = list_audit(database=database, customer=customer_id, since=since, limit=limit)
-    show_rows(rows, as_json=as_json, nothing="Nobody has changed anything.")
+    show_rows(list_audit(wanted, database=open_services().database), as_json=as_json, nothing="Nobody has changed anything.")

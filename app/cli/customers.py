@@ -20,6 +20,8 @@ from app.cli.options import (
     bulk_write,
     confirm,
     limit,
+    noted,
+    open_services,
     progress_bar,
     require_reason,
     stop_by_signal,
@@ -27,7 +29,7 @@ from app.cli.options import (
     wait_for_worker,
     why,
 )
-from app.cli.tables import show_one, show_page
+from app.cli.tables import show_one, show_outcome, show_page
 from billing.checkout.context import Context
 from billing.clock import SystemClock
 from billing.coordination.jobs import SyncCustomers
@@ -36,7 +38,6 @@ from billing.customers.customers import claim_customer
 from billing.database import Database
 from billing.errors import PermanentError
 from billing.operators import lookup
-from billing.operators.audit import audited
 from billing.operators.customer import show_customer
 from billing.operators.erase import Found, count_holdings, erase_user
 from billing.operators.erasure_store import Holdings
@@ -45,7 +46,7 @@ from billing.process.logs import configure_logging
 from billing.process.settings import load_settings
 from billing.rules.ids import CUSTOMER, MAX_USER_ID, is_user_id
 from billing.rules.words import in_number
-from billing.services import bound_stripe, build_services, places
+from billing.services import build_services, places, require_stripe
 
 log = structlog.get_logger(__name__)
 COLUMNS = ("user_id", "customer_id")
@@ -62,7 +63,7 @@ def customers() -> None:
 @as_json
 def show(user_id: str, limit: int, as_json: bool) -> None:
     """Show a user: access and why, subscriptions, and what happened, newest first."""
-    services = build_services(load_settings())
+    services = open_services()
     shown = show_customer(
         user_id, database=services.database, catalog=services.catalog, clock=services.clock, limit=limit
     )
@@ -76,9 +77,9 @@ def show(user_id: str, limit: int, as_json: bool) -> None:
 @as_json
 def sync(user_id: str, reason: str | None, wait_seconds: int, as_json: bool) -> None:
     """Have a worker compare a user with Stripe now, and correct what differs."""
-    services = build_services(load_settings())
+    services = open_services()
     places: dict[str, Any] = {"database": services.database, "clock": services.clock}
-    with audited("customers sync", target=user_id, reason=reason, **places) as say:
+    with noted(services.database, "customers sync", user_id, reason) as say:
         asked = ask_for_sync(user_id, **places)
         services.queue.send(SyncCustomers())
         found = wait_for_worker(
@@ -110,16 +111,9 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool, a
     database = services.database
     problems: list[dict[str, Any]] = []
     lines: dict[str, int] = {}  # of each id
-    noted = audited(
-        "customers import",
-        target=file.name,
-        reason=reason,
-        database=database,
-        clock=services.clock,
-        dry_run=dry_run,
-    )
+    note = noted(database, "customers import", file.name, reason, dry_run=dry_run)
     done = 0
-    with noted as say, stop_by_signal() as stop, progress_bar(len(rows), "Importing") as advance:
+    with note as say, stop_by_signal() as stop, progress_bar(len(rows), "Importing") as advance:
         for line, user_id, customer_id in rows:
             if stop():
                 break
@@ -131,22 +125,20 @@ def import_customers(file: Path, dry_run: bool, reason: str | None, yes: bool, a
             else:
                 lines[user_id] = lines[customer_id] = line
         say(f"{done - len(problems)} of {in_number(len(rows), 'row')}{', stopped' if done < len(rows) else ''}")
-    good = done - len(problems)
-    if as_json:
-        counted = {"rows": len(rows), "imported": good, "refused": problems, "stopped": done < len(rows)}
-        show_one({**counted, "dry_run": dry_run}, as_json=True)
-    else:
+    good, stopped = done - len(problems), done < len(rows)
+    if not as_json:
         for one in problems:
             click.echo(f"line {one['line']}: {one['problem']}", err=True)
-        were = "would be" if dry_run else "was" if good == 1 else "were"
-        click.echo(f"{good} of {in_number(len(rows), 'row')} {were} imported.")
+    counted = {"rows": len(rows), "imported": good, "refused": problems, "stopped": stopped, "dry_run": dry_run}
+    were = "would be" if dry_run else "was" if good == 1 else "were"
+    show_outcome(counted, f"{good} of {in_number(len(rows), 'row')} {were} imported.", as_json=as_json)
     if not dry_run:
         while_reachable(services.queue).send(SyncCustomers())
         configure_logging(settings, process="cli", stream=sys.stderr)
         log.info("customers.imported", imported=good, refused=len(problems), reason=reason)
-    if done < len(rows):
+    if stopped:
         click.echo(f"Stopped after {in_number(done, 'row')}. Importing the file again goes on.", err=True)
-    if problems or done < len(rows):
+    if problems or stopped:
         sys.exit(1)
 
 
@@ -159,9 +151,9 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
     """Remove what is personal about a user, for good. Refused while a subscription of theirs is live."""
     settings = load_settings()
     services = build_services(settings)
-    stripe = bound_stripe(services, why="a user whom Stripe still bills is not erased.")
+    require_stripe(services, why="a user whom Stripe still bills is not erased.")
     ctx = Context(
-        **places(services, stripe.low_priority()), locks=services.locks, wakeups=services.wakeups, reuse_seconds=0
+        **places(services, in_background=True), locks=services.locks, wakeups=services.wakeups, reuse_seconds=0
     )
     given = None if dry_run else require_reason(reason)
     found = count_holdings(user_id, ctx, delete_at_stripe=delete_at_stripe)
@@ -174,28 +166,19 @@ def erase(user_id: str, delete_at_stripe: bool, dry_run: bool, reason: str | Non
     }
     click.echo(f"{_counted(found.holdings)}; at Stripe: {', '.join(found.customer_ids) or 'no customer'}.", err=as_json)
     if given is None:
-        if as_json:
-            show_one({**about, "found": found.holdings.as_dict()}, as_json=True)
-        else:
-            _say_what_would_happen(found, delete_at_stripe=delete_at_stripe)
+        would = _what_would_happen(found, delete_at_stripe=delete_at_stripe)
+        show_outcome({**about, "found": found.holdings.as_dict()}, would, as_json=as_json)
         if found.live:
             sys.exit(1)
         return
     also = " and delete the customer at Stripe" if delete_at_stripe else ""
     confirm(f"Erase this user from {services.database.url!r}{also}? It cannot be undone.", yes=yes or bool(found.live))
     configure_logging(settings, process="cli", stream=sys.stderr)
-    with (
-        audited(
-            "customers erase", target=user_id, reason=given, database=services.database, clock=services.clock
-        ) as say,
-        progress_bar(found.holdings.rows, "Erasing") as advance,
-    ):
+    note = noted(services.database, "customers erase", user_id, given)
+    with note as say, progress_bar(found.holdings.rows, "Erasing") as advance:
         removed = erase_user(user_id, ctx, reason=given, delete_at_stripe=delete_at_stripe, progress=advance)
         say(_counted(removed))
-    if as_json:
-        show_one({**about, "erased": removed.as_dict()}, as_json=True)
-    else:
-        click.echo(f"Erased: {_counted(removed)}.")
+    show_outcome({**about, "erased": removed.as_dict()}, f"Erased: {_counted(removed)}.", as_json=as_json)
 
 
 def _counted(holdings: Holdings) -> str:
@@ -203,11 +186,10 @@ def _counted(holdings: Holdings) -> str:
     return ", ".join(said) or "nothing personal is kept"
 
 
-def _say_what_would_happen(found: Found, *, delete_at_stripe: bool) -> None:
+def _what_would_happen(found: Found, *, delete_at_stripe: bool) -> str:
     if found.live:
-        click.echo(f"It would be refused: still billed by {', '.join(found.live)}.")
-        return
-    click.echo("All of it would be erased" + (", and the customer deleted at Stripe." if delete_at_stripe else "."))
+        return f"It would be refused: still billed by {', '.join(found.live)}."
+    return "All of it would be erased" + (", and the customer deleted at Stripe." if delete_at_stripe else ".")
 
 
 def _read(file: Path) -> Iterator[tuple[int, str, str]]:

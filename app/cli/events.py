@@ -1,6 +1,5 @@
 """`onelane events` and `onelane dead`: list, show, follow and replay what Stripe delivered."""
 
-from datetime import datetime
 from typing import Any
 
 import click
@@ -11,6 +10,8 @@ from app.cli.options import (
     bulk_write,
     customer,
     listed,
+    noted,
+    open_ledger,
     since,
     stop_by_signal,
     wait,
@@ -18,14 +19,11 @@ from app.cli.options import (
 from app.cli.replaying import parted, replay
 from app.cli.replays import failures, replays, stop
 from app.cli.tables import show_line, show_page, show_rows
-from billing.clock import SYSTEM_CLOCK
-from billing.database import Database
 from billing.maintenance.replay_store import REPLAYABLE, EventFilter
 from billing.models import EventStatus
-from billing.operators.audit import audited
 from billing.operators.events import list_events, show_event
+from billing.operators.listing import Row, Wanted
 from billing.operators.tail import follow_events
-from billing.process.settings import load_settings
 
 types = click.option("--type", "types", multiple=True, help="Of Stripe's type; customer.subscription.* for a family.")
 type_ = click.option("--type", "type_", help="Of Stripe's type; customer.subscription.* for a family.")
@@ -41,9 +39,9 @@ def events() -> None:
 @click.option("--status", type=click.Choice([status.value for status in EventStatus]))
 @type_
 @listed
-def list_command(status: str | None, as_json: bool, **chosen: Any) -> None:
+def list_command(status: str | None, type_: str | None, wanted: Wanted, as_json: bool) -> None:
     """List the newest events."""
-    show_rows(_list(status, **chosen), as_json=as_json, nothing="No events.")
+    show_rows(_list(status, type_, wanted), as_json=as_json, nothing="No events.")
 
 
 @events.command("show")
@@ -52,16 +50,9 @@ def list_command(status: str | None, as_json: bool, **chosen: Any) -> None:
 @as_json
 def show_command(event_id: str, payload: bool, as_json: bool) -> None:
     """Show one event, its attempts (when, how long, why one failed), and when it was replayed and why."""
-    database = _database()
-    noted = audited(
-        "events show --payload",
-        target=event_id,
-        reason=None,
-        database=database,
-        clock=SYSTEM_CLOCK,
-        dry_run=not payload,  # to look at it without is no use of what is personal
-    )
-    with noted:
+    database = open_ledger()
+    # To look at it without its payload is no use of what is personal.
+    with noted(database, "events show --payload", event_id, None, dry_run=not payload):
         shown = show_event(event_id, database=database, payload=payload)
     show_page(shown, as_json=as_json)
 
@@ -72,7 +63,7 @@ def show_command(event_id: str, payload: bool, as_json: bool) -> None:
 def tail_events(lines: int, as_json: bool) -> None:
     """Follow the events as they come, one line for each (--json: one object for each). Ctrl-C ends it."""
     with stop_by_signal() as stop:
-        for row in follow_events(database=_database(), lines=lines, stop=stop):
+        for row in follow_events(database=open_ledger(), lines=lines, stop=stop):
             show_line(row, as_json=as_json)
 
 
@@ -109,9 +100,9 @@ def dead() -> None:
 @dead.command("list")
 @type_
 @listed
-def list_dead(as_json: bool, **chosen: Any) -> None:
+def list_dead(type_: str | None, wanted: Wanted, as_json: bool) -> None:
     """List the newest dead events, each with its error."""
-    rows = _list(EventStatus.DEAD, **chosen)
+    rows = _list(EventStatus.DEAD, type_, wanted)
     show_rows(rows, as_json=as_json, nothing="No dead events.")
     if rows and not as_json:
         which = rows[0]["event_id"] if len(rows) == 1 else "--all"
@@ -136,17 +127,11 @@ def redrive(event_ids: tuple[str, ...], everything: bool, **given: Any) -> None:
     replay(chosen, **write)
 
 
-def _list(
-    status: str | None, *, type_: str | None, customer_id: str | None, since: datetime | None, limit: int
-) -> list[dict[str, Any]]:
+def _list(status: str | None, type_: str | None, wanted: Wanted) -> list[Row]:
     chosen = EventFilter(
         types=(type_,) if type_ else (),
-        customer_id=customer_id,
+        customer_id=wanted.customer,
         status=EventStatus(status) if status else None,
-        since=since,
+        since=wanted.since,
     )
-    return list_events(chosen, database=_database(), limit=limit)
-
-
-def _database() -> Database:
-    return Database(load_settings().database_url)
+    return list_events(chosen, database=open_ledger(), limit=wanted.limit)

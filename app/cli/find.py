@@ -1,12 +1,12 @@
 """`onelane find ID`: what an id is, and whose."""
 
+from dataclasses import asdict
+
 import click
 
-from app.cli.options import as_json
+from app.cli.options import as_json, open_services
 from app.cli.tables import show_rows
 from billing.operators.find import find
-from billing.process.settings import load_settings
-from billing.services import build_services
 
 
 @click.command("find")
@@ -17,10 +17,10 @@ def find_command(text: str, as_json: bool) -> None:
 
     Also takes the SHA-256 of an email in lower case, since emails are in no log.
     """
-    hits = find(text.strip(), database=build_services(load_settings()).database)
+    hits = find(text.strip(), database=open_services().database)
     if not hits:
         raise click.ClickException("Nothing in the ledger has that id.")  # exit code 1
-    show_rows([hit.as_dict() for hit in hits], as_json=as_json, nothing="")
+    show_rows([asdict(hit) for hit in hits], as_json=as_json, nothing="")
     users = {hit.user_id for hit in hits if hit.user_id}
     shown = {hit.id for hit in hits if hit.kind == "event"}
     if len(users) == 1 and not as_json:

@@ -1,20 +1,18 @@
 """`onelane incidents`: list, show and end what a person has to look at."""
 
 import sys
-from datetime import datetime
 from typing import Any
 
 import click
 
-from app.cli.options import as_json, confirm, listed, require_reason, wait, wait_for_worker, why
-from app.cli.tables import show_page, show_rows, show_side_by_side
+from app.cli.options import as_json, confirm, listed, noted, open_services, require_reason, wait, wait_for_worker, why
+from app.cli.tables import show_outcome, show_page, show_rows, show_side_by_side
 from billing.coordination.jobs import RemedyDuplicates
 from billing.operators import lookup
-from billing.operators.audit import audited
 from billing.operators.incident import keep_one, resolve_incident, show_incident
-from billing.process.settings import load_settings
+from billing.operators.listing import Wanted
 from billing.rules.words import in_number
-from billing.services import Services, build_services
+from billing.services import Services
 
 # What tells two subscriptions apart; two of Stripe's ids beside these names just fit into 80 columns.
 COMPARED = (
@@ -31,13 +29,9 @@ def incidents() -> None:
 @incidents.command("list")
 @click.option("--all", "everything", is_flag=True, help="Resolved ones, too.")
 @listed
-def list_incidents(
-    everything: bool, customer_id: str | None, since: datetime | None, limit: int, as_json: bool
-) -> None:
+def list_incidents(everything: bool, wanted: Wanted, as_json: bool) -> None:
     """List the newest open incidents with their remedies."""
-    rows = lookup.list_incidents(
-        database=_services().database, everything=everything, customer=customer_id, since=since, limit=limit
-    )
+    rows = lookup.list_incidents(wanted, database=open_services().database, everything=everything)
     show_rows(rows, as_json=as_json, nothing="No incidents.")
 
 
@@ -46,7 +40,7 @@ def list_incidents(
 @as_json
 def show(incident_id: int, as_json: bool) -> None:
     """Show an incident: its subscriptions side by side, what was done about them, and the commands that end it."""
-    services = _services()
+    services = open_services()
     shown = show_incident(incident_id, database=services.database, catalog=services.catalog)
     if as_json:
         show_page(shown, as_json=True)
@@ -81,13 +75,12 @@ def resolve(
 
     Of several subscriptions --keep names the one that stays. The others are canceled now, and what they took goes back.
     """
-    services = _services()
+    services = open_services()
     if kept_id is None:
-        said, database = require_reason(reason), services.database
-        target = f"incident {incident_id}"
-        with audited("incidents resolve", target=target, reason=said, database=database, clock=services.clock):
-            resolve_incident(incident_id, reason=said, database=database, clock=services.clock)
-        _show({"id": incident_id, "resolved": True}, f"Incident {incident_id} is resolved.", as_json=as_json)
+        said = require_reason(reason)
+        with noted(services.database, "incidents resolve", f"incident {incident_id}", said):
+            resolve_incident(incident_id, reason=said, database=services.database, clock=services.clock)
+        show_outcome({"id": incident_id, "resolved": True}, f"Incident {incident_id} is resolved.", as_json=as_json)
         return
     places: dict[str, Any] = {"database": services.database, "queue": services.queue, "clock": services.clock}
     said = "" if dry_run else require_reason(reason)
@@ -95,23 +88,18 @@ def resolve(
     if not as_json:
         click.echo(f"{kept_id} stays. To be canceled at once, with what they took given back: {', '.join(others)}.")
     if dry_run:
-        if as_json:
-            _show({"id": incident_id, "keep": kept_id, "cancel": others, "dry_run": True}, "", as_json=True)
+        show_outcome({"id": incident_id, "keep": kept_id, "cancel": others, "dry_run": True}, "", as_json=as_json)
         return
     confirm(f"Cancel {in_number(len(others), 'subscription')} at Stripe, for good?", yes=yes)
     target = f"incident {incident_id}: keep {kept_id}, cancel {', '.join(others)}"
-    with audited(
-        "incidents resolve", target=target, reason=said, database=services.database, clock=services.clock
-    ) as say:
+    with noted(services.database, "incidents resolve", target, said) as say:
         keep_one(incident_id, kept_id, **places)
         shown = _until_over(incident_id, services, wait_seconds)
         say("resolved" if shown["resolved_at"] else f"asked for; {shown['reason'] or 'a worker is on it'}")
-    sentence = f"Incident {incident_id} is resolved: one is live, and the money of the others is back."
-    if not shown["resolved_at"]:
-        sentence = (
-            f"It is not over yet: {shown['reason'] or 'a worker is on it'} See onelane incidents show {incident_id}"
-        )
-    _show({"keep": kept_id, "cancel": others, **shown}, sentence, as_json=as_json)
+    over = f"Incident {incident_id} is resolved: one is live, and the money of the others is back."
+    waits = f"It is not over yet: {shown['reason'] or 'a worker is on it'} See onelane incidents show {incident_id}"
+    outcome = {"keep": kept_id, "cancel": others, **shown}
+    show_outcome(outcome, over if shown["resolved_at"] else waits, as_json=as_json)
     if not shown["resolved_at"]:
         sys.exit(1)
 
@@ -124,14 +112,3 @@ def _until_over(incident_id: int, services: Services, seconds: int) -> dict[str,
         return shown["resolved_at"] is not None
 
     return wait_for_worker(RemedyDuplicates, look, is_over, database=services.database, seconds=seconds)
-
-
-def _show(row: dict[str, Any], sentence: str, *, as_json: bool) -> None:
-    if as_json:
-        show_page(row, as_json=True)
-    else:
-        click.echo(sentence)
-
-
-def _services() -> Services:
-    return build_services(load_settings())

@@ -1,25 +1,22 @@
 """`onelane db upgrade`, `checkouts`, `operations`: migrate the ledger, and show and end what buyers asked for."""
 
 import sys
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 import click
 
-from app.cli.options import as_json, listed, require_reason, wait, wait_for_worker, why
-from app.cli.tables import show_one, show_rows
+from app.cli.options import as_json, listed, noted, open_ledger, open_services, require_reason, wait, wait_for_worker, why
+from app.cli.tables import show_one, show_outcome, show_rows
 from billing.clock import SYSTEM_CLOCK
 from billing.coordination.jobs import WorkLane
-from billing.database import Database
 from billing.database.migrations.compatibility import Fit
 from billing.database.migrations.upgrade import find, upgrade
 from billing.models import AttemptOutcome, CheckoutStatus, OperationStatus
 from billing.operators import lookup
-from billing.operators.audit import audited, note_migration
+from billing.operators.audit import note_migration
 from billing.operators.expire_checkout import begin_expiry, look_up_expiry
-from billing.process.settings import load_settings
-from billing.services import build_services
+from billing.operators.listing import Wanted
 
 
 @click.group()
@@ -34,17 +31,16 @@ def db_upgrade(reason: str | None, as_json: bool) -> None:
     """Create or migrate the tables. Safe to repeat, and from several places at once."""
     changed: list[str | None] = []
 
-    def noted(connection: Any, before: str | None, after: str) -> None:
+    def note(connection: Any, before: str | None, after: str) -> None:
         note_migration(connection, before, after, reason=reason, clock=SYSTEM_CLOCK)
         changed.append(before)
 
-    database = _database()
-    fit = upgrade(database, noted=noted)
-    if as_json:
-        version = find(database).version
-        show_one({"version": version, "before": changed[0] if changed else version, "fits": fit.value}, as_json=True)
-    else:
-        click.echo("The ledger is up to date." if fit is Fit.CURRENT else f"The ledger is {fit}. Nothing was changed.")
+    database = open_ledger()
+    fit = upgrade(database, noted=note)
+    version = find(database).version
+    outcome = {"version": version, "before": changed[0] if changed else version, "fits": fit.value}
+    sentence = "The ledger is up to date." if fit is Fit.CURRENT else f"The ledger is {fit}. Nothing was changed."
+    show_outcome(outcome, sentence, as_json=as_json)
 
 
 @click.group()
@@ -55,13 +51,9 @@ def checkouts() -> None:
 @checkouts.command("list")
 @click.option("--status", type=click.Choice([status.value for status in CheckoutStatus]))
 @listed
-def list_checkouts(
-    status: str | None, customer_id: str | None, since: datetime | None, limit: int, as_json: bool
-) -> None:
+def list_checkouts(status: str | None, wanted: Wanted, as_json: bool) -> None:
     """List the newest checkouts, each as its buyer sees it."""
-    rows = lookup.list_checkouts(
-        database=_database(), clock=SYSTEM_CLOCK, status=status, customer=customer_id, since=since, limit=limit
-    )
+    rows = lookup.list_checkouts(wanted, database=open_ledger(), clock=SYSTEM_CLOCK, status=status)
     show_rows(rows, as_json=as_json, nothing="No checkouts.")
 
 
@@ -70,7 +62,7 @@ def list_checkouts(
 @as_json
 def show_checkout(checkout_id: str, as_json: bool) -> None:
     """Show one checkout (without its url, which is a secret)."""
-    show_one(lookup.show_checkout(checkout_id, database=_database(), clock=SYSTEM_CLOCK), as_json=as_json)
+    show_one(lookup.show_checkout(checkout_id, database=open_ledger(), clock=SYSTEM_CLOCK), as_json=as_json)
 
 
 @checkouts.command("expire")
@@ -83,23 +75,20 @@ def expire_checkout(checkout_id: str, reason: str | None, wait_seconds: int, as_
 
     A worker does it, under the buyer's lock. A page that was paid meanwhile stays paid.
     """
-    said, services = require_reason(reason), build_services(load_settings())
+    said, services = require_reason(reason), open_services()
     database = services.database
-    with audited("checkouts expire", target=checkout_id, reason=said, database=database, clock=services.clock) as say:
+    with noted(database, "checkouts expire", checkout_id, said) as say:
         expiry = begin_expiry(checkout_id, database=database, queue=services.queue, clock=services.clock)
         outcome = wait_for_worker(
             WorkLane, partial(look_up_expiry, expiry, database=database), bool, database=database, seconds=wait_seconds
         )
         say(outcome.value if outcome else "asked for")
     row = {"checkout_id": checkout_id, "session_id": expiry.session_id, "outcome": outcome}
-    if as_json:
-        show_one(row, as_json=True)
-    elif outcome is None:
-        click.echo("It is being expired: nobody is given its address any more. A worker, or the sweep, ends it.")
-    elif outcome is AttemptOutcome.COMPLETED:
-        click.echo("It was paid meanwhile: nothing was expired, and the buyer has what they paid for.")
-    else:
-        click.echo("Expired.")
+    sentences = {
+        None: "It is being expired: nobody is given its address any more. A worker, or the sweep, ends it.",
+        AttemptOutcome.COMPLETED: "It was paid meanwhile: nothing was expired, and the buyer has what they paid for.",
+    }
+    show_outcome(row, sentences.get(outcome, "Expired."), as_json=as_json)
     if outcome is None or outcome is AttemptOutcome.COMPLETED:
         sys.exit(1)
 
@@ -112,13 +101,7 @@ def operations() -> None:
 @operations.command("list")
 @click.option("--status", type=click.Choice([status.value for status in OperationStatus]))
 @listed
-def list_operations(
-    status: str | None, customer_id: str | None, since: datetime | None, limit: int, as_json: bool
-) -> None:
+def list_operations(status: str | None, wanted: Wanted, as_json: bool) -> None:
     """List the newest operations."""
-    rows = lookup.list_operations(database=_database(), status=status, customer=customer_id, since=since, limit=limit)
+    rows = lookup.list_operations(wanted, database=open_ledger(), status=status)
     show_rows(rows, as_json=as_json, nothing="No operations.")
-
-
-def _database() -> Database:
-    return Database(load_settings().database_url)

@@ -14,17 +14,19 @@ from app.cli.options import (
     confirm,
     customer,
     listed,
+    noted,
+    open_services,
     progress_bar,
     require_reason,
     since,
     stop_by_signal,
 )
-from app.cli.tables import show_one, show_page, show_rows
+from app.cli.tables import show_one, show_outcome, show_page, show_rows
 from billing.coordination.jobs import Notify
 from billing.coordination.queue import while_reachable
 from billing.errors import ConfigurationError
 from billing.notifications.senders import LogNotifier
-from billing.operators.audit import audited
+from billing.operators.listing import Wanted
 from billing.operators.notifications import (
     STATES,
     MessageFilter,
@@ -34,9 +36,7 @@ from billing.operators.notifications import (
     show_message,
     try_receiver,
 )
-from billing.process.settings import load_settings
 from billing.rules.words import in_number
-from billing.services import Services, build_services
 
 status = click.option("--status", type=click.Choice(STATES))
 
@@ -49,12 +49,10 @@ def notifications() -> None:
 @notifications.command("list")
 @status
 @listed
-def list_command(
-    status: str | None, customer_id: str | None, since: datetime | None, limit: int, as_json: bool
-) -> None:
+def list_command(status: str | None, wanted: Wanted, as_json: bool) -> None:
     """List the newest notifications."""
-    chosen = MessageFilter(status=status, customer_id=customer_id, since=since)
-    rows = list_messages(chosen, database=_services().database, limit=limit)
+    chosen = MessageFilter(status=status, customer_id=wanted.customer, since=wanted.since)
+    rows = list_messages(chosen, database=openopen_services().database, limit=wanted.limit)
     show_rows(rows, as_json=as_json, nothing="No notifications.")
 
 
@@ -63,7 +61,7 @@ def list_command(
 @as_json
 def show_command(message_id: str, as_json: bool) -> None:
     """Show one notification, what it says, and its last tries: when, how long, and what was answered."""
-    show_page(show_message(message_id, database=_services().database), as_json=as_json)
+    show_page(show_message(message_id, database=open_services().database), as_json=as_json)
 
 
 @notifications.command("resend")
@@ -100,7 +98,7 @@ def recover_command(since: datetime, **write: Any) -> None:
 @as_json
 def test_command(as_json: bool) -> None:
     """Send the application a signed message of the type `test`, and show what it answered."""
-    services = _services()
+    services = open_services()
     if isinstance(services.notifier, LogNotifier):
         raise ConfigurationError(
             "Nobody is told of changes. Set APP_WEBHOOK_URL and APP_WEBHOOK_SECRET, or APP_HANDLERS."
@@ -119,7 +117,7 @@ def _resend(chosen: MessageFilter, *, dry_run: bool, reason: str | None, yes: bo
     target = chosen.described()
     if target is None:
         raise click.UsageError("Say which: message ids, or --status, --customer, --since.")
-    services = _services()
+    services = open_services()
     why = "" if dry_run else require_reason(reason)
     count = count_messages(chosen, database=services.database)
     which = in_number(count, "notification")
@@ -128,8 +126,8 @@ def _resend(chosen: MessageFilter, *, dry_run: bool, reason: str | None, yes: bo
         _show(count, 0, dry_run=dry_run, as_json=as_json)
         return
     confirm(f"Send {which} again?", yes=yes or bool(chosen.message_ids))
-    noted = audited("notifications resend", target=target, reason=why, database=services.database, clock=services.clock)
-    with noted as say, stop_by_signal() as stop, progress_bar(count, "Making due") as advance:
+    note = noted(services.database, "notifications resend", target, why)
+    with note as say, stop_by_signal() as stop, progress_bar(count, "Making due") as advance:
         sent = resend(chosen, database=services.database, clock=services.clock, progress=advance, stop=stop)
         say(f"{sent} of {count} made due")
     while_reachable(services.queue).send(Notify())
@@ -140,11 +138,5 @@ def _resend(chosen: MessageFilter, *, dry_run: bool, reason: str | None, yes: bo
 
 
 def _show(count: int, sent: int, *, dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        show_one({"counted": count, "made_due": sent, "dry_run": dry_run}, as_json=True)
-    elif sent:
-        click.echo(f"{in_number(sent, 'is', 'are')} due; workers send what is due now. See onelane notifications list.")
-
-
-def _services() -> Services:
-    return build_services(load_settings())
+    due = f"{in_number(sent, 'is', 'are')} due; workers send what is due now. See onelane notifications list."
+    show_outcome({"counted": count, "made_due": sent, "dry_run": dry_run}, due if sent else "", as_json=as_json)

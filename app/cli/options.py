@@ -1,19 +1,25 @@
-"""Shared options; the confirmation, progress and stop of commands that write; and how one waits for a worker."""
+"""Shared options; the services and the audit log of a command; confirmation, progress and stop; waiting for a worker."""
 
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from types import FrameType
 from typing import Any, TypeVar
 
 import click
 
+from billing.clock import SYSTEM_CLOCK
 from billing.coordination.jobs import Job
 from billing.database import Database
+from billing.operators.audit import Note, audited
+from billing.operators.listing import Wanted
 from billing.operators.presence import takes
+from billing.process.settings import load_settings
+from billing.services import Services, build_services
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -48,11 +54,16 @@ customer = click.option("--customer", "customer_id", metavar="ID", help="Of one 
 why = click.option("--reason", help="Why; it is kept.")
 
 
-def listed(command: F) -> F:
-    """Add what every list takes: `--customer`, `--since`, `--limit` and `--json`, of rows that are newest first."""
+def listed(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what every list takes: `--json`, and `--customer`, `--since` and `--limit`, by which rows are `wanted`."""
+
+    @wraps(command)
+    def run(*, customer_id: str | None, since: datetime | None, limit: int, **options: Any) -> None:
+        command(wanted=Wanted(limit, customer_id, since), **options)
+
     for option in (as_json, limit, since, customer):
-        command = option(command)
-    return command
+        run = option(run)
+    return run
 
 
 wait = click.option(
@@ -71,6 +82,23 @@ def bulk_write(command: F) -> F:
     command = click.option("--yes", is_flag=True, help="Do not ask.")(command)
     command = why(command)
     return click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")(command)
+
+
+def open_services() -> Services:
+    """The services, by the settings of this process. Raises ConfigurationError."""
+    return build_services(load_settings())
+
+
+def open_ledger() -> Database:
+    """The ledger alone, for what needs neither a catalog nor Redis. Raises ConfigurationError."""
+    return Database(load_settings().database_url)
+
+
+def noted(
+    database: Database, command: str, target: str | None, reason: str | None, *, dry_run: bool = False
+) -> AbstractContextManager[Note]:
+    """The audit log's row of this command, for as long as it works: see `billing/operators/audit.py`."""
+    return audited(command, target=target, reason=reason, database=database, clock=SYSTEM_CLOCK, dry_run=dry_run)
 
 
 def require_reason(reason: str | None) -> str:

@@ -4,7 +4,6 @@ Beat does the same every few minutes. The command is for after an outage or a re
 After an interruption the next run continues there, whether it is this command's or a worker's.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -13,18 +12,17 @@ from datetime import datetime
 import click
 import structlog
 
-from app.cli.options import Moment, as_json, bulk_write, stop_by_signal
+from app.cli.options import Moment, as_json, bulk_write, noted, stop_by_signal
+from app.cli.tables import show_one
 from billing.clock import iso
 from billing.errors import StripeUnclear, TransientError
 from billing.maintenance.reconcile import reconcile
 from billing.maintenance.reconcile_steps import Context
 from billing.maintenance.runs import Run
-from billing.operators.audit import audited
 from billing.process.logs import configure_logging
 from billing.process.settings import load_settings
 from billing.rules.words import in_number
-from billing.services import Services, bound_stripe, build_services, places
-from billing.stripe_gateway import StripeGateway
+from billing.services import Services, build_services, places, require_stripe
 
 log = structlog.get_logger(__name__)
 
@@ -51,19 +49,16 @@ def reconcile_command(
     """
     settings = load_settings()
     services = build_services(settings)
-    stripe = bound_stripe(services, why="reconciling asks Stripe.")
+    require_stripe(services, why="reconciling asks Stripe.")
     if not dry_run and not yes and sys.stdin.isatty():
         click.confirm(f"Reconcile {services.database.url!r} with Stripe?", abort=True, err=True)
     wanted = f"{'full' if full else 'ordinary'}, since {iso(since) or 'the mark'}"
-    noted = audited(
-        "reconcile", target=wanted, reason=reason, database=services.database, clock=services.clock, dry_run=dry_run
-    )
-    with noted as say, stop_by_signal() as stop:
-        row = _run(services, stripe, since=since, full=full, dry=dry_run, stop=stop, progress=Progress())
+    with noted(services.database, "reconcile", wanted, reason, dry_run=dry_run) as say, stop_by_signal() as stop:
+        row = _run(services, since=since, full=full, dry=dry_run, stop=stop, progress=Progress())
         say(f"{in_number(row.report['found'], 'event')} found, {in_number(row.report['drifted'], 'customer')} differed")
     if as_json:
         about = {"since": iso(row.since), "until": iso(row.until), "mark": iso(row.mark)}
-        click.echo(json.dumps({**about, "dry_run": dry_run, "finished": not row.unfinished, **row.report}, indent=2))
+        show_one({**about, "dry_run": dry_run, "finished": not row.unfinished, **row.report}, as_json=True)
     else:
         _show(row, dry_run=dry_run)
     if not dry_run:
@@ -74,30 +69,17 @@ def reconcile_command(
 
 
 def _run(
-    services: Services,
-    stripe: StripeGateway,
-    *,
-    since: datetime | None,
-    full: bool,
-    dry: bool,
-    stop: Callable[[], bool],
-    progress: "Progress",
+    ctx: Context, *, since: datetime | None, full: bool, stop: Callable[[], bool], progress: "Progress"
 ) -> Run:
     """Run to the end, through transient failures. Raises TransientError when they last, or another run is going."""
-    ctx = Context(**places(services, stripe.low_priority()), locks=services.locks, dry=dry)
-    for turn, wait in enumerate((*WAIT_SECONDS, 0)):
-        again = turn > 0 and not dry  # the run was begun: continue it
+    for wait in (*WAIT_SECONDS, 0):
         try:
-            row = reconcile(
-                ctx,
-                since=None if again else since,
-                thorough=full and not again,
-                stop=stop,
-                shown=progress.show,
-            )
+            row = reconcile(ctx, since=since, thorough=full, stop=stop, shown=progress.show)
         except StripeUnclear as error:
             if not wait or stop():
                 raise
+            if not ctx.dry:  # the run was begun: continue it
+                since, full = None, False
             progress.say(f"{error.sentence} Again in {wait} s.")
             time.sleep(max(wait, min(error.retry_after or 0, 60)))
             continue

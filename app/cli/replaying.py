@@ -2,15 +2,23 @@
 
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from app.cli.options import confirm, no_worker, progress_bar, require_reason, stop_by_signal, wait_for_worker
-from app.cli.tables import show_one
+from app.cli.options import (
+    confirm,
+    no_worker,
+    noted,
+    open_services,
+    progress_bar,
+    require_reason,
+    stop_by_signal,
+    wait_for_worker,
+)
+from app.cli.tables import show_outcome
 from billing.coordination.jobs import ReplayEvents, WorkEvents
 from billing.coordination.queue import Queue, while_reachable
 from billing.database import Database
@@ -19,13 +27,11 @@ from billing.maintenance.replay import Replayed, count_events, replay_few
 from billing.maintenance.replay_run import AGAIN_SECONDS, begin_run, stop_run
 from billing.maintenance.replay_store import Count, EventFilter
 from billing.models import ReplayState
-from billing.operators.audit import audited
 from billing.operators.events import show_event
 from billing.operators.presence import takes
 from billing.operators.replays import show_replay
-from billing.process.settings import load_settings
 from billing.rules.words import in_number
-from billing.services import Services, build_services
+from billing.services import Services
 
 NOT_ALL_DONE = 1
 Result = dict[str, int]  # done, waiting, failing, dead
@@ -43,20 +49,20 @@ def replay(
     chosen: EventFilter, *, dry_run: bool, reason: str | None, yes: bool, wait_seconds: int, as_json: bool
 ) -> None:
     """Count, ask, replay, and say what became of the events. Exits with NOT_ALL_DONE where not all are worked."""
-    services = build_services(load_settings())
+    services = open_services()
     why = "" if dry_run else require_reason(reason)
     found = count_events(chosen, database=services.database, clock=services.clock)
     if chosen.event_ids:
         _require_known(chosen.event_ids, services.database)
     click.echo(_described(found), err=as_json)
     if dry_run or not found.events:
-        if as_json:
-            show_one({"counted": found.events, "by_status": dict(found.by_status), "dry_run": dry_run}, as_json=True)
+        counted = {"counted": found.events, "by_status": dict(found.by_status), "dry_run": dry_run}
+        show_outcome(counted, "", as_json=as_json)
         return
     if not chosen.event_ids:
         confirm(f"Replay {in_number(found.events, 'event')}?", yes=yes)
     queue = _queue(services)
-    with _audited(chosen, why, services) as say:
+    with noted(services.database, "events replay", chosen.in_words(), why) as say:
         places: dict[str, Any] = {"database": services.database, "queue": queue, "clock": services.clock}
         if chosen.event_ids:
             done = replay_few(chosen, reason=why, **places)
@@ -125,22 +131,15 @@ def _words(result: Result) -> str:
 
 
 def _show(done: Replayed, outcome: Result, *, as_json: bool) -> None:
-    if as_json:
-        show_one({**asdict(done), "result": outcome}, as_json=True)
-    else:
-        what = f": {_words(outcome)}" if done.replayed else ""
-        click.echo(f"Replayed {done.replayed:,} of {done.counted:,} (replay {done.replay_id}){what}.")
+    what = f": {_words(outcome)}" if done.replayed else ""
+    sentence = f"Replayed {done.replayed:,} of {done.counted:,} (replay {done.replay_id}){what}."
+    show_outcome({**asdict(done), "result": outcome}, sentence, as_json=as_json)
     if done.stopped:
         click.echo("Stopped: the rest is as it was.", err=True)
     elif done.replayed < done.counted:
         click.echo("Workers have taken the others meanwhile.", err=True)
     if outcome["dead"]:
         click.echo("Why they died again: onelane dead list", err=True)
-
-
-def _audited(chosen: EventFilter, reason: str, services: Services) -> AbstractContextManager[Callable[[str], None]]:
-    places: dict[str, Any] = {"database": services.database, "clock": services.clock}
-    return audited("events replay", target=chosen.in_words(), reason=reason, **places)
 
 
 def _queue(services: Services) -> Queue:

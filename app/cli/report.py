@@ -6,12 +6,11 @@ from typing import Any
 
 import click
 
-from app.cli.options import as_json, listed
+from app.cli.options import as_json, listed, open_services
 from app.cli.tables import show_one, show_rows, show_text
+from billing.operators.listing import Wanted
 from billing.operators.report import list_lanes, summarize
-from billing.process.settings import load_settings
 from billing.rules.words import in_short
-from billing.services import build_services
 
 NOTHING_WRONG = "All is well: every queue has a worker, and nothing has waited for long."
 ONE_CUSTOMER = "About one customer: onelane customers show USER, or onelane find ID."
@@ -22,7 +21,7 @@ ONE_CUSTOMER = "About one customer: onelane customers show USER, or onelane find
 @as_json
 def report(check: bool, as_json: bool) -> None:
     """Say what is worst and what mends it, then show counts and ages on one screen."""
-    services = build_services(load_settings())
+    services = open_services()
     summary = summarize(database=services.database, clock=services.clock, broker=services.queue.trouble())
     found = summary["troubles"]
     if as_json:
@@ -44,13 +43,13 @@ def locks() -> None:
 
 @locks.command("list")
 @listed
-def list_locks(customer_id: str | None, since: datetime | None, limit: int, as_json: bool) -> None:
+def list_locks(wanted: Wanted, as_json: bool) -> None:
     """List the lanes that are not at rest, since when, and for how long their lock is still held."""
-    services = build_services(load_settings())
+    services = open_services()
     held = services.locks.held()
     if held is None:
         click.echo("Redis does not answer: who holds a lock is not known. Lanes need none to be safe.", err=True)
-    rows = list_lanes(database=services.database, customer=customer_id, since=since, limit=limit, held=held or {})
+    rows = list_lanes(wanted, database=services.database, held=held or {})
     show_rows(rows, as_json=as_json, nothing="Every lane is at rest.")
 
 

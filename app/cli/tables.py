@@ -51,6 +51,14 @@ def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:
             click.echo(line)
 
 
+def show_outcome(row: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:
+    """Show what a command did: a JSON object, or its sentence."""
+    if as_json:
+        show_one(row, as_json=True)
+    elif sentence:
+        click.echo(sentence)
+
+
 def show_page(page: Mapping[str, Any], *, as_json: bool) -> None:
     """Show one subject with its lists: a JSON object; or its values, then a table under the name of each list."""
     if as_json:

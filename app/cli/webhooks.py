@@ -1,17 +1,15 @@
 """`onelane webhooks setup --url URL`: create or update the webhook endpoint at Stripe."""
 
-import json
 from dataclasses import asdict
 from urllib.parse import urlsplit
 
 import click
 
-from app.cli.options import as_json, why
+from app.cli.options import as_json, noted, open_services, why
+from app.cli.tables import show_one
 from billing.database.migrations.upgrade import find
 from billing.errors import ConfigurationError, TransientError
-from billing.operators.audit import audited
-from billing.process.settings import load_settings
-from billing.services import Services, build_services
+from billing.services import Services
 from billing.stripe_gateway import API_VERSION, GatewayClient
 from billing.webhooks.endpoint import PATH, Action, Setup, set_up_endpoint
 
@@ -35,20 +33,12 @@ def setup(url: str, dry_run: bool, replace: bool, reason: str | None, as_json: b
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise click.UsageError("--url must be an http:// or https:// address.")
-    services = build_services(load_settings())
+    services = open_services()
     stripe = services.stripe
     if not isinstance(stripe, GatewayClient):
         raise ConfigurationError("STRIPE_API_KEY is not set. Set a key that may write webhook endpoints.")
     is_noted = _takes_notes(services)
-    noted = audited(
-        "webhooks setup",
-        target=url,
-        reason=reason,
-        database=services.database,
-        clock=services.clock,
-        dry_run=dry_run or not is_noted,
-    )
-    with noted as say:
+    with noted(services.database, "webhooks setup", url, reason, dry_run=dry_run or not is_noted) as say:
         done = set_up_endpoint(url, stripe=stripe, api_version=API_VERSION, dry_run=dry_run, replace=replace)
         say(f"{done.endpoint_id or 'the endpoint'} {done.action.value}")
     if not is_noted and not dry_run:
@@ -56,7 +46,7 @@ def setup(url: str, dry_run: bool, replace: bool, reason: str | None, as_json: b
     if not parts.path.endswith(PATH):
         click.echo(f"Mind the path: onelane listens at {PATH}, unless a proxy in front of it rewrites it.", err=True)
     if as_json:
-        click.echo(json.dumps({**asdict(done), "dry_run": dry_run}, indent=2))
+        show_one({**asdict(done), "dry_run": dry_run}, as_json=True)
         return
     _show(done, dry_run=dry_run)
 

@@ -11,7 +11,6 @@ To add a page:
 Everything under /console is behind the login, whatever a page does, and no GET changes anything (CON-2, CON-3).
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, g, render_template, request, url_for
@@ -43,19 +42,9 @@ if TYPE_CHECKING:
     from app.limits.rates import RateLimit
 
 PATH = "/console"
-PAGES: tuple[Callable[[Blueprint, Services], None], ...] = (
-    overview.add_pages,
-    charts.add_pages,
-    search.add_pages,
-    checkouts.add_pages,
-    customer.add_pages,
-    events.add_pages,
-    notifications.add_pages,
-    incidents.add_pages,
-    runs.add_pages,
-    audit.add_pages,
-    setup.add_pages,
-)
+PAGES = (
+    overview, charts, search, checkouts, customer, events, notifications, incidents, runs, audit, setup
+)  # fmt: skip
 NAVIGATION = (
     ("Now", "console.now"),
     ("Checkouts", "console.checkouts"),
@@ -101,8 +90,8 @@ def console_routes(services: Services, *, logins: "RateLimit") -> Blueprint:
     routes.register_error_handler(HTTPException, _refused)
     routes.record(lambda state: state.app.jinja_env.filters.update(filters(services.clock)))
     add_login(routes, services, visitors=visitors, passwords=passwords)
-    for add_pages in PAGES:
-        add_pages(routes, services)
+    for module in PAGES:
+        module.add_pages(routes, services)
 
     @routes.route("/<path:anything>", methods=["GET", "POST"])
     def nowhere(anything: str) -> Response:

@@ -10,14 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Response, g, redirect, request, url_for
+from flask import Response, g, request, url_for
+from werkzeug.datastructures import MultiDict
 
+from app.console.shown import see_other
 from billing.coordination.jobs import Job, Notify
 from billing.coordination.queue import while_reachable
-from billing.errors import InvalidRequest
+from billing.errors import InvalidRequest, NotFound
 from billing.maintenance.replay import replay_few
 from billing.maintenance.replay_store import EventFilter
-from billing.operators.audit import Row, audited, read_audit
+from billing.operators.audit import audited, read_audit
+from billing.operators.listing import Row
 from billing.operators.notifications import MessageFilter, resend
 from billing.services import Services
 
@@ -69,9 +72,7 @@ def act(
     )
     with noted as note:
         note(work(reason))
-    answer = redirect(url_for(back, done=note.row_id, **values), 303)
-    assert isinstance(answer, Response)
-    return answer
+    return see_other(url_for(back, done=note.row_id, **values))
 
 
 def wake(job: Job, services: Services) -> str:
@@ -97,10 +98,19 @@ def resend_now(chosen: MessageFilter, services: Services) -> str:
 
 def done(services: Services) -> Row | None:
     """The row of the audit log that this page was led back to with; None without one."""
-    row_id = read_row_id(request.args.get("done", ""))
+    row_id = request.args.get("done", type=_row_id)
     return None if row_id is None else read_audit(row_id, database=services.database)
 
 
-def read_row_id(text: str) -> int | None:
-    """The number of a row, as an address has it; None where it can be none."""
-    return int(text) if text.isdecimal() and len(text) <= LONGEST_ROW_ID else None
+def read_row_id(given: MultiDict[str, str], what: str) -> int:
+    """The number of a row, as an address or a form has it. Raises NotFound for `what` where it has none."""
+    row_id = given.get("id", type=_row_id)
+    if row_id is None:
+        raise NotFound(what)
+    return row_id
+
+
+def _row_id(text: str) -> int:
+    if not text.isdecimal() or len(text) > LONGEST_ROW_ID:
+        raise ValueError(text)
+    return int(text)

@@ -4,6 +4,7 @@ from flask import Blueprint, Response
 
 from app.console.actions import command_line
 from app.console.shown import page
+from billing.operators.listing import Wanted
 from billing.operators.report import list_lanes
 from billing.services import Services
 
@@ -18,7 +19,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
         held = services.locks.held()
         return page(
             "checkouts.html",
-            rows=list_lanes(database=services.database, limit=LIMIT, held=held or {}),
+            rows=list_lanes(Wanted(LIMIT), database=services.database, held=held or {}),
             now=services.clock.now(),
             most=LIMIT,
             is_known=held is not None,

@@ -11,7 +11,8 @@ from billing.coordination.locks import lock_name
 from billing.errors import NotFound
 from billing.maintenance.replay_store import EventFilter
 from billing.models import LaneState
-from billing.operators.customer import Row, show_customer
+from billing.operators.customer import show_customer
+from billing.operators.listing import Row
 from billing.operators.notifications import MessageFilter
 from billing.operators.sync_user import ask_for_sync
 from billing.rules.ids import is_user_id

@@ -9,8 +9,8 @@ from flask import Blueprint, Response, request
 from app.console.actions import Button, act, command_line, done, read_row_id
 from app.console.shown import page, printable
 from billing.coordination.queue import while_reachable
-from billing.errors import NotFound
 from billing.operators.incident import keep_one, resolve_incident, show_incident
+from billing.operators.listing import Wanted
 from billing.operators.lookup import list_incidents
 from billing.services import Services
 from billing.subscriptions.projection import is_live
@@ -26,7 +26,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
     @routes.get("/incidents")
     def incidents() -> Response:
         everything = request.args.get("all") == "1"
-        rows = list_incidents(database=database, everything=everything, limit=LIMIT)
+        rows = list_incidents(Wanted(LIMIT), database=database, everything=everything)
         words = ["incidents", "list", *(["--all"] if everything else [])]
         return page(
             "incidents.html", rows=rows, everything=everything, most=LIMIT, command=command_line(*words, reason=False)
@@ -34,7 +34,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
 
     @routes.get("/incident")
     def incident() -> Response:
-        shown = show_incident(_id(request.args.get("id", "")), database=database, catalog=services.catalog)
+        shown = show_incident(read_row_id(request.args, "incident"), database=database, catalog=services.catalog)
         live = _live(shown)
         return page(
             "incident.html", shown=shown, live=len(live), buttons=list(_buttons(shown, live)), done=done(services)
@@ -46,7 +46,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
             resolve_incident(incident_id, reason=reason, database=database, clock=clock)
             return "resolved"
 
-        incident_id = _id(request.form.get("id", ""))
+        incident_id = read_row_id(request.form, "incident")
         return led_back(incident_id, f"incident {incident_id}", work)
 
     @routes.post("/incident/keep")
@@ -55,7 +55,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
             keep_one(incident_id, kept_id, queue=while_reachable(services.queue), database=database, clock=clock)
             return "asked for; a worker is on it"
 
-        incident_id, kept_id = _id(request.form.get("id", "")), printable(request.form.get("keep", ""))[:255]
+        incident_id, kept_id = read_row_id(request.form, "incident"), printable(request.form.get("keep", ""))[:255]
         return led_back(incident_id, f"incident {incident_id}: keep {kept_id}", work)
 
     def led_back(incident_id: int, target: str, work: Any) -> Response:
@@ -91,10 +91,3 @@ def _buttons(shown: dict[str, Any], live: list[str]) -> Iterator[Button]:
         command_line("incidents", "resolve", number),
         {"id": number},
     )
-
-
-def _id(text: str) -> int:
-    row_id = read_row_id(text)
-    if row_id is None:
-        raise NotFound("incident")
-    return row_id

@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING
 
 import structlog
-from flask import Blueprint, Response, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, g, render_template, request, url_for
 
+from app.console.shown import see_other
 from app.console.visitor import SESSION, Visitors, cookie_name, drop_cookie, name_of_visitor, set_cookie
 from app.errors.problems import RateLimited
 from app.limits.addresses import counted_as, seen_address
-from billing.errors import Busy, TransientError
+from billing.errors import Busy
 from billing.operators.console_sessions import begin_session, end_session
 from billing.services import Services
 
@@ -26,7 +27,7 @@ def add_login(routes: Blueprint, services: Services, *, visitors: Visitors, pass
 
     @routes.get("/login")
     def login() -> Response:
-        return _go_on() if g.visitor else _form("", 200)
+        return see_other(_wanted()) if g.visitor else _form("", 200)
 
     @routes.post("/login")
     def log_in() -> Response:
@@ -34,14 +35,16 @@ def add_login(routes: Blueprint, services: Services, *, visitors: Visitors, pass
         try:
             key = passwords.check(request.form.get("password", "")[:LONGEST], address)
         except (RateLimited, Busy) as error:
-            return _form(error.sentence, 429 if isinstance(error, RateLimited) else 503, wait=_seconds(error))
+            if isinstance(error, RateLimited):
+                return _form(error.sentence, 429, wait=error.retry_after)
+            return _form(error.sentence, 503, wait=1)
         if key is None:
             log.warning("console.login_refused", address=address)
             return _form(WRONG, 403)
         who = name_of_visitor(request.form.get("name", ""))
         token = begin_session(who, key, database=services.database, clock=services.clock)
         log.info("console.logged_in", address=address)
-        answer = _go_on()
+        answer = see_other(_wanted())
         set_cookie(answer, SESSION, token)
         return answer
 
@@ -49,7 +52,7 @@ def add_login(routes: Blueprint, services: Services, *, visitors: Visitors, pass
     def log_out() -> Response:
         if token := request.cookies.get(cookie_name(SESSION)):
             end_session(token, visitors.keys, database=services.database)
-        answer = _redirect(url_for(".login"))
+        answer = see_other(url_for(".login"))
         drop_cookie(answer, SESSION)
         return answer
 
@@ -63,21 +66,7 @@ def add_login(routes: Blueprint, services: Services, *, visitors: Visitors, pass
         return answer
 
 
-def _seconds(error: TransientError) -> int:
-    return error.retry_after if isinstance(error, RateLimited) else 1
-
-
 def _wanted() -> str:
     """The page of the console that was asked for; no other address, whatever a link says."""
     given, home = request.values.get("next", ""), url_for(".now")
     return given if given.startswith(home) else home
-
-
-def _go_on() -> Response:
-    return _redirect(_wanted())
-
-
-def _redirect(address: str) -> Response:
-    answer = redirect(address, 303)
-    assert isinstance(answer, Response)
-    return answer

@@ -8,10 +8,10 @@ from flask import Blueprint, Response, g, request
 from app.console.actions import Button, act, command_line, done, read_row_id, wake
 from app.console.shown import page
 from billing.coordination.jobs import Reconcile
-from billing.errors import NotFound
 from billing.maintenance import runs as maintenance
 from billing.maintenance.replay_run import stop_run
 from billing.models import ReplayState
+from billing.operators.listing import Wanted
 from billing.operators.replays import list_replays, show_replay
 from billing.services import Services
 
@@ -40,7 +40,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
                 "Reconciling": maintenance.read(connection, maintenance.RECONCILE_ROW),
                 "Pruning": maintenance.read(connection, maintenance.PRUNE_ROW),
             }
-        found = list_replays(database=database, limit=LIMIT)
+        found = list_replays(Wanted(LIMIT), database=database)
         newest = show_replay(found[0]["id"], database=database) if found else None
         return page(
             "runs.html",
@@ -59,7 +59,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
 
     @routes.get("/replay")
     def replay_run() -> Response:
-        shown = show_replay(_id(request.args.get("id", "")), database=database)
+        shown = show_replay(read_row_id(request.args, "replay"), database=database)
         runs_still = shown["state"] == ReplayState.RUNNING
         template = "replay_part.html" if g.is_part else "replay.html"
         buttons = [_stop(shown["id"])] if runs_still else []
@@ -71,7 +71,7 @@ def add_pages(routes: Blueprint, services: Services) -> None:
             stop_run(replay_id, database=database, clock=clock)
             return "stopped"
 
-        replay_id = _id(request.form.get("id", ""))
+        replay_id = read_row_id(request.form, "replay")
         return act(
             "events stop", f"replay {replay_id}", work, services=services, back="console.replay_run", id=replay_id
         )
@@ -101,10 +101,3 @@ def _counts(report: Any) -> Iterator[tuple[str, int]]:
     for name, words in COUNTED.items():
         if isinstance(report.get(name), int):
             yield words, report[name]
-
-
-def _id(text: str) -> int:
-    row_id = read_row_id(text)
-    if row_id is None:
-        raise NotFound("replay")
-    return row_id

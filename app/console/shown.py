@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from flask import Response, render_template, url_for
+from flask import Response, redirect, render_template, url_for
 
 from billing.clock import Clock, iso
+from billing.operators.worst import in_short
 from billing.rules.money import in_words
 from billing.rules.words import in_number
 
 FRESH = timedelta(minutes=1)  # after a button was pressed, in which its page looks what came of it
-UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 # The pages that show one thing, and the name of the id in their address. What has none is looked for.
 PLACES = {
     "user": ("console.customer", "user"),
@@ -32,6 +32,13 @@ TONES = {
 def page(template: str, **more: Any) -> Response:
     """A page of the console from its template."""
     return Response(render_template(f"console/{template}", **more), content_type="text/html; charset=utf-8")
+
+
+def see_other(address: str) -> Response:
+    """Lead to another page, by GET."""
+    answer = redirect(address, 303)
+    assert isinstance(answer, Response)
+    return answer
 
 
 def filters(clock: Clock) -> dict[str, Callable[..., Any]]:
@@ -69,11 +76,8 @@ def ago(at: datetime | str | None, now: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration in its largest unit of which there are two or more: `90 s`, `12 min`, `3 d`."""
-    for length, unit in UNITS:
-        if seconds >= 2 * length:
-            return f"{int(seconds // length):,}\u00a0{unit}"  # on one line
-    return f"{int(seconds)}\u00a0s"
+    """A duration in its largest unit of which there are two or more, on one line: `90 s`, `12 min`, `3 d`."""
+    return in_short(timedelta(seconds=seconds)).replace(" ", "\u00a0")
 
 
 def exact(at: datetime | str) -> str:

@@ -10,9 +10,9 @@ import secrets
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from flask import Response, g, redirect, request, url_for
+from flask import Response, g, request, url_for
 
-from app.console.shown import printable
+from app.console.shown import printable, see_other
 from app.errors.problems import Forbidden
 from app.limits.addresses import seen_address
 from billing.errors import InvalidRequest
@@ -146,6 +146,4 @@ def _to_login() -> Response:
     if "HX-Request" in request.headers:  # a part of a page: the page is loaded again, and leads to the login
         return Response(status=204, headers={"HX-Refresh": "true"})
     wanted = request.script_root + request.full_path.rstrip("?")
-    answer = redirect(url_for("console.login", next=wanted), 303)
-    assert isinstance(answer, Response)
-    return answer
+    return see_other(url_for("console.login", next=wanted))

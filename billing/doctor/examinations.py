@@ -6,7 +6,6 @@ What a process was given as settings is its own: the web says what it sees of th
 
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -17,12 +16,11 @@ from billing.doctor.examine import examine
 from billing.doctor.prices import compare_prices
 from billing.errors import OnelaneError
 from billing.models import examinations
+from billing.operators.listing import Row, rows_of
 from billing.services import Services
 from billing.stripe_gateway import GatewayClient
 
 log = structlog.get_logger(__name__)
-
-Row = dict[str, Any]
 
 # Who asks twice within this time is given the answer that is on its way.
 ON_ITS_WAY = timedelta(minutes=1)
@@ -67,7 +65,7 @@ def newest(*, database: Database) -> tuple[Row | None, Row | None]:
     """The newest examination that was answered, and one that was asked for since and is not yet."""
     query = sa.select(examinations).order_by(examinations.c.id.desc()).limit(KEPT)
     with database.read() as connection:
-        rows = [dict(row._mapping) for row in connection.execute(query)]
+        rows = rows_of(connection, query)
     answered = next((row for row in rows if row["finished_at"]), None)
     waiting = rows[0] if rows and rows[0] is not answered else None
     return answered, waiting

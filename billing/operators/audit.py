@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,8 +17,8 @@ from billing.customers.store import customers_named, users_named
 from billing.database import Database
 from billing.errors import LedgerUnavailable
 from billing.models import audit, checkouts, events, incidents, outbox
+from billing.operators.listing import Row, Wanted, first_of, rows_of
 
-Row = dict[str, Any]
 _SHOWN = [audit.c[name] for name in ("at", "who", "command", "target", "reason", "outcome")]
 
 
@@ -90,24 +89,20 @@ def note_migration(
     connection.execute(sa.insert(audit).values(at=now, ended_at=now, **said))
 
 
-def list_audit(
-    *, database: Database, customer: str | None = None, since: datetime | None = None, limit: int
-) -> list[Row]:
-    """The newest rows, as plain dicts; about a user or customer, begun since then."""
+def list_audit(wanted: Wanted, *, database: Database) -> list[Row]:
+    """The newest rows, by when they were begun."""
+    where = wanted.where(at=audit.c.at)
     with database.read() as connection:
-        where = [audit.c.at >= since] if since else []
-        if customer:
-            users, ids = (connection.scalars(named(customer)).all() for named in (users_named, customers_named))
+        if whose := wanted.customer:
+            users, ids = (connection.scalars(named(whose)).all() for named in (users_named, customers_named))
             where.append(_is_about(users, ids))
-        query = sa.select(*_SHOWN).where(*where).order_by(audit.c.id.desc()).limit(limit)
-        return [dict(row._mapping) for row in connection.execute(query)]
+        return rows_of(connection, _newest(*where).limit(wanted.limit))
 
 
 def read_audit(row_id: int, *, database: Database) -> Row | None:
     """One row; None where there is no such row."""
     with database.read() as connection:
-        row = connection.execute(sa.select(*_SHOWN).where(audit.c.id == row_id)).first()
-    return dict(row._mapping) if row else None
+        return first_of(connection, _newest(audit.c.id == row_id))
 
 
 def list_audit_of(connection: sa.Connection, user_id: str, customer_ids: Sequence[str], *, limit: int) -> list[Row]:
@@ -115,8 +110,11 @@ def list_audit_of(connection: sa.Connection, user_id: str, customer_ids: Sequenc
 
     All of the log is read, which is as long as what people typed.
     """
-    query = sa.select(*_SHOWN).where(_is_about([user_id], customer_ids)).order_by(audit.c.id.desc()).limit(limit)
-    return [dict(row._mapping) for row in connection.execute(query)]
+    return rows_of(connection, _newest(_is_about([user_id], customer_ids)).limit(limit))
+
+
+def _newest(*where: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    return sa.select(*_SHOWN).where(*where).order_by(audit.c.id.desc())
 
 
 def _is_about(user_ids: Sequence[str], customer_ids: Sequence[str]) -> sa.ColumnElement[bool]:

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,6 +26,7 @@ from billing.models import (
 )
 from billing.operators import erasure_store, installation
 from billing.operators.audit import list_audit_of
+from billing.operators.listing import Row, first_of, rows_of
 from billing.operators.timeline import timeline_of
 from billing.rules.money import in_words
 from billing.subscriptions import product_trial
@@ -34,8 +34,6 @@ from billing.subscriptions.access import choose, decide_access, describe, descri
 from billing.subscriptions.client_data import ClientData, read_client_data
 from billing.subscriptions.projection import Subscription
 from billing.subscriptions.projection_store import read_subscriptions
-
-Row = dict[str, Any]
 
 DASHBOARD = "https://dashboard.stripe.com"
 # What decided, by the access' reason; the names are those of the catalog's [access].
@@ -68,9 +66,8 @@ def show_customer(user_id: str, *, database: Database, catalog: Catalog, clock: 
     now = clock.now()
     with database.read() as connection:
         customer = read_customer(connection, user_id)
-        lane = connection.execute(
-            sa.select(lanes).where(lanes.c.user_id == user_id, lanes.c.product == catalog.product)
-        ).first()
+        own = (lanes.c.user_id == user_id, lanes.c.product == catalog.product)
+        lane = first_of(connection, sa.select(lanes).where(*own))
         trial = product_trial.read(connection, user_id, catalog.product)
         if customer is None and trial is None:
             raise NotFound("user")
@@ -86,7 +83,7 @@ def show_customer(user_id: str, *, database: Database, catalog: Catalog, clock: 
             "erased_at": customer.erased_at if customer else None,
             "synced_at": _synced_at(connection, customer_id),
             "access": explain_access(rows, trial, catalog, now),
-            "lane": _lane(connection, lane._mapping) if lane else None,
+            "lane": _lane(connection, lane) if lane else None,
             "subscriptions": [describe_subscription(row, said.get(row.nonce), catalog, dashboard) for row in rows],
             "checkouts": _checkouts(connection, user_id, now, limit),
             "operations": _operations(connection, user_id, limit),
@@ -141,7 +138,7 @@ def _synced_at(connection: sa.Connection, customer_id: str | None) -> datetime |
     return moment
 
 
-def _lane(connection: sa.Connection, row: Any) -> Row:
+def _lane(connection: sa.Connection, row: Row) -> Row:
     """The lane, how many checkouts wait in it and since when, and its attempt while that has no end."""
     names = ("id", "state", "session_id", "failures", "last_error", "next_attempt_at")
     waiting = sa.select(sa.func.count(), sa.func.min(checkouts.c.arrived_at)).where(
@@ -150,12 +147,11 @@ def _lane(connection: sa.Connection, row: Any) -> Row:
     count, oldest = connection.execute(waiting).one()
     columns = [attempts.c[name] for name in ("checkout_id", "session_id", "created_at", "expires_at")]
     unfinished = sa.select(*columns).where(attempts.c.nonce == row["nonce"], attempts.c.outcome.is_(None))
-    attempt = connection.execute(unfinished).first()
     return {
         **{name: row[name] for name in names},
         "waiting": count,
         "oldest_waiting_at": oldest,
-        "attempt": dict(attempt._mapping) if attempt else None,
+        "attempt": first_of(connection, unfinished),
     }
 
 
@@ -182,30 +178,21 @@ def describe_subscription(row: Subscription, said: ClientData | None, catalog: C
 def _checkouts(connection: sa.Connection, user_id: str, now: datetime, limit: int) -> list[Row]:
     columns = [checkouts.c[name] for name in ("id", "arrived_at", "answered_at", "error")]
     query = sa.select(*columns).where(checkouts.c.user_id == user_id).order_by(checkouts.c.arrived_at.desc())
-    return [_checkout(connection, row, now) for row in connection.execute(query.limit(limit)).all()]
+    return [_checkout(connection, row, now) for row in rows_of(connection, query.limit(limit))]
 
 
-def _checkout(connection: sa.Connection, row: Any, now: datetime) -> Row:
-    view = read_view(connection, row.id, now=now)
+def _checkout(connection: sa.Connection, row: Row, now: datetime) -> Row:
+    view = read_view(connection, row["id"], now=now)
     assert view is not None, "it was read in this snapshot, or a moment ago"
-    times = {"arrived_at": row.arrived_at, "answered_at": row.answered_at}
-    return {
-        "id": row.id,
-        "status": view.status.value,
-        "plan": view.plan,
-        "session_id": view.session_id,
-        **times,
-        "error": row.error,
-    }
+    return {"id": row["id"], "status": view.status.value, "plan": view.plan, "session_id": view.session_id, **row}
 
 
 def _operations(connection: sa.Connection, user_id: str, limit: int) -> list[Row]:
     names = ("id", "kind", "status", "subscription_id", "arrived_at", "finished_at", "last_error", "error")
     query = sa.select(*(operations.c[name] for name in names)).where(operations.c.user_id == user_id)
-    rows = connection.execute(query.order_by(operations.c.arrived_at.desc()).limit(limit))
-    return [dict(row._mapping) for row in rows]
+    return rows_of(connection, query.order_by(operations.c.arrived_at.desc()).limit(limit))
 
 
 def _of(connection: sa.Connection, table: sa.Table, ids: Sequence[str], limit: int, *names: str) -> list[Row]:
     query = sa.select(*(table.c[name] for name in names)).where(table.c.customer_id.in_(ids))
-    return [dict(row._mapping) for row in connection.execute(query.order_by(table.c.id.desc()).limit(limit))]
+    return rows_of(connection, query.order_by(table.c.id.desc()).limit(limit))

@@ -17,9 +17,8 @@ from billing.database import Database
 from billing.errors import NotFound
 from billing.maintenance.replay_store import EventFilter, matching
 from billing.models import EventStatus, events, replayed_events, replays
+from billing.operators.listing import Row, first_of, rows_of
 from billing.webhooks.event_search import concrete_types, first_id_since, has_id
-
-Row = dict[str, Any]
 
 _SHOWN = [events.c[name] for name in ("event_id", "status", "received_at", "type", "customer_id", "attempts", "error")]
 FAILURES_READ = 5000  # of the newest: a page for a person, within 50 ms
@@ -34,7 +33,7 @@ def list_events(chosen: EventFilter, *, database: Database, limit: int, before: 
         if before is not None:
             where.append(events.c.id < _row_id(connection, before))
         query = sa.select(*_SHOWN).where(*where).order_by(events.c.id.desc()).limit(limit)
-        return [dict(row._mapping) for row in connection.execute(query)]
+        return rows_of(connection, query)
 
 
 def group_failures(chosen: EventFilter, *, database: Database) -> list[Row]:
@@ -76,17 +75,18 @@ def show_event(event_id: str, *, database: Database, payload: bool = False) -> R
     Raises NotFound.
     """
     with database.read() as connection:
-        found = connection.execute(sa.select(events).where(has_id(event_id)).order_by(events.c.id.desc())).first()
-        if found is None:
+        row = first_of(connection, sa.select(events).where(has_id(event_id)).order_by(events.c.id.desc()))
+        if row is None:
             raise NotFound("event")
-        row = {name: value for name, value in found._mapping.items() if name not in ("payload", "claim")}
+        del row["claim"]
         columns = [replayed_events.c[name] for name in ("replay_id", "replayed_at", "was_status", "was_error")]
         again = sa.select(*columns, replays.c.reason).join(replays, replays.c.id == replayed_events.c.replay_id)
         again = again.where(replayed_events.c.event_row_id == row["id"]).order_by(replayed_events.c.replay_id)
-        row["replays"] = [dict(each._mapping) for each in connection.execute(again)]
+        row["replays"] = rows_of(connection, again)
     row |= _tried(row)
+    found = row.pop("payload")
     if payload:
-        row["payload"] = None if found.payload is None else _json_or_text(bytes(found.payload))
+        row["payload"] = None if found is None else _json_or_text(bytes(found))
     return row
 
 

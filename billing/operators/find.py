@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,10 +38,6 @@ class Hit:
     user_id: str | None
     customer_id: str | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields, for a table or JSON."""
-        return asdict(self)
-
 
 def find(text: str, *, database: Database) -> list[Hit]:
     """Every row that the id names, at most MOST of a kind; an empty list where there is none.
@@ -51,7 +47,7 @@ def find(text: str, *, database: Database) -> list[Hit]:
     LedgerUnavailable.
     """
     with database.read() as connection:
-        found = [hit for query in _queries(text) for hit in _hits(connection, query)]
+        found = [Hit(*row) for query in _queries(text) for row in connection.execute(query.limit(MOST))]
         if _EMAIL_HASH.fullmatch(text.lower()):
             found += list(_by_email(connection, text.lower()))
     return list(dict.fromkeys(found))
@@ -100,11 +96,6 @@ def _of_lane(kind: str, id_: sa.ColumnElement[Any], table: sa.Table) -> sa.Selec
 def _of_customer(kind: str, id_: sa.ColumnElement[Any], table: sa.Table) -> sa.Select[Any]:
     query = sa.select(sa.literal(kind), id_, customers.c.user_id, table.c.customer_id).select_from(table)
     return query.outerjoin(customers, customers.c.customer_id == table.c.customer_id)
-
-
-def _hits(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Hit]:
-    for row in connection.execute(query.limit(MOST)):
-        yield Hit(*row)
 
 
 def _by_email(connection: sa.Connection, digest: str) -> Iterator[Hit]:

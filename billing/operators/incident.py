@@ -5,7 +5,6 @@ which one stays. A worker then cancels and refunds the others by the remedy, as 
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -20,16 +19,16 @@ from billing.duplicates import store as duplicates_store
 from billing.errors import NotFound, PermanentError
 from billing.models import RemedyState, incidents, remedies, repayments
 from billing.operators.customer import dashboard_of, describe_subscription
+from billing.operators.listing import Row, first_of, rows_of
 from billing.rules.money import in_words
 from billing.subscriptions.projection import is_live
 from billing.subscriptions.projection_store import read_subscriptions
 from billing.subscriptions.troubles import DUPLICATE
 
-Row = dict[str, Any]
 log = structlog.get_logger(__name__)
 
 _REMEDY = ("subscription_id", "kept_id", "state", "error", "created_at", "finished_at")
-_REPAYMENT = ("kind", "status", "stripe_id", "error", "created_at")
+_REPAYMENT = ("amount", "currency", "kind", "status", "stripe_id", "error", "created_at")
 
 
 class NoChoice(PermanentError):
@@ -44,17 +43,16 @@ def show_incident(incident_id: int, *, database: Database, catalog: Catalog) -> 
     `next` are the commands that end it. Raises NotFound and LedgerUnavailable.
     """
     with database.read() as connection:
-        found = connection.execute(sa.select(incidents).where(incidents.c.id == incident_id)).first()
-        if found is None:
+        row = first_of(connection, sa.select(incidents).where(incidents.c.id == incident_id))
+        if row is None:
             raise NotFound("incident")
-        row = found._mapping
         owner = find_owner(connection, row["customer_id"])
         dashboard = dashboard_of(connection)
         known = read_subscriptions(connection, row["customer_id"])
         named = set(row["detail"].get("subscriptions") or ())
         shown = [describe_subscription(one, None, catalog, dashboard) for one in known if one.subscription_id in named]
         theirs = sa.select(remedies).where(remedies.c.incident_id == incident_id).order_by(remedies.c.id)
-        planned = [dict(one._mapping) for one in connection.execute(theirs)]
+        planned = rows_of(connection, theirs)
         given_back = _given_back(connection, [one["id"] for one in planned])
     live = [one.subscription_id for one in known if one.subscription_id in named and is_live(one.status)]
     chosen = row["chosen"] or {}
@@ -132,20 +130,16 @@ def resolve_incident(incident_id: int, *, reason: str, database: Database, clock
 
 
 def _given_back(connection: sa.Connection, remedy_ids: Sequence[int]) -> list[Row]:
-    columns = [repayments.c[name] for name in (*_REPAYMENT, "amount", "currency")]
+    columns = [repayments.c[name] for name in _REPAYMENT]
     query = sa.select(remedies.c.subscription_id, *columns).join(remedies, remedies.c.id == repayments.c.remedy_id)
-    rows = connection.execute(query.where(repayments.c.remedy_id.in_(remedy_ids)).order_by(repayments.c.id))
-    return [
-        {
-            "subscription_id": row.subscription_id,
-            "amount": in_words(row.amount, row.currency),
-            **{name: getattr(row, name) for name in _REPAYMENT},
-        }
-        for row in rows
-    ]
+    query = query.where(repayments.c.remedy_id.in_(remedy_ids)).order_by(repayments.c.id)
+    found = rows_of(connection, query)
+    for row in found:
+        row["amount"] = in_words(row["amount"], row.pop("currency"))
+    return found
 
 
-def _next(row: sa.RowMapping, live: Sequence[str]) -> list[str]:
+def _next(row: Row, live: Sequence[str]) -> list[str]:
     """The command lines that end it, for a person to choose from."""
     if row["resolved_at"] is not None:
         return []

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,9 +17,8 @@ from billing.database import Database
 from billing.errors import NotFound
 from billing.models import outbox
 from billing.notifications.senders import NotDelivered, Notifier
+from billing.operators.listing import Row, first_of, rows_of
 from billing.rules.ids import new_id
-
-Row = dict[str, Any]
 
 STATES = ("pending", "delivered", "dead", "erased")
 BATCH = 200  # made due in a transaction: workers send the first ones meanwhile
@@ -65,8 +63,7 @@ def list_messages(chosen: MessageFilter, *, database: Database, limit: int) -> l
     """The newest messages, without their contents."""
     query = sa.select(*(outbox.c[name] for name in _SHOWN)).where(*chosen.where())
     with database.read() as connection:
-        rows = connection.execute(query.order_by(outbox.c.id.desc()).limit(limit))
-        return [dict(row._mapping) for row in rows]
+        return rows_of(connection, query.order_by(outbox.c.id.desc()).limit(limit))
 
 
 def show_message(message_id: str, *, database: Database) -> Row:
@@ -74,10 +71,10 @@ def show_message(message_id: str, *, database: Database) -> Row:
     columns = (*_SHOWN, "next_attempt_at", "payload", "history")
     query = sa.select(*(outbox.c[name] for name in columns)).where(outbox.c.message_id == message_id)
     with database.read() as connection:
-        row = connection.execute(query).first()
+        row = first_of(connection, query)
     if row is None:
         raise NotFound("notification")
-    return {**row._mapping, "history": row.history or []}
+    return {**row, "history": row["history"] or []}
 
 
 def count_messages(chosen: MessageFilter, *, database: Database) -> int:
@@ -122,11 +119,5 @@ def try_receiver(notifier: Notifier, *, clock: Clock) -> Row:
         status = notifier.send(message_id, body, at=clock.now())
     except NotDelivered as failure:
         status, error = failure.status, failure.sentence
-    seconds = round(time.monotonic() - began, 3)
-    return {
-        "message_id": message_id,
-        "delivered": error is None,
-        "status": status,
-        "seconds": seconds,
-        "error": error,
-    }
+    tried = {"status": status, "seconds": round(time.monotonic() - began, 3), "error": error}
+    return {"message_id": message_id, "delivered": error is None, **tried}

@@ -1,34 +1,27 @@
 """Replays as an operator looks at them: the list, one of them, and what became of its events. Reads only."""
 
-from datetime import datetime
-from typing import Any
-
 import sqlalchemy as sa
 
 from billing.customers.store import customers_named
 from billing.database import Database
 from billing.errors import NotFound
 from billing.models import EventStatus, events, replayed_events, replays
-
-Row = dict[str, Any]
+from billing.operators.listing import Row, Wanted, first_of, rows_of
 
 _SHOWN = [
     replays.c[name] for name in ("id", "reason", "filter", "state", "counted", "replayed", "started_at", "finished_at")
 ]
 
 
-def list_replays(
-    *, database: Database, customer: str | None = None, since: datetime | None = None, limit: int
-) -> list[Row]:
-    """The newest replays: reason, filter, state and counts; that set back an event of theirs, begun since then."""
-    query = sa.select(*_SHOWN).order_by(replays.c.id.desc()).limit(limit)
-    if customer:
+def list_replays(wanted: Wanted, *, database: Database) -> list[Row]:
+    """The newest replays: reason, filter, state and counts; of a customer those that set back an event of theirs."""
+    newest = sa.select(*_SHOWN).where(*wanted.where(at=replays.c.started_at)).order_by(replays.c.id.desc())
+    if wanted.customer:
         theirs = sa.select(replayed_events.c.replay_id).join(events, events.c.id == replayed_events.c.event_row_id)
-        query = query.where(replays.c.id.in_(theirs.where(events.c.customer_id.in_(customers_named(customer)))))
-    if since:
-        query = query.where(replays.c.started_at >= since)
+        named = events.c.customer_id.in_(customers_named(wanted.customer))
+        newest = newest.where(replays.c.id.in_(theirs.where(named)))
     with database.read() as connection:
-        return [dict(row._mapping) for row in connection.execute(query)]
+        return rows_of(connection, newest.limit(wanted.limit))
 
 
 def show_replay(replay_id: int, *, database: Database) -> Row:
@@ -38,7 +31,7 @@ def show_replay(replay_id: int, *, database: Database) -> Row:
     counts here, too. Raises NotFound.
     """
     with database.read() as connection:
-        row = connection.execute(sa.select(*_SHOWN).where(replays.c.id == replay_id)).first()
+        row = first_of(connection, sa.select(*_SHOWN).where(replays.c.id == replay_id))
         if row is None:
             raise NotFound("replay")
         failing = sa.case((sa.or_(events.c.attempts > 0, events.c.error.is_not(None)), True), else_=False)
@@ -52,5 +45,5 @@ def show_replay(replay_id: int, *, database: Database) -> Row:
         counts = {"waiting": 0, "failing": 0, "dead": 0}
         for status, has_failed, count in connection.execute(query):
             counts["dead" if status == EventStatus.DEAD else "failing" if has_failed else "waiting"] += count
-    done = row.replayed - sum(counts.values())
-    return {**row._mapping, "result": {"done": max(0, done), **counts}}
+    done = row["replayed"] - sum(counts.values())
+    return {**row, "result": {"done": max(0, done), **counts}}

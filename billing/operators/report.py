@@ -4,7 +4,7 @@ Reads only; plain dicts without secrets. With a million events the counts take a
 person, not for a gauge.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from billing.checkout.view import count_shown
 from billing.clock import Clock
 from billing.coordination.locks import lane_of, lock_name
-from billing.customers.store import users_named
 from billing.database import Database
 from billing.models import (
     CheckoutStatus,
@@ -34,11 +33,10 @@ from billing.models import (
 from billing.operators import installation
 from billing.operators.causes import read_causes, why_nothing_is_written
 from billing.operators.deliveries import read_deliveries
+from billing.operators.listing import Row, Wanted, first_of, rows_of
 from billing.operators.presence import Process, list_processes
 from billing.operators.worst import troubles
 from billing.process.marks import STRIPE_LIMITED
-
-Row = dict[str, Any]
 
 DAY = timedelta(hours=24)
 _UNDONE = (EventStatus.PENDING, EventStatus.DEAD)  # the outbox has the same words
@@ -101,24 +99,14 @@ def glance(*, database: Database, clock: Clock, broker: str | None = None) -> Ro
     return {"troubles": [asdict(trouble) for trouble in troubles(seen, there)], **seen, "there": there}
 
 
-def list_lanes(
-    *,
-    database: Database,
-    customer: str | None = None,
-    since: datetime | None = None,
-    limit: int,
-    held: Mapping[str, float],
-) -> list[Row]:
-    """Busy lanes, and lanes whose lock is held; of a user or customer, busy since then at the earliest.
+def list_lanes(wanted: Wanted, *, database: Database, held: Mapping[str, float]) -> list[Row]:
+    """Busy lanes, by since when they are, and lanes whose lock is held.
 
     `held` maps a lock's name to the seconds that are left.
     """
     ids = [lane_id for name in held if (lane_id := lane_of(name))]
-    where: list[sa.ColumnElement[bool]] = [lanes.c.user_id.in_(users_named(customer))] if customer else []
-    if since:
-        where.append(_busy_since() >= since)
     with database.read() as connection:
-        rows = _busy_lanes(connection, where, also=ids, limit=limit)
+        rows = rows_of(connection, _busy_lanes(wanted, also=ids))
     for row in rows:
         row["lock_seconds"] = held.get(lock_name(row["lane"]))
     return rows
@@ -153,11 +141,10 @@ def _events(connection: sa.Connection, *, day: datetime) -> Row:
 def _with_stripe(connection: sa.Connection) -> Row:
     """Deliveries that came and were refused, Stripe's 429, and what a person has to look at."""
     seen = sa.select(marks.c.times, marks.c.last_at).where(marks.c.name == STRIPE_LIMITED)
-    limited = connection.execute(seen).first()
     still = incidents.c.resolved_at.is_(None)
     return {
         "deliveries": asdict(read_deliveries(connection)),
-        "stripe_limited": dict(limited._mapping) if limited else None,
+        "stripe_limited": first_of(connection, seen),
         "incidents": _by(connection, incidents.c.kind, still),
         "oldest_incident": connection.scalar(sa.select(sa.func.min(incidents.c.id)).where(still)),
     }
@@ -198,8 +185,7 @@ def _oldest(connection: sa.Connection, at: sa.Column[Any], status: sa.Column[Any
 
 def _running_replay(connection: sa.Connection) -> Row | None:
     columns = [replays.c[name] for name in ("id", "reason", "counted", "replayed", "started_at")]
-    row = connection.execute(sa.select(*columns).where(replays.c.state == ReplayState.RUNNING)).first()
-    return dict(row._mapping) if row else None
+    return first_of(connection, sa.select(*columns).where(replays.c.state == ReplayState.RUNNING))
 
 
 _PENDING_OF_LANE = sa.and_(checkouts.c.lane_id == lanes.c.id, checkouts.c.status == CheckoutStatus.PENDING)
@@ -215,9 +201,7 @@ def _oldest_waiting() -> sa.ScalarSelect[Any]:
     return sa.select(sa.func.min(checkouts.c.arrived_at)).where(_PENDING_OF_LANE).scalar_subquery()
 
 
-def _busy_lanes(
-    connection: sa.Connection, where: Iterable[sa.ColumnElement[bool]], *, also: Collection[int], limit: int
-) -> list[Row]:
+def _busy_lanes(wanted: Wanted, *, also: Collection[int]) -> sa.Select[Any]:
     """Lanes that are creating or closing, lanes with a pending checkout, and the lanes `also`; the newest first."""
     waiting = sa.select(checkouts.c.lane_id).where(checkouts.c.status == CheckoutStatus.PENDING)
     busy = sa.select(lanes.c.id).where(lanes.c.state.in_([LaneState.CREATING, LaneState.CLOSING]))
@@ -227,9 +211,9 @@ def _busy_lanes(
     since = _busy_since().label("busy_since")
     waits = (since, counted.label("pending_checkouts"), _oldest_waiting().label("oldest_waiting_at"))
     query = sa.select(lanes.c.id.label("lane"), lanes.c.state, *waits, *columns)
+    where = wanted.where(at=_busy_since(), user_id=lanes.c.user_id)
     query = query.where(lanes.c.id.in_(sa.union(waiting, busy, named)), *where)
-    rows = connection.execute(query.order_by(since.desc().nulls_last(), lanes.c.id.desc()).limit(limit))
-    return [dict(row._mapping) for row in rows]
+    return query.order_by(since.desc().nulls_last(), lanes.c.id.desc()).limit(wanted.limit)
 
 
 def _by(connection: sa.Connection, column: sa.Column[Any], *where: sa.ColumnElement[bool]) -> Row:

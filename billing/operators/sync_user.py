@@ -5,7 +5,6 @@ and where the message is lost the sweep finds it.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,10 +16,9 @@ from billing.database import Database
 from billing.errors import NotFound, PermanentError, UserErased
 from billing.models import outbox
 from billing.operators.customer import explain_access
+from billing.operators.listing import Row
 from billing.subscriptions import product_trial
 from billing.subscriptions.projection_store import read_subscriptions
-
-Row = dict[str, Any]
 
 
 class NoCustomer(PermanentError):

@@ -5,14 +5,12 @@ Each event is shown once. Rows are numbered before they are committed, so each p
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import sqlalchemy as sa
 
 from billing.database import Database
 from billing.models import events
-
-Row = dict[str, Any]
+from billing.operators.listing import Row, rows_of
 
 POLL_SECONDS = 0.5
 # 1,000: more rows than any transaction that is still open can have numbered.
@@ -28,25 +26,17 @@ def follow_events(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Row]:
     """Yield the last `lines` events and then each new one, until `stop()`. Raises LedgerUnavailable."""
+    newest_first = sa.select(*_COLUMNS).order_by(events.c.id.desc()).limit(max(lines, LOOK_BACK_ROWS))
     with database.read() as connection:
-        newest_first = _events().order_by(events.c.id.desc()).limit(max(lines, LOOK_BACK_ROWS))
-        rows = connection.execute(newest_first).all()[::-1]
-    yield from (_shown(row) for row in rows[len(rows) - lines :])
-    shown = {row.id for row in rows}
+        rows = {row.pop("id"): row for row in rows_of(connection, newest_first)[::-1]}
+    yield from list(rows.values())[len(rows) - lines :]
+    shown = set(rows)
     newest = max(shown, default=0)
     while not stop():
         sleep(POLL_SECONDS)
-        later = _events().where(events.c.id > newest - LOOK_BACK_ROWS).order_by(events.c.id)
+        later = sa.select(*_COLUMNS).where(events.c.id > newest - LOOK_BACK_ROWS).order_by(events.c.id)
         with database.read() as connection:
-            rows = [row for row in connection.execute(later) if row.id not in shown]
-        yield from (_shown(row) for row in rows)
-        newest = max([newest, *(row.id for row in rows)])
-        shown = {id_ for id_ in shown.union(row.id for row in rows) if id_ > newest - LOOK_BACK_ROWS}
-
-
-def _events() -> sa.Select[Any]:
-    return sa.select(*_COLUMNS)
-
-
-def _shown(row: sa.Row[Any]) -> Row:
-    return {name: value for name, value in row._mapping.items() if name != "id"}
+            rows = {id_: row for row in rows_of(connection, later) if (id_ := row.pop("id")) not in shown}
+        yield from rows.values()
+        newest = max([newest, *rows])
+        shown = {id_ for id_ in shown.union(rows) if id_ > newest - LOOK_BACK_ROWS}

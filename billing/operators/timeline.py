@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
-Row = dict[str, Any]
+from billing.operators.listing import Row
 
 
 def timeline_of(shown: Row) -> list[Row]:

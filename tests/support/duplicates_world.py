@@ -12,6 +12,7 @@ from billing.duplicates.remedy import Context as RemedyContext
 from billing.duplicates.remedy import remedy_duplicates
 from billing.maintenance.sweep import sweep
 from billing.models import customers, events, remedies
+from billing.operators.listing import Wanted
 from billing.operators.lookup import list_incidents
 from billing.subscriptions.context import Context as SyncContext
 from billing.subscriptions.sync import sync_customer
@@ -134,7 +135,7 @@ class Shop(ReconcileShop):
 
     def open_incidents(self) -> dict[str, str | None]:
         """Kind and reason."""
-        rows = list_incidents(database=self.database, limit=100)
+        rows = list_incidents(Wanted(100), database=self.database)
         return {row["kind"]: row["reason"] for row in rows}
 
     # --- money

@@ -19,6 +19,7 @@ from billing.database import Database
 from billing.database.migrations.upgrade import upgrade
 from billing.maintenance.replay_run import work_run
 from billing.models import events
+from billing.operators.listing import Wanted
 from billing.operators.presence import Heartbeat, takes
 from billing.operators.replays import list_replays
 from tests.support.ports import own_port
@@ -146,7 +147,7 @@ def test_ctrl_c_stops_after_the_batch_in_hand_and_says_how_far_it_came(folder: P
     try:
         wait_until(lambda: takes(ledger, ReplayEvents.queue), lambda: "the worker is not seen")
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings) as process:
-            wait_until(lambda: bool(list_replays(database=ledger, limit=1)), lambda: str(statuses(folder)))
+            wait_until(lambda: bool(list_replays(Wanted(1), database=ledger)), lambda: str(statuses(folder)))
             work_run(1, database=ledger, queue=InlineQueue(), clock=SYSTEM_CLOCK)
             process.send_signal(signal.SIGINT)
             shown, complained = process.communicate(timeout=20)

@@ -14,6 +14,7 @@ from billing.coordination.jobs import ReplayEvents, WorkEvents
 from billing.errors import InvalidRequest
 from billing.maintenance.replay_run import work_run
 from billing.models import events
+from billing.operators.listing import Wanted
 from billing.operators.audit import list_audit
 from billing.operators.replays import show_replay
 from tests.app.console.conftest import VIEWER, Browser, text_of
@@ -98,7 +99,7 @@ def test_payload_is_shown_redacted_and_who_looked_is_kept(console: Browser, worl
     assert answer.status_code == 200
     assert "[hidden]" in text
     assert "g@x.org" not in text
-    (row,) = list_audit(database=world.database, limit=9)
+    (row,) = list_audit(Wanted(9), database=world.database)
     assert (row["command"], row["target"], row["who"]) == ("events show --payload", "evt_005", "ann from 127.0.0.1")
 
 
@@ -143,7 +144,7 @@ def test_many_are_counted_first_and_replayed_by_workers_with_a_live_result(conso
 def test_empty_filter_is_refused(console: Browser, world: World) -> None:
     """CON-9"""
     assert console.post("/console/events/replay", page="/console/events", reason="all", since="all").status_code == 422
-    (row,) = list_audit(database=world.database, limit=9)
+    (row,) = list_audit(Wanted(9), database=world.database)
     assert row["outcome"] == "failed: invalid_request"
 
 
@@ -168,7 +169,7 @@ def test_viewer_presses_nothing(make_console: Any, world: World) -> None:
         ("/console/runs/reconcile", {}),
     ):
         assert viewer.post(path, page="/console/event?id=evt_005", **fields).status_code == 403
-    assert not list_audit(database=world.database, limit=9)
+    assert not list_audit(Wanted(9), database=world.database)
 
 
 def test_reconciling_is_begun_by_a_worker(console: Browser, world: World) -> None:

@@ -9,6 +9,7 @@ from flask import Flask
 from app.console import passwords
 from app.limits import users
 from billing.models import metadata
+from billing.operators.listing import Wanted
 from billing.operators.audit import list_audit
 from tests.app.conftest import MakeApp
 from tests.app.console.conftest import PASSWORD, TOKEN, VIEWER, Browser
@@ -270,6 +271,6 @@ def test_one_whom_the_proxy_names_presses_a_button_under_that_name(make_console:
     assert token
     form = {"user": "ann", "reason": "why", "form_token": token[1]}
     assert browser.open(path, method="POST", data=form, headers=named).status_code == 303
-    (row,) = list_audit(database=world.database, limit=9)
+    (row,) = list_audit(Wanted(9), database=world.database)
     assert row["who"] == "ann@example.com"
     assert browser.open(path, method="POST", data=form, headers=PROXY).status_code == 403, "named by nobody"

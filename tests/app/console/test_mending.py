@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from billing.coordination.jobs import Notify, RemedyDuplicates
 from billing.models import audit, incidents, outbox, projections, subscriptions
+from billing.operators.listing import Wanted
 from billing.operators.audit import list_audit
 from billing.operators.incident import show_incident
 from billing.operators.notifications import show_message
@@ -113,7 +114,7 @@ def test_incident_is_resolved_by_hand_and_no_longer_listed(console: Browser, wor
     assert "It is over" in text_of(console, pressed.headers["Location"])
     assert "None is open" in text_of(console, "/console/incidents")
     assert "resolved" in text_of(console, "/console/incidents?all=1")
-    (row,) = list_audit(database=world.database, limit=9)
+    (row,) = list_audit(Wanted(9), database=world.database)
     assert (row["command"], row["reason"]) == ("incidents resolve", "refunded by hand")
     again = console.post("/console/incident/resolve", page="/console/incidents", id=str(twice), reason="again")
     assert again.status_code == 404, "who presses twice is told that it is over"
@@ -129,7 +130,7 @@ def test_viewer_presses_nothing(make_console: Any, world: World, twice: int, tol
         ("/console/incident/keep", {"id": str(twice), "keep": "sub_1"}),
     ):
         assert viewer.post(path, page=f"/console/incident?id={twice}", reason="r", **fields).status_code == 403
-    assert not list_audit(database=world.database, limit=9)
+    assert not list_audit(Wanted(9), database=world.database)
 
 
 def test_audit_log_shows_who_did_what_and_what_runs_still(console: Browser, world: World) -> None:

@@ -10,6 +10,7 @@ from flask import Flask, url_for
 from app.console.overview import SHOWN_AT
 from billing.coordination.jobs import SyncCustomers
 from billing.customers.store import find_owner
+from billing.operators.listing import Wanted
 from billing.operators.audit import list_audit
 from billing.operators.find import find
 from tests.app.console.conftest import Browser, text_of
@@ -152,11 +153,11 @@ def test_button_shows_its_command_and_leaves_a_row_in_the_audit_log(
     command = BUTTONS[name].format(customer=ann)
     page = "/console/customer?user=ann"
     assert command in text_of(console, page)
-    assert not list_audit(database=world.database, limit=9)
+    assert not list_audit(Wanted(9), database=world.database)
     for _ in range(2):
         pressed = console.post(f"/console/customer/{name}", page=page, user="ann", reason="they have no access")
         assert pressed.status_code == 303
-    newest, _first = list_audit(database=world.database, limit=9)
+    newest, _first = list_audit(Wanted(9), database=world.database)
     assert newest["who"] == "ann from 127.0.0.1"
     assert newest["reason"] == "they have no access"
     assert newest["outcome"]
@@ -169,13 +170,13 @@ def test_button_without_a_reason_does_nothing(console: Browser, world: World, an
     """CON-9"""
     page = "/console/customer?user=ann"
     assert console.post("/console/customer/compare", page=page, user="ann", reason=reason).status_code == 422
-    assert not list_audit(database=world.database, limit=9)
+    assert not list_audit(Wanted(9), database=world.database)
 
 
 def test_failed_button_is_in_the_audit_log_too(console: Browser, world: World) -> None:
     """CON-9"""
     assert console.post("/console/customer/compare", user="nobody", reason="why not").status_code == 404
-    (row,) = list_audit(database=world.database, limit=9)
+    (row,) = list_audit(Wanted(9), database=world.database)
     assert row["outcome"] == "failed: not_found"
 
 

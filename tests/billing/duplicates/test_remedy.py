@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from billing.coordination.jobs import RemedyDuplicates
 from billing.maintenance.sweep import sweep
 from billing.models import incidents, remedies
+from billing.operators.listing import Wanted
 from billing.operators.lookup import list_incidents
 from tests.races.unlocked import LapsedLocks, NoLocks
 from tests.support.crashing import Crash, Fuse, FusedDatabase, FusedStripe
@@ -29,7 +30,7 @@ def test_newer_one_is_canceled_and_refunded_and_the_incident_is_over(shop: Shop)
     assert (shop.refunded(second), shop.refunded(first)) == (paid, 0)
     assert paid > 0
     assert (shop.states(), shop.open_incidents()) == (["refunded"], {})
-    [row] = list_incidents(database=shop.database, everything=True, limit=5)
+    [row] = list_incidents(Wanted(5), database=shop.database, everything=True)
     assert [(one["subscription_id"], one["state"]) for one in row["remedies"]] == [(second, "refunded")]
     before = len(shop.requests())
     shop.remedy(incident_id)

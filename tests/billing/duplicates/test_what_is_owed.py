@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from billing.errors import NotFound
+from billing.operators.listing import Wanted
 from billing.operators.incident import resolve_incident
 from billing.operators.lookup import list_incidents
 from tests.support.duplicates_world import Shop
@@ -161,7 +162,7 @@ def test_person_who_paid_it_back_resolves_the_incident(shop: Shop) -> None:
     shop.told()
     shop.hours_pass()
     assert (shop.states(), shop.open_incidents()) == (["by_person"], {})
-    [row] = list_incidents(database=shop.database, everything=True, limit=5)
+    [row] = list_incidents(Wanted(5), database=shop.database, everything=True)
     assert row["reason"] == "Sent back by bank."
     with pytest.raises(NotFound):
         resolve_incident(incident_id, reason="Again.", database=shop.database, clock=shop.clock)

@@ -12,6 +12,7 @@ from billing.database.migrations.upgrade import find, upgrade
 from billing.models import incidents, outbox
 from billing.notifications.deliver import notify
 from billing.notifications.senders import NotDelivered
+from billing.operators.listing import Wanted
 from billing.operators.audit import audited, list_audit, note_migration
 from billing.operators.erase import NotErasable
 from billing.operators.notifications import MessageFilter, count_messages, list_messages, resend, try_receiver
@@ -44,10 +45,10 @@ def put_message(database: Database, number: int, *, customer: str = "cus_1", sta
 def test_write_is_noted_before_it_begins_with_what_came_of_it(database: Database) -> None:
     """OPS-142"""
     with audited("events replay", target="evt_1", reason="a lost event", database=database, clock=CLOCK) as say:
-        (begun,) = list_audit(database=database, limit=9)
+        (begun,) = list_audit(Wanted(9), database=database)
         assert begun["outcome"] is None, "a command that is killed here has a row"
         say("1 of 1")
-    (row,) = list_audit(database=database, limit=9)
+    (row,) = list_audit(Wanted(9), database=database)
     assert (row["command"], row["target"], row["reason"], row["outcome"]) == (
         "events replay",
         "evt_1",
@@ -68,7 +69,7 @@ def test_failure_is_an_outcome_too(error: BaseException, outcome: str, database:
         audited("customers erase", target="ann", reason="asked", database=database, clock=CLOCK),
     ):
         raise error
-    assert list_audit(database=database, limit=9)[0]["outcome"] == outcome
+    assert list_audit(Wanted(9), database=database)[0]["outcome"] == outcome
 
 
 def test_what_was_done_about_an_incident_or_a_change_is_found_by_its_customer(database: Database) -> None:
@@ -81,13 +82,13 @@ def test_what_was_done_about_an_incident_or_a_change_is_found_by_its_customer(da
     for target in [*theirs, "msg_9", f"incident {number}0", f"incident {number}0: keep sub_1"]:
         with audited("x", target=target, reason=None, database=database, clock=CLOCK):
             pass
-    assert [row["target"] for row in list_audit(database=database, customer="cus_1", limit=9)] == theirs[::-1]
+    assert [row["target"] for row in list_audit(Wanted(9, customer="cus_1"), database=database)] == theirs[::-1]
 
 
 def test_dry_run_leaves_no_row(database: Database) -> None:
     with audited("reconcile", target=None, reason=None, database=database, clock=CLOCK, dry_run=True):
         pass
-    assert list_audit(database=database, limit=9) == []
+    assert list_audit(Wanted(9), database=database) == []
 
 
 def test_notifications_are_sent_again_under_their_ids_in_order(database: Database) -> None:

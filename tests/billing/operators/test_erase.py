@@ -6,6 +6,7 @@ from billing.customers.customers import claim_customer
 from billing.errors import UserErased
 from billing.models import events, outbox
 from billing.operations.calls import Kind
+from billing.operators.listing import Wanted
 from billing.operators.erase import NotErasable
 from billing.operators.erasure_store import Holdings
 from billing.operators.lookup import customer_problem, list_incidents
@@ -113,13 +114,13 @@ def test_customer_of_somebody_erased_who_is_billed_again_is_an_incident(shop):
     made = {"customer": customer, "items": [{"price": price}]}
     again = shop.sandbox.request("POST", "/v1/subscriptions", made).body["id"]
     shop.told()
-    [row] = list_incidents(database=shop.database, limit=5)
+    [row] = list_incidents(Wanted(5), database=shop.database)
     assert (row["kind"], row["detail"]["subscriptions"]) == ("subscription_unowned", [again])
     assert "was erased" in row["reason"]
     assert len(shop.rows(outbox)) == before
     shop.sandbox.request("DELETE", f"/v1/subscriptions/{again}")
     shop.told()
-    assert list_incidents(database=shop.database, limit=5) == []
+    assert list_incidents(Wanted(5), database=shop.database) == []
 
 
 # --- who is not erased

@@ -8,6 +8,7 @@ import pytest
 from billing.checkout import view
 from billing.database import Database
 from billing.errors import NotFound
+from billing.operators.listing import Wanted
 from billing.operators.lookup import list_checkouts, show_checkout
 from billing.operators.report import summarize
 from tests.support.reconcile_world import Shop
@@ -30,16 +31,16 @@ def test_checkouts_are_listed_and_shown_as_their_buyers_see_them(
     still = shop.served("standard", user="user_2").id
     expected = {over: "expired", replaced: "superseded", paid.id: "completed", still: "open"}
     places: dict[str, Any] = {"database": database, "clock": shop.clock}
-    assert {row["id"]: row["status"] for row in list_checkouts(limit=10, **places)} == expected
+    assert {row["id"]: row["status"] for row in list_checkouts(Wanted(10), **places)} == expected
     for id_, status in expected.items():
-        assert [row["id"] for row in list_checkouts(status=status, limit=10, **places)] == [id_]
+        assert [row["id"] for row in list_checkouts(Wanted(10), status=status, **places)] == [id_]
         assert show_checkout(id_, **places)["status"] == status
-    assert len(list_checkouts(limit=2, **places)) == 2
-    assert [row["id"] for row in list_checkouts(customer="user_2", limit=10, **places)] == [still]
+    assert len(list_checkouts(Wanted(2), **places)) == 2
+    assert [row["id"] for row in list_checkouts(Wanted(10, customer="user_2"), **places)] == [still]
     customer = str(shop.sessions("open")[0]["customer"])
-    assert [row["id"] for row in list_checkouts(customer=customer, limit=10, **places)] == [still]
+    assert [row["id"] for row in list_checkouts(Wanted(10, customer=customer), **places)] == [still]
     ago = shop.clock.now() - timedelta(hours=1)
-    assert over not in [row["id"] for row in list_checkouts(since=ago, limit=10, **places)]
+    assert over not in [row["id"] for row in list_checkouts(Wanted(10, since=ago), **places)]
     counted = summarize(**places)["checkouts"]
     assert counted == {"open": 1, "completed": 1, "superseded": 1, "oldest_pending_at": None}, "of the last 24 h"
     with pytest.raises(NotFound):

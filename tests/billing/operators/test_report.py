@@ -16,6 +16,7 @@ from billing.coordination.locks import RedisLocks
 from billing.coordination.redis_client import connect_redis
 from billing.database import Database
 from billing.models import checkouts, customers, events, incidents, lanes, outbox
+from billing.operators.listing import Wanted
 from billing.operators.report import list_lanes, summarize
 from billing.operators.tail import follow_events
 from tests.support.builders import NOON, MovableClock
@@ -88,7 +89,7 @@ def test_lanes_in_hand_are_shown_with_their_locks(database: Database, tmp_path: 
             held = locks.held()
             assert held is not None
             assert set(held) == {"lane:3", "customer:cus_9"}
-            rows = list_lanes(database=database, limit=10, held=held)
+            rows = list_lanes(Wanted(10), database=database, held=held)
         server.kill()
         assert locks.held() is None
         client.close()

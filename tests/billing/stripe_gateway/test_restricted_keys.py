@@ -19,6 +19,7 @@ from billing.errors import StripeMisconfigured
 from billing.models import CheckoutStatus, OperationStatus, checkouts, customers, events, operations
 from billing.operations.calls import Kind
 from billing.operations.requests import read_operation
+from billing.operators.listing import Wanted
 from billing.operators.erase import count_holdings, erase_user
 from billing.operators.installation import bind
 from billing.operators.lookup import list_incidents
@@ -158,7 +159,7 @@ def _remedy(shop: RestrictedShop, first: str) -> None:
     [incident_id] = [job.row_id for job in shop.queue.sent if isinstance(job, RemedyDuplicates)]
     for _ in range(2):
         remedy_duplicates(incident_id, RemedyContext(cancels=True, locks=shop.locks, **places))
-        reasons = [str(one["reason"]) for one in list_incidents(database=shop.database, limit=10)]
+        reasons = [str(one["reason"]) for one in list_incidents(Wanted(10), database=shop.database)]
         if refusals := [reason for reason in reasons if "STRIPE_API_KEY" in reason]:
             raise Refused(refusals[0])
         if shop.objects("payment_intent")[0]["status"] == "processing":
