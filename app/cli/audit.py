@@ -2,7 +2,7 @@
 
 import click
 
-from app.cli.options import listed, open_services
+from app.cli.options import listed, open_ledger
 from app.cli.tables import show_rows
 from billing.operators.audit import list_audit
 from billing.operators.listing import Wanted
@@ -17,4 +17,4 @@ def audit() -> None:
 @listed
 def list_command(wanted: Wanted, as_json: bool) -> None:
     """List the newest writes. One without an outcome runs, or was killed."""
-    show_rows(list_audit(wanted, database=open_services().database), as_json=as_json, nothing="Nobody has changed anything.")
+    show_rows(list_audit(wanted, database=open_ledger()), as_json=as_json, nothing="Nobody has changed anything.")

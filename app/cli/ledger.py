@@ -6,7 +6,17 @@ from typing import Any
 
 import click
 
-from app.cli.options import as_json, listed, noted, open_ledger, open_services, require_reason, wait, wait_for_worker, why
+from app.cli.options import (
+    as_json,
+    listed,
+    noted,
+    open_ledger,
+    open_services,
+    require_reason,
+    wait,
+    wait_for_worker,
+    why,
+)
 from app.cli.tables import show_one, show_outcome, show_rows
 from billing.clock import SYSTEM_CLOCK
 from billing.coordination.jobs import WorkLane

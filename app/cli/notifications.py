@@ -52,7 +52,7 @@ def notifications() -> None:
 def list_command(status: str | None, wanted: Wanted, as_json: bool) -> None:
     """List the newest notifications."""
     chosen = MessageFilter(status=status, customer_id=wanted.customer, since=wanted.since)
-    rows = list_messages(chosen, database=openopen_services().database, limit=wanted.limit)
+    rows = list_messages(chosen, database=open_services().database, limit=wanted.limit)
     show_rows(rows, as_json=as_json, nothing="No notifications.")
 
 

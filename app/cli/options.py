@@ -1,4 +1,4 @@
-"""Shared options; the services and the audit log of a command; confirmation, progress and stop; waiting for a worker."""
+"""What commands share: options, the services, the audit log, asking, progress, stopping, and waiting for a worker."""
 
 import signal
 import sys

@@ -69,16 +69,23 @@ def reconcile_command(
 
 
 def _run(
-    ctx: Context, *, since: datetime | None, full: bool, stop: Callable[[], bool], progress: "Progress"
+    services: Services,
+    *,
+    since: datetime | None,
+    full: bool,
+    dry: bool,
+    stop: Callable[[], bool],
+    progress: "Progress",
 ) -> Run:
     """Run to the end, through transient failures. Raises TransientError when they last, or another run is going."""
+    ctx = Context(**places(services, in_background=True), locks=services.locks, dry=dry)
     for wait in (*WAIT_SECONDS, 0):
         try:
             row = reconcile(ctx, since=since, thorough=full, stop=stop, shown=progress.show)
         except StripeUnclear as error:
             if not wait or stop():
                 raise
-            if not ctx.dry:  # the run was begun: continue it
+            if not dry:  # the run was begun: continue it
                 since, full = None, False
             progress.say(f"{error.sentence} Again in {wait} s.")
             time.sleep(max(wait, min(error.retry_after or 0, 60)))

@@ -7,6 +7,7 @@ So an old fetch never overwrites a newer one (LED-5), and no event is closed wit
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -64,19 +65,16 @@ def sync_customer(
     for _ in range(ROUNDS):
         with ctx.database.read() as connection:
             generation, before = projection_store.read_projection(connection, customer_id)
-        snapshot = fetch(
+        fetched = _fetch(
             customer_id,
-            stripe=ctx.stripe,
+            before,
+            ctx,
+            asked=with_payment_status,
             with_customer=with_customer,
             sessions=sessions,
-            expected=[*subscriptions, *_live(before)],
+            subscriptions=subscriptions,
         )
-        money = _money(snapshot, before, ctx, asked=with_payment_status)
-        read = (generation, before)
-        write = partial(
-            _write_all, customer_id, snapshot, money, read, catalog=ctx.catalog, now=ctx.clock.now(), then=then
-        )
-        written = run_in_transaction(ctx.database, write)
+        written = run_in_transaction(ctx.database, partial(_write, fetched, generation=generation, then=then))
         if written is None:
             continue
         changes, noted, incident_id = written
@@ -94,64 +92,84 @@ def compare_customer(customer_id: str, ctx: Context) -> Sequence[Change]:
     """The changes that a sync would write now; nothing is written. Raises the gateway's errors."""
     with ctx.database.read() as connection:
         before = projection_store.read_subscriptions(connection, customer_id)
-    snapshot = fetch(customer_id, stripe=ctx.stripe, with_customer=False, sessions=(), expected=_live(before))
-    asked = ctx.catalog.access.depends_on_payment
-    money = _money(snapshot, before, ctx, asked=asked)
-    return differences(before, _project(customer_id, snapshot, before, money, catalog=ctx.catalog, now=ctx.clock.now()))
+    fetched = _fetch(customer_id, before, ctx, asked=ctx.catalog.access.depends_on_payment, with_customer=False)
+    return differences(before, fetched.rows())
 
 
-def _money(snapshot: Snapshot, before: Sequence[Subscription], ctx: Context, *, asked: bool) -> Mapping[str, Money]:
-    """Disputes and refunds are fetched on request, and while a row says so: that may be over."""
-    with_disputes = asked or any(row.disputed or row.refunded for row in before)
-    at = partial(snapshot.time_of, now=ctx.clock.now())
-    return fetch_money(
-        snapshot.subscriptions, with_disputes=with_disputes, catalog=ctx.catalog, stripe=ctx.stripe, at=at
-    )
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """One fetch: whose, what the ledger had before, Stripe's answers, and when they came."""
+
+    customer_id: str
+    before: Sequence[Subscription]
+    snapshot: Snapshot
+    money: Mapping[str, Money]
+    catalog: Catalog
+    now: datetime
+
+    def rows(self) -> list[Subscription]:
+        """The rows that it makes."""
+        known = {row.subscription_id: row for row in self.before}
+        return [
+            project(
+                subscription,
+                customer_id=self.customer_id,
+                catalog=self.catalog,
+                schedule=self.snapshot.schedules.get(schedule_of(subscription) or ""),
+                before=known.get(str(subscription["id"])),
+                now=self.now,
+                money=self.money.get(str(subscription["id"])),
+                frozen_at=self.snapshot.clocks.get(clock_of(subscription) or ""),
+            )
+            for subscription in self.snapshot.subscriptions
+        ]
 
 
-def _live(rows: Iterable[Subscription]) -> list[str]:
-    return [row.subscription_id for row in rows if is_live(row.status)]
-
-
-def _write_all(
+def _fetch(
     customer_id: str,
-    snapshot: Snapshot,
-    money: Mapping[str, Money],
-    read: tuple[int | None, Sequence[Subscription]],
-    connection: sa.Connection,
+    before: Sequence[Subscription],
+    ctx: Context,
     *,
-    catalog: Catalog,
-    now: datetime,
-    then: Callable[[sa.Connection], None] | None,
-) -> tuple[Sequence[Change], int, int | None] | None:
-    """Step 3; None when another sync was written since the generation was read.
-
-    Otherwise the subscriptions are still as they were read with it: only a sync writes them, and it raises it first.
-    """
-    generation, before = read
-    if not projection_store.advance(connection, customer_id, generation=generation, deleted=snapshot.deleted, now=now):
-        return None
-    written = _write(connection, customer_id, snapshot, money, before, catalog=catalog, now=now)
-    if then is not None:
-        then(connection)
-    return written
+    asked: bool,
+    with_customer: bool,
+    sessions: Iterable[str] = (),
+    subscriptions: Iterable[str] = (),
+) -> _Fetched:
+    """Step 2. Disputes and refunds are fetched where `asked`, and while a row says so: that may be over."""
+    live = [row.subscription_id for row in before if is_live(row.status)]
+    snapshot = fetch(
+        customer_id,
+        stripe=ctx.stripe,
+        with_customer=with_customer,
+        sessions=sessions,
+        expected=[*subscriptions, *live],
+    )
+    money = fetch_money(
+        snapshot.subscriptions,
+        with_disputes=asked or any(row.disputed or row.refunded for row in before),
+        catalog=ctx.catalog,
+        stripe=ctx.stripe,
+        at=partial(snapshot.time_of, now=ctx.clock.now()),
+    )
+    return _Fetched(customer_id, before, snapshot, money, ctx.catalog, ctx.clock.now())
 
 
 def _write(
+    fetched: _Fetched,
     connection: sa.Connection,
-    customer_id: str,
-    snapshot: Snapshot,
-    money: Mapping[str, Money],
-    before: Sequence[Subscription],
     *,
-    catalog: Catalog,
-    now: datetime,
-) -> tuple[Sequence[Change], int, int | None]:
-    """Step 3, after the gate: rows, changes, sessions and the incident.
+    generation: int | None,
+    then: Callable[[sa.Connection], None] | None,
+) -> tuple[Sequence[Change], int, int | None] | None:
+    """Step 3: rows, changes, sessions and incidents; None when another sync was written since the generation was read.
 
-    The changes, how many were noted in the outbox, and the incident's id.
+    Otherwise the subscriptions are still as they were read with it: only a sync writes them, and it raises it first.
+    The changes, how many were noted in the outbox, and the id of the open incident about duplicates.
     """
-    after = _project(customer_id, snapshot, before, money, catalog=catalog, now=now)
+    customer_id, before, snapshot, now = fetched.customer_id, fetched.before, fetched.snapshot, fetched.now
+    if not projection_store.advance(connection, customer_id, generation=generation, deleted=snapshot.deleted, now=now):
+        return None
+    after = fetched.rows()
     projection_store.replace_subscriptions(connection, before, after)
     changes = news = differences(before, after)
     owner = find_owner(connection, customer_id)
@@ -160,50 +178,21 @@ def _write(
     if owner and owner.sync_due:
         # What the application was told of these before named no user (SUB-71).
         news = differences([row for row in before if not is_live(row.status)], after)
-    noted = 0
-    if news:
-        ours = [row for row in after if row.product == catalog.product]
-        noted = _note(connection, customer_id, owner, news, ours, catalog=catalog, now=now)
+    noted = _note(connection, fetched, owner, news, after) if news else 0
     for session_id, outcome in snapshot.sessions.items():
         projection_store.note_session(connection, session_id, outcome)
-    plans = {str(one["id"]): plan_prices(one, catalog) for one in snapshot.subscriptions}
-    return changes, noted, _note_incidents(connection, customer_id, owner, after, plans, catalog=catalog, now=now)
-
-
-def _project(
-    customer_id: str,
-    snapshot: Snapshot,
-    before: Sequence[Subscription],
-    money: Mapping[str, Money],
-    *,
-    catalog: Catalog,
-    now: datetime,
-) -> list[Subscription]:
-    known = {row.subscription_id: row for row in before}
-    return [
-        project(
-            subscription,
-            customer_id=customer_id,
-            catalog=catalog,
-            schedule=snapshot.schedules.get(schedule_of(subscription) or ""),
-            before=known.get(str(subscription["id"])),
-            now=now,
-            money=money.get(str(subscription["id"])),
-            frozen_at=snapshot.clocks.get(clock_of(subscription) or ""),
-        )
-        for subscription in snapshot.subscriptions
-    ]
+    incident_id = _note_incidents(connection, fetched, owner, after)
+    if then is not None:
+        then(connection)
+    return changes, noted, incident_id
 
 
 def _note(
     connection: sa.Connection,
-    customer_id: str,
+    fetched: _Fetched,
     owner: Owner | None,
     changes: Sequence[Change],
-    ours: Sequence[Subscription],
-    *,
-    catalog: Catalog,
-    now: datetime,
+    rows: Sequence[Subscription],
 ) -> int:
     """Write the changes to the outbox, each with its user and their access now; none for a user who was erased.
 
@@ -211,11 +200,12 @@ def _note(
     """
     if owner and owner.is_erased:
         return 0
+    customer_id, catalog, now = fetched.customer_id, fetched.catalog, fetched.now
     user_id = owner.user_id if owner else None
     trial = product_trial.read(connection, user_id, catalog.product) if user_id else None
+    ours = [row for row in rows if row.product == catalog.product]
     access = decide_access(ours, now, catalog.access, trial_ends_at=trial.ends_at if trial else None)
     about = {"user_id": user_id, "customer_id": customer_id, "access": describe_access(access)}
-    changes = list(changes)
     said = read_client_data(connection, user_id, (change.subject.nonce for change in changes))
     for change in changes:
         payload = {**about, "subscription": describe(change.subject, said.get(change.subject.nonce))}
@@ -224,28 +214,26 @@ def _note(
 
 
 def _note_incidents(
-    connection: sa.Connection,
-    customer_id: str,
-    owner: Owner | None,
-    rows: Iterable[Subscription],
-    plans: Mapping[str, Sequence[str]],
-    *,
-    catalog: Catalog,
-    now: datetime,
+    connection: sa.Connection, fetched: _Fetched, owner: Owner | None, rows: Iterable[Subscription]
 ) -> int | None:
     """Keep the customer's incidents as their subscriptions are; the id of the open one about duplicates."""
-    is_erased = owner is not None and owner.is_erased
-    found = find_troubles(rows, product=catalog.product, is_owned=owner is not None, is_erased=is_erased, plans=plans)
+    product, customer_id = fetched.catalog.product, fetched.customer_id
+    found = find_troubles(
+        rows,
+        product=product,
+        is_owned=owner is not None,
+        is_erased=owner is not None and owner.is_erased,
+        plans={str(one["id"]): plan_prices(one, fetched.catalog) for one in fetched.snapshot.subscriptions},
+    )
     ids, opened = projection_store.note_troubles(
-        connection, found, customer_id=customer_id, product=catalog.product, now=now
+        connection, found, customer_id=customer_id, product=product, now=fetched.now
     )
     for trouble in opened:
-        subscriptions, next_step = list(trouble.subscriptions), trouble.next_step
         log.error(
             "incident.opened",
             kind=trouble.kind,
             customer_id=customer_id,
-            subscriptions=subscriptions,
-            next_step=next_step,
+            subscriptions=list(trouble.subscriptions),
+            next_step=trouble.next_step,
         )
     return ids.get(DUPLICATE)

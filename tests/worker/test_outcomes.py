@@ -87,7 +87,8 @@ def test_job_that_failed_is_counted_as_what_it_is(shop: Shop, status: int) -> No
     first, second = (lane.id for lane in shop.rows(lane_rows))
     work_of = works(threads=9)
     jobs: list[Job] = [
-        Notify(), RemedyDuplicates(1), WorkOperations(first), WorkLane(second), SyncCustomers(), WorkEvents(), Reconcile(),
+        Notify(), RemedyDuplicates(1), WorkOperations(first), WorkLane(second), SyncCustomers(), WorkEvents(),
+        Reconcile(),
     ]  # fmt: skip
     assert {type(job) for job in jobs} == set(FAILED_AS) == set(JOB_KINDS) - ASK_NOBODY
 

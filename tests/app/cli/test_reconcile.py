@@ -53,9 +53,9 @@ def test_command_stands_behind_buyers(database: Database) -> None:
     """WHK-61: its calls are none of a buyer's, for whom a part of the budget is kept."""
     shop = Shop(database)
     places = {name: getattr(shop, name) for name in ("database", "locks", "queue", "clock", "catalog")}
-    stripe = SimpleNamespace(low_priority=lambda: shop.stripe)  # and nothing else
+    places["stripe"] = SimpleNamespace(low_priority=lambda: shop.stripe)  # and nothing else
     how: dict[str, Any] = {"since": None, "full": True, "dry": False, "stop": lambda: False, "progress": Progress()}
-    row = reconcile._run(SimpleNamespace(**places), stripe, **how)  # type: ignore[arg-type]
+    row = reconcile._run(SimpleNamespace(**places), **how)  # type: ignore[arg-type]
     assert not row.unfinished
 
 

@@ -14,8 +14,8 @@ from billing.coordination.jobs import ReplayEvents, WorkEvents
 from billing.errors import InvalidRequest
 from billing.maintenance.replay_run import work_run
 from billing.models import events
-from billing.operators.listing import Wanted
 from billing.operators.audit import list_audit
+from billing.operators.listing import Wanted
 from billing.operators.replays import show_replay
 from tests.app.console.conftest import VIEWER, Browser, text_of
 from tests.support.builders import NOON

@@ -9,8 +9,8 @@ from flask import Flask
 from app.console import passwords
 from app.limits import users
 from billing.models import metadata
-from billing.operators.listing import Wanted
 from billing.operators.audit import list_audit
+from billing.operators.listing import Wanted
 from tests.app.conftest import MakeApp
 from tests.app.console.conftest import PASSWORD, TOKEN, VIEWER, Browser
 from tests.support.checkout_world import World

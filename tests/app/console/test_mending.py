@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from billing.coordination.jobs import Notify, RemedyDuplicates
 from billing.models import audit, incidents, outbox, projections, subscriptions
-from billing.operators.listing import Wanted
 from billing.operators.audit import list_audit
 from billing.operators.incident import show_incident
+from billing.operators.listing import Wanted
 from billing.operators.notifications import show_message
 from tests.app.console.conftest import VIEWER, Browser, text_of
 from tests.support.checkout_world import World

@@ -10,9 +10,9 @@ from flask import Flask, url_for
 from app.console.overview import SHOWN_AT
 from billing.coordination.jobs import SyncCustomers
 from billing.customers.store import find_owner
-from billing.operators.listing import Wanted
 from billing.operators.audit import list_audit
 from billing.operators.find import find
+from billing.operators.listing import Wanted
 from tests.app.console.conftest import Browser, text_of
 from tests.support.checkout_world import World
 

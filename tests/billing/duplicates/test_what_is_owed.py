@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from billing.errors import NotFound
-from billing.operators.listing import Wanted
 from billing.operators.incident import resolve_incident
+from billing.operators.listing import Wanted
 from billing.operators.lookup import list_incidents
 from tests.support.duplicates_world import Shop
 

@@ -12,9 +12,9 @@ from billing.database.migrations.upgrade import find, upgrade
 from billing.models import incidents, outbox
 from billing.notifications.deliver import notify
 from billing.notifications.senders import NotDelivered
-from billing.operators.listing import Wanted
 from billing.operators.audit import audited, list_audit, note_migration
 from billing.operators.erase import NotErasable
+from billing.operators.listing import Wanted
 from billing.operators.notifications import MessageFilter, count_messages, list_messages, resend, try_receiver
 from tests.support.builders import NOON, MovableClock
 

@@ -6,9 +6,9 @@ from billing.customers.customers import claim_customer
 from billing.errors import UserErased
 from billing.models import events, outbox
 from billing.operations.calls import Kind
-from billing.operators.listing import Wanted
 from billing.operators.erase import NotErasable
 from billing.operators.erasure_store import Holdings
+from billing.operators.listing import Wanted
 from billing.operators.lookup import customer_problem, list_incidents
 from billing.subscriptions import product_trial
 from tests.support.builders import build_event

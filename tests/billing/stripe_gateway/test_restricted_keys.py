@@ -19,9 +19,9 @@ from billing.errors import StripeMisconfigured
 from billing.models import CheckoutStatus, OperationStatus, checkouts, customers, events, operations
 from billing.operations.calls import Kind
 from billing.operations.requests import read_operation
-from billing.operators.listing import Wanted
 from billing.operators.erase import count_holdings, erase_user
 from billing.operators.installation import bind
+from billing.operators.listing import Wanted
 from billing.operators.lookup import list_incidents
 from billing.process.settings import load_settings
 from billing.stripe_gateway import API_VERSION, GatewayClient
