@@ -15,10 +15,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """This machine's clock."""
-
     def now(self) -> datetime:
-        """Give the current time, aware, in UTC."""
         return datetime.now(UTC)
 
 

@@ -11,8 +11,6 @@ log = structlog.get_logger(__name__)
 
 
 class AliveFile:
-    """The file of this process, or none."""
-
     def __init__(self, path: Path | None) -> None:
         self._path, self._failed = path, False
 

@@ -56,7 +56,6 @@ class _Worker(Worker):
     """Celery's worker. By itself it takes SIGHUP for "start anew"."""
 
     def install_platform_tweaks(self, worker: Any) -> None:
-        """Set the signals' handlers."""
         super().install_platform_tweaks(worker)
         hang_up_like_term()
 
@@ -82,7 +81,6 @@ class GuardedConsumer(Consumer):
     """Celery's consumer, which refuses what is not a task of ours and survives what it cannot read."""
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """Give the function that is called with each message."""
         receive = super().create_task_handler(*args, **kwargs)
 
         def receive_guarded(message: Any) -> None:

@@ -152,7 +152,6 @@ class Tries:
         return count
 
     def forget(self, row_id: int) -> None:
-        """Start anew for this row."""
         with self._guard:
             self._counts.pop(row_id, None)
 

@@ -36,7 +36,6 @@ class Moment(click.ParamType[datetime]):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Parse the text into an aware UTC time."""
         if isinstance(value, datetime):
             return value
         text = str(value)

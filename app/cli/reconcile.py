@@ -106,7 +106,6 @@ class Progress:
         self._terminal = sys.stderr.isatty()
 
     def show(self, row: Run) -> None:
-        """Show the counts of the run so far."""
         if self._terminal and row.report:
             count = row.report["events"] + row.report["listed"] + row.report["compared"]
             rate = count / max(time.monotonic() - self._begun, 0.1)
@@ -118,12 +117,10 @@ class Progress:
             click.echo(f"\r\033[K{text}", nl=False, err=True)
 
     def say(self, sentence: str) -> None:
-        """Print a sentence on a line of its own."""
         self.end()
         click.echo(sentence, err=True)
 
     def end(self) -> None:
-        """Clear the line."""
         if self._terminal:
             click.echo("\r\033[K", nl=False, err=True)
 

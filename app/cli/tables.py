@@ -91,7 +91,6 @@ def show_side_by_side(rows: Sequence[Mapping[str, Any]], *, head: str) -> None:
 
 
 def show_text(sentence: str) -> None:
-    """Show a sentence in lines that fit."""
     for line in _wrapped(_text(sentence), first="", then=""):
         click.echo(line)
 

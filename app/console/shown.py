@@ -30,7 +30,6 @@ TONES = {
 
 
 def page(template: str, **more: Any) -> Response:
-    """A page of the console from its template."""
     return Response(render_template(f"console/{template}", **more), content_type="text/html; charset=utf-8")
 
 
@@ -42,7 +41,6 @@ def see_other(address: str) -> Response:
 
 
 def filters(clock: Clock) -> dict[str, Callable[..., Any]]:
-    """The filters of the templates."""
     return {
         "ago": lambda at: ago(at, clock.now()),
         "span": span,

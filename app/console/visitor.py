@@ -111,7 +111,6 @@ def set_cookie(answer: Response, name: str, value: str) -> None:
 
 
 def drop_cookie(answer: Response, name: str) -> None:
-    """Remove it."""
     answer.delete_cookie(cookie_name(name), path="/", secure=request.is_secure, httponly=True, samesite="Lax")
 
 

@@ -22,11 +22,9 @@ class Screen:
         self._guard = threading.Lock()
 
     def say(self, name: str, line: str) -> None:
-        """Show one line of a process."""
         self._write(f"{self._painted(f'{name:<{WIDTH}}', COLOURS.get(name, 0))} {_CONTROLS.sub('', line)}")
 
     def box(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
-        """Show a few named addresses in a box."""
         label = max(len(name) for name, _ in rows)
         lines = [title, "", *(f"{name:<{label}}  {value}" for name, value in rows)]
         width = max(len(line) for line in lines)

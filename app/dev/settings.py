@@ -43,7 +43,6 @@ class DevSettings:
 
     @property
     def sandbox_home(self) -> str | None:
-        """The sandbox's address."""
         return f"http://127.0.0.1:{self.sandbox_port}" if self.sandbox_port else None
 
 
@@ -99,7 +98,6 @@ def write_state(decided: DevSettings) -> None:
 
 
 def remove_state() -> None:
-    """Remove the state: nothing runs any more."""
     with suppress(FileNotFoundError):
         DEV_STATE.unlink()
 

@@ -85,7 +85,6 @@ def shop_routes(settings: Settings, services: Services) -> Blueprint:
 
 
 def offer(plan: Plan) -> Offer:
-    """A plan as the page shows it."""
     every = plan.interval if plan.interval_count == 1 else f"{plan.interval_count} {plan.interval}s"
     note = ""
     if plan.amount is not None and plan.currency and plan.interval_count > 1:

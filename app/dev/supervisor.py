@@ -116,7 +116,6 @@ class Supervisor:
                 self._bury(child)
 
     def pids(self) -> dict[str, int]:
-        """The process ids by program."""
         return {name: child.process.pid for name, child in self._children.items()}
 
     def _turn(self) -> None:

@@ -73,8 +73,6 @@ def _broker(services: Services) -> dict[str, str]:
 
 
 class LedgerGauges(Collector):
-    """What the ledger says now."""
-
     def __init__(self, services: Services) -> None:
         self._services = services
 

@@ -40,8 +40,6 @@ class Refusals:
 
 
 class UserRate:
-    """A rate for each user."""
-
     def __init__(self, rate: RateLimit, refusals: Refusals) -> None:
         self._rate, self._refusals = rate, refusals
 

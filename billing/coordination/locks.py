@@ -45,7 +45,6 @@ class Lease:
         return self._lost.is_set()
 
     def lose(self) -> None:
-        """Note that the lock is gone."""
         self._lost.set()
 
 
@@ -60,8 +59,6 @@ class Locks(Protocol):
 
 
 class RedisLocks:
-    """Locks in Redis or Valkey."""
-
     # 0.05 s: enough for a holder that is just releasing, too short to occupy a worker slot.
     WAIT_SECONDS = 0.05
 
@@ -72,7 +69,7 @@ class RedisLocks:
 
     @contextmanager
     def hold(self, name: str) -> Iterator[Lease | None]:
-        """Hold the lock for the block; None when it is taken. With Redis down, go on: the row decides."""
+        """With Redis down, go on: the row decides."""
         lock = self._client.lock(
             self._prefix + name,
             timeout=self._lifetime,
@@ -137,7 +134,6 @@ class LocalLocks:
 
     @contextmanager
     def hold(self, name: str) -> Iterator[Lease | None]:
-        """Hold the lock for the block; None when it is taken."""
         with self._guard:
             free = name not in self._held
             self._held.add(name)

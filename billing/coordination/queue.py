@@ -214,7 +214,6 @@ class InlineQueue:
         self.sent: list[Job] = []
 
     def send(self, job: Job, *, delay_seconds: float = 0) -> bool:
-        """Keep the job."""
         if job not in self.sent:
             self.sent.append(job)
         return True
@@ -223,7 +222,6 @@ class InlineQueue:
         """Nothing to forget: `send` looks at what waits."""
 
     def trouble(self) -> str | None:
-        """Never any: it is here."""
         return None
 
 

@@ -118,7 +118,6 @@ class RedisWakeups:
         return time.monotonic() >= self._unavailable_until
 
     def _read(self) -> None:
-        """Read as long as a request waits."""
         while True:
             with self._guard:
                 if not self._waiting:
@@ -160,11 +159,9 @@ class Polling:
         """Do nothing."""
 
     def wait(self, id_: str, seconds: float) -> None:
-        """Sleep for a poll interval."""
         time.sleep(max(0.0, min(seconds, POLL_ONLY_SECONDS)))
 
     def available(self) -> bool:
-        """False."""
         return False
 
 
@@ -179,17 +176,14 @@ class LocalWakeups:
         self._woken: set[str] = set()
 
     def wake(self, ids: Iterable[str]) -> None:
-        """Wake the requests of this process."""
         with self._changed:
             self._woken.update(ids)
             self._changed.notify_all()
 
     def wait(self, id_: str, seconds: float) -> None:
-        """Wait for the id."""
         with self._changed:
             self._changed.wait_for(lambda: id_ in self._woken, timeout=seconds)
             self._woken.discard(id_)
 
     def available(self) -> bool:
-        """True."""
         return True

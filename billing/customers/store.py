@@ -36,7 +36,6 @@ class CustomerRow:
 
     @property
     def is_erased(self) -> bool:
-        """Whether the user was erased."""
         return self.erased_at is not None
 
 

@@ -42,8 +42,6 @@ class Owed:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """A refund of a payment, whoever made it."""
-
     id: str
     amount: int
     status: str
@@ -52,8 +50,6 @@ class Refund:
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """A dispute of a payment."""
-
     id: str
     amount: int
     status: str

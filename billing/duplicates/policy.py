@@ -59,7 +59,6 @@ class Candidate:
 
     @property
     def id(self) -> str:
-        """Stripe's id."""
         return str(self.subscription["id"])
 
     @property

@@ -28,8 +28,6 @@ class ReplayRunning(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The progress of a replay."""
-
     replay_id: int
     counted: int
     replayed: int

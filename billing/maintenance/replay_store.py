@@ -53,7 +53,6 @@ class Count:
 
     @property
     def events(self) -> int:
-        """The total."""
         return sum(self.by_status.values())
 
 

@@ -45,7 +45,6 @@ metadata = sa.MetaData(
 
 
 def time_column(name: str, *, nullable: bool = True, index: bool = False) -> sa.Column[Any]:
-    """A column of aware UTC times."""
     return sa.Column(name, UtcTime, nullable=nullable, index=index)
 
 

@@ -108,5 +108,4 @@ def _put_off(
 
 
 def _about(message: Message) -> dict[str, str]:
-    """What a line about it says."""
     return {"customer_id": message.customer_id, "message_id": message.message_id, "type": message.kind}

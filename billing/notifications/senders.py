@@ -48,8 +48,6 @@ class Notifier(Protocol):
 
 
 class HttpNotifier:
-    """Posts to the application's URL."""
-
     def __init__(self, url: str, secret: str) -> None:
         self._url = url
         self._webhook = _webhook(secret)
@@ -85,7 +83,6 @@ class LogNotifier:
     """The twin: logs the type of each change, without its contents."""
 
     def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
-        """Log the message."""
         log.debug("notification.not_configured", message_id=message_id, type=body.get("type"))
 
 

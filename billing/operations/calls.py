@@ -87,7 +87,6 @@ class Governed:
 
     @property
     def id(self) -> str:
-        """The subscription's id."""
         return str(self.subscription["id"])
 
     @property

@@ -43,11 +43,9 @@ class Holdings:
 
     @property
     def rows(self) -> int:
-        """The total."""
         return sum(self.as_dict().values())
 
     def as_dict(self) -> dict[str, int]:
-        """By kind."""
         return dataclasses.asdict(self)
 
     def __add__(self, other: "Holdings") -> "Holdings":
@@ -71,7 +69,6 @@ def has_trial(connection: sa.Connection, user_id: str) -> bool:
 
 
 def count(connection: sa.Connection, user_id: str, customer_ids: Sequence[str]) -> Holdings:
-    """Count the rows with personal data."""
     found = {
         name: int(connection.scalar(sa.select(sa.func.count()).select_from(table).where(where)) or 0)
         for name, (table, where) in _personal(user_id, customer_ids).items()
@@ -145,7 +142,6 @@ def forget_some(connection: sa.Connection, user_id: str, customer_ids: Sequence[
 
 
 def finish(connection: sa.Connection, user_id: str, *, now: datetime) -> None:
-    """Note that everything was removed."""
     own = sa.update(customers).where(customers.c.user_id == user_id, customers.c.erasure_finished_at.is_(None))
     connection.execute(own.values(erasure_finished_at=now))
 

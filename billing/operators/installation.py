@@ -22,8 +22,6 @@ ONLY_ROW = 1
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The account and the mode."""
-
     stripe_account: str
     livemode: bool
     bound_at: datetime

@@ -34,7 +34,6 @@ class Counted:
     values: frozenset[str] = frozenset()
 
     def takes(self, sample: str, labels: Mapping[str, str]) -> bool:
-        """Whether this sample is one of them."""
         return sample == self.sample and (not self.label or labels.get(self.label) in self.values)
 
 
@@ -84,7 +83,6 @@ class MinuteCounts:
 
 
 def minute_of(moment: datetime) -> int:
-    """The minute as the table numbers it."""
     return int(moment.timestamp()) // 60
 
 

@@ -46,7 +46,6 @@ class MessageFilter:
         return "; ".join(part for part in parts if part) or None
 
     def where(self) -> list[sa.ColumnElement[bool]]:
-        """The conditions in SQL."""
         conditions: list[sa.ColumnElement[bool]] = []
         if self.message_ids:
             conditions.append(outbox.c.message_id.in_(self.message_ids))

@@ -43,7 +43,6 @@ def _end(number: int, _frame: object) -> None:
 
 
 def exit_code(error: OnelaneError) -> int:
-    """Give the exit code for an error of ours."""
     if isinstance(error, ConfigurationError | LedgerMisconfigured):
         return CONFIGURATION
     return UNAVAILABLE if isinstance(error, TransientError) else 1

@@ -23,7 +23,6 @@ _guard = threading.Lock()
 
 
 def note(name: str, why: str, *, times: int = 1) -> None:
-    """Note that it happened."""
     with _guard:
         _marks[name] = Mark(_marks[name].times + times if name in _marks else times, why)
 

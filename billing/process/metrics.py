@@ -38,7 +38,6 @@ class MetricsFile:
         self._failed = False
 
     def keep_writing(self) -> None:
-        """Start the thread."""
         join_dead(self.folder)
         self.write()
         atexit.register(self.write)
@@ -75,7 +74,6 @@ class FolderCollector(Collector):
         self._folder, self._own = folder, own
 
     def collect(self) -> Iterator[Metric]:
-        """Add up."""
         own = self._own.path if self._own else None
         with _shared(self._folder):
             others = [file for file in files(self._folder) if file != own]

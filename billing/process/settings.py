@@ -197,7 +197,6 @@ class Settings(BaseSettings):
 
     @cached_property
     def broker_url(self) -> str:
-        """Where Celery's messages go."""
         return self.celery_broker_url or self.redis_url
 
 

@@ -67,7 +67,6 @@ class Redacting:
         self.shutdown, self.force_flush = exporter.shutdown, exporter.force_flush
 
     def export(self, spans: Sequence[Any]) -> Any:
-        """Export redacted copies."""
         return self._exporter.export([self._copy(span) for span in spans])
 
     def _copy(self, span: Any) -> Any:

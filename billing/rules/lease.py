@@ -26,7 +26,6 @@ def taken(token: str, *, now: datetime) -> dict[str, Any]:
 
 
 def ends_at(now: datetime) -> datetime:
-    """When a lease ends that begins now."""
     return now + LEASE
 
 

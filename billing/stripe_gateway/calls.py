@@ -149,7 +149,6 @@ class GatewayClient(StripeRequests):
         return self._post("/v1/refunds", parameters, idempotency_key=idempotency_key)
 
     def get_coupon(self, coupon_id: str) -> Json:
-        """One coupon (for `onelane doctor`)."""
         return self._get("/v1/coupons/{id}", id_=coupon_id)
 
     def page_customers(self, *, after: str | None) -> Page:
@@ -176,7 +175,6 @@ class GatewayClient(StripeRequests):
         return self._post("/v1/webhook_endpoints", parameters, idempotency_key=idempotency_key)
 
     def update_webhook_endpoint(self, endpoint_id: str, parameters: Mapping[str, Any]) -> Json:
-        """Change one."""
         return self._post("/v1/webhook_endpoints/{id}", parameters, id_=endpoint_id)
 
 

@@ -36,8 +36,6 @@ def for_lane(lane_id: int) -> Iterator[None]:
 
 
 class Ticket:
-    """A place in line."""
-
     __slots__ = ("called", "lane")
 
     def __init__(self, lane: int | None) -> None:
@@ -52,7 +50,6 @@ class Used:
         self._asked: defaultdict[int, deque[float]] = defaultdict(deque)
 
     def note(self, lane: int | None, now: float) -> None:
-        """Count a call."""
         if lane is None:
             return
         self._asked[lane].append(now)
@@ -61,7 +58,6 @@ class Used:
                 del self._asked[other]
 
     def count(self, lane: int | None, now: float) -> int:
-        """The calls of a lane."""
         asked = self._asked.get(lane) if lane is not None else None
         while asked and asked[0] <= now - MINUTE:
             asked.popleft()
@@ -83,7 +79,6 @@ class Lines:
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """Give up one's place."""
         for line in (self._buyers, self._others):
             if ticket in line:
                 line.remove(ticket)
@@ -169,5 +164,4 @@ class PacedClient(stripe.HTTPClient):
         return body, status, answered
 
     def close(self) -> None:
-        """Close the connections."""
         self.inner.close()  # type: ignore[no-untyped-call]

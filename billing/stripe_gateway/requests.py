@@ -212,7 +212,6 @@ class BoundedClient(stripe.HTTPClient):
         return bytes(body), answer.status, answer.headers
 
     def close(self) -> None:
-        """Close the connections."""
         self._pool.clear()
 
 

@@ -12,8 +12,6 @@ from billing.models import AttemptOutcome, attempts, customers, lanes, product_t
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A user's trial of the product."""
-
     started_at: datetime
     ends_at: datetime
 

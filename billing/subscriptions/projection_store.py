@@ -152,6 +152,5 @@ def resolve_if_over(connection: sa.Connection, *, customer_id: str, product: str
 
 
 def count_open_incidents(connection: sa.Connection) -> int:
-    """How many incidents are open."""
     still = sa.select(sa.func.count()).select_from(incidents).where(incidents.c.resolved_at.is_(None))
     return int(connection.scalar(still) or 0)

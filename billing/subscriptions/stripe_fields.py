@@ -56,7 +56,6 @@ def items_of(subscription: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def price_id_of(item: Mapping[str, Any]) -> str | None:
-    """The id of an item's price."""
     return id_of(item.get("price"))
 
 

@@ -108,7 +108,6 @@ class _Fetched:
     now: datetime
 
     def rows(self) -> list[Subscription]:
-        """The rows that it makes."""
         known = {row.subscription_id: row for row in self.before}
         return [
             project(

@@ -57,7 +57,6 @@ class Batch:
 
     @property
     def ids(self) -> list[int]:
-        """The rows."""
         return [event.id for event in self.events]
 
     @property

@@ -183,12 +183,10 @@ def _mine(connection: sa.Connection, token: str, ids: list[int], **values: objec
 
 
 def count_pending(connection: sa.Connection) -> int:
-    """How many events wait."""
     return _count(connection, EventStatus.PENDING)
 
 
 def count_dead(connection: sa.Connection) -> int:
-    """How many events were given up."""
     return _count(connection, EventStatus.DEAD)
 
 

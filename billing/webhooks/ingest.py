@@ -83,8 +83,6 @@ class Ingest:
 
 
 class Sender(Protocol):
-    """What takes a wake-up."""
-
     def send(self, job: WorkEvents) -> object:
         """Send it, now or soon."""
 

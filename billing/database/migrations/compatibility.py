@@ -81,7 +81,6 @@ def note_minimum(connection: sa.Connection) -> None:
 
 
 def config(connection: sa.Connection | None = None) -> Config:
-    """Alembic's configuration."""
     found = Config()
     found.set_main_option("script_location", str(FOLDER))
     found.set_main_option("path_separator", "newline")
