@@ -9,9 +9,8 @@ from typing import Any
 from flask import Response, redirect, render_template, url_for
 
 from billing.clock import Clock, iso
-from billing.operators.worst import in_short
 from billing.rules.money import in_words
-from billing.rules.words import in_number
+from billing.rules.words import in_number, in_short
 
 FRESH = timedelta(minutes=1)  # after a button was pressed, in which its page looks what came of it
 # The pages that show one thing, and the name of the id in their address. What has none is looked for.

@@ -4,26 +4,16 @@ Read by an index, or from a bounded number of the newest rows: the console's fir
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 
 from billing.database import Database
 from billing.errors import OPERATORS, LedgerUnavailable
 from billing.maintenance import runs
-from billing.models import (
-    CheckoutStatus,
-    EventSource,
-    OperationStatus,
-    checkouts,
-    events,
-    marks,
-    operations,
-)
+from billing.models import CheckoutStatus, EventSource, OperationStatus, checkouts, events, marks, operations
+from billing.operators.listing import Row, first_of
 from billing.operators.readiness import free_megabytes, try_to_write
 from billing.process.marks import KEY_REFUSED
-
-Row = dict[str, Any]
 
 LATELY = timedelta(hours=1)
 LOOKED_AT = 1000  # events, the newest: some milliseconds
@@ -57,8 +47,7 @@ def why_nothing_is_written(database: Database) -> str | None:
 
 
 def _key_refused(connection: sa.Connection) -> Row | None:
-    row = connection.execute(sa.select(marks.c.why, marks.c.last_at).where(marks.c.name == KEY_REFUSED)).first()
-    return dict(row._mapping) if row else None
+    return first_of(connection, sa.select(marks.c.why, marks.c.last_at).where(marks.c.name == KEY_REFUSED))
 
 
 def _checkouts_refused(connection: sa.Connection, now: datetime) -> Row | None:

@@ -15,6 +15,7 @@ from billing.doctor.finding import Finding, Verdict
 from billing.doctor.portal import examine_portal
 from billing.doctor.prices import examine_prices
 from billing.operators.audit import list_audit
+from billing.operators.listing import Wanted
 from billing.process.settings import load_settings
 from billing.stripe_gateway import GatewayClient
 from tests.support.databases import sqlite_in
@@ -261,8 +262,8 @@ def test_trial_sale_is_in_the_audit_log(place: Place) -> None:
         _env_file=None,
     )
     list(examine(settings, stripe=place.stripe, tries=False))
-    assert list_audit(database=place.database, limit=9) == []
+    assert list_audit(Wanted(9), database=place.database) == []
     [said] = [one for one in examine(settings, stripe=place.stripe, tries=True) if one.subject == "buying"]
-    (row,) = list_audit(database=place.database, limit=9)
+    (row,) = list_audit(Wanted(9), database=place.database)
     assert (row["command"], row["outcome"]) == ("doctor", said.sentence)
     assert "standard" in row["target"]

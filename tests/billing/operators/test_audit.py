@@ -150,7 +150,7 @@ def test_migration_is_noted_with_the_versions_and_only_where_something_changed(t
 
     for _ in range(2):
         upgrade(ledger, noted=noted)
-    (row,) = list_audit(database=ledger, limit=9)
+    (row,) = list_audit(Wanted(9), database=ledger)
     assert (row["command"], row["target"], row["reason"]) == ("db upgrade", "a ledger without tables", "a new release")
     assert row["outcome"] == f"migrated to {find(ledger).version}"
     ledger.close()
