@@ -44,7 +44,7 @@ def settings(sandbox: Sandbox) -> Iterator[dict[str, str]]:
 def test_look_then_erase_then_nothing_is_left(folder: Path, settings: dict[str, str]) -> None:
     """SUB-50: counted first; the reason is in the log, the address is not."""
     looked = onelane("customers", "erase", "bob", "--dry-run", folder=folder, **settings)
-    assert (looked.returncode, "1 emails" in looked.stdout) == (0, True), looked.stderr
+    assert (looked.returncode, "1 email" in looked.stdout) == (0, True), looked.stderr
     done = onelane("customers", "erase", "bob", "--reason", "a letter", "--yes", folder=folder, **settings)
     assert (done.returncode, "Erased: 1 emails." in done.stdout) == (0, True), done.stderr
     assert '"reason":"a letter"' in done.stderr.replace(": ", ":")
