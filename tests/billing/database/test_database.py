@@ -41,6 +41,30 @@ def test_writer_gets_in_between_the_writes_of_a_busy_process(tmp_path: Path) -> 
     assert sum(waits) < sqlite.BUSY_SECONDS, f"SQLite's own waiting takes many times as long: {waits}"
 
 
+def test_who_has_waited_long_tries_more_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LED-82: else a poller that comes to a lock of a few microseconds' gaps may miss it for seconds."""
+    longest = [max(sqlite.pause_seconds(waited) for _ in range(500)) for waited in (0.0, 0.02, 0.1, 1.0)]
+    assert longest == sorted(set(longest), reverse=True)
+    assert all(pause > 0 for pause in longest)
+    told: list[float] = []
+    with sqlite_in(tmp_path) as ledger:
+        holder = sqlite3.connect(str(ledger.url.database), isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+
+        def pause(waited: float) -> float:
+            told.append(waited)
+            if len(told) == 5:
+                holder.execute("ROLLBACK")
+            return 0.001
+
+        monkeypatch.setattr(sqlite, "pause_seconds", pause)
+        with ledger.write():
+            pass
+        holder.close()
+    assert len(told) == 5
+    assert told == sorted(set(told)), "each time how long it has been waited for"
+
+
 def test_ledger_that_stays_locked_is_unavailable_within_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
