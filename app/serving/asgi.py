@@ -8,7 +8,7 @@ import asyncio
 import io
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -22,10 +22,9 @@ from app.errors.rendering import refusal
 from app.limits.users import Refusals
 from app.request_hooks import ANSWER_HEADERS, log_answer, request_id_for
 from app.serving.bridge import WSGI, Answer, Fields, Headers, Scope, call_wsgi, environ_of
-from app.webhooks import SIGNATURE, TOO_LONG, WAIT_SECONDS, Deliveries, Results
-from billing.errors import Busy, LedgerUnavailable
+from app.webhooks import SIGNATURE, Deliveries, Results
+from billing.errors import Busy
 from billing.webhooks.endpoint import PATH
-from billing.webhooks.group_commit import Row
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -80,8 +79,8 @@ class Web:
             body = await self._read(headers, receive, deliveries.max_bytes)
             submit = partial(deliveries.submit, body, signature, request_id=request_id)
             loop = asyncio.get_running_loop()
-            future = submit() if len(body) <= LONG_BYTES else await loop.run_in_executor(self._threads, submit)
-            row = await self._committed(future)
+            pending = submit() if len(body) <= LONG_BYTES else await loop.run_in_executor(self._threads, submit)
+            row = await self._results.of(pending)
         except Exception as error:  # noqa: BLE001 - every error has its answer
             if isinstance(error, Busy):
                 deliveries.note_busy()
@@ -90,14 +89,6 @@ class Web:
             self._bodies_bytes -= len(body)
         fields = [*_DELIVERED, (b"request-id", request_id.encode())]
         return 200, fields, b'{"status":"duplicate"}\n' if row is None else b'{"status":"recorded"}\n'
-
-    async def _committed(self, future: "Future[Row]") -> Row:
-        """The row, once it is committed. Raises LedgerUnavailable after WAIT_SECONDS."""
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                return await self._results.of(future)
-        except TimeoutError:
-            raise LedgerUnavailable(TOO_LONG) from None
 
     async def _hand_over(self, scope: Scope, headers: Headers, receive: Receive) -> Answer:
         started, body = time.monotonic(), b""

@@ -97,8 +97,7 @@ def _in_sqlite(event: NewEvent) -> tuple[Any, ...]:
     """The values as SQLAlchemy's types write them, without asking each type for each value."""
     values = list(_values(event))
     for place in _TIMES:
-        # What has been read of an event is in UTC.
-        values[place] = values[place].replace(tzinfo=None).isoformat(" ", "microseconds")
+        values[place] = values[place].isoformat(" ", "microseconds")[:26]  # in UTC, whose +00:00 is left out
     return tuple(values)
 
 

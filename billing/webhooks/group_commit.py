@@ -1,15 +1,16 @@
 """Group commit: deliveries of one process that wait at the same time share one transaction (LED-13).
 
-`submit` puts an event in line and gives the future of its row. One thread takes what waits, commits it in one
-statement, resolves the futures and calls `after_commit`; meanwhile the next ones gather. So a lone delivery waits for
-nobody, there is no timer to tune, and each is answered only after its own commit.
+`submit` puts an event into the batch that gathers, and gives its place there. One thread takes batch after batch,
+commits each in one statement, resolves its future and calls `after_commit`; meanwhile the next one gathers. So a lone
+delivery waits for nobody, there is no timer to tune, and each is answered only after its own commit.
 """
 
 import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
+from typing import NamedTuple
 
 import sqlalchemy as sa
 import structlog
@@ -23,11 +24,40 @@ from billing.webhooks.events_store import Recorded
 log = structlog.get_logger(__name__)
 
 Row = Recorded | None  # None: a duplicate
+Outcomes = Sequence[Row | Exception]
 Committed = Sequence[tuple[NewEvent, Row]]
 # Everybody's delivery waits behind this one: a connection that takes longer is dropped, and Stripe sends again.
 COMMIT_SECONDS = 2.0
-_Waiting = tuple[NewEvent, "Future[Row]"]
-_Line = SimpleQueue[_Waiting | None]
+
+
+class Pending(NamedTuple):
+    """A delivery in line: its batch's future, one for all of the batch, and its number there."""
+
+    batch: "Future[Outcomes]"
+    number: int
+
+    def result(self, timeout: float | None = None) -> Row:
+        """Wait for the row. Raises what kept it out of the ledger, and TimeoutError after so many seconds."""
+        return self.row(self.batch.result(timeout))
+
+    def row(self, outcomes: Outcomes) -> Row:
+        """The row, from what came of the batch. Raises what kept it out of the ledger."""
+        outcome = outcomes[self.number]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+class _Batch:
+    """Events that are committed together."""
+
+    def __init__(self) -> None:
+        self.events: list[NewEvent] = []
+        self.bytes = 0
+        self.future: Future[Outcomes] = Future()
+
+
+_Line = SimpleQueue[_Batch | None]
 
 
 class GroupCommit:
@@ -41,6 +71,7 @@ class GroupCommit:
 
     _line: _Line
     _thread: threading.Thread | None
+    _gathering: _Batch | None  # the last one in line, while there is room in it
     _waiting: int
     _waiting_bytes: int
 
@@ -49,11 +80,10 @@ class GroupCommit:
         self._database, self._after_commit = database, after_commit
         self._begin_anew()
 
-    def submit(self, event: NewEvent) -> "Future[Row]":
-        """Put the event in line; the future of its row once that is committed. Raises Busy."""
+    def submit(self, event: NewEvent) -> Pending:
+        """Put the event in line; its place, for the row once that is committed. Raises Busy."""
         if self._pid != os.getpid():  # a fork has none of its parent's threads, and what waits there is the parent's
             self._begin_anew()
-        future: Future[Row] = Future()
         size = len(event.payload)
         with self._guard:
             if self._waiting >= self.MAX_WAITING or self._waiting_bytes + size > max(self.MAX_WAITING_BYTES, size):
@@ -61,66 +91,57 @@ class GroupCommit:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, args=(self._line,), name="commits", daemon=True)
                 self._thread.start()
-            self._waiting, self._waiting_bytes = self._waiting + 1, self._waiting_bytes + size
-            self._line.put((event, future))
-        return future
+            batch = self._gathering
+            if batch is None or len(batch.events) >= self.MAX_BATCH or batch.bytes >= self.MAX_BATCH_BYTES:
+                batch = self._gathering = _Batch()
+                self._line.put(batch)
+            batch.events.append(event)
+            batch.bytes += size
+            self._waiting += 1
+            self._waiting_bytes += size
+            return Pending(batch.future, len(batch.events) - 1)
 
     def close(self) -> None:
         """Commit what waits, and end the thread. A later `submit` starts another one."""
         with self._guard:
             thread, line = self._thread, self._line
-            self._thread, self._line = None, SimpleQueue()
+            self._thread, self._line, self._gathering = None, SimpleQueue(), None
             line.put(None)
         if thread is not None:
             thread.join()
 
     def _begin_anew(self) -> None:
         self._pid = os.getpid()
-        self._guard = threading.Lock()  # of the next four, held for a moment
-        self._line, self._thread = SimpleQueue(), None
+        self._guard = threading.Lock()  # of the next five, held for a moment
+        self._line, self._thread, self._gathering = SimpleQueue(), None, None
         self._waiting = self._waiting_bytes = 0
 
     def _run(self, line: _Line) -> None:
-        while batch := self._next(line):
-            committed: list[tuple[NewEvent, Row]] = []
+        while (batch := line.get()) is not None:
+            with self._guard:  # nobody joins it from here on
+                if self._gathering is batch:
+                    self._gathering = None
+                self._waiting -= len(batch.events)
+                self._waiting_bytes -= batch.bytes
             try:
-                outcomes = commit(self._database, [event for event, _ in batch])
+                outcomes = commit(self._database, batch.events)
             except BaseException as error:  # whatever it is, somebody waits
                 log.exception("events.not_committed")
-                outcomes = [LedgerUnavailable(f"The commit was interrupted ({type(error).__name__}).")] * len(batch)
-            for (event, future), outcome in zip(batch, outcomes, strict=True):
-                if isinstance(outcome, Exception):
-                    future.set_exception(outcome)
-                else:
-                    future.set_result(outcome)
-                    committed.append((event, outcome))
+                interrupted = LedgerUnavailable(f"The commit was interrupted ({type(error).__name__}).")
+                outcomes = [interrupted] * len(batch.events)
+            batch.future.set_result(outcomes)
+            committed = [
+                (event, outcome)
+                for event, outcome in zip(batch.events, outcomes, strict=True)
+                if not isinstance(outcome, Exception)
+            ]
             try:
                 self._after_commit(committed)
             except BaseException:  # the next ones wait already, and the sweep finds these
                 log.exception("events.not_told", count=len(committed))
 
-    def _next(self, line: _Line) -> list[_Waiting]:
-        """Wait for one, and take what waits with it; none once the line is closed."""
-        batch: list[_Waiting] = []
-        size = 0
-        while len(batch) < self.MAX_BATCH and size < self.MAX_BATCH_BYTES:
-            try:
-                waiting = line.get(block=not batch)
-            except Empty:
-                break
-            if waiting is None:
-                line.put(None)  # for the next call
-                break
-            event, future = waiting
-            with self._guard:
-                self._waiting, self._waiting_bytes = self._waiting - 1, self._waiting_bytes - len(event.payload)
-            if future.set_running_or_notify_cancel():  # else whoever sent it is gone
-                batch.append(waiting)
-                size += len(event.payload)
-        return batch
 
-
-def commit(database: Database, new: Sequence[NewEvent]) -> list[Row | Exception]:
+def commit(database: Database, new: Sequence[NewEvent]) -> Outcomes:
     """Record the events in one transaction, and where that fails in one for each, so that a bad one fails alone."""
     # In the order of ids: two processes with the same deliveries then wait for each other in one direction only.
     order = sorted(range(len(new)), key=lambda place: new[place].event_id)
@@ -128,7 +149,7 @@ def commit(database: Database, new: Sequence[NewEvent]) -> list[Row | Exception]
     return [outcomes[place] for place in range(len(new))]
 
 
-def _commit_all(database: Database, new: Sequence[NewEvent]) -> Sequence[Row | Exception]:
+def _commit_all(database: Database, new: Sequence[NewEvent]) -> Outcomes:
     def record(connection: sa.Connection) -> Sequence[Row]:
         database.allow(connection, COMMIT_SECONDS)
         return events_store.record_all(connection, new)
@@ -140,7 +161,7 @@ def _commit_all(database: Database, new: Sequence[NewEvent]) -> Sequence[Row | E
         return [error] if len(new) == 1 else _commit_each(database, new)
 
 
-def _commit_each(database: Database, new: Sequence[NewEvent]) -> Sequence[Row | Exception]:
+def _commit_each(database: Database, new: Sequence[NewEvent]) -> Outcomes:
     """A transaction for each; a ledger that is down is not asked a hundred times."""
     outcomes: list[Row | Exception] = []
     for event in new:

@@ -24,7 +24,7 @@ from billing.errors import InvalidRequest, InvalidSignature, PayloadTooLarge
 from billing.models import EventStatus
 from billing.process import marks
 from billing.webhooks.envelope import NewEvent, read_event
-from billing.webhooks.group_commit import Committed, GroupCommit, Row
+from billing.webhooks.group_commit import Committed, GroupCommit, Pending, Row
 from billing.webhooks.signature import Signature, read_signature, verify
 
 log = structlog.get_logger(__name__)
@@ -60,7 +60,7 @@ class Ingest:
             _note_refusal(error, length, request_id, is_signed=header is not None)
             raise
 
-    def submit(self, body: bytes, signature: Signature, *, request_id: str = "") -> "Future[Row]":
+    def submit(self, body: bytes, signature: Signature, *, request_id: str = "") -> Pending:
         """Check a delivery and have it committed. Raises InvalidSignature, InvalidEvent, PayloadTooLarge and Busy."""
         try:
             event = prepare(

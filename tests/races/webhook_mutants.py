@@ -13,7 +13,7 @@ from billing.models import EventStatus, events
 from billing.subscriptions import projection_store
 from billing.subscriptions.sync import sync_customer
 from billing.webhooks import claim
-from billing.webhooks.group_commit import GroupCommit, Row
+from billing.webhooks.group_commit import GroupCommit, Outcomes, Pending, Row
 from billing.webhooks.ingest import Ingest
 from tests.races.mutant import Mutant, always, in_any_case
 from tests.races.operation_mutants import end_before_projection
@@ -55,27 +55,27 @@ def apply_the_payload(real: Any, customer_id: str, ctx: Any, **rest: Any) -> Any
 _remembered: set[str] = set()
 
 
-def dedupe_before_commit(real: Any, ingest: Ingest, body: bytes, signature: Any, **rest: Any) -> "Future[Row]":
+def dedupe_before_commit(real: Any, ingest: Ingest, body: bytes, signature: Any, **rest: Any) -> Pending:
     """An id is remembered elsewhere (in Redis, say) before its event is in the ledger."""
     with suppress(ValueError):
         id_ = json.loads(body)["id"]
         if id_ in _remembered:
             return _resolved(None)
         _remembered.add(id_)
-    future: Future[Row] = real(ingest, body, signature, **rest)
-    return future
+    pending: Pending = real(ingest, body, signature, **rest)
+    return pending
 
 
-def acknowledge_before_commit(real: Any, *arguments: Any) -> "Future[Row]":
+def acknowledge_before_commit(real: Any, *arguments: Any) -> Pending:
     """The answer does not wait for the transaction."""
     real(*arguments)
     return _resolved((1, EventStatus.PENDING))
 
 
-def _resolved(row: Row) -> "Future[Row]":
-    future: Future[Row] = Future()
-    future.set_result(row)
-    return future
+def _resolved(row: Row) -> Pending:
+    batch: Future[Outcomes] = Future()
+    batch.set_result([row])
+    return Pending(batch, 0)
 
 
 WEBHOOK_MUTANTS = {
