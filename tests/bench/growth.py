@@ -4,6 +4,7 @@ A ledger of many rows takes its load in turns with an empty one, so that whateve
 """
 
 import statistics
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ CHUNK_SECONDS = 10  # deliveries are made for so long at a time: their signature
 FIRST_SECONDS = 3  # some ten thousand deliveries, from which OPS-62 counts
 FILLED = 10_000  # rows in a transaction
 MOST_A_SECOND = 8000
+MOST_MEMORY, MOST_GROWTH = 180 * 2**20, 0.1  # of the web, from ten thousand deliveries to a million
 KINDS = (SQLITE, POSTGRESQL)
 
 
@@ -100,8 +102,26 @@ def remember(count: int) -> dict[str, list[tuple[int, int]]]:
     found = {}
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as folder, receiver(kind, Path(folder) / "it") as server:
-            found[kind] = list(_remembered(server, Path(folder), count))
+            found[kind] = []
+            for sent, memory in _remembered(server, Path(folder), count):
+                found[kind].append((sent, memory))
+                line = f"{kind}: {sent:,} of {count:,} deliveries, {memory / 2**20:.1f} MiB"
+                print(line, file=sys.stderr, flush=True)
     return found
+
+
+def memory_verdict(found: dict[str, list[tuple[int, int]]]) -> str:
+    """What was asked of the memory, and whether it is so: a line for each database."""
+    lines = []
+    for kind, steps in found.items():
+        most, first = max(memory for _, memory in steps), steps[0][1]
+        more = max(abs(memory / first - 1) for _, memory in steps)
+        is_so = most <= MOST_MEMORY and more <= MOST_GROWTH
+        lines.append(
+            f"{kind}: at most {most / 2**20:.0f} MiB ({MOST_MEMORY / 2**20:.0f} asked), from {steps[0][0]:,} to"
+            f" {steps[-1][0]:,} deliveries within {more:.1%} ({MOST_GROWTH:.0%} asked): {'yes' if is_so else 'NO'}."
+        )
+    return "\n".join(lines)
 
 
 def _remembered(server: Server, folder: Path, count: int) -> Iterator[tuple[int, int]]:

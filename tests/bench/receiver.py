@@ -86,7 +86,9 @@ def main(arguments: Sequence[str]) -> None:
         rows = [int(each) for each in given.rows.split(",")]
         say(growth.growth_table(growth.grow(rows, seconds=seconds, rounds=given.rounds)))
     if "memory" in parts:
-        say(growth.memory_table(growth.remember(given.events)))
+        memory = growth.remember(given.events)
+        say(growth.memory_table(memory))
+        say(growth.memory_verdict(memory))
     say(machine())
     print(f"{time.monotonic() - started:.0f} s.")
     if given.write:

@@ -13,7 +13,7 @@ from billing.database import Database
 from billing.models import events
 from billing.webhooks.envelope import read_event
 from billing.webhooks.signature import read_signature, verify
-from tests.bench.growth import Grown, fill, growth_table, memory_table
+from tests.bench.growth import Grown, fill, growth_table, memory_table, memory_verdict
 from tests.bench.load import SECRET, Load, a_body, read_deliveries, send, send_each, write_deliveries
 from tests.bench.receiver import Measured, table
 from tests.bench.serving import APPLICATIONS, receiver
@@ -87,6 +87,11 @@ def test_tables_of_growth_and_memory_say_the_ratios() -> None:
     assert "| time for each event, onelane, SQLite | 400 µs (1.00) | 440 µs (1.10) |" in grown
     steps = [(number * 1000, (100 + number % 4) * 2**20) for number in range(1, 9)]
     assert memory_table({"onelane, SQLite": steps}).endswith("| 100.0 MiB | 2.0 MiB |")
+    assert memory_verdict({"onelane, SQLite": steps}) == (
+        "onelane, SQLite: at most 103 MiB (180 asked), from 1,000 to 8,000 deliveries within 2.0% (10% asked): yes."
+    )
+    for wrong in ([(1, 170 * 2**20), (2, 181 * 2**20)], [(1, 100 * 2**20), (2, 111 * 2**20)]):
+        assert memory_verdict({"onelane, SQLite": wrong}).endswith("NO.")
 
 
 def test_figures_replace_the_old_ones_in_the_docs(tmp_path: Path) -> None:
