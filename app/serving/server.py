@@ -7,6 +7,10 @@ no Stripe key: an attacker who controls it can read and record, and cannot buy, 
 import os
 import resource
 import signal
+import socket
+import stat
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -35,6 +39,7 @@ STOP_SECONDS = 30  # longer than the longest wait (20 s), shorter than the grace
 MOST_CONNECTIONS = 8192
 OWN_FILES = 256  # descriptors that are no connection: the ledger's, Redis', files
 HEADER_BYTES = 64 * 1024  # what a connection may have buffered before it is a request
+LOOK_SECONDS = 0.1
 GIVEN_UP = "A process of the web died again within seconds. The web ends, for its supervisor to start it anew."
 
 
@@ -68,7 +73,8 @@ def serve(settings: Settings, *, workers: int, threads: int, load: "Callable[[in
     )
     server.on_startup(hang_up_like_term)
     try:
-        server.serve(target_loader=partial(_loaded, load or load_web, threads, os.getpid()), wrap_loader=False)
+        loader = partial(_loaded, load or load_web, threads, os.getpid(), settings.keep_alive_seconds)
+        server.serve(target_loader=loader, wrap_loader=False)
     except SystemExit:
         if server.interrupt_children:
             log.error("web.given_up", sentence=GIVEN_UP)  # noqa: TRY400  # no traceback: it says it all
@@ -97,6 +103,31 @@ def load_web(threads: int) -> "Web":
     return Web(app, threads=threads, deliveries=deliveries, refusals=refusals, origins=settings.redirect_origins)
 
 
+def _drop_who_reads_nothing(seconds: int) -> None:
+    """Have the kernel close each connection whose client takes none of its answers for so long (API-111).
+
+    The server would wait for such a client for ever: it is not idle. A connection has this from the socket that
+    listens, which granian opens for itself soon after this thread has begun. Elsewhere than on Linux nothing is done.
+    """
+    ports: set[int] = set()
+    while hasattr(socket, "TCP_USER_TIMEOUT") and not ports:
+        time.sleep(LOOK_SECONDS)
+        for _ in range(2):  # once more, for those that came before
+            for number in filter(_is_socket, map(int, os.listdir("/proc/self/fd"))):
+                with suppress(OSError), socket.socket(fileno=os.dup(number)) as one:  # OSError: it is of another kind
+                    if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                        ports.add(one.getsockname()[1])
+                    if one.getsockname()[1] in ports:
+                        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1000)
+
+
+def _is_socket(number: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError:  # closed meanwhile
+        return False
+
+
 def raise_file_limit() -> int:
     """Let this process, and those that it starts, have as many files open as they may; how many that are."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -106,7 +137,7 @@ def raise_file_limit() -> int:
     return MOST_CONNECTIONS + OWN_FILES if soft == resource.RLIM_INFINITY else soft
 
 
-def _loaded(load: "Callable[[int], Web]", threads: int, parent: int) -> "Web":
+def _loaded(load: "Callable[[int], Web]", threads: int, parent: int, patience_seconds: int) -> "Web":
     """In granian's worker process (a fork or a new interpreter)."""
     run_with_parent(parent)
     # Until the server listens for them itself, a fork has its parent's handlers. They would hear a stop for nobody, and
@@ -114,6 +145,7 @@ def _loaded(load: "Callable[[int], Web]", threads: int, parent: int) -> "Web":
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal tells all of them; the parent stops them in order
+    threading.Thread(target=_drop_who_reads_nothing, args=(patience_seconds,), name="listening", daemon=True).start()
     return load(threads)
 
 

@@ -53,8 +53,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Servers": {
         "PORT": "where the web listens",
         "BIND": "the address that it listens on",
-        "KEEP_ALIVE_SECONDS": "when a connection that sends no request is closed; more than your proxy keeps"
-        " an idle one",
+        "KEEP_ALIVE_SECONDS": "when a connection that sends no request, or takes no answer, is closed; more than your"
+        " proxy keeps an idle one",
         "DATABASE_URL": "PostgreSQL in production; SQLite is for one machine. docs/connections.md has what a"
         " connection starts with",
         "DATABASE_POOL_SIZE": "connections to PostgreSQL that one process has at the most; four processes have 40",

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import socket
 import sqlite3
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -146,6 +147,21 @@ def test_connection_that_sends_no_request_is_closed(tmp_path: Path) -> None:
             client.settimeout(30)
             while client.recv(65536):
                 pass
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such time-out")
+def test_connection_whose_client_reads_nothing_is_closed(tmp_path: Path) -> None:
+    """API-111, fault 135: it is neither idle nor silent, and 8,192 of them would keep everybody out for good."""
+    with serving(tmp_path, KEEP_ALIVE_SECONDS="1") as (port, _), socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 30)  # more than all buffers between hold
+
+        ends = f":{port:04X} 0100007F:{client.getsockname()[1]:04X} "
+        wait_until(lambda: ends not in Path("/proc/net/tcp").read_text(), lambda: "it is closed")
+        with connect(port) as reading:
+            reading.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert read_answer(reading).startswith(b"HTTP/1.1 200 ")
 
 
 def test_headers_are_bounded(port: int) -> None:
