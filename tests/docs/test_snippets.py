@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +28,9 @@ from ruamel.yaml import YAML
 from standardwebhooks import Webhook
 
 from app.cli import main
+from billing.clock import SYSTEM_CLOCK
 from billing.notifications.handlers import HandlerNotifier
+from billing.operators.notifications import try_receiver
 from billing.process.settings import Settings
 from tests.docs.test_deployment import COMPOSE, parse_command
 from tests.support.ports import own_port
@@ -191,6 +194,8 @@ def test_receiver_takes_a_change_once(tmp_path: Path, monkeypatch: pytest.Monkey
     over = json.loads(json.dumps(example))
     over["data"]["access"] = {"granted": False, "reason": "canceled", "until": None}
     assert send(example, "msg_0", secret="whsec_" + "A" * 32) == 400
+    notifier = SimpleNamespace(send=lambda message_id, body, at: send(body, message_id))
+    assert try_receiver(notifier, clock=SYSTEM_CLOCK)["status"] == 204, "`onelane notifications test` finds it well"
     assert (send(example, "msg_1"), members()) == (204, ["ann"])
     assert (send(over, "msg_2"), members()) == (204, [])
     assert (send(example, "msg_1"), members()) == (204, []), "a repetition changes nothing"
