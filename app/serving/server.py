@@ -114,10 +114,11 @@ def _drop_who_reads_nothing(seconds: int) -> None:
         time.sleep(LOOK_SECONDS)
         for _ in range(2):  # once more, for those that came before
             for number in filter(_is_socket, map(int, os.listdir("/proc/self/fd"))):
-                with suppress(OSError), socket.socket(fileno=os.dup(number)) as one:  # OSError: it is of another kind
-                    if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                        ports.add(one.getsockname()[1])
-                    if one.getsockname()[1] in ports:
+                with suppress(OSError), socket.socket(fileno=os.dup(number)) as one:
+                    port = one.getsockname()[1] if one.family in (socket.AF_INET, socket.AF_INET6) else None
+                    if port and one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                        ports.add(port)
+                    if port in ports:
                         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1000)
 
 

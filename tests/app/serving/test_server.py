@@ -162,6 +162,7 @@ def test_connection_whose_client_reads_nothing_is_closed(tmp_path: Path) -> None
         with connect(port) as reading:
             reading.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
             assert read_answer(reading).startswith(b"HTTP/1.1 200 ")
+    assert "Traceback" not in (tmp_path / "output").read_text()
 
 
 def test_headers_are_bounded(port: int) -> None:
