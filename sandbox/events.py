@@ -11,13 +11,18 @@ from .calls import API_VERSION, Call, Route
 from .errors import Json, bad_parameter, missing_object
 from .lists import PAGING, page
 
+SHOWN_WITHIN = 10  # of a list inside an object
+_LISTS = {"invoice": "lines", "subscription": "items"}
+
 
 def emit(call: Call, type: str, one: Json, *, previous: Mapping[str, Any] | None = None) -> Json:
     """Records the event; `previous` is the object before the change and becomes `previous_attributes`."""
     data: Json = {"object": visible(one)}
     if previous is not None:
         data["previous_attributes"] = {
-            name: value for name, value in visible(previous).items() if one.get(name) != value and name != "object"
+            name: value
+            for name, value in visible(previous).items()
+            if data["object"].get(name) != value and name != "object"
         }
     event = call.store.put(
         "event",
@@ -38,8 +43,12 @@ def emit(call: Call, type: str, one: Json, *, previous: Mapping[str, Any] | None
 
 
 def visible(one: Mapping[str, Any]) -> Json:
-    """The object without the sandbox's own fields."""
-    return {name: value for name, value in one.items() if not name.startswith("_")}
+    """The object without the sandbox's own fields, and of a list in it what Stripe shows: the first ten."""
+    shown = {name: value for name, value in one.items() if not name.startswith("_")}
+    long = _LISTS.get(str(one.get("object")), "")
+    if long in shown and len(shown[long]["data"]) > SHOWN_WITHIN:
+        shown[long] = {**shown[long], "data": shown[long]["data"][:SHOWN_WITHIN], "has_more": True}
+    return shown
 
 
 def retrieve(call: Call, params: Json) -> Json:

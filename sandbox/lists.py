@@ -52,13 +52,13 @@ def page(
     return {"object": "list", "url": url, "has_more": len(taken) > limit, "data": data}
 
 
-def part(data: list[Json], params: Json, url: str) -> Json:
+def part(data: list[Json], params: Json, url: str, *, noun: str = "line item") -> Json:
     """One page of a list inside an object, from its first element on."""
     ids = [one["id"] for one in data]
     after, before = params.get("starting_after"), params.get("ending_before")
     for param, cursor in (("starting_after", after), ("ending_before", before)):
         if cursor and cursor not in ids:
-            raise missing_object("line item", cursor, param=param, status=400)
+            raise missing_object(noun, cursor, param=param, status=400)
     limit = params.get("limit") or 10
     if before:
         rest = data[: ids.index(before)]

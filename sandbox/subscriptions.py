@@ -21,7 +21,7 @@ from .calls import Call, Route
 from .errors import Json, missing_object, refused
 from .events import emit
 from .invoices import Billed
-from .lists import PAGING, page
+from .lists import PAGING, page, part
 from .paid_events import announce
 from .period_lines import prorations
 from .periods import first_share
@@ -185,7 +185,14 @@ def list_subscriptions(call: Call, params: Json) -> Json:
     return page(call, "subscription", params, "/v1/subscriptions", customer=params.get("customer"), keep=keep)
 
 
+def list_items(call: Call, params: Json) -> Json:
+    forms.require(params, "subscription")
+    one = call.named("subscription", params["subscription"], param="subscription")
+    return part(one["items"]["data"], params, "/v1/subscription_items", noun="subscription item")
+
+
 ROUTES: list[Route] = [
+    ("GET", "/v1/subscription_items", {**PAGING, "subscription": forms.text()}, list_items),
     (
         "POST",
         "/v1/subscriptions",

@@ -20,6 +20,7 @@ from billing.errors import (
 )
 from billing.process.logs import redact_text
 
+_MISSING = ("resource_missing", "not_found")  # the second in the v2 API
 LONGEST_MESSAGE = 600  # Stripe's longest sentences have 500
 
 
@@ -63,6 +64,9 @@ def translate(error: stripe.StripeError, label: str) -> OnelaneError:
         return StripeKeyTaken(_refusal(label, details, "idempotency_error", param, request))
     if code in ("rate_limit", "lock_timeout", "idempotency_key_in_use"):
         return StripeUnclear(f"Stripe asks to slow down{request}.", status=status, retry_after=_seconds(headers))
+    if status == 404 and code not in _MISSING:  # of the address, not of an object: else everybody would be gone
+        sentence = f"What answers as Stripe does not know {label}{request}. Look at STRIPE_API_BASE."
+        return StripeUnclear(sentence, status=status)
     kind = StripeMissing if status == 404 else StripeRefused
     return kind(_refusal(label, details, code, param, request), status=status, stripe_code=code, param=param)
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from billing.errors import StripeMisconfigured, StripeRefused
+from billing.errors import StripeMisconfigured, StripeMissing, StripeRefused
 from billing.models import AttemptOutcome
 from billing.rules.ids import CUSTOMER, SUBSCRIPTION, id_like
 from billing.stripe_gateway import StripeGateway
@@ -83,11 +83,11 @@ def fetch_missing(
 
 
 def or_none(call: Callable[[str], Any], id_: str) -> Any:
-    """The answer of `call(id_)`; None where Stripe has no such object: 404, or 400 in a list's filter."""
+    """The answer of `call(id_)`; None where Stripe has no such object, or no such customer to list something of."""
     try:
         return call(id_)
     except StripeRefused as refused:
-        if refused.status == 404 or refused.stripe_code == "resource_missing":
+        if isinstance(refused, StripeMissing) or refused.stripe_code == "resource_missing":
             return None
         raise
 

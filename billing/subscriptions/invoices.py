@@ -174,14 +174,21 @@ def _bought(
         unpaid = [invoice for invoice in unpaid if _is_hidden(invoice, known) and not _waits(invoice, at)]
     if not unpaid:
         return None
-    for invoice in (one for one in [*later, running] if one.get("status") == "paid"):
-        lines = [one for one in lines_of(invoice) if is_of_plan(one, item, catalog) and (one.get("amount") or 0) >= 0]
-        if lines:  # several of one price are its tiers
-            price = price_of(lines[0])
-            counted = [one["quantity"] for one in lines if price_of(one) == price and one.get("quantity") is not None]
-            sold = {"id": price, "product": sold_by(lines[0]).get("product")}
-            return Bought(sold, sum(counted) if counted else None, unpaid=unpaid)
-    return None
+    paid = [_plans_in(invoice, item, catalog) for invoice in [*later, running] if invoice.get("status") == "paid"]
+    before = _plans_in(unpaid[-1], item, catalog, given_back=True)  # where Stripe shows no paid line of it
+    lines = next(filter(None, [*paid, before]), [])
+    if not lines:
+        return None
+    price = price_of(lines[0])  # several of one price are its tiers
+    counted = [one["quantity"] for one in lines if price_of(one) == price and one.get("quantity") is not None]
+    sold = {"id": price, "product": sold_by(lines[0]).get("product")}
+    return Bought(sold, sum(counted) if counted else None, unpaid=unpaid)
+
+
+def _plans_in(invoice: Json, item: Json, catalog: Catalog, *, given_back: bool = False) -> list[Json]:
+    """The lines for the plan that take money, or those that give back what was paid for it before a change."""
+    of_plan = [line for line in lines_of(invoice) if is_of_plan(line, item, catalog)]
+    return [line for line in of_plan if ((line.get("amount") or 0) < 0) == given_back]
 
 
 def _due_since(known: Sequence[Json], plans: Sequence[Json]) -> datetime | None:

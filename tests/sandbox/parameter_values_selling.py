@@ -154,6 +154,7 @@ SELLING: dict[Any, Case] = {
     ),
     ("DELETE /v1/subscriptions/{id}", "invoice_now"): Case("true"),
     ("DELETE /v1/subscriptions/{id}", "prorate"): Case("true"),
+    ("GET /v1/subscription_items", "subscription"): Case(of("discounted")),
     ("GET /v1/subscriptions", "price"): Case("price_half_year"),
     ("GET /v1/subscriptions", "collection_method"): Case("send_invoice"),
     **{

@@ -182,6 +182,7 @@ _SESSION = {
 }
 _PHASE = {"items": _ITEMS, "duration": {"interval": "month", "interval_count": "1"}}
 BASES = {
+    "GET /v1/subscription_items": Case(lambda ids: {"subscription": ids["two"]}),
     "POST /v1/billing_portal/configurations": Case({"features": {"invoice_history": {"enabled": "true"}}}),
     "POST /v1/billing_portal/sessions": Case({"customer": "cus_ann"}),
     "POST /v1/checkout/sessions": Case(_SESSION),

@@ -248,3 +248,21 @@ def test_an_invoice_can_be_made_by_hand_beside_the_periods_one(sandbox: Sandbox)
     assert latest(sandbox, made)["id"] == draft["id"]
     listed = sandbox.request("GET", "/v1/invoices", {"subscription": made["id"], "status": "paid"}).body["data"]
     assert [one["total"] for one in listed] == [250, 900]
+
+
+def test_ten_items_and_ten_lines_are_shown_and_the_rest_is_asked_for(sandbox: Sandbox) -> None:
+    """SBX-170"""
+    made = subscribe(sandbox, *(price(sandbox, 100 + number) for number in range(12)))
+    invoice = latest(sandbox, made)
+    every = {"subscription": made["id"], "limit": 100}
+    items = sandbox.request("GET", "/v1/subscription_items", every).body
+    lines = sandbox.request("GET", f"/v1/invoices/{invoice['id']}/lines", {"limit": 100}).body
+    for shown, whole in ((made["items"], items), (invoice["lines"], lines)):
+        assert (len(shown["data"]), shown["has_more"]) == (10, True)
+        assert (len(whole["data"]), whole["has_more"]) == (12, False)
+        assert whole["data"][:10] == shown["data"]
+    after = every | {"starting_after": made["items"]["data"][-1]["id"]}
+    assert sandbox.request("GET", "/v1/subscription_items", after).body["data"] == items["data"][10:]
+    done(sandbox, f"/v1/subscriptions/{made['id']}", metadata={"a": "b"})
+    changed = next(sandbox.store.newest_first("event"))["data"]["previous_attributes"]
+    assert list(changed) == ["metadata"], "what is not shown has not changed"

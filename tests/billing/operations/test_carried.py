@@ -132,3 +132,20 @@ def test_operations_change_nothing_but_the_plans_price_and_its_dates(database: D
             assert after["status"] == "canceled" or kept(after, plans) == before
 
     check()
+
+
+def test_plan_is_found_and_switched_behind_ten_add_ons(shop: Shop) -> None:
+    """SUB-144: Stripe shows the first ten items with a subscription."""
+    month = {"currency": "usd", "unit_amount": 100, "recurring": {"interval": "month"}, "product": "prod_addon"}
+    shop.sandbox.seed({"object": "price", "id": f"price_{number}", **month} for number in range(11))
+    subscription = shop.subscriber()
+    [own] = shop.at_stripe(subscription)["items"]["data"]
+    added = [{"price": f"price_{number}"} for number in range(11)]
+    plan = {"price": shop.catalog.plans["standard"].price}
+    moved = {"items": [{"id": own["id"], "deleted": True}, *added, plan], "proration_behavior": "none"}
+    shop.sandbox.change_subscription(subscription, moved)
+    assert shop.done(Kind.SWITCH, plan="commit").status is SUCCEEDED
+    assert (shop.seen("user_1")["plan"], shop.seen("user_1")["scheduled_plan"]) == ("standard", "commit")
+    shop.renew(subscription)
+    prices = [item["price"]["id"] for item in shop.stripe.get_subscription(subscription)["items"]["data"]]
+    assert sorted(prices) == sorted([*(one["price"] for one in added), shop.catalog.plans["commit"].price])

@@ -16,7 +16,14 @@ import pytest
 import stripe
 
 from billing.clock import SYSTEM_CLOCK
-from billing.errors import OnelaneError, StripeMisconfigured, StripeRefused, StripeSavedFailure, StripeUnclear
+from billing.errors import (
+    OnelaneError,
+    StripeMisconfigured,
+    StripeMissing,
+    StripeRefused,
+    StripeSavedFailure,
+    StripeUnclear,
+)
 from billing.process.settings import load_settings
 from billing.services import build_services
 from billing.stripe_gateway import GatewayClient, Pace
@@ -173,6 +180,9 @@ REFUSAL = {"error": {"type": "invalid_request_error", "param": "customer", "code
         (403, {"error": {"type": "invalid_request_error"}}, StripeMisconfigured),
         (400, REFUSAL, StripeRefused),
         (400, {"error": {"type": "idempotency_error"}}, StripeSavedFailure),
+        (404, {"error": {"type": "invalid_request_error", "code": "resource_missing"}}, StripeMissing),
+        (404, {"error": {"type": "invalid_request_error", "code": "not_found"}}, StripeMissing),
+        (404, {"error": {"type": "invalid_request_error"}}, StripeUnclear),  # of the address
         (402, {"error": {"type": "card_error", "code": "card_declined"}}, StripeRefused),
         (304, REFUSAL, StripeUnclear),
         (409, REFUSAL, StripeUnclear),
@@ -186,7 +196,7 @@ REFUSAL = {"error": {"type": "invalid_request_error", "param": "customer", "code
     ],
 )
 def test_any_answer_to_a_creation_is_one_of_our_errors(status: int, body: Any, error: type[OnelaneError]) -> None:
-    """LAN-14, LAN-17: only what is certainly Stripe's own word counts as one."""
+    """LAN-14, LAN-17, SUB-145: only what is certainly Stripe's own word counts as one."""
     with pytest.raises(error):
         fixed(status, body).create_session({}, idempotency_key="k")
 

@@ -9,6 +9,7 @@ from billing.subscriptions.projection import plan_item, project
 from tests.support.builders import CATALOG, NOON, build_subscription, stamp
 from tests.support.invoices import (
     BEFORE,
+    CUT_OFF,
     DAY,
     MAILED,
     NOW,
@@ -51,6 +52,8 @@ BOUGHT = invoice("paid", {**line(), "amount": 900, "quantity": 1})
             ],
             ("standard", 8),
         ),
+        # of what was paid, the plan's line did not come: what is given back says what it was
+        ({"price": {"id": DEAR}}, [{**invoice("paid"), **CUT_OFF}, change()], ("standard", 1)),
         # something else is not paid
         ({"price": {"id": DEAR}}, [BOUGHT, change("paid"), add_on("open", at=NOON + 3 * DAY)], ("commit", 1)),
         ({"price": {"id": DEAR}}, [BOUGHT, add_on("open")], ("commit", 1)),  # a gift of support's

@@ -95,7 +95,6 @@ def test_schedules_are_read_of_what_is_live() -> None:
 @pytest.mark.parametrize(
     ("status", "code", "none"),
     [
-        (404, None, True),
         (404, "resource_missing", True),
         (400, "resource_missing", True),
         (400, "parameter_invalid", False),
