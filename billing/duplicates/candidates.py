@@ -3,7 +3,7 @@
 It is read only while there are several live ones, so it costs a customer with one subscription nothing.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,13 +34,18 @@ def read_candidates(
         Candidate(
             subscription,
             invoices=tuple(billed or ()),
-            period=covering(item := plan_item(subscription, catalog), billed or (), catalog),
+            period=_period(item := plan_item(subscription, catalog), billed or (), catalog),
             has_card=_has_card(subscription, stripe),
             is_sold=catalog.plan_sold_as(item.get("price")) is not None,
             doubted=subscription["id"] in doubted,
         )
         for subscription, billed in zip(live, invoices, strict=True)
     ]
+
+
+def _period(item: Json, invoices: Collection[Json], catalog: Catalog) -> Sequence[Json]:
+    """The invoices for the running period; the void ones where a person gave it away by that."""
+    return covering(item, invoices, catalog) or covering(item, invoices, catalog, without=("draft",))
 
 
 def _has_card(subscription: Json, stripe: StripeGateway) -> bool:

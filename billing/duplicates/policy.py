@@ -13,6 +13,7 @@ from typing import Any
 from billing.catalog import Catalog
 from billing.rules.money import in_words
 from billing.rules.product_tag import is_tagged
+from billing.subscriptions.invoices import is_owed
 from billing.subscriptions.projection import belongs, is_live
 
 Json = Mapping[str, Any]
@@ -75,6 +76,7 @@ class Candidate:
         """What it does about money."""
         subscription, status = self.subscription, self.subscription.get("status")
         paid_now = any(paid_for(invoice) > 0 for invoice in self.period[:1])
+        is_given = any(invoice.get("status") != "paid" and not is_owed(invoice) for invoice in self.period[:1])
         if subscription.get("pause_collection"):
             return Standing.PAUSED
         if self.doubted:
@@ -82,7 +84,7 @@ class Candidate:
         if status == "incomplete":
             return Standing.NEVER
         if status in ("past_due", "unpaid"):  # the status is the latest invoice's, whatever that is for
-            return Standing.OPEN if paid_now else Standing.STOPPED
+            return Standing.OPEN if paid_now or is_given else Standing.STOPPED
         if status == "paused":  # a trial ended without a card; one that was paid for was paused by a person
             return Standing.PAUSED if self.paid else Standing.NEVER
         if status not in ("active", "trialing"):

@@ -128,12 +128,12 @@ def _payment(
         if now is not None and (now.get("status") == "paid" or not _owed_for_the_plan(plans)):
             return Payment.PAID  # or given: nothing is owed for the plan
         return Payment.FIRST_FAILED if known and not was_paid else None
-    if status != "active" or subscription.get("pause_collection") or now is None or not _is_owed(now):
+    if status != "active" or subscription.get("pause_collection") or now is None or not is_owed(now):
         return None
     late = _is_hidden(now, known) and not _waits(now, at)  # else the status is its own
     if was_paid:
         return Payment.OVERDUE if late else None
-    earlier = (invoice for invoice in plans if invoice is not now and _is_owed(invoice))
+    earlier = (invoice for invoice in plans if invoice is not now and is_owed(invoice))
     failed = late or any(not _waits(invoice, at) for invoice in earlier)
     return Payment.FIRST_FAILED if failed else Payment.FIRST_PENDING
 
@@ -145,7 +145,7 @@ def _is_hidden(invoice: Json, known: Sequence[Json]) -> bool:
 
 def _owed_for_the_plan(plans: Sequence[Json]) -> list[Json]:
     """What is owed since the last invoice for the plan that was paid."""
-    return [*filter(_is_owed, takewhile(lambda invoice: invoice.get("status") != "paid", plans))]
+    return [*filter(is_owed, takewhile(lambda invoice: invoice.get("status") != "paid", plans))]
 
 
 def _waits(invoice: Json, at: datetime) -> bool:
@@ -169,7 +169,7 @@ def _bought(
     if running is None or running.get("status") != "paid":
         return None
     later = [*takewhile(lambda invoice: invoice is not running, known)]
-    unpaid = [invoice for invoice in later if _is_owed(invoice) and raises(invoice, item)]
+    unpaid = [invoice for invoice in later if is_owed(invoice) and raises(invoice, item)]
     if subscription.get("status") not in _FAILED:
         unpaid = [invoice for invoice in unpaid if _is_hidden(invoice, known) and not _waits(invoice, at)]
     if not unpaid:
@@ -193,7 +193,7 @@ def _plans_in(invoice: Json, item: Json, catalog: Catalog, *, given_back: bool =
 
 def _due_since(known: Sequence[Json], plans: Sequence[Json]) -> datetime | None:
     """Since when something is owed: the oldest unpaid invoice for the plan after the last paid one, else any's."""
-    owed = _owed_for_the_plan(plans) or [invoice for invoice in known if _is_owed(invoice)][:1]
+    owed = _owed_for_the_plan(plans) or [invoice for invoice in known if is_owed(invoice)][:1]
     return min((due for invoice in owed if (due := time_of(_due(invoice)))), default=None)
 
 
@@ -202,7 +202,8 @@ def _due(invoice: Json) -> object:
     return invoice.get("due_date") or (invoice.get("status_transitions") or {}).get("finalized_at")
 
 
-def _is_owed(invoice: Json) -> bool:
+def is_owed(invoice: Json) -> bool:
+    """Whether money is still wanted for it: open, or given up by Stripe. What a person forgave is not owed."""
     details = (invoice.get("status_details") or {}).get("uncollectible") or {}
     written_off = invoice.get("status") == "uncollectible" and details.get("reason") in _WRITTEN_OFF
     return invoice.get("status") == "open" or written_off

@@ -228,7 +228,7 @@ def test_account_of_many_customers_is_read_in_part(place: Place, monkeypatch: py
     monkeypatch.setattr("billing.doctor.currencies.MOST_PAGES", 1)
     place.sandbox.seed({"object": "customer", "id": f"cus_{number}"} for number in range(101))
     [finding] = examine_currencies({"usd"}, place.stripe, database=place.database)
-    assert "newest 100 customers" in finding.sentence
+    assert "100 customers (newest)" in finding.sentence
 
 
 def test_catalog_of_two_currencies_is_named(place: Place) -> None:

@@ -40,6 +40,29 @@ def give_it_for_free(shop: Shop, older: str) -> None:
     shop.sandbox.tick()
 
 
+def void_the_renewal(shop: Shop, older: str) -> None:
+    """Support gives away a month whose payment failed."""
+    for card in shop.objects("payment_method"):
+        shop.sandbox.card_answers(card["id"], "generic_decline")
+    shop.clock.advance(days=32)
+    [latest] = (one["latest_invoice"] for one in shop.objects("subscription") if one["id"] == older)
+    assert shop.sandbox.request("POST", f"/v1/invoices/{latest}/void").status == 200
+
+
+def void_the_renewal_and_owe_something_small(shop: Shop, older: str) -> None:
+    """The status is the add-on's."""
+    void_the_renewal(shop, older)
+    change(shop, older, items=[{"price": "price_addon"}], proration_behavior="always_invoice")
+
+
+def resume_after_a_month_for_nothing(shop: Shop, older: str) -> None:
+    """Its collection was paused when the running period began."""
+    change(shop, older, pause_collection={"behavior": "void"})
+    shop.clock.advance(days=32)
+    shop.sandbox.tick()
+    change(shop, older, pause_collection="")
+
+
 def move_to_another_price(shop: Shop, older: str) -> None:
     """In the portal, to something that the catalog does not sell: our tag stays, and it gives no access."""
     [item] = next(one for one in shop.objects("subscription") if one["id"] == older)["items"]["data"]
@@ -51,6 +74,9 @@ def move_to_another_price(shop: Shop, older: str) -> None:
     [
         (owe_something_small, "past_due", "has an open invoice"),
         (give_it_for_free, "active", "this period costs nothing"),
+        (void_the_renewal, "active", "this period costs nothing"),
+        (void_the_renewal_and_owe_something_small, "past_due", "has an open invoice"),
+        (resume_after_a_month_for_nothing, "active", "this period costs nothing"),
         (move_to_another_price, "active", "does not sell"),
     ],
 )
