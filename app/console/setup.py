@@ -15,8 +15,7 @@ from billing.doctor import examinations
 from billing.doctor.alive import examine_deliveries, examine_processes
 from billing.doctor.finding import Finding, Verdict, guarded
 from billing.doctor.given import examine_settings
-from billing.doctor.redis import examine_redis
-from billing.doctor.servers import examine_broker, examine_ledger, examine_metrics
+from billing.doctor.servers import examine_servers
 from billing.rules.money import in_words
 from billing.rules.words import in_number
 from billing.services import Services
@@ -66,13 +65,8 @@ def add_pages(routes: Blueprint, services: Services) -> None:
 def _seen_here(services: Services) -> Iterator[Finding]:
     """Doctor's lines that need no key of Stripe's. A server that does not answer takes some seconds."""
     settings, database = services.settings, services.database
-    given = [one for one in examine_settings(settings, os.environ) if not one.sentence.startswith(KEY)]
-    yield from given
-    yield from guarded("ledger", lambda: examine_ledger(settings))
-    yield from guarded("redis", lambda: examine_redis(settings))
-    if settings.broker_url != settings.redis_url:
-        yield from guarded("broker", lambda: examine_broker(settings))
-    yield from guarded("metrics", lambda: examine_metrics(settings))
+    yield from (one for one in examine_settings(settings, os.environ) if not one.sentence.startswith(KEY))
+    yield from examine_servers(settings)
     yield from guarded("identity", partial(examine_identity, settings))
     yield from guarded("workers", lambda: examine_processes(database))
     yield from guarded("deliveries", lambda: examine_deliveries(database, clock=services.clock))

@@ -96,10 +96,8 @@ class Identity:
         return self._is_api_key(header.partition(" ")[2].strip().encode())
 
     def _is_api_key(self, token: bytes) -> bool:
-        found = False
-        for key in self._api_keys:  # all of them, always: the time taken says nothing
-            found |= hmac.compare_digest(key, token)
-        return found
+        matches = [hmac.compare_digest(key, token) for key in self._api_keys]  # all: the time taken says nothing
+        return any(matches)
 
     def _buyer(self, token: str) -> Caller:
         try:

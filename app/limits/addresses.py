@@ -1,6 +1,7 @@
 """The rate of client addresses, and the name under which an address is counted."""
 
 import re
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import structlog
@@ -29,7 +30,9 @@ def limit_addresses(app: Flask, *, identity: Identity, limits: Limits, uncounted
     this process alone: neither Redis nor the ledger has to do with it (API-92).
     """
 
-    unknown = _Once()
+    @cache
+    def tell_operator() -> None:
+        log.warning("rate_limit.address_unknown", sentence=ADDRESS_UNKNOWN)
 
     @app.before_request
     def count() -> None:
@@ -42,7 +45,7 @@ def limit_addresses(app: Flask, *, identity: Identity, limits: Limits, uncounted
         if name := counted_as(seen_address()):
             (limits.addresses if needs_credential else limits.strangers).take(name)
         else:
-            unknown.tell()
+            tell_operator()  # once
 
 
 def seen_address() -> str:
@@ -75,15 +78,3 @@ def counted_as(address: str) -> str:
     if parsed in NAT64:
         return str(IPv4Address(int(parsed) & 0xFFFFFFFF))  # a whole network of IPv4 is one /64 there
     return str(ip_network((parsed, IPV6_PREFIX), strict=False))
-
-
-class _Once:
-    """Tells the operator once that addresses cannot be counted."""
-
-    def __init__(self) -> None:
-        self._told = False
-
-    def tell(self) -> None:
-        if not self._told:
-            self._told = True
-            log.warning("rate_limit.address_unknown", sentence=ADDRESS_UNKNOWN)

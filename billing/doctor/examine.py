@@ -20,8 +20,8 @@ from billing.doctor.finding import Finding, Verdict, fine, guarded, wrong
 from billing.doctor.given import examine_names, examine_settings
 from billing.doctor.portal import examine_portal
 from billing.doctor.prices import examine_prices
-from billing.doctor.redis import examine_neighbours, examine_redis
-from billing.doctor.servers import examine_broker, examine_ledger, examine_metrics, open_ledger
+from billing.doctor.redis import examine_neighbours
+from billing.doctor.servers import examine_servers, open_ledger
 from billing.errors import ConfigurationError, TransientError
 from billing.operators import installation
 from billing.operators.audit import audited
@@ -68,14 +68,12 @@ def _all(
     settings: Settings, stripe: GatewayClient | None, *, names: Iterable[str], tries: bool, clock: Clock
 ) -> Iterator[Finding]:
     yield from guarded("settings", lambda: examine_settings(settings, names))
-    ledger = list(guarded("ledger", lambda: examine_ledger(settings)))
-    yield from ledger
-    yield from guarded("redis", lambda: examine_redis(settings))
-    if settings.broker_url != settings.redis_url:
-        yield from guarded("broker", lambda: examine_broker(settings))
-    yield from guarded("metrics", lambda: examine_metrics(settings))
+    is_away = False
+    for finding in examine_servers(settings):
+        yield finding
+        is_away = is_away or (finding.subject == "ledger" and finding.verdict is Verdict.UNAVAILABLE)
     yield from guarded("changes", lambda: _changes(settings))
-    if any(finding.verdict is Verdict.UNAVAILABLE for finding in ledger) or not _has_tables(settings):
+    if is_away or not _has_tables(settings):
         yield from _with_servers(settings, None, stripe, tries=tries, clock=clock)
         return
     with closing(open_ledger(settings)) as database:

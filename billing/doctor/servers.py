@@ -13,7 +13,7 @@ from billing.coordination.queue import create_producer
 from billing.database import Database
 from billing.database.migrations.compatibility import Fit
 from billing.database.suitable import require_suitable, room
-from billing.doctor.finding import Finding, Verdict, fine, warning, wrong
+from billing.doctor.finding import Finding, Verdict, fine, guarded, warning, wrong
 from billing.doctor.redis import examine_redis, examine_server, explain
 from billing.errors import LedgerMisconfigured, LedgerUnavailable
 from billing.operators.readiness import try_to_write
@@ -37,6 +37,15 @@ def require_given(settings: Settings) -> None:
         list(examine_redis(settings))
     if "celery_broker_url" in given:
         list(examine_broker(settings))
+
+
+def examine_servers(settings: Settings) -> Iterator[Finding]:
+    """Each of them in turn. Raises nothing."""
+    yield from guarded("ledger", lambda: examine_ledger(settings))
+    yield from guarded("redis", lambda: examine_redis(settings))
+    if settings.broker_url != settings.redis_url:
+        yield from guarded("broker", lambda: examine_broker(settings))
+    yield from guarded("metrics", lambda: examine_metrics(settings))
 
 
 def examine_ledger(settings: Settings) -> Iterator[Finding]:

@@ -10,12 +10,13 @@ import fcntl
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 from uuid import uuid4
 
+import msgspec
 import structlog
 from prometheus_client import REGISTRY
 from prometheus_client.metrics_core import Metric
@@ -27,7 +28,16 @@ WRITE_SECONDS = 2.0
 # A file that nobody wrote for a day is a dead process'. All of those are added up in one, so that they stay few.
 DEAD_SECONDS = 86_400
 OURS = "onelane_"
-Family = dict[str, Any]  # {"name", "text", "type", "samples": [[name, labels, value], …]}
+Sample = tuple[str, dict[str, str], float]  # its name, labels and value
+
+
+class Family(TypedDict):
+    """The samples of one metric."""
+
+    name: str
+    text: str
+    type: str
+    samples: list[Sample]
 
 
 class MetricsFile:
@@ -93,7 +103,7 @@ def families() -> list[Family]:
             "text": metric.documentation,
             "type": metric.type,
             "samples": [
-                [one.name, dict(one.labels), one.value] for one in metric.samples if not one.name.endswith("_created")
+                (one.name, dict(one.labels), one.value) for one in metric.samples if not one.name.endswith("_created")
             ],
         }
         for metric in REGISTRY.collect()
@@ -113,7 +123,7 @@ def add_up(all_families: Iterable[Iterable[Family]]) -> list[Family]:
                 key = (name, tuple(sorted(labels.items())))
                 sums[key] = sums.get(key, 0.0) + value
     return [
-        {**family, "samples": [[key, dict(labels), value] for (key, labels), value in values[name].items()]}
+        {**family, "samples": [(key, dict(labels), value) for (key, labels), value in values[name].items()]}
         for name, family in merged.items()
     ]
 
@@ -129,10 +139,10 @@ def files(folder: Path) -> list[Path]:
 def read(file: Path) -> list[Family]:
     """What a process wrote; nothing where the file is empty, cut off or not ours."""
     try:
-        found = json.loads(file.read_bytes())
-        return [family for family in found if _is_family(family)]
-    except (OSError, ValueError, TypeError, RecursionError):
+        found = msgspec.json.decode(file.read_bytes(), type=list[Family])
+    except (OSError, ValueError, msgspec.DecodeError, RecursionError):
         return []
+    return [family for family in found if family["name"].startswith(OURS)]
 
 
 def join_dead(folder: Path) -> None:
@@ -172,21 +182,3 @@ def _shared(folder: Path) -> Iterator[None]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield
-
-
-def _is_family(family: Any) -> bool:
-    return (
-        isinstance(family, Mapping)
-        and all(isinstance(family.get(name), str) for name in ("name", "text", "type"))
-        and family["name"].startswith(OURS)
-        and isinstance(family.get("samples"), list)
-        and all(
-            isinstance(sample, list)
-            and len(sample) == 3
-            and isinstance(sample[0], str)
-            and isinstance(sample[1], dict)
-            and all(isinstance(text, str) for text in sample[1].values())
-            and isinstance(sample[2], int | float)
-            for sample in family["samples"]
-        )
-    )

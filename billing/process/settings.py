@@ -4,26 +4,31 @@ A wrong value stops the start with one line that says what to set (OPS-1). Secre
 `Settings` shows none of them.
 """
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from billing.errors import ConfigurationError
-from billing.process.server_url import read_broker, read_server
 from billing.process.setting_sources import FilesSource, RunningDevSource, Unreadable
+from billing.process.setting_types import (
+    BrokerUrl,
+    JwtSecret,
+    Origins,
+    Rate,
+    RedisUrl,
+    Secrets,
+    StripeKey,
+    WebAddress,
+)
 from billing.process.unsafe_settings import unsafe_settings
 
 KEY_PREFIX = "onelane:"
-Origins = Annotated[tuple[str, ...], NoDecode]
 QUOTES = ("'", '"')
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -39,21 +44,21 @@ class Settings(BaseSettings):
     database_url: str = "sqlite:///var/ledger.sqlite3"
     database_pool_size: int = Field(10, ge=1, le=1000)
     database_prepare: bool = True
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: RedisUrl = "redis://127.0.0.1:6379/0"
     # What every key in Redis begins with; an ACL may name it (~onelane:*).
     redis_key_prefix: str = Field(KEY_PREFIX, pattern=r"^[A-Za-z0-9._:-]{1,64}$")
-    celery_broker_url: str | None = None
+    celery_broker_url: BrokerUrl | None = None
 
-    stripe_api_key: SecretStr | None = None
-    stripe_api_base: str | None = None
+    stripe_api_key: StripeKey | None = None
+    stripe_api_base: WebAddress | None = None
     stripe_webhook_secrets: Secrets = ()
     stripe_timeout_seconds: float = Field(10, gt=0, le=60)
     stripe_max_per_second: float = Field(20, gt=0, le=10_000)
     stripe_account: str | None = Field(None, pattern=r"^acct_[A-Za-z0-9_]{1,250}$")
     stripe_livemode: bool | None = None
 
-    auth_jwt_secret: SecretStr | None = None
-    auth_jwks_url: str | None = None
+    auth_jwt_secret: JwtSecret | None = None
+    auth_jwks_url: WebAddress | None = None
     auth_issuer: str | None = None
     auth_audience: str | None = None
     auth_api_keys: Secrets = ()
@@ -62,7 +67,7 @@ class Settings(BaseSettings):
     # A header in which a proxy that logs people in names them. Underscores: no server lets such a header pass.
     console_user_header: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
     metrics_token: SecretStr | None = None
-    otel_exporter_otlp_endpoint: str | None = None
+    otel_exporter_otlp_endpoint: WebAddress | None = None
     sentry_dsn: SecretStr | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -72,19 +77,19 @@ class Settings(BaseSettings):
     checkout_wait_seconds: float = Field(3, ge=0, le=20)
     checkout_reuse_seconds: int = Field(900, ge=0, le=86_400)
     customer_lock_seconds: int = Field(30, ge=5, le=300)
-    rate_limit_checkouts: str = "30/minute"
+    rate_limit_checkouts: Rate = "30/minute"
     # Of one user's checkouts those that say something else than the one before: each may make a payment page.
-    rate_limit_different_checkouts: str = "60/hour"
-    rate_limit_reads: str = "300/minute"
+    rate_limit_different_checkouts: Rate = "60/hour"
+    rate_limit_reads: Rate = "300/minute"
     # Ten users at RATE_LIMIT_READS: offices and mobile networks share one address.
-    rate_limit_addresses: str = "3000/minute"
+    rate_limit_addresses: Rate = "3000/minute"
     trusted_proxies: int = Field(0, ge=0, le=10)
     webhook_max_bytes: int = Field(1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     retention_days: int = Field(30, ge=1, le=3650)
     # 40: longer than Stripe lists events (30), else reconciling takes a pruned event for a lost one.
     retention_rows_days: int = Field(365, ge=40, le=36_500)
 
-    app_webhook_url: str | None = None
+    app_webhook_url: WebAddress | None = None
     app_webhook_secret: SecretStr | None = None
     app_handlers: str | None = Field(None, pattern=r"^([A-Za-z_]\w*(\.[A-Za-z_]\w*)*|.+\.py)$")  # a module, or its file
     duplicate_policy: Literal["alert", "cancel_newest"] = "alert"
@@ -101,71 +106,6 @@ class Settings(BaseSettings):
         """Order: arguments, environment, `NAME_FILE`, `.env`, then what a running `onelane dev` uses."""
         return (init_settings, env_settings, FilesSource(settings_cls), dotenv_settings, RunningDevSource(settings_cls))
 
-    @field_validator("stripe_webhook_secrets", "auth_api_keys", mode="before")
-    @classmethod
-    def _secrets(cls, value: Any) -> Any:
-        secrets = _split(value)
-        if value and not secrets:
-            raise ValueError("names no secret; separate several by commas")
-        if any(not part.isascii() or not part.isprintable() for part in secrets if isinstance(part, str)):
-            raise ValueError("has a character that no header can carry; use printable ASCII")
-        return secrets
-
-    @field_validator("stripe_api_key")
-    @classmethod
-    def _secret_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and value.get_secret_value().startswith("pk_"):
-            raise ValueError("is a publishable key; take the secret one (sk_...) or a restricted one (rk_...)")
-        if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-            raise ValueError("has a character that no key has; copy it again")
-        return value
-
-    @field_validator("redirect_origins", mode="before")
-    @classmethod
-    def _origins(cls, value: Any) -> Any:
-        return tuple(_origin(part) for part in _split(value))
-
-    @field_validator("stripe_api_base", "auth_jwks_url", "app_webhook_url", "otel_exporter_otlp_endpoint")
-    @classmethod
-    def _web_address(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # .port refuses 99999
-            raise ValueError("must be an http:// or https:// address")
-        return value.rstrip("/")
-
-    @field_validator("redis_url")
-    @classmethod
-    def _one_redis(cls, value: str) -> str:
-        read_server(value)
-        return value
-
-    @field_validator("celery_broker_url")
-    @classmethod
-    def _broker(cls, value: str | None) -> str | None:
-        if value is not None:
-            read_broker(value)
-        return value
-
-    @field_validator(
-        "rate_limit_checkouts", "rate_limit_different_checkouts", "rate_limit_reads", "rate_limit_addresses"
-    )
-    @classmethod
-    def _rate(cls, value: str) -> str:
-        if not re.fullmatch(r"[1-9][0-9]{0,8}\s*(/|per)\s*([1-9][0-9]{0,4}\s*)?(second|minute|hour|day)s?", value):
-            raise ValueError("must read like 30/minute")
-        return value
-
-    @field_validator("auth_jwt_secret")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        # 32 bytes: what HS256 asks for (RFC 7518, 3.2); PyJWT warns below that.
-        if value is not None and len(value.get_secret_value().encode()) < 32:
-            raise ValueError("must have at least 32 bytes")
-        return value
-
-    # The last one, since these run from the last to the first.
     @field_validator("*", mode="before")
     @classmethod
     def _readable(cls, value: Any) -> Any:
@@ -235,20 +175,3 @@ def _sentence(error: ErrorDetails) -> str:
         how = f"Set {setting} as `onelane settings` says."
         return problem if problem.startswith(file) else f"{setting}: {problem}. {how}"
     return f"{problem}."
-
-
-def _split(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _origin(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "*" in value or parts.path not in ("", "/"):
-        raise ValueError(f"{value!r} is no origin; write it like https://app.example.com")
-    if parts.query or parts.fragment or parts.username is not None:
-        raise ValueError(f"{value!r} is more than an origin; write it like https://app.example.com")
-    port = f":{parts.port}" if parts.port and parts.port != {"http": 80, "https": 443}[parts.scheme] else ""
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname  # IPv6, as browsers write it
-    return f"{parts.scheme}://{host}{port}"

@@ -23,34 +23,20 @@ LEAST_DIFFERENT = 5
 class Given(Protocol):
     """The settings that are looked at."""
 
-    @property
-    def stripe_api_key(self) -> SecretStr | None: ...
-    @property
-    def stripe_api_base(self) -> str | None: ...
-    @property
-    def stripe_livemode(self) -> bool | None: ...
-    @property
-    def stripe_webhook_secrets(self) -> tuple[SecretStr, ...]: ...
-    @property
-    def auth_jwt_secret(self) -> SecretStr | None: ...
-    @property
-    def auth_jwks_url(self) -> str | None: ...
-    @property
-    def auth_issuer(self) -> str | None: ...
-    @property
-    def auth_audience(self) -> str | None: ...
-    @property
-    def auth_api_keys(self) -> tuple[SecretStr, ...]: ...
-    @property
-    def metrics_token(self) -> SecretStr | None: ...
-    @property
-    def console_password(self) -> SecretStr | None: ...
-    @property
-    def console_viewer_password(self) -> SecretStr | None: ...
-    @property
-    def console_user_header(self) -> str | None: ...
-    @property
-    def trusted_proxies(self) -> int: ...
+    stripe_api_key: SecretStr | None
+    stripe_api_base: str | None
+    stripe_livemode: bool | None
+    stripe_webhook_secrets: tuple[SecretStr, ...]
+    auth_jwt_secret: SecretStr | None
+    auth_jwks_url: str | None
+    auth_issuer: str | None
+    auth_audience: str | None
+    auth_api_keys: tuple[SecretStr, ...]
+    metrics_token: SecretStr | None
+    console_password: SecretStr | None
+    console_viewer_password: SecretStr | None
+    console_user_header: str | None
+    trusted_proxies: int
 
 
 def unsafe_settings(settings: Given, environment: Mapping[str, str] = os.environ) -> list[str]:

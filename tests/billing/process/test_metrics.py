@@ -5,13 +5,13 @@ import os
 import time
 from pathlib import Path
 
-from billing.process.metrics import DEAD_SECONDS, FolderCollector, MetricsFile, add_up, files, join_dead, read
+from billing.process.metrics import DEAD_SECONDS, Family, FolderCollector, MetricsFile, add_up, files, join_dead, read
 
 JOBS = {"name": "onelane_test_jobs", "text": "Jobs.", "type": "counter"}
 
 
-def counted(kind: str, value: float) -> list[dict[str, object]]:
-    return [{**JOBS, "samples": [["onelane_test_jobs_total", {"kind": kind}, value]]}]
+def counted(kind: str, value: float) -> list[Family]:
+    return [{**JOBS, "samples": [("onelane_test_jobs_total", {"kind": kind}, value)]}]
 
 
 def test_same_name_and_labels_are_added_up() -> None:
@@ -32,7 +32,7 @@ def test_files_of_dead_processes_become_one_and_no_count_is_lost(tmp_path: Path)
     left = files(tmp_path)
     assert len(left) == 2
     [family] = add_up(read(file) for file in left)
-    assert family["samples"] == [["onelane_test_jobs_total", {"kind": "a"}, 10]]
+    assert family["samples"] == [("onelane_test_jobs_total", {"kind": "a"}, 10)]
 
 
 def test_process_shows_its_own_counts_as_they_are_now(tmp_path: Path) -> None:
