@@ -183,8 +183,8 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _ids(values: Any) -> list[str | None]:
-    return [id_of(each) for each in values]
+def _each(how: Carry) -> Carry:
+    return lambda values: [how(each) for each in values]
 
 
 def _discount(found: Any) -> dict[str, str]:
@@ -193,10 +193,6 @@ def _discount(found: Any) -> dict[str, str]:
         if id_ := id_of(found.get(name)):
             return {name: id_}
     raise NotCarriedError("a discount")
-
-
-def _discounts(values: Any) -> list[dict[str, str]]:
-    return [_discount(each) for each in values]
 
 
 def _table(fields: Mapping[str, Carry | None]) -> Carry:
@@ -214,12 +210,12 @@ _ACCOUNT = _table({"type": _as_it_is, "account": id_of})
 _ITEM = _table(
     {
         "billing_thresholds": _as_it_is,
-        "discounts": _discounts,
+        "discounts": _each(_discount),
         "metadata": _as_it_is,
         "plan": None,  # the price under its old name
         "price": id_of,
         "quantity": _as_it_is,
-        "tax_rates": _ids,
+        "tax_rates": _each(id_of),
     }
 )
 _PHASE: Mapping[str, Carry | None] = {
@@ -230,12 +226,12 @@ _PHASE: Mapping[str, Carry | None] = {
     "collection_method": _as_it_is,
     "currency": _as_it_is,
     "default_payment_method": id_of,
-    "default_tax_rates": _ids,
+    "default_tax_rates": _each(id_of),
     "description": _as_it_is,
-    "discounts": _discounts,
+    "discounts": _each(_discount),
     "invoice_settings": _table(
         {
-            "account_tax_ids": _ids,
+            "account_tax_ids": _each(id_of),
             "custom_fields": _as_it_is,
             "days_until_due": _as_it_is,
             "description": _as_it_is,
@@ -243,7 +239,7 @@ _PHASE: Mapping[str, Carry | None] = {
             "issuer": _ACCOUNT,
         }
     ),
-    "items": lambda values: [_ITEM(each) for each in values],
+    "items": _each(_ITEM),
     "metadata": _as_it_is,
     "on_behalf_of": id_of,
     "transfer_data": _table({"amount_percent": _as_it_is, "destination": id_of}),
