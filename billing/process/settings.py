@@ -168,8 +168,25 @@ def read_settings(**overrides: Any) -> Settings:
         raise WrongSettings(list(dict.fromkeys(map(_sentence, found)))) from None
 
 
+# Pydantic's own problems with a value, in words that say what to set; others are ours, or rare.
+_PROBLEMS = {
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "bool_parsing": "must be true or false",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_pattern_mismatch": "must match {pattern}",
+}
+
+
 def _sentence(error: ErrorDetails) -> str:
     name, problem = (str(part).upper() for part in error["loc"][:1]), error["msg"].removeprefix("Value error, ")
+    if error["type"] in _PROBLEMS:
+        problem = _PROBLEMS[error["type"]].format(**error.get("ctx", {}))
     for setting in name:
         file = f"{setting}_FILE"
         how = f"Set {setting} as `onelane settings` says."

@@ -69,6 +69,7 @@ def test_nonsense_is_refused_in_one_line_that_names_it(monkeypatch: pytest.Monke
         load_settings()
     assert name in refusal.value.sentence
     assert "\n" not in refusal.value.sentence
+    assert "should" not in refusal.value.sentence, "what has to be set, not what a library expected"
 
 
 def test_two_ways_of_checking_tokens_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
