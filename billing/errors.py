@@ -8,14 +8,17 @@ from typing import Any
 
 
 class OnelaneError(Exception):
-    """An error with a stable `code`, and a sentence that says what happened and what to do next."""
+    """An error with a stable `code`, and a sentence that says what happened and what to do next.
+
+    A kind that always says the same has it as `always`.
+    """
 
     code = "internal"
+    always = ""
 
-    def __init__(self, sentence: str, **details: Any) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
-        self.details: Mapping[str, Any] = details
+    def __init__(self, sentence: str = "") -> None:
+        self.sentence = sentence or self.always
+        super().__init__(self.sentence)
 
     @property
     def for_operator(self) -> str:
@@ -227,27 +230,21 @@ class IdempotencyMismatch(PermanentError):
     """The same Idempotency-Key came with another body."""
 
     code = "idempotency_key_reused"
-
-    def __init__(self) -> None:
-        super().__init__("This Idempotency-Key was used with a different body. Send a new key for a new request.")
+    always = "This Idempotency-Key was used with a different body. Send a new key for a new request."
 
 
 class NoSubscription(PermanentError):
     """The user has no live subscription to this product."""
 
     code = "no_subscription"
-
-    def __init__(self) -> None:
-        super().__init__("This user has no subscription to this product.")
+    always = "This user has no subscription to this product."
 
 
 class UserErased(PermanentError):
     """The user was erased: requests that would record something are refused."""
 
     code = "user_erased"
-
-    def __init__(self) -> None:
-        super().__init__("This user was erased. A person who comes back needs a new user id.")
+    always = "This user was erased. A person who comes back needs a new user id."
 
 
 class CustomerTaken(PermanentError):

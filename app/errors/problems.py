@@ -103,9 +103,7 @@ class UnsupportedMediaType(PermanentError):
     """The body does not say that it is JSON."""
 
     code = "unsupported_media_type"
-
-    def __init__(self) -> None:
-        super().__init__("Send the body as application/json.")
+    always = "Send the body as application/json."
 
 
 class RateLimited(TransientError):

@@ -22,8 +22,6 @@ from billing.webhooks import events_store
 KEPT_MINUTES = 7 * 24 * 60  # a week: the charts show a day, and what happened last night is asked on Monday
 HOUR, DAY = (60, 1), (24 * 60, 10)  # minutes that a chart shows, and how many are one point of it
 
-Labels = Mapping[str, frozenset[str] | None]
-
 
 @dataclass(frozen=True, slots=True)
 class Counted:

@@ -5,7 +5,7 @@ have been signed for anybody's application.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -39,9 +39,9 @@ class Given(Protocol):
     trusted_proxies: int
 
 
-def unsafe_settings(settings: Given, environment: Mapping[str, str] = os.environ) -> list[str]:
+def unsafe_settings(settings: Given) -> list[str]:
     """What would open the door, one sentence each that names the setting and the fix."""
-    return [*_secrets(settings), *_console(settings), *_key_set(settings), *_live(settings, environment)]
+    return [*_secrets(settings), *_console(settings), *_key_set(settings), *_live(settings)]
 
 
 def is_live(settings: Given) -> bool:
@@ -50,9 +50,9 @@ def is_live(settings: Given) -> bool:
     return key.startswith(LIVE) or settings.stripe_livemode is True
 
 
-def shop_is_on(environment: Mapping[str, str] = os.environ) -> bool:
+def shop_is_on() -> bool:
     """Whether this process is to serve the shop page."""
-    return environment.get(SHOP, "") == "1"
+    return os.environ.get(SHOP) == "1"
 
 
 def is_loopback(host: str) -> bool:
@@ -108,10 +108,10 @@ def _key_set(settings: Given) -> Iterator[str]:
         )
 
 
-def _live(settings: Given, environment: Mapping[str, str]) -> Iterator[str]:
+def _live(settings: Given) -> Iterator[str]:
     if not is_live(settings):
         return
     if urlsplit(settings.stripe_api_base or "").scheme == "http":
         yield "STRIPE_API_BASE is http, and the key is a live one. Set STRIPE_API_BASE to https, or leave it out."
-    if shop_is_on(environment):
+    if shop_is_on():
         yield f"{SHOP} has anybody sign in as a buyer, and the key is a live one. Unset {SHOP}."
