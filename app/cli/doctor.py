@@ -9,7 +9,7 @@ from functools import partial
 import click
 from dotenv import dotenv_values
 
-from app.cli.tables import show_rows
+from app.cli.tables import show_rows, show_text
 from app.cli.web_checks import examine_identity, examine_port
 from billing.clock import SYSTEM_CLOCK
 from billing.doctor.examine import examine_installation
@@ -33,9 +33,8 @@ def doctor(as_json: bool, read_only: bool) -> None:
     for finding in _findings(tries=not read_only):
         findings.append(finding)
         if not as_json:
-            # click drops the colour where there is no terminal.
-            verdict = click.style(f"{finding.verdict.value:<11}", fg=COLOURS[finding.verdict])
-            click.echo(f"{verdict}  {finding.subject:<10}  {finding.sentence}")
+            first = f"{finding.verdict.value:<11}  {finding.subject:<10}  "
+            show_text(finding.sentence, first=first, colour=COLOURS[finding.verdict])
     if as_json:
         show_rows([asdict(finding) for finding in findings], as_json=True, nothing="")
     verdicts = {finding.verdict for finding in findings}

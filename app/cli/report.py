@@ -31,6 +31,7 @@ def report(check: bool, as_json: bool) -> None:
             show_text(trouble["sentence"])
             click.echo(f"  {trouble['command']}")
         click.echo(f"{NOTHING_WRONG}\n{ONE_CUSTOMER}\n" if not found else "")
+        summary |= {name: summary[name] or "ok" for name in ("ledger", "broker")}
         show_one({name: _line(value, summary["at"]) for name, value in summary.items()}, as_json=False)
     if check and found:
         sys.exit(1)

@@ -90,9 +90,14 @@ def show_side_by_side(rows: Sequence[Mapping[str, Any]], *, head: str) -> None:
         click.echo(GAP.join([f"{name:<{first}}", *cells]).rstrip())
 
 
-def show_text(sentence: str) -> None:
-    for line in _wrapped(_text(sentence), first="", then=""):
-        click.echo(line)
+def show_text(sentence: str, *, first: str = "", colour: str | None = None) -> None:
+    """Show a sentence in lines that fit, the first of them after `first`, of which the first word is coloured."""
+    lines = _wrapped(_text(sentence), first=first, then=" " * len(first))
+    if colour:
+        word = lines[0].split()[0]
+        # click drops the colour where there is no terminal.
+        lines[0] = click.style(word, fg=colour) + lines[0].removeprefix(word)
+    click.echo("\n".join(lines))
 
 
 def show_line(row: Mapping[str, Any], *, as_json: bool) -> None:

@@ -1,10 +1,8 @@
 """The servers and folders that the settings name: ledger, Redis, broker, counts."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -16,7 +14,8 @@ from billing.database.suitable import require_suitable, room
 from billing.doctor.finding import Finding, Verdict, fine, guarded, warning, wrong
 from billing.doctor.redis import examine_redis, examine_server, explain
 from billing.errors import LedgerMisconfigured, LedgerUnavailable
-from billing.operators.readiness import try_to_write
+from billing.operators import causes
+from billing.operators.readiness import free_megabytes, try_to_write
 from billing.process.server_url import OtherBroker, read_broker
 from billing.process.settings import Settings
 from billing.rules.words import in_number
@@ -24,7 +23,7 @@ from billing.rules.words import in_number
 BROKER_SECONDS = 3
 PROCESSES = 4  # of the compose file: two of the web, two workers
 # A million events take some 2 GB, and SQLite needs as much again while it tidies up.
-NARROW_BYTES, FULL_BYTES = 2 * 2**30, 200 * 2**20
+NARROW_MEGABYTES = 2048
 
 
 def require_given(settings: Settings) -> None:
@@ -60,6 +59,7 @@ def examine_ledger(settings: Settings) -> Iterator[Finding]:
     except LedgerUnavailable as error:
         verdict = Verdict.WRONG if isinstance(error, LedgerMisconfigured) else Verdict.UNAVAILABLE
         yield Finding("ledger", verdict, f"{error.for_operator} Mend that, or set another DATABASE_URL.")
+        yield from _room(open_ledger(settings))
         return
     if found.fit is Fit.CURRENT:
         yield fine("ledger", f"{kind} answers, has this version's tables, and takes writes.")
@@ -67,17 +67,18 @@ def examine_ledger(settings: Settings) -> Iterator[Finding]:
         yield fine("ledger", f"{kind} answers and takes writes; its tables are {found.fit}.")
     else:
         yield wrong("ledger", found.sentence)
-    if database.is_sqlite and database.url.database:
-        yield from _room(Path(database.url.database).absolute().parent)
+    yield from _room(database)
 
 
-def _room(folder: Path) -> Iterator[Finding]:
-    free = shutil.disk_usage(folder).free
-    megabytes = f"{free // 2**20} MB"
-    if free < FULL_BYTES:
-        yield wrong("ledger", f"Only {megabytes} are free in {folder} (DATABASE_URL): writing fails soon. Make room.")
-    elif free < NARROW_BYTES:
-        yield warning("ledger", f"{megabytes} are free in {folder} (DATABASE_URL). Make room, or lower RETENTION_DAYS.")
+def _room(database: Database) -> Iterator[Finding]:
+    free = free_megabytes(database)
+    if free is None:
+        return
+    where = f"{free:,} MB are free where {database.url.database} is (DATABASE_URL)"
+    if free < causes.FULL_MEGABYTES:
+        yield wrong("ledger", f"Only {where}: writing fails soon. Make room.")
+    elif free < NARROW_MEGABYTES:
+        yield warning("ledger", f"{where}. Make room, or lower RETENTION_DAYS.")
 
 
 def _connections(database: Database) -> Finding:

@@ -13,7 +13,7 @@ from billing.maintenance import runs
 from billing.models import CheckoutStatus, EventSource, OperationStatus, checkouts, events, marks, operations
 from billing.operators.listing import Row, first_of
 from billing.operators.readiness import free_megabytes, try_to_write
-from billing.process.marks import KEY_REFUSED
+from billing.process.marks import KEY_REFUSED, KEY_TAKEN
 
 LATELY = timedelta(hours=1)
 LOOKED_AT = 1000  # events, the newest: some milliseconds
@@ -47,7 +47,10 @@ def why_nothing_is_written(database: Database) -> str | None:
 
 
 def _key_refused(connection: sa.Connection) -> Row | None:
-    return first_of(connection, sa.select(marks.c.why, marks.c.last_at).where(marks.c.name == KEY_REFUSED))
+    """The last refusal, unless Stripe did since what it had refused."""
+    refused = first_of(connection, sa.select(marks.c.why, marks.c.last_at).where(marks.c.name == KEY_REFUSED))
+    taken_at = connection.scalar(sa.select(marks.c.last_at).where(marks.c.name == KEY_TAKEN))
+    return refused if refused and (taken_at is None or taken_at < refused["last_at"]) else None
 
 
 def _checkouts_refused(connection: sa.Connection, now: datetime) -> Row | None:

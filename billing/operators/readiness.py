@@ -34,9 +34,10 @@ def examine_ledger(database: Database) -> dict[str, str]:
 
 def free_megabytes(database: Database) -> int | None:
     """The room that is left for an SQLite file; None for a server, whose disk is not this machine's."""
-    if not (database.is_sqlite and database.url.database):
+    folder = Path(database.url.database or "").absolute().parent
+    if not (database.is_sqlite and database.url.database and folder.is_dir()):
         return None
-    return shutil.disk_usage(Path(database.url.database).absolute().parent).free // 2**20
+    return shutil.disk_usage(folder).free // 2**20
 
 
 def try_to_write(database: Database) -> Found:

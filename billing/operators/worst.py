@@ -106,7 +106,7 @@ def _at_stripe(summary: dict[str, Any], now: datetime, found: Sequence[Process])
     if refused and now - refused["last_at"] < LIMITED_LASTS and _has_that_key(found, refused["last_at"]):
         last = f"The last time was {in_short(now - refused['last_at'])} ago."
         yield Trouble(f"{refused['why']} {last}", "onelane doctor", "key")
-    if unsold := summary.get("checkouts_refused"):
+    if (unsold := summary.get("checkouts_refused")) and not (refused and unsold["error"] == refused["why"]):
         sentence = in_number(unsold["count"], "checkout of the last hour was", "checkouts of the last hour were")
         sentence += f" refused by Stripe, the last {in_short(now - unsold['last_at'])} ago: {unsold['error']}"
         yield Trouble(sentence, "onelane doctor", "catalog")

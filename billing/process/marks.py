@@ -9,6 +9,7 @@ from typing import NamedTuple
 SIGNATURE_REFUSED = "signature_refused"  # a delivery that had a signature, and not one of ours
 STRIPE_LIMITED = "stripe_limited"  # Stripe answered 429
 KEY_REFUSED = "key_refused"  # Stripe answered 401 or 403
+KEY_TAKEN = "key_taken"  # and then what we had asked for
 
 
 class Mark(NamedTuple):

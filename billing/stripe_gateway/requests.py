@@ -66,6 +66,7 @@ class StripeRequests:
             for buyer in (True, False)
         )
         self._clock = clock
+        self._refused: set[str] = set()  # what our key was not let do, and was not asked for again since
         self._ahead = 0.0  # seconds that Stripe's clock is ahead of ours
         # 40: each of 16 lanes reads two or three things in parallel, one of them in its own thread.
         self._readers = ThreadPoolExecutor(40, thread_name_prefix="stripe")
@@ -135,6 +136,7 @@ class StripeRequests:
                 marks.note(marks.STRIPE_LIMITED, label)
             translated = translate(error, label)
             if isinstance(translated, StripeMisconfigured):
+                self._refused.add(label)
                 marks.note(marks.KEY_REFUSED, translated.sentence)
             # from None: the SDK's error holds the body, and with it a session's URL or an email.
             raise translated from None
@@ -146,6 +148,9 @@ class StripeRequests:
         REQUESTS.labels(label, str(answer.code)).inc()
         self._note_date(answer.headers)
         _log(label, answer.code, answer.headers, started)
+        if label in self._refused:
+            self._refused.discard(label)
+            marks.note(marks.KEY_TAKEN, label)
         if not isinstance(answer.data, dict):
             raise StripeUnclear("Stripe's answer is no JSON object.", status=answer.code)
         return answer.data

@@ -1,5 +1,8 @@
-/* `/` puts the cursor into the search, Escape takes it out. All pages work without this file. */
+/* `/` puts the cursor into the search, Escape takes it out; on a phone the navigation shows where one is. All pages work
+   without this file. */
 const search = document.getElementById("q");
+const navigation = document.querySelector("nav"), here = navigation?.querySelector("[aria-current]");
+if (here) navigation.scrollLeft = here.offsetLeft - navigation.clientWidth / 2 + here.clientWidth / 2;
 
 document.addEventListener("keydown", (event) => {
   const types = event.target.closest("input, textarea, select, [contenteditable]");

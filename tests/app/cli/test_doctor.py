@@ -108,7 +108,7 @@ def test_identity_provider_is_asked_for_its_keys(monkeypatch: pytest.MonkeyPatch
 def test_misspelt_name_in_dotenv_is_named(folder: Path) -> None:
     """OPS-94"""
     (folder / ".env").write_text("STRIPE_WEBHOOK_SECRET=whsec_x\nPOSTGRES_PASSWORD=x\n", "utf-8")
-    said = asked().stdout
+    said = " ".join(asked().stdout.split())
     assert "STRIPE_WEBHOOK_SECRET is read by nobody. Did you mean STRIPE_WEBHOOK_SECRETS? Rename it." in said
     assert "POSTGRES_PASSWORD" not in said
 

@@ -15,6 +15,7 @@ from billing.doctor import servers
 from billing.doctor.finding import Finding, Verdict
 from billing.doctor.redis import judge_redis
 from billing.errors import ConfigurationError, InvalidSignature
+from billing.operators import causes
 from billing.operators.installation import insert_first
 from billing.operators.presence import Heartbeat
 from billing.process.settings import Settings, load_settings
@@ -167,10 +168,10 @@ SET_UP_WRONGLY: dict[str, tuple[Prepare, Verdict, str, str]] = {
     ),
     "ledger without tables": (_no_tables, WRONG, "(DATABASE_URL) lacks", "Run `onelane db upgrade`"),
     "full disk": (
-        lambda place: place.patch.setattr(servers, "FULL_BYTES", 10**18), WRONG, "writing fails soon", "Make room"
+        lambda place: place.patch.setattr(causes, "FULL_MEGABYTES", 10**12), WRONG, "writing fails soon", "Make room"
     ),
     "narrow disk": (
-        lambda place: place.patch.setattr(servers, "NARROW_BYTES", 10**18), WARNING, "(DATABASE_URL)", "Make room"
+        lambda place: place.patch.setattr(servers, "NARROW_MEGABYTES", 10**12), WARNING, "(DATABASE_URL)", "Make room"
     ),
     "Redis that does not answer": (
         lambda place: place.put(REDIS_URL=f"redis://{NOBODY}/0"), UNAVAILABLE, "REDIS_URL: the server", "Start it"

@@ -70,6 +70,10 @@ def test_key_that_stripe_refuses_is_named(shop: Shop, status: int) -> None:
     shop.work_lane()
     Heartbeat(shop.database, kind="worker").beat()
     assert "STRIPE_API_KEY" in known(shop, "key_refused")["why"]
+    shop.sandbox.faults.clear()
+    shop.served(user="bob")
+    Heartbeat(shop.database, kind="worker").beat()
+    assert known(shop, "key_refused") is None, "what was refused is done now"
 
 
 def test_events_that_are_never_delivered_are_named_until_one_is(shop: Shop) -> None:

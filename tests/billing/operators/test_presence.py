@@ -192,6 +192,12 @@ REFUSED = {"refused": 2, "last_refused_at": NOON - timedelta(minutes=3), "why": 
             None,
         ),  # workers began since
         (
+            WELL
+            | {"key_refused": {"why": "No key.", "last_at": NOON}}
+            | {"checkouts_refused": {"count": 2, "last_at": NOON, "error": "No key."}},
+            "No key. The last time",  # once
+        ),
+        (
             WELL | {"checkouts_refused": {"count": 2, "last_at": NOON - timedelta(minutes=3), "error": "Archived."}},
             "2 checkouts of the last hour were refused by Stripe, the last 3 min ago: Archived.",
         ),
