@@ -160,11 +160,16 @@ def _oldest_event(connection: sa.Connection) -> Row:
     """The oldest that waits, and why the last one that was given up was: by the index of what is not done."""
     dead = sa.select(events.c.error).where(events.c.status == EventStatus.DEAD)
     error = connection.scalar(dead.order_by(events.c.next_attempt_at.desc()).limit(1))
-    return {**_oldest(connection, events.c.received_at, events.c.status), "error": error}
+    oldest = sa.select(events.c.error).where(events.c.status == EventStatus.PENDING).order_by(events.c.received_at)
+    waits_for = connection.scalar(oldest.limit(1))
+    return {**_oldest(connection, events.c.received_at, events.c.status), "error": error, "waits_for": waits_for}
 
 
 def _oldest_checkout(connection: sa.Connection) -> Row:
-    return _oldest(connection, checkouts.c.arrived_at, checkouts.c.status)
+    lane = sa.select(lanes.c.last_error).join(checkouts, checkouts.c.lane_id == lanes.c.id)
+    oldest = lane.where(checkouts.c.status == CheckoutStatus.PENDING).order_by(checkouts.c.arrived_at).limit(1)
+    waits_for = connection.scalar(oldest)
+    return {**_oldest(connection, checkouts.c.arrived_at, checkouts.c.status), "waits_for": waits_for}
 
 
 def _oldest_message(connection: sa.Connection) -> Row:

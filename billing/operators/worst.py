@@ -62,14 +62,16 @@ def _troubles(summary: dict[str, Any], found: Sequence[Process]) -> Iterator[Tro
         yield from _missing(found)
     yield from _at_stripe(summary, now, found)
     if _older(summary["checkouts"].get("oldest_pending_at"), now, CHECKOUT_WAITS):
-        sentence = "A buyer has waited for a payment page for more than a minute."
+        why = summary["checkouts"].get("waits_for")
+        sentence = f"A buyer has waited for a payment page for more than a minute{_because(why)}"
         yield Trouble(sentence, "onelane locks list", "checkouts")
     if _older(summary.get("operations", {}).get("oldest_pending_at"), now, CHECKOUT_WAITS):
         sentence = "A buyer has waited for a change of their subscription for more than a minute."
         yield Trouble(sentence, "onelane operations list --status pending", "operations")
     if _older(summary["events"].get("oldest_pending_at"), now, EVENT_WAITS):
         command = "onelane events list --status pending"
-        yield Trouble("An event has waited for more than five minutes.", command, "events")
+        because = _because(summary["events"].get("waits_for"))
+        yield Trouble(f"An event has waited for more than five minutes{because}", command, "events")
     yield from _of_changes(summary["messages"], now)
     if dead := summary["events"].get("dead"):
         why = f" The last one: {error}" if (error := summary["events"].get("error")) else ""
@@ -77,7 +79,8 @@ def _troubles(summary: dict[str, Any], found: Sequence[Process]) -> Iterator[Tro
     if opened := sum(summary["incidents"].values()):
         oldest = summary.get("oldest_incident")
         command = f"onelane incidents show {oldest}" if oldest else "onelane incidents list"
-        kinds = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in summary["incidents"].items())
+        named = {kind.replace("_", " "): number for kind, number in summary["incidents"].items()}
+        kinds = ", ".join(f"{kind} ({number:,})" if opened > 1 else kind for kind, number in named.items())
         waits = in_number(opened, "incident waits", "incidents wait")
         yield Trouble(f"{waits} for a person: {kinds}.", command, "incident")
     beats = [process for process in found if process.kind == "beat"]
@@ -157,6 +160,11 @@ def _has_that_key(found: Sequence[Process], refused_at: datetime) -> bool:
     """Whether a worker may still have the key that was refused: one that began before. A new key takes a new start."""
     workers = [process for process in found if process.kind == "worker" and process.is_there]
     return not workers or any(process.started_at <= refused_at for process in workers)
+
+
+def _because(why: str | None) -> str:
+    """The end of a sentence: its cause, where one is known; of a lane its code, of an event the words."""
+    return f": {why if '.' in why else why.replace('_', ' ') + '.'}" if why else "."
 
 
 def _last_of(gone: Sequence[Process]) -> str:

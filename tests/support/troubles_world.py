@@ -46,7 +46,7 @@ SAID = {
     " No configured signing secret made this signature.",
     "dead_event": "events were given up. The last one: Stripe refused",
     "stripe_at_429": "Stripe asks us to slow down (429)",
-    "duplicate_subscription": "1 incident waits for a person: 1 duplicate subscription.",
+    "duplicate_subscription": "1 incident waits for a person: duplicate subscription.",
     "endpoint_down": "The application does not take changes (1 is tried again, the oldest for 5 min):"
     " The application answered 500.",
     "paid_without_access": "All is well",

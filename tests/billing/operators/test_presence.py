@@ -209,12 +209,17 @@ REFUSED = {"refused": 2, "last_refused_at": NOON - timedelta(minutes=3), "why": 
             WELL | {"undelivered": {"types": "a.b, c.d", "events": 1, "since_at": NOON - timedelta(hours=3)}},
             "Stripe does not deliver a.b, c.d: reconciling found 1 event",
         ),
+        (
+            WELL | {"checkouts": waits(2) | {"waits_for": "stripe_unavailable"}},
+            "A buyer has waited for a payment page for more than a minute: stripe unavailable.",
+        ),
+        (WELL | {"events": waits(6) | {"waits_for": "Stripe failed."}}, "more than five minutes: Stripe failed."),
         (WELL | {"operations": waits(2)}, "A buyer has waited for a change"),
         (
             WELL | {"reconcile": {"age_seconds": 7300, "error": "No key."}},
             "for 2 h: what was never delivered is missing. No",
         ),
-        (WELL | {"incidents": {"a_kind": 2, "b": 1}}, "3 incidents wait for a person: 2 a kind, 1 b."),
+        (WELL | {"incidents": {"a_kind": 2, "b": 1}}, "3 incidents wait for a person: a kind (2), b (1)."),
     ],
 )
 def test_trouble_says_its_cause(summary: dict[str, Any], sentence: str | None) -> None:

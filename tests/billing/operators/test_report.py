@@ -69,8 +69,9 @@ def test_summary_counts_what_waits_and_since_when(database: Database) -> None:
         "failing": 1,
         "oldest_pending_at": NOON + timedelta(seconds=5),
         "error": None,
+        "waits_for": None,
     }
-    assert seen["checkouts"] == {"pending": 1, "oldest_pending_at": NOON}
+    assert seen["checkouts"] == {"pending": 1, "oldest_pending_at": NOON, "waits_for": None}
     assert seen["lanes"] == {"creating": 1, "open": 1, "failing": 0}
     assert seen["messages"] == {"pending": 1, "oldest_pending_at": NOON}
     assert (seen["incidents"], seen["replay"], seen["stripe"]) == ({"duplicate_subscriptions": 1}, None, None)
