@@ -66,9 +66,10 @@ class HttpNotifier:
         try:
             status = self._deadline.call(lambda: self._post(data.encode(), headers))
         except (requests.RequestException, TimeoutError) as error:
-            raise NotDelivered(f"The application did not answer ({type(error).__name__}).") from None
+            raise NotDelivered(f"The application did not answer: {_why(error)}.") from None
         if not 200 <= status < 300:
-            raise NotDelivered(f"The application answered {status}.", status=status)
+            redirects = ", a redirect, which is not followed" if 300 <= status < 400 else ""
+            raise NotDelivered(f"The application answered {status}{redirects}.", status=status)
         return status
 
     def _post(self, data: bytes, headers: Mapping[str, str]) -> int:
@@ -84,6 +85,23 @@ class LogNotifier:
 
     def send(self, message_id: str, body: Mapping[str, Any], *, at: datetime) -> None:
         log.debug("notification.not_configured", message_id=message_id, type=body.get("type"))
+
+
+def _why(error: Exception) -> str:
+    """Why there was no answer, without an address. The order matters: a failure of TLS is one to connect, too."""
+    match error:
+        case requests.exceptions.SSLError():
+            return "TLS fails, since its certificate is not accepted or it speaks none"
+        case requests.exceptions.ConnectTimeout():
+            return f"no connection within {TIMEOUT_SECONDS[0]} s"
+        case requests.exceptions.Timeout():
+            return f"nothing came for {TIMEOUT_SECONDS[1]} s"
+        case TimeoutError():
+            return f"not all of it within {DEADLINE_SECONDS:.0f} s"
+        case requests.exceptions.ConnectionError():
+            return "no connection, since nothing listens there or its name is not known"
+        case _:
+            return type(error).__name__
 
 
 def _webhook(secret: str) -> Webhook:
