@@ -82,7 +82,7 @@ def resend_command(
     chosen = MessageFilter(message_ids, status, customer_id, since)
     if message_ids and chosen != MessageFilter(message_ids):
         raise click.UsageError("Either message ids or a filter, not both.")
-    _resend(chosen, **write)
+    _resend(chosen, "notifications resend", **write)
 
 
 @notifications.command("recover")
@@ -91,7 +91,7 @@ def resend_command(
 @as_json
 def recover_command(since: datetime, **write: Any) -> None:
     """Send again what was given up: after three days without an application that takes it."""
-    _resend(MessageFilter(status="dead", since=since), **write)
+    _resend(MessageFilter(status="dead", since=since), "notifications recover", **write)
 
 
 @notifications.command("test")
@@ -113,7 +113,9 @@ def test_command(as_json: bool) -> None:
         )
 
 
-def _resend(chosen: MessageFilter, *, dry_run: bool, reason: str | None, yes: bool, as_json: bool) -> None:
+def _resend(
+    chosen: MessageFilter, command: str, *, dry_run: bool, reason: str | None, yes: bool, as_json: bool
+) -> None:
     target = chosen.described()
     if target is None:
         raise click.UsageError("Say which: message ids, or --status, --customer, --since.")
@@ -126,7 +128,7 @@ def _resend(chosen: MessageFilter, *, dry_run: bool, reason: str | None, yes: bo
         _show(count, 0, dry_run=dry_run, as_json=as_json)
         return
     confirm(f"Send {which} again?", yes=yes or bool(chosen.message_ids))
-    note = noted(services.database, "notifications resend", target, why)
+    note = noted(services.database, command, target, why)
     with note as say, stop_by_signal() as stop, progress_bar(count, "Making due") as advance:
         sent = resend(chosen, database=services.database, clock=services.clock, progress=advance, stop=stop)
         say(f"{sent} of {count} made due")

@@ -1,13 +1,13 @@
 """Who is there, and whether Stripe's deliveries arrive: what the ledger says of the running installation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from billing.clock import Clock
 from billing.coordination.jobs import QUEUES
 from billing.database import Database
 from billing.doctor.finding import Finding, fine, warning, wrong
 from billing.operators.deliveries import are_refused, read_deliveries
-from billing.operators.presence import list_processes
+from billing.operators.presence import Process, list_processes
 from billing.operators.worst import NEED, NO_BEAT
 from billing.rules.words import in_number, in_short
 
@@ -26,11 +26,23 @@ def examine_processes(database: Database) -> Iterator[Finding]:
         threads = sum(process.threads for process in workers)
         has = in_number(len(workers), "worker")
         yield fine("workers", f"{has} with {in_number(threads, 'thread')} for every queue.")
+    versions = sorted({process.version for process in there})
+    if len(versions) > 1:
+        names = (f"{one} ({', '.join(_where(there, one))})" for one in versions)
+        sentence = f"Processes of several versions are there: {'; '.join(names)}. After a rollout, restart the older."
+        yield warning("workers", sentence)
     beats = [process for process in there if process.kind == "beat"]
     if beats:
         yield fine("beat", f"Runs, and was seen {beats[0].age_seconds:.0f} s ago.")
     else:
         yield warning("beat", f"{NO_BEAT} Start `onelane beat`.")
+
+
+def _where(there: Sequence[Process], version: str) -> Iterator[str]:
+    """`web on host`, of each of this version."""
+    for process in there:
+        if process.version == version:
+            yield f"{process.name} on {process.host}"
 
 
 def examine_deliveries(database: Database, *, clock: Clock) -> Iterator[Finding]:

@@ -62,8 +62,8 @@ def _troubles(summary: dict[str, Any], found: Sequence[Process]) -> Iterator[Tro
         yield from _missing(found)
     yield from _at_stripe(summary, now, found)
     if _older(summary["checkouts"].get("oldest_pending_at"), now, CHECKOUT_WAITS):
-        why = summary["checkouts"].get("waits_for")
-        sentence = f"A buyer has waited for a payment page for more than a minute{_because(why)}"
+        because = _because(summary["checkouts"].get("waits_for"))
+        sentence = f"A buyer has waited for a payment page for more than a minute.{because}"
         yield Trouble(sentence, "onelane locks list", "checkouts")
     if _older(summary.get("operations", {}).get("oldest_pending_at"), now, CHECKOUT_WAITS):
         sentence = "A buyer has waited for a change of their subscription for more than a minute."
@@ -71,7 +71,7 @@ def _troubles(summary: dict[str, Any], found: Sequence[Process]) -> Iterator[Tro
     if _older(summary["events"].get("oldest_pending_at"), now, EVENT_WAITS):
         command = "onelane events list --status pending"
         because = _because(summary["events"].get("waits_for"))
-        yield Trouble(f"An event has waited for more than five minutes{because}", command, "events")
+        yield Trouble(f"An event has waited for more than five minutes.{because}", command, "events")
     yield from _of_changes(summary["messages"], now)
     if dead := summary["events"].get("dead"):
         why = f" The last one: {error}" if (error := summary["events"].get("error")) else ""
@@ -162,9 +162,9 @@ def _has_that_key(found: Sequence[Process], refused_at: datetime) -> bool:
     return not workers or any(process.started_at <= refused_at for process in workers)
 
 
-def _because(why: str | None) -> str:
-    """The end of a sentence: its cause, where one is known; of a lane its code, of an event the words."""
-    return f": {why if '.' in why else why.replace('_', ' ') + '.'}" if why else "."
+def _because(error: str | None) -> str:
+    """Why it waits, where that is known: of a lane a code, which its log lines have as well; of an event a sentence."""
+    return f" The last error: {error.removesuffix('.')}." if error else ""
 
 
 def _last_of(gone: Sequence[Process]) -> str:

@@ -274,3 +274,21 @@ def test_one_whom_the_proxy_names_presses_a_button_under_that_name(make_console:
     (row,) = list_audit(Wanted(9), database=world.database)
     assert row["who"] == "ann@example.com"
     assert browser.open(path, method="POST", data=form, headers=PROXY).status_code == 403, "named by nobody"
+
+
+def test_session_that_somebody_planted_is_nobodys_after_the_login(make_console: MakeConsole) -> None:
+    """CON-6: the cookie is made at the login, and no value from before it lets anybody in."""
+    app = make_console()
+    victim, stranger = Browser(app), Browser(app)
+    for browser in (victim, stranger):
+        for name in ("onelane_console", "onelane_console_form"):
+            browser.client.set_cookie(name, "planted")
+    assert victim.log_in().status_code == 303
+    mine = victim.client.get_cookie("onelane_console")
+    assert mine is not None
+    assert mine.value != "planted"
+    assert victim.get().status_code == 200
+    assert stranger.get().status_code == 303
+    planted = stranger.token("/console/login")
+    forged = victim.open("/console/logout", method="POST", data={"form_token": planted})
+    assert forged.status_code == 403, "the token of the forms is new, too"

@@ -1,20 +1,26 @@
 """What the console shows and does, over a real ledger."""
 
+import hashlib
+import html
 import re
 from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask, url_for
 
 from app.console.overview import SHOWN_AT
 from billing.coordination.jobs import SyncCustomers
 from billing.customers.store import find_owner
+from billing.models import customers
 from billing.operators.audit import list_audit
 from billing.operators.find import find
 from billing.operators.listing import Wanted
 from tests.app.console.conftest import Browser, text_of
+from tests.support.builders import SECRET, build_event, deliver
 from tests.support.checkout_world import World
+from tests.support.receiving import receive
 
 HOSTILE = "<script>alert(1)</script>\"'&"
 
@@ -202,3 +208,30 @@ def test_comparing_is_a_job_of_a_worker(console: Browser, world: World, ann: str
     assert SyncCustomers() in world.queue.sent
     world.work()
     assert len(world.requests()) > len(before)
+
+
+def test_no_page_shows_the_address_of_a_payment_page_or_an_email(console: Browser, world: World) -> None:
+    """CON-20: whatever page, by every link that leads to one."""
+    checkout = world.served(user="ann")
+    assert checkout.url
+    email = "ann@secret.example"
+    with world.database.write() as connection:
+        connection.execute(sa.update(customers).values(parameters={"email": email}))
+    customer = {**world.objects("customer")[0], "email": email}
+    (hit,) = find(hashlib.sha256(email.encode()).hexdigest(), database=world.database)
+    assert hit.user_id == "ann", "the ledger has it"
+    body, header = deliver(build_event("customer.updated", customer), at=world.clock.now())
+    receive(
+        body, header, secrets=[SECRET], max_bytes=1 << 20, database=world.database, queue=world.queue, clock=world.clock
+    )
+    waiting, seen = ["/console/", f"/console/find?q={checkout.session_id}", "/console/customer?user=ann"], set()
+    while waiting:
+        path = waiting.pop(0)
+        if path in seen or not path.startswith("/console") or path.startswith("/console/static/"):
+            continue
+        seen.add(path)
+        text = html.unescape(console.get(path, follow_redirects=True).get_data(as_text=True))
+        assert checkout.url not in text, path
+        assert "secret.example" not in text, path
+        waiting += re.findall(r'href="([^"]+)"', text)
+    assert {path.partition("?")[0] for path in seen} > {"/console/event", "/console/customer", "/console/setup"}

@@ -109,6 +109,14 @@ def _secret_rolled(place: Place) -> None:
     ledger.close()
 
 
+def _older_worker(place: Place) -> None:
+    ledger = Database(place.environment["DATABASE_URL"])
+    Heartbeat(ledger, kind="worker", name="left over", queues=QUEUES).beat()
+    with ledger.write() as connection:
+        connection.exec_driver_sql("UPDATE processes SET version = '0.0.9' WHERE name = 'left over'")
+    ledger.close()
+
+
 Prepare = Callable[[Place], object]
 SET_UP_WRONGLY: dict[str, tuple[Prepare, Verdict, str, str]] = {
     # what is done, the verdict, what is said of it, and the fix
@@ -208,6 +216,7 @@ SET_UP_WRONGLY: dict[str, tuple[Prepare, Verdict, str, str]] = {
         ),
         WRONG, "is metered at Stripe", "Set metered = true",
     ),
+    "worker of an older version": (_older_worker, WARNING, "0.0.9 (left over on ", "restart the older"),
     "customer in another currency": (_other_currency, WARNING, "customers is billed in EUR", "Sell a plan in EUR"),
     "portal that was never saved": (
         lambda place: place.sandbox.settings(portal="never_saved"), WRONG, "portal was never saved", "Save it once"

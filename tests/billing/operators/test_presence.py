@@ -211,9 +211,12 @@ REFUSED = {"refused": 2, "last_refused_at": NOON - timedelta(minutes=3), "why": 
         ),
         (
             WELL | {"checkouts": waits(2) | {"waits_for": "stripe_unavailable"}},
-            "A buyer has waited for a payment page for more than a minute: stripe unavailable.",
+            "A buyer has waited for a payment page for more than a minute. The last error: stripe_unavailable.",
         ),
-        (WELL | {"events": waits(6) | {"waits_for": "Stripe failed."}}, "more than five minutes: Stripe failed."),
+        (
+            WELL | {"events": waits(6) | {"waits_for": "Stripe failed."}},
+            "more than five minutes. The last error: Stripe failed.",
+        ),
         (WELL | {"operations": waits(2)}, "A buyer has waited for a change"),
         (
             WELL | {"reconcile": {"age_seconds": 7300, "error": "No key."}},
