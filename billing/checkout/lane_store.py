@@ -5,7 +5,7 @@ is one UPDATE that says what it expects, and reports whether it hit (LAN-2).
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -48,8 +48,11 @@ _OF_LANE = checkouts.c.lane_id == sa.bindparam("lane_id")
 _PENDING = sa.and_(_OF_LANE, checkouts.c.status == CheckoutStatus.PENDING)
 _WAITING = sa.select(*_CHECKOUT).where(_PENDING).order_by(checkouts.c.number)
 _READ_LANE = sa.select(*_LANE).where(lanes.c.id == sa.bindparam("lane_id"))
-_READ_CUSTOMER = sa.select(customers.c.customer_id).where(customers.c.user_id == sa.bindparam("user_id"))
-_READ_ATTEMPT = sa.select(*_ATTEMPT).where(attempts.c.nonce == sa.bindparam("nonce"))
+_READ_WITH_ATTEMPT = (
+    _READ_LANE.add_columns(customers.c.customer_id, *_ATTEMPT)
+    .join(customers, customers.c.user_id == lanes.c.user_id)
+    .outerjoin(attempts, attempts.c.nonce == lanes.c.nonce)
+)
 # An expired session stays expired: looked at again, a lane's hundredth checkout would cost a hundred calls.
 _ENDED = attempts.c.outcome.in_([AttemptOutcome.EXPIRED, AttemptOutcome.SUPERSEDED])
 _RECORDED = sa.select(attempts.c.session_id).where(
@@ -68,17 +71,18 @@ def read_lane(connection: sa.Connection, lane_id: int) -> Lane | None:
 
 def read_snapshot(connection: sa.Connection, lane_id: int, *, now: datetime) -> Snapshot | None:
     """Read the lane row first, then its pending checkouts: in the other order an older one could win."""
-    lane = read_lane(connection, lane_id)
-    if lane is None:
+    row = connection.execute(_READ_WITH_ATTEMPT, {"lane_id": lane_id}).first()
+    if row is None:
         return None
+    lane, customer_id, attempt = _lane(row[: len(_LANE)]), row[len(_LANE)], row[len(_LANE) + 1 :]
     waiting = [_checkout(row) for row in connection.execute(_WAITING, {"lane_id": lane_id})]
     recorded = connection.scalars(_RECORDED, {"lane_id": lane_id, "since": now - LOOK_BACK})
     return Snapshot(
         lane=lane,
         recorded=sorted({*recorded, *([lane.session_id] if lane.session_id else [])}),
-        customer_id=connection.scalar(_READ_CUSTOMER, {"user_id": lane.user_id}),
+        customer_id=customer_id,
         waiting=waiting,
-        attempt=_read_attempt(connection, lane.nonce),
+        attempt=_attempt(attempt) if lane.nonce else None,
     )
 
 
@@ -86,13 +90,6 @@ def read_outcome(connection: sa.Connection, nonce: str) -> AttemptOutcome | None
     """How an attempt's session ended; None while it has not, as far as was read."""
     found = connection.scalar(sa.select(attempts.c.outcome).where(attempts.c.nonce == nonce))
     return AttemptOutcome(found) if found else None
-
-
-def _read_attempt(connection: sa.Connection, nonce: str | None) -> Attempt | None:
-    if nonce is None:
-        return None
-    values = dict(connection.execute(_READ_ATTEMPT, {"nonce": nonce}).one()._mapping)
-    return Attempt(**values | {"outcome": AttemptOutcome(values["outcome"]) if values["outcome"] else None})
 
 
 # --- steps 2 to 11: every change of a lane
@@ -107,11 +104,13 @@ def unchanged(lane: Lane) -> Sequence[sa.ColumnElement[bool]]:
     )
 
 
+_MOVE = sa.update(lanes).values(version=lanes.c.version + 1)
+
+
 def move(connection: sa.Connection, lane: Lane, state: LaneState, **values: Any) -> bool:
     """Compare-and-set the lane from what was read to `state`; whether it was still as read."""
-    expected = sa.update(lanes).where(lanes.c.id == lane.id, *unchanged(lane))
-    moved = expected.values(state=state, version=lanes.c.version + 1, **values)
-    return connection.execute(moved).rowcount == 1
+    expected = _MOVE.where(lanes.c.id == lane.id, *unchanged(lane))
+    return connection.execute(expected, {"state": state, **values}).rowcount == 1
 
 
 def close(connection: sa.Connection, lane: Lane, outcome: AttemptOutcome) -> bool:
@@ -125,13 +124,15 @@ def close(connection: sa.Connection, lane: Lane, outcome: AttemptOutcome) -> boo
     return True
 
 
+_FORGET = sa.update(attempts).where(attempts.c.nonce == sa.bindparam("own"))
+
+
 def forget_parameters(connection: sa.Connection, attempt: Attempt) -> None:
     """Keep of an attempt's parameters only whose it was: its lane has left `creating`, and nothing is sent any more.
 
     Their metadata stand in the checkout that it was made for (LAN-61).
     """
-    own = sa.update(attempts).where(attempts.c.nonce == attempt.nonce)
-    connection.execute(own.values(parameters={"customer": attempt.parameters["customer"]}))
+    connection.execute(_FORGET, {"own": attempt.nonce, "parameters": {"customer": attempt.parameters["customer"]}})
 
 
 _KEEP = sa.insert(attempts)
@@ -140,20 +141,27 @@ _NAME = sa.update(attempts).where(attempts.c.nonce == sa.bindparam("own")).value
 
 def insert_attempt(connection: sa.Connection, attempt: Attempt) -> None:
     """Keep an attempt before it is sent."""
-    connection.execute(_KEEP, asdict(attempt))
+    connection.execute(_KEEP, {name: getattr(attempt, name) for name in Attempt.__slots__})
+
+
+_DONE = (attempts.c.lane_id == sa.bindparam("lane_id"), attempts.c.outcome == AttemptOutcome.COMPLETED)
+_HAS_BOUGHT = sa.select(sa.exists().where(*_DONE))
+_BOUGHT = (
+    sa.select(attempts.c.session_id, attempts.c.parameters)
+    .where(*_DONE)
+    .order_by(attempts.c.created_at.desc())
+    .limit(20)
+)
 
 
 def has_bought(connection: sa.Connection, lane_id: int) -> bool:
     """Whether a session was completed in this lane, for whichever customer its user had then."""
-    own = sa.exists().where(attempts.c.lane_id == lane_id, attempts.c.outcome == AttemptOutcome.COMPLETED)
-    return bool(connection.scalar(sa.select(own)))
+    return bool(connection.scalar(_HAS_BOUGHT, {"lane_id": lane_id}))
 
 
 def bought_as_another(connection: sa.Connection, lane_id: int, customer_id: str) -> list[str]:
     """The sessions that were completed in this lane for customers that its user had before; at most the newest 20."""
-    own = (attempts.c.lane_id == lane_id, attempts.c.outcome == AttemptOutcome.COMPLETED)
-    done = sa.select(attempts.c.session_id, attempts.c.parameters).where(*own).order_by(attempts.c.created_at.desc())
-    rows = connection.execute(done.limit(20))
+    rows = connection.execute(_BOUGHT, {"lane_id": lane_id})
     return [session_id for session_id, sent in rows if session_id and sent.get("customer") != customer_id]
 
 
@@ -205,11 +213,16 @@ def lanes_to_wake(connection: sa.Connection, *, now: datetime, limit: int) -> li
     return list(connection.scalars(statement.order_by(lanes.c.id).limit(limit)))
 
 
-def _lane(row: sa.Row[Any]) -> Lane:
-    values = dict(row._mapping)
+def _lane(row: Sequence[Any]) -> Lane:
+    values = dict(zip(Lane.__slots__, row, strict=True))
     return Lane(**values | {"state": LaneState(values["state"])})
 
 
-def _checkout(row: sa.Row[Any]) -> Checkout:
-    values = dict(row._mapping)
+def _attempt(row: Sequence[Any]) -> Attempt:
+    values = dict(zip(Attempt.__slots__, row, strict=True))
+    return Attempt(**values | {"outcome": AttemptOutcome(values["outcome"]) if values["outcome"] else None})
+
+
+def _checkout(row: Sequence[Any]) -> Checkout:
+    values = dict(zip(Checkout.__slots__, row, strict=True))
     return Checkout(**values | {"status": CheckoutStatus(values["status"])})
