@@ -7,7 +7,6 @@ it before begins with a second of nothing, since what the others asked in the la
 import json
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict
 from typing import TypeVar
 
 import redis
@@ -89,7 +88,7 @@ class SharedBudget:
         """One round trip where nobody has changed the state since this process saw it; else one more for each."""
         for _ in range(TRIES):
             state, found = change(_read(self._known), self._clock() + self._ahead)
-            written = json.dumps(asdict(state)).encode()
+            written = json.dumps({name: getattr(state, name) for name in State.__slots__}).encode()
             asked = self._swap(keys=[self._key], args=[self._known, written, KEPT_MILLISECONDS])
             seconds, microseconds, *others = asked
             # Compared when the answer is here: late by its way back, and never early.
