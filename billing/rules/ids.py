@@ -34,7 +34,7 @@ def new_id(prefix: str) -> str:
 
 def storable(text: str) -> bool:
     """Whether PostgreSQL and UTF-8 can hold this text."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text))
 
 
 def is_user_id(value: object) -> bool:
