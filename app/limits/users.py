@@ -14,6 +14,8 @@ from billing.process.settings import Settings
 
 EXTENSION = "onelane.refusals"  # where `app/serving/server.py` finds them
 REFUSED_SECONDS, MOST_REFUSALS = 1.0, 1000  # how long a 429 is repeated; and how many are remembered
+# Of one that is remembered; a token with many claims has 2 KiB. A path may be 60 KB long, and each time another one.
+MOST_CHARACTERS = 4096
 LOGINS = "20/minute"  # tries of one address to log in to the console; each wrong one waits longer besides
 
 
@@ -30,6 +32,8 @@ class Refusals:
         if len(self._refused) >= MOST_REFUSALS:
             self._refused.clear()
         key = (request.method, request.path, request.headers.get("Authorization", ""))
+        if sum(map(len, key)) > MOST_CHARACTERS:
+            return
         self._refused[key] = (time.monotonic() + REFUSED_SECONDS, error)
 
     def check(self, method: str, path: str, credential: str) -> None:

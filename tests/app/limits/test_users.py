@@ -131,6 +131,17 @@ def test_refusals_are_remembered_in_bounded_number(make_app: MakeApp) -> None:
     assert len(refusals._refused) <= users.MOST_REFUSALS
 
 
+def test_long_path_is_refused_each_time_and_not_remembered(make_app: MakeApp) -> None:
+    """API-30, API-75: a path may be 60 KB long, and each time another one; a thousand of them would stay."""
+    app = make_app(rate_limit_reads="1/minute")
+    web, refused = Web(app), app.extensions[users.EXTENSION]
+    statuses = [web.get(f"/v1/checkouts/{letter * 60_000}").status_code for letter in "abc"]
+    assert statuses == [400, 429, 429]
+    assert refused._refused == {}
+    assert web.get("/v1/checkouts/chk_1").status_code == 429
+    assert len(refused._refused) == 1
+
+
 def test_storm_of_one_user_is_cut_off_at_the_rate_and_everybody_else_is_served(make_app: MakeApp, world: World) -> None:
     """API-30, API-38; faults row 3"""
     app = make_app(rate_limit_checkouts="30/minute")
