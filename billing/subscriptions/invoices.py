@@ -125,8 +125,9 @@ def _payment(
 ) -> Payment | None:
     status, was_paid = subscription.get("status"), any(map(_brought_money, plans))
     if status in _FAILED:
-        if now is not None and (now.get("status") == "paid" or not _owed_for_the_plan(plans)):
-            return Payment.PAID  # or given: nothing is owed for the plan
+        something_else = any(map(is_owed, known)) and not _owed_for_the_plan(plans)
+        if now is not None and (now.get("status") == "paid" or something_else):  # else it was voided or forgiven
+            return Payment.PAID
         return Payment.FIRST_FAILED if known and not was_paid else None
     if status != "active" or subscription.get("pause_collection") or now is None or not is_owed(now):
         return None

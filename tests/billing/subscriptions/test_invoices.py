@@ -108,6 +108,8 @@ from tests.support.invoices import (
         ("past_due", [EARLIER, invoice("open", at=NOON - 30 * DAY), invoice("void")], None),
         ("past_due", [BEFORE, invoice("void"), invoice("open", line(), at=NOW)], None),  # it was made anew
         ("past_due", [BEFORE, invoice("uncollectible", **WRITTEN_OFF), small("open")], None),
+        ("past_due", [BEFORE, invoice("uncollectible")], None),  # nothing else says why: Stripe may have given it up
+        ("unpaid", [BEFORE, invoice("void")], None),
         # a draft that is never finalized: what Stripe makes of one that is unpaid
         ("unpaid", [BEFORE, small("open", at=NOON - 10 * DAY), invoice("draft", auto_advance=False)], None),
         # the plan's price on an item that was replaced since
