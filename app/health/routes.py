@@ -5,7 +5,7 @@ room. The ledger's gauges are counted in SQL when they are asked for, so that th
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 
 from flask import Blueprint, Response, jsonify, request
@@ -72,62 +72,52 @@ def _broker(services: Services) -> dict[str, str]:
     return {"broker": services.queue.trouble() or "ok"}
 
 
+GAUGES: Mapping[str, str] = {
+    "onelane_events_pending": "Events recorded and not yet worked.",
+    "onelane_oldest_pending_seconds": "Age of the oldest pending event.",
+    "onelane_events_dead": "Events given up.",
+    "onelane_reconciled_age_seconds": "How far behind now Stripe's events have been read; 0 before the first time.",
+    "onelane_incidents_open": "Incidents a person has to look at.",
+    "onelane_notifications_undelivered": "Changes that the application did not take yet, or that were given up.",
+    "onelane_messages_undelivered": "The same, by the name of before.",
+    "onelane_checkouts_waiting": "Checkouts that no worker answered yet.",
+    "onelane_oldest_waiting_seconds": "Age of the oldest of them.",
+    "onelane_beat_age_seconds": "How long ago beat was there; +Inf where none was within a day.",
+}
+
+
 class LedgerGauges(Collector):
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def collect(self) -> Iterator[Metric]:
         """Count in one short transaction; with the ledger down only that is said."""
-        figures: dict[str, tuple[str, float]] = {}
-        workers: dict[str, int] = {}
-        up = 1.0
+        figures, workers, up = dict[str, float](), dict[str, int](), 1.0
+        database, now = self._services.database, self._services.clock.now()
         try:
-            try_to_write(self._services.database)
-            with self._services.database.read() as connection:
-                now = self._services.clock.now()
+            try_to_write(database)
+            with database.read() as connection:
                 there, waiting = list_processes(connection), checkout_store.waiting(connection, now=now)
-                for queue in QUEUES:
-                    workers[queue] = sum(one.is_there and queue in one.queues for one in there)
+                workers = {queue: sum(one.is_there and queue in one.queues for one in there) for queue in QUEUES}
+                untaken = outbox_store.count_untaken(connection)
+                beats = (one.age_seconds for one in there if one.kind == "beat")
                 figures = {
-                    "onelane_events_pending": (
-                        "Events recorded and not yet worked.",
-                        events_store.count_pending(connection),
-                    ),
-                    "onelane_oldest_pending_seconds": (
-                        "Age of the oldest pending event.",
-                        events_store.oldest_pending_age_seconds(connection, now),
-                    ),
-                    "onelane_events_dead": ("Events given up.", events_store.count_dead(connection)),
-                    "onelane_reconciled_age_seconds": (
-                        "How far behind now Stripe's events have been read; 0 before the first time.",
-                        runs.mark_age_seconds(connection, now),
-                    ),
-                    "onelane_incidents_open": (
-                        "Incidents a person has to look at.",
-                        projection_store.count_open_incidents(connection),
-                    ),
-                    **dict.fromkeys(
-                        (
-                            "onelane_notifications_undelivered",
-                            "onelane_messages_undelivered",
-                        ),
-                        (
-                            "Changes that the application did not take yet, or that were given up.",
-                            outbox_store.count_untaken(connection),
-                        ),
-                    ),
-                    "onelane_checkouts_waiting": ("Checkouts that no worker answered yet.", waiting.count),
-                    "onelane_oldest_waiting_seconds": ("Age of the oldest of them.", waiting.oldest_seconds),
-                    "onelane_beat_age_seconds": (
-                        "How long ago beat was there; +Inf where none was within a day.",
-                        min((one.age_seconds for one in there if one.kind == "beat"), default=float("inf")),
-                    ),
+                    "onelane_events_pending": events_store.count_pending(connection),
+                    "onelane_oldest_pending_seconds": events_store.oldest_pending_age_seconds(connection, now),
+                    "onelane_events_dead": events_store.count_dead(connection),
+                    "onelane_reconciled_age_seconds": runs.mark_age_seconds(connection, now),
+                    "onelane_incidents_open": projection_store.count_open_incidents(connection),
+                    "onelane_notifications_undelivered": untaken,
+                    "onelane_messages_undelivered": untaken,
+                    "onelane_checkouts_waiting": waiting.count,
+                    "onelane_oldest_waiting_seconds": waiting.oldest_seconds,
+                    "onelane_beat_age_seconds": min(beats, default=float("inf")),
                 }
         except LedgerUnavailable:
             up = 0.0
         yield GaugeMetricFamily("onelane_ledger_up", "Whether the ledger answered and took a write.", value=up)
-        for name, (text, value) in figures.items():
-            yield GaugeMetricFamily(name, text, value=value)
+        for name, value in figures.items():
+            yield GaugeMetricFamily(name, GAUGES[name], value=value)
         by_queue = GaugeMetricFamily("onelane_workers", "Workers that are there.", labels=["queue"])
         for queue, count in workers.items():
             by_queue.add_metric([queue], count)
