@@ -29,6 +29,7 @@ from billing.coordination.jobs import (
 )
 from billing.doctor.examinations import answer
 from billing.duplicates import remedy
+from billing.duplicates.context import Context as RemedyContext
 from billing.maintenance import reconcile_steps
 from billing.maintenance.prune import prune
 from billing.maintenance.reconcile import begin_with_everybody, reconcile
@@ -114,7 +115,7 @@ def customers_sync(_job: SyncCustomers, services: Services) -> str | None:
 
 def duplicates_remedy(job: RemedyDuplicates, services: Services) -> str | None:
     """Do what DUPLICATE_POLICY says about an incident (SUB-16)."""
-    ctx = remedy.Context(
+    ctx = RemedyContext(
         **places(services, in_background=True),
         locks=services.locks,
         cancels=services.settings.duplicate_policy == "cancel_newest",

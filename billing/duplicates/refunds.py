@@ -8,51 +8,33 @@ Stripe knows it, and replaced only after a look that would show what it has done
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import structlog
-from prometheus_client import Counter
 
-from billing.clock import Clock
-from billing.database import Database
 from billing.duplicates import repayment_store
 from billing.duplicates import store as duplicates_store
 from billing.duplicates.bills import MARK, mark_of, read_bills
+from billing.duplicates.context import REMEDIES, Context
 from billing.duplicates.judge import Bill, Kind, Owed, Verdict, describe, judge
 from billing.duplicates.repayment_store import Repayment
 from billing.duplicates.store import Incident, Remedy
 from billing.errors import PermanentError, StripeSavedFailure, TransientError
 from billing.models import RemedyState
 from billing.rules.product_tag import tag
-from billing.stripe_gateway import StripeGateway
 
 log = structlog.get_logger(__name__)
-REMEDIES = Counter("onelane_remedies_total", "What was done about duplicate subscriptions.", ["outcome"])
 # 15 s: a call at its 10 s timeout, plus slack. A worker that slept longer between its look and a write looks again.
 LOOK_LASTS = timedelta(seconds=15)
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every step needs. What Stripe refuses is added to `refused`."""
-
-    database: Database
-    stripe: StripeGateway
-    clock: Clock
-    refused: list[str]
-
-
-def refund_all(
-    incident: Incident, refused: list[str], *, database: Database, stripe: StripeGateway, clock: Clock
-) -> str | None:
+def refund_all(incident: Incident, ctx: Context) -> str | None:
     """Give back what is owed for every subscription that was canceled; what is still owed, in words.
 
-    What Stripe refuses is added to `refused`. Raises TransientError when it should be tried again soon.
+    Raises TransientError when it should be tried again soon.
     """
-    ctx = Context(database, stripe, clock, refused)
-    with database.read() as connection:
+    with ctx.database.read() as connection:
         owed = duplicates_store.find_owed(connection, incident)
     reasons = [reason for remedy in owed if (reason := _try_to_give_back(remedy, ctx))]
     return " ".join(reasons) or None
@@ -63,14 +45,8 @@ def _try_to_give_back(remedy: Remedy, ctx: Context) -> str | None:
     try:
         return _give_back(remedy, ctx)
     except PermanentError as error:
-        _note_refusal("remedy.refused", remedy, error, ctx)
+        ctx.note_refusal("remedy.refused", error, subscription_id=remedy.subscription_id)
         return f"What {remedy.subscription_id} took cannot be looked at. {error.sentence}"
-
-
-def _note_refusal(event: str, remedy: Remedy, error: PermanentError, ctx: Context) -> None:
-    ctx.refused.append(error.sentence)
-    REMEDIES.labels("refused").inc()
-    log.error(event, subscription_id=remedy.subscription_id, reason=error.sentence)
 
 
 def _give_back(remedy: Remedy, ctx: Context) -> str | None:
@@ -110,7 +86,7 @@ def _send(owed: Owed, remedy: Remedy, looked_at: Any, ctx: Context) -> str | Non
     except PermanentError as error:
         with ctx.database.write() as connection:
             repayment_store.note_spent(connection, row, error=error.sentence)
-        _note_refusal("remedy.refund_refused", remedy, error, ctx)
+        ctx.note_refusal("remedy.refund_refused", error, subscription_id=remedy.subscription_id)
         return error.sentence
     status = str(answer.get("status") or "succeeded")
     with ctx.database.write() as connection:

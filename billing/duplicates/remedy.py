@@ -9,7 +9,7 @@ the customer's last one never is (SUB-18).
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,12 +17,13 @@ import structlog
 
 from billing.clock import Clock
 from billing.coordination.jobs import RemedyDuplicates
-from billing.coordination.locks import Lease, Locks, lock_name, retry_seconds
+from billing.coordination.locks import Lease, lock_name, retry_seconds
 from billing.customers.store import find_lane_of_customer
 from billing.duplicates import store as duplicates_store
 from billing.duplicates.candidates import read_candidates
+from billing.duplicates.context import REMEDIES, Context
 from billing.duplicates.policy import Decision, Wish, decide
-from billing.duplicates.refunds import LOOK_LASTS, REMEDIES, refund_all
+from billing.duplicates.refunds import LOOK_LASTS, refund_all
 from billing.duplicates.store import BACKOFF, Incident, Remedy
 from billing.errors import (
     LedgerUnavailable,
@@ -33,7 +34,6 @@ from billing.errors import (
 )
 from billing.models import RemedyState
 from billing.rules.backoff import is_failure
-from billing.subscriptions import context
 from billing.subscriptions.fetch import or_none
 from billing.subscriptions.projection import is_live
 from billing.subscriptions.projection_store import read_subscriptions
@@ -43,20 +43,6 @@ log = structlog.get_logger(__name__)
 
 MOST_ROUNDS = 10  # one or two for each cancellation; the next job continues
 RECHECK = BACKOFF.longest  # until an incident that waits for a person is checked again; a sync wakes us earlier
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context(context.Context):
-    """`cancels`: whether DUPLICATE_POLICY lets it begin a cancellation; a person's `wish` does, too (SUB-130)."""
-
-    locks: Locks
-    cancels: bool
-    wish: Wish | None = None
-
-    @property
-    def may_cancel(self) -> bool:
-        """Whether anything is canceled that was not begun."""
-        return self.cancels or self.wish is not None
 
 
 def remedy_duplicates(incident_id: int, ctx: Context) -> bool:
@@ -70,7 +56,7 @@ def remedy_duplicates(incident_id: int, ctx: Context) -> bool:
             return True
         lane_id = find_lane_of_customer(connection, customer_id=incident.customer_id, product=incident.product)
         begun = duplicates_store.has_unfinished(connection, incident)
-    ctx = replace(ctx, wish=_wish_of(incident))
+    ctx = replace(ctx, wish=_wish_of(incident), refused=[])
     if _waits(incident, ctx.clock) or not (begun or (ctx.may_cancel and incident.resolved_at is None)):
         return True
     job = RemedyDuplicates(incident_id)
@@ -78,10 +64,9 @@ def remedy_duplicates(incident_id: int, ctx: Context) -> bool:
         if lease is None:
             ctx.queue.send(job, delay_seconds=retry_seconds())
             return True
-        refused: list[str] = []  # by Stripe, for good: each is looked at again within the hour
         try:
-            undecided = _cancel_all(incident, lease, refused, ctx)
-            owed = refund_all(incident, refused, database=ctx.database, stripe=ctx.stripe, clock=ctx.clock)  # 4
+            undecided = _cancel_all(incident, lease, ctx)
+            owed = refund_all(incident, ctx)  # 4
         except LedgerUnavailable:
             raise
         except TransientError as error:
@@ -91,7 +76,7 @@ def remedy_duplicates(incident_id: int, ctx: Context) -> bool:
             until = ctx.clock.now() + RECHECK
             reason = " ".join(filter(None, (undecided, owed))) or None
             duplicates_store.put_off(connection, incident, failures=0, until=until, reason=reason)
-    return not refused
+    return not ctx.refused
 
 
 def _wish_of(incident: Incident) -> Wish | None:
@@ -105,14 +90,12 @@ def _waits(incident: Incident, clock: Clock) -> bool:
     return incident.failures > 0 and BACKOFF.seconds_left(incident.next_attempt_at, now=clock.now()) > 0
 
 
-def _cancel_all(incident: Incident, lease: Lease, refused: list[str], ctx: Context) -> str | None:
+def _cancel_all(incident: Incident, lease: Lease, ctx: Context) -> str | None:
     """Steps 2 and 3; why a person is needed, if one is. A refusal here does not prevent the refunds."""
     try:
         return _cancel_each(incident, lease, ctx)
     except PermanentError as error:
-        refused.append(error.sentence)
-        REMEDIES.labels("refused").inc()
-        log.error("remedy.refused", incident_id=incident.id, reason=error.sentence)  # noqa: TRY400  # it says it all
+        ctx.note_refusal("remedy.refused", error, incident_id=incident.id)
         return error.sentence
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from billing.checkout.orphaned_sessions import expire_orphaned_sessions
 from billing.coordination.jobs import RemedyDuplicates, WorkEvents
 from billing.customers.customers import claim_customer
-from billing.duplicates.remedy import Context as RemedyContext
+from billing.duplicates.context import Context as RemedyContext
 from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import InvalidSignature, NotFound, StaleWrite, StripeUnclear
 from billing.models import CheckoutStatus

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from billing.coordination.jobs import RemedyDuplicates, WorkEvents
 from billing.coordination.queue import InlineQueue
-from billing.duplicates.remedy import Context as RemedyContext
+from billing.duplicates.context import Context as RemedyContext
 from billing.duplicates.remedy import remedy_duplicates
 from billing.maintenance.sweep import sweep
 from billing.models import customers, events, remedies

@@ -13,7 +13,7 @@ from billing.coordination.jobs import RemedyDuplicates
 from billing.customers.customers import claim_customer
 from billing.doctor.examine import examine
 from billing.doctor.finding import Verdict
-from billing.duplicates.remedy import Context as RemedyContext
+from billing.duplicates.context import Context as RemedyContext
 from billing.duplicates.remedy import remedy_duplicates
 from billing.errors import StripeMisconfigured
 from billing.models import CheckoutStatus, OperationStatus, checkouts, customers, events, operations
