@@ -21,7 +21,7 @@ from app.cli.options import (
     since,
     stop_by_signal,
 )
-from app.cli.tables import show_one, show_outcome, show_page, show_rows
+from app.cli.tables import show_one, show_outcome, show_page, show_rows, show_text
 from billing.coordination.jobs import Notify
 from billing.coordination.queue import while_reachable
 from billing.errors import ConfigurationError
@@ -107,6 +107,10 @@ def test_command(as_json: bool) -> None:
     show_one(tried, as_json=as_json)
     if not tried["delivered"]:
         sys.exit(1)
+    if tried["status"] is None and not as_json:
+        show_text(
+            "\nNo handler is called for the type `test`: what one raises is in notifications list --status pending."
+        )
     if not as_json:
         click.echo(
             "\nWhat waits is sent within the hour; at once:\nonelane notifications resend --status pending --reason ..."

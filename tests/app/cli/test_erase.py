@@ -46,7 +46,7 @@ def test_look_then_erase_then_nothing_is_left(folder: Path, settings: dict[str, 
     looked = onelane("customers", "erase", "bob", "--dry-run", folder=folder, **settings)
     assert (looked.returncode, "1 email" in looked.stdout) == (0, True), looked.stderr
     done = onelane("customers", "erase", "bob", "--reason", "a letter", "--yes", folder=folder, **settings)
-    assert (done.returncode, "Erased: 1 emails." in done.stdout) == (0, True), done.stderr
+    assert (done.returncode, "Erased: 1 email." in done.stdout) == (0, True), done.stderr
     assert '"reason":"a letter"' in done.stderr.replace(": ", ":")
     assert "example.com" not in done.stdout + done.stderr
     again = onelane("customers", "erase", "bob", "--reason", "a letter", "--yes", folder=folder, **settings)

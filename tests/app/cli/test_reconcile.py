@@ -43,7 +43,7 @@ def test_dry_run_then_run_then_nothing_left(folder: Path, settings: dict[str, st
     assert (done["found"], done["finished"], done["gap"]) == (1, True, False)
     again = onelane("reconcile", "--full", folder=folder, **settings)
     assert again.returncode == 0, again.stderr
-    assert "1 events" in again.stdout
+    assert "1 event since" in again.stdout
     assert "0 were never delivered" in again.stdout
     listed = json.loads(onelane("events", "list", "--json", folder=folder).stdout)
     assert [event["type"] for event in listed] == ["customer.updated"]

@@ -122,7 +122,7 @@ def endpoint_down(place: Place) -> None:
     place.application.status = 204
     ended = follow(place, command, "delivered True", "status 204")
     place.worker()
-    assert follow(place, f"{ended.stdout.splitlines()[-1]} --yes", "are due").returncode == 0
+    assert follow(place, f"{ended.stdout.splitlines()[-1]} --yes", "1 is due").returncode == 0
     wait_until(lambda: {row.status for row in place.shop.rows(outbox)} == {"delivered"}, place.log)
     [row, *_] = place.shop.rows(outbox)
     assert [one["status"] for one in row.history] == [500, 204]
