@@ -94,7 +94,7 @@ def test_doctor_adds_up_the_connections(ledger: Database, size: int, verdict: st
     settings = load_settings(database_url=url, database_pool_size=size, _env_file=None)
     found = [one for one in examine_ledger(settings) if "connections" in one.sentence]
     assert [one.verdict.value for one in found] == [verdict]
-    assert f"{4 * size} connections" in found[0].sentence or verdict == "ok"
+    assert f"{4 * size:,} connections" in found[0].sentence or verdict == "ok"
 
 
 def test_limit_of_the_role_counts_too(ledger: Database) -> None:
