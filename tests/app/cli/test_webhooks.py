@@ -32,7 +32,8 @@ def test_setup_shows_the_secret_once_and_then_nothing_to_do(folder: Path) -> Non
     assert (shown["action"], shown["secret"][:6]) == ("created", "whsec_")
     assert again.stdout.startswith(f"{shown['endpoint_id']}: unchanged")
     assert ("The audit log does not have it" in made.stderr, "audit" in again.stderr) == (True, False)
-    [noted] = json.loads(onelane("audit", "list", "--json", folder=folder).stdout)
+    noted, migrated = json.loads(onelane("audit", "list", "--json", folder=folder).stdout)
+    assert migrated["command"] == "db upgrade"
     assert (noted["command"], noted["target"]) == ("webhooks setup", URL)
     assert noted["outcome"] == f"{shown['endpoint_id']} unchanged"
     for ended in (made, again):
