@@ -59,9 +59,12 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 
 
 def configure_logging(settings: Settings, *, process: str, stream: TextIO | None = None) -> None:
-    """Send every log line of this process to stdout (or that stream). `process` names it: web, worker, beat."""
+    """Send every log line of this process to stdout, or a command's to its own stream: in words on a terminal.
+
+    `process` names it: web, worker, beat, cli.
+    """
     secrets = known_secrets(settings)
-    console = os.environ.get("ONELANE_LOG") == "console"
+    console = os.environ.get("ONELANE_LOG") == "console" or (stream is not None and stream.isatty())
     root = logging.getLogger()
     root.handlers = [log_handler(stream or sys.stdout, process=process, secrets=secrets, console=console)]
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]

@@ -3,7 +3,11 @@
 import io
 import json
 import logging
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +28,7 @@ from billing.process.logs import (
     redact_text,
 )
 from billing.process.settings import Settings
+from tests.support.running_dev import ROOT, environment
 
 # Put together here, so that no scanner takes them for real ones.
 SECRETS = {
@@ -171,3 +176,27 @@ def test_quick_look_misses_nothing(text: str) -> None:
         thorough = pattern.sub(replacement, thorough)
     thorough = logs._CARD.sub(lambda match: HIDDEN if logs._is_card(match[0]) else match[0], thorough)
     assert redact_text(text) == thorough
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_command_logs_in_words_at_a_terminal(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPS-234"""
+    script = """
+import sys, structlog
+from billing.process.logs import configure_logging
+from tests.app.conftest import build_settings
+configure_logging(build_settings(), process="cli", stream=sys.stderr)
+structlog.get_logger("billing.test").info("reconcile.ran", found=2)
+"""
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment(PYTHONPATH=str(ROOT)), stderr=theirs, timeout=60
+    )
+    line = os.read(ours, 1000).decode().strip()
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 0, line
+    if terminal:
+        assert re.fullmatch(r"\d\d:\d\d:\d\d reconcile\.ran found=2", line)
+    else:
+        assert json.loads(line)["found"] == 2
