@@ -103,6 +103,10 @@ class StripeBusy(StripeUnclear):
     """
 
 
+class StripeUnserved(StripeUnclear):
+    """What answers as Stripe does not serve this address (404, no code): a stand-in, or a wrong STRIPE_API_BASE."""
+
+
 class StripeSavedFailure(TransientError):
     """The key can create nothing any more, or may have created it: 500, `expires_at` too soon.
 
@@ -151,6 +155,11 @@ class StripeRefused(OperatorsError):
         self.status = status
         self.stripe_code = stripe_code
         self.param = param
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether Stripe has no such object: one that was asked for, or one that a list is about."""
+        return isinstance(self, StripeMissing) or self.stripe_code == "resource_missing"
 
 
 class NotTakenBack(StripeRefused):

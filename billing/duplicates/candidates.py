@@ -11,7 +11,7 @@ from billing.catalog import Catalog
 from billing.duplicates.policy import Candidate, only_ours
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
-from billing.subscriptions.invoices import covering
+from billing.subscriptions.invoices import deciding
 from billing.subscriptions.projection import plan_item
 
 Json = Mapping[str, Any]
@@ -44,8 +44,9 @@ def read_candidates(
 
 
 def _period(item: Json, invoices: Collection[Json], catalog: Catalog) -> Sequence[Json]:
-    """The invoices for the running period; the void ones where a person gave it away by that."""
-    return covering(item, invoices, catalog) or covering(item, invoices, catalog, without=("draft",))
+    """The invoice that decides about the running period, if one does."""
+    found = deciding(item, invoices, catalog)
+    return [found] if found else []
 
 
 def _has_card(subscription: Json, stripe: StripeGateway) -> bool:

@@ -46,9 +46,9 @@ _UNPAID_INVOICES = frozenset({"open", "uncollectible"})
 class Candidate:
     """A live subscription of ours as Stripe has it now.
 
-    `invoices` are all of its invoices, `period` those for the plan's running period, newest first. `has_card` says
-    whether Stripe can charge it by itself, `is_sold` whether the catalog sells it. `doubted` says that the payment for
-    this period was disputed or paid back.
+    `invoices` are all of its invoices, `period` those that decide about the plan's running period, newest first.
+    `has_card` says whether Stripe can charge it by itself, `is_sold` whether the catalog sells it. `doubted` says that
+    the payment for this period was disputed or paid back.
     """
 
     subscription: Json

@@ -5,10 +5,9 @@ A new call needs a permission of restricted keys: add it to SECURITY.md and `tes
 
 from collections.abc import Mapping
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 
-from billing.errors import StripeKeyTaken, StripeRefused, StripeSavedFailure, StripeUnclear
+from billing.errors import StripeKeyTaken, StripeRefused, StripeSavedFailure, StripeUnclear, StripeUnserved
 from billing.stripe_gateway.port import Json, Page
 from billing.stripe_gateway.requests import StripeRequests
 
@@ -60,7 +59,12 @@ class GatewayClient(StripeRequests):
         items = subscription.get("items") or {}
         if not items.get("has_more"):
             return subscription
-        every = self._all("/v1/subscription_items", subscription=subscription["id"])
+        try:
+            every = self._all("/v1/subscription_items", subscription=subscription["id"])
+        except StripeRefused as refused:
+            if refused.is_missing:  # it came a moment ago: that neither it nor its customer is there is not said
+                raise StripeUnclear("Stripe does not give the items of a subscription that it has.") from refused
+            raise
         return {**subscription, "items": {**items, "data": every, "has_more": False}}
 
     def get_schedule(self, schedule_id: str) -> Json:
@@ -71,9 +75,7 @@ class GatewayClient(StripeRequests):
         prices = ["data.phases.items.price"]
         try:
             return self._all("/v1/subscription_schedules", customer=customer_id, scheduled=True, expand=prices)
-        except StripeUnclear as unclear:
-            if unclear.status != HTTPStatus.NOT_FOUND:
-                raise
+        except StripeUnserved:
             return []  # a stand-in for Stripe may not know the address
 
     def get_test_clock(self, clock_id: str) -> Json:

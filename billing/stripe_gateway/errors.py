@@ -17,6 +17,7 @@ from billing.errors import (
     StripeRefused,
     StripeSavedFailure,
     StripeUnclear,
+    StripeUnserved,
 )
 from billing.process.logs import redact_text
 
@@ -66,7 +67,7 @@ def translate(error: stripe.StripeError, label: str) -> OnelaneError:
         return StripeUnclear(f"Stripe asks to slow down{request}.", status=status, retry_after=_seconds(headers))
     if status == 404 and code not in _MISSING:  # of the address, not of an object: else everybody would be gone
         sentence = f"What answers as Stripe does not know {label}{request}. Look at STRIPE_API_BASE."
-        return StripeUnclear(sentence, status=status)
+        return StripeUnserved(sentence, status=status)
     kind = StripeMissing if status == 404 else StripeRefused
     return kind(_refusal(label, details, code, param, request), status=status, stripe_code=code, param=param)
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from billing.errors import StripeMisconfigured, StripeMissing, StripeRefused
+from billing.errors import StripeMisconfigured, StripeRefused
 from billing.models import AttemptOutcome
 from billing.rules.ids import CUSTOMER, SUBSCRIPTION, id_like
 from billing.stripe_gateway import StripeGateway
@@ -87,7 +87,7 @@ def or_none(call: Callable[[str], Any], id_: str) -> Any:
     try:
         return call(id_)
     except StripeRefused as refused:
-        if isinstance(refused, StripeMissing) or refused.stripe_code == "resource_missing":
+        if refused.is_missing:
             return None
         raise
 

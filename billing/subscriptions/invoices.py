@@ -69,8 +69,8 @@ _WRITTEN_OFF = ("max_payment_attempts", "payment_not_received")
 def judge(subscription: Json, item: Json, invoices: Iterable[Json], catalog: Catalog, *, now: datetime) -> Money:
     """The money of a live subscription, from all of its invoices, or from the latest where that `settles` it."""
     known = sorted(invoices, key=_finalized, reverse=True)  # newest first
-    plans = [invoice for invoice in known if plan_lines(invoice, item, catalog) or is_cut_off(invoice)]
-    running = _running(item, known, plans, catalog)
+    plans = _for_the_plan(item, known, catalog)
+    running = deciding(item, known, catalog)
     return Money(
         payment=_payment(subscription, running, known, plans, now),
         bought=_bought(subscription, item, running, known, catalog, now),
@@ -107,16 +107,22 @@ def settles(subscription: Json, item: Json, catalog: Catalog) -> bool:
     return paid and bool(covering(item, [latest], catalog))
 
 
-def _running(item: Json, known: Sequence[Json], plans: Sequence[Json], catalog: Catalog) -> Json | None:
+def _for_the_plan(item: Json, invoices: Iterable[Json], catalog: Catalog) -> list[Json]:
+    """Those that bill the plan for a period, newest first."""
+    known = sorted(invoices, key=_finalized, reverse=True)
+    return [invoice for invoice in known if plan_lines(invoice, item, catalog) or is_cut_off(invoice)]
+
+
+def deciding(item: Json, invoices: Collection[Json], catalog: Catalog) -> Json | None:
     """The invoice that decides about the current period, a void one where there is no other.
 
     At a renewal it is a draft for an hour, and the one before decides. A draft that Stripe will not finalize is what it
     makes while a subscription is unpaid: that decides nothing.
     """
-    newest, *_ = [*covering(item, known, catalog), *covering(item, known, catalog, without=()), None]
+    newest, *_ = [*covering(item, invoices, catalog), *covering(item, invoices, catalog, without=()), None]
     if newest is None or newest.get("status") != "draft":
         return newest
-    final = (invoice for invoice in plans if invoice.get("status") not in _NOT_FINAL)
+    final = (invoice for invoice in _for_the_plan(item, invoices, catalog) if invoice.get("status") not in _NOT_FINAL)
     return next(final, None) if newest.get("auto_advance") else None
 
 

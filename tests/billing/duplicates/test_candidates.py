@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from billing.duplicates.candidates import read_candidates
+from billing.duplicates.policy import Standing, decide
 from tests.support.builders import CATALOG, NOON, build_subscription, stamp
 from tests.support.fakes import FakeStripe
 
@@ -86,3 +87,37 @@ def test_each_one_has_its_own_invoices_period_and_doubts() -> None:
         ("sub_1", ["in_1"], ["in_1"], False, False),
         ("sub_2", ["in_2", "in_3"], ["in_2"], True, True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "before", "standing"),
+    [
+        ("past_due", {"status": "paid", "amount_paid": 900}, Standing.OPEN),
+        ("past_due", {"status": "open"}, Standing.STOPPED),
+        ("active", {"status": "paid", "amount_paid": 900}, Standing.PAYS),
+    ],
+)
+def test_while_the_renewal_is_a_draft_the_invoice_before_it_decides(
+    status: str, before: dict[str, Any], standing: Standing
+) -> None:
+    """SUB-16, SUB-141: so one that owes something small is not canceled in that hour, either."""
+
+    def invoice(id: str, of: str, starts: Any, **fields: Any) -> dict[str, Any]:
+        item = {"subscription_item": f"si_{of}", "proration": False}
+        line = {"period": {"start": stamp(starts)}, "parent": {"subscription_item_details": item}}
+        made = {"id": id, "object": "invoice", "subscription": of, "created": stamp(starts), "lines": {"data": [line]}}
+        return made | fields
+
+    month = timedelta(days=30)
+    paid = {"status": "paid", "amount_paid": 900}
+    stripe: Any = FakeStripe()
+    stripe.put(
+        invoice("in_0", "sub_1", NOON - 2 * month, **paid),
+        invoice("in_1", "sub_1", NOON - month, **before),
+        invoice("in_2", "sub_1", NOON, status="draft", auto_advance=True),
+        invoice("in_3", "sub_2", NOON, **paid),
+    )
+    older, newer = build_subscription(status=status), build_subscription("sub_2", created=stamp(NOON) + 1)
+    candidates = read_candidates([older, newer], stripe=stripe, catalog=CATALOG, doubted=())
+    assert [one.standing() for one in candidates] == [standing, Standing.PAYS]
+    assert ("sub_1" in decide(candidates, CATALOG).cancel) == (standing is Standing.STOPPED)

@@ -222,6 +222,50 @@ def test_list_that_has_more_and_gives_nothing_is_unclear() -> None:
         fixed(200, {"object": "list", "has_more": True, "data": []}).list_subscriptions("cus_1")
 
 
+UNKNOWN_ADDRESS = {"error": {"type": "invalid_request_error", "message": "Unrecognized request URL"}}
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>Not Found</html>", b"", {"message": "no route"}, {"error": "Not Found"}, UNKNOWN_ADDRESS]
+)
+def test_address_that_is_not_known_says_nothing_of_what_is_planned(body: Any) -> None:
+    """SUB-145, CHK-41: what stands in for Stripe may not have it, and says so as Stripe does; a proxy is no answer."""
+    gateway = fixed(404, body)
+    if body is UNKNOWN_ADDRESS:
+        assert gateway.list_coming_schedules("cus_1") == []
+    else:
+        with pytest.raises(StripeUnclear):
+            gateway.list_coming_schedules("cus_1")
+    with pytest.raises(StripeUnclear):
+        gateway.list_subscriptions("cus_1")
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_items_that_stripe_does_not_have_are_no_end_of_their_subscription(
+    sandbox: Sandbox, customer: str, status: int
+) -> None:
+    """SUB-144, SUB-145: that was there a moment ago, and so was the customer."""
+    sandbox.seed(
+        {"object": "price", "id": f"price_{number}", "unit_amount": 900, "recurring": {"interval": "month"}}
+        for number in range(11)
+    )
+    items = [{"price": f"price_{number}"} for number in range(11)]
+    wanted = {"customer": customer, "items": items, "trial_period_days": 9}
+    made = sandbox.request("POST", "/v1/subscriptions", wanted, api_key=KEY).body["id"]
+    client = GatewayClient(
+        KEY, api_base=None, timeout_seconds=1, clock=SYSTEM_CLOCK, pace=Pace(100), http_client=InProcess(sandbox)
+    )
+    assert len(client.get_subscription(made)["items"]["data"]) == 11
+    sandbox.faults.add("status", path="/v1/subscription_items", status=status, code="resource_missing", times=None)
+    for call in (
+        lambda: client.get_subscription(made),
+        lambda: client.list_subscriptions(customer),
+        lambda: client.page_subscriptions(after=None),
+    ):
+        with pytest.raises(StripeUnclear):
+            call()
+
+
 def test_list_that_changes_while_it_is_read_is_unclear(sandbox: Sandbox, customer: str) -> None:
     """SUB-143: the last of a page is gone before the next one is asked for: a draft that somebody deletes."""
     sandbox.seed([{"object": "price", "id": "price_1", "unit_amount": 900, "recurring": {"interval": "month"}}])

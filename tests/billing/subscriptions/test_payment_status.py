@@ -117,6 +117,22 @@ def test_no_more_is_asked_than_is_needed(fields: Json, with_disputes: bool, aske
     assert (money is None) == (asked is None)
 
 
+@pytest.mark.parametrize("decides", [[], [invoice(3, "draft") | {"auto_advance": True}]])
+def test_first_debit_on_its_way_has_not_failed_while_the_renewal_is_a_draft_either(decides: list[Json]) -> None:
+    """SUB-78, SUB-141: something small was paid meanwhile."""
+    first = invoice(1, "open", BEFORE if decides else NOON)
+    beside = invoice(2, at=LATER) | {"lines": {"data": []}}
+    way = payment(1, status="open")
+    way[1] |= {"status": "processing"}
+    money, _ = read(first, beside, *decides, *way, with_disputes=False, latest_invoice="in_2")
+    assert money is not None
+    assert money.payment is Payment.FIRST_PENDING
+    way[1] |= {"status": "requires_payment_method"}
+    money, _ = read(first, beside, *decides, *way, with_disputes=False, latest_invoice="in_2")
+    assert money is not None
+    assert money.payment is Payment.FIRST_FAILED
+
+
 def test_subscription_whose_invoices_stripe_does_not_have_is_neither_disputed_nor_paid_back() -> None:
     """SUB-5"""
     stripe: Any = FakeStripe()
