@@ -4,7 +4,7 @@ The list of subscriptions comes with each one's latest invoice. Where that is pa
 nothing more is asked. Else one request reads all of the subscription's invoices. Disputes and refunds take three
 more for each invoice that covers the period. So they are fetched only after an event about them, while the row says
 disputed or refunded, and by reconciling where access depends on them. At a renewal Stripe makes a new invoice that is
-not paid yet, a draft for an hour. Until it is paid, the row stays as it was (SUB-61).
+not paid yet. While that is a draft, the one before decides; then, until it is paid, the row stays as it was (SUB-61).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from billing.catalog import Catalog
 from billing.rules.ids import CHARGE, PAYMENT_INTENT, id_like
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
-from billing.subscriptions.invoices import Money, Payment, covering, deciding, judge, settles
+from billing.subscriptions.invoices import Money, Payment, deciding, judge, settles
 from billing.subscriptions.projection import belongs, is_live, plan_item
 
 Json = Mapping[str, Any]
@@ -54,18 +54,17 @@ def fetch_money(
             continue
         invoices: Sequence[Json] = read[id_] or []
         money = judge(subscription, item, invoices, catalog, now=at(subscription))
+        decides = deciding(item, invoices, catalog)
         if subscription.get("status") == "active":  # what seems to have failed may be a debit that takes days
-            money = _with_what_comes(money, deciding(item, invoices, catalog), stripe)
-        found[id_] = (
-            _with_disputes(money, _paid(subscription, item, invoices, catalog), stripe) if with_disputes else money
-        )
+            money = _with_what_comes(money, decides, stripe)
+        found[id_] = _with_disputes(money, _paid(subscription, decides, invoices), stripe) if with_disputes else money
     return found
 
 
 def _with_what_comes(money: Money, decides: Json | None, stripe: StripeGateway) -> Money:
     if money.payment is Payment.FIRST_FAILED and decides and _is_on_its_way(decides, stripe):
         money = replace(money, payment=Payment.FIRST_PENDING)
-    if money.bought and any(_is_on_its_way(invoice, stripe) for invoice in money.bought.unpaid):
+    if money.bought and all(_is_on_its_way(invoice, stripe) for invoice in money.bought.unpaid):
         money = replace(money, bought=None)
     return money
 
@@ -82,15 +81,15 @@ def _is_on_its_way(invoice: Json, stripe: StripeGateway) -> bool:
     return False
 
 
-def _paid(subscription: Json, item: Json, invoices: Sequence[Json], catalog: Catalog) -> list[Json]:
-    """What paid the current period: its newest invoice, as it may have been billed anew; nothing while that is unpaid.
+def _paid(subscription: Json, decides: Json | None, invoices: Sequence[Json]) -> list[Json]:
+    """What paid the current period: the invoice that decides about it; nothing while that is unpaid, or was voided.
 
     The latest one where no line says what period it is for.
     """
     latest = subscription.get("latest_invoice")
     latest_id = latest.get("id") if isinstance(latest, Mapping) else latest
-    found = covering(item, invoices, catalog) or [one for one in invoices if one.get("id") == latest_id]
-    return [invoice for invoice in found[:1] if invoice.get("status") == "paid"]
+    found = [decides] if decides else [one for one in invoices if one.get("id") == latest_id]
+    return [invoice for invoice in found if invoice.get("status") == "paid"]
 
 
 def _with_disputes(money: Money, paid: Sequence[Json], stripe: StripeGateway) -> Money:

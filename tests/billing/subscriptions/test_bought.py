@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from billing.subscriptions.invoices import Payment, judge
+from billing.subscriptions.payment_status import fetch_money
 from billing.subscriptions.projection import plan_item, project
 from tests.support.builders import CATALOG, NOON, build_subscription, stamp
+from tests.support.fakes import FakeStripe
 from tests.support.invoices import (
     BEFORE,
     CUT_OFF,
@@ -111,3 +113,26 @@ def test_paid_price_that_is_not_sold_names_no_plan():
     money = judge(built, plan_item(built, CATALOG), [paid, change()], CATALOG, now=NOW)
     row = project(built, customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOW, money=money)
     assert row.plan == "commit"
+
+
+@pytest.mark.parametrize(("failed", "plan"), [(True, "standard"), (False, "commit")])
+def test_change_on_its_way_does_not_bring_one_that_failed_before(failed: bool, plan: str) -> None:
+    """SUB-121: two changes to the same price; the later one's debit takes days, and a card pays something small."""
+    first, second = ({**change(at=NOON + days * DAY), "id": f"in_{days}"} for days in (1, 2))
+    stripe: Any = FakeStripe()
+    billed = [BOUGHT, *([first] if failed else []), second, add_on(at=NOON + 3 * DAY)]
+    stripe.put(*({**one, "object": "invoice", "subscription": "sub_1"} for one in billed))
+    stripe.put(
+        {
+            "id": "inpay_2",
+            "object": "invoice_payment",
+            "invoice": "in_2",
+            "status": "open",
+            "payment": {"payment_intent": "pi_2"},
+        },
+        {"id": "pi_2", "object": "payment_intent", "status": "processing"},
+    )
+    built = build_subscription(item={"price": {"id": DEAR}}, latest_invoice="in_3")
+    money = fetch_money([built], with_disputes=False, catalog=CATALOG, stripe=stripe, at=lambda _: NOW)["sub_1"]
+    row = project(built, customer_id="cus_1", catalog=CATALOG, schedule=None, before=None, now=NOW, money=money)
+    assert row.plan == plan

@@ -42,6 +42,7 @@ def dispute(status: str, number: int = 1) -> list[Json]:
     return [charge(number, disputed=True), made]
 
 
+RENEWAL = {"auto_advance": True}
 BACK = charge(refunded=True)
 CLEAN, DISPUTED, REFUNDED = (
     Money(disputed=False, refunded=False),
@@ -87,6 +88,11 @@ def read(*objects: Json, with_disputes: bool = True, **fields: Any) -> tuple[Mon
         ([invoice(1), *payment(1), *dispute("lost"), invoice(2, at=LATER), *payment(2, 2)], CLEAN),  # billed anew
         ([invoice(1), *payment(1), *dispute("lost"), invoice(2, "open", at=LATER)], Money()),  # and not paid: unknown
         ([invoice(1, "open"), invoice(2, starts=BEFORE), *payment(2, 2), *dispute("lost", 2)], Money()),
+        # it was voided: something small that was paid back is not what paid it
+        ([invoice(2, "void"), invoice(1, at=LATER) | {"lines": {}}, *payment(1), BACK], Money()),
+        # while the renewal's is a draft, the one before decides
+        ([invoice(1, "draft") | RENEWAL, invoice(2, starts=BEFORE), *payment(2, 2), *dispute("lost", 2)], DISPUTED),
+        ([invoice(1, "draft"), invoice(2, starts=BEFORE), *payment(2, 2), *dispute("lost", 2)], Money()),
         # no line says what it is for: then the latest one counts
         ([{**invoice(1), "lines": None}, *payment(1), BACK, {**invoice(2), "lines": None}], REFUNDED),
         ([{**invoice(2), "lines": None}, *payment(2, 2), charge(2, refunded=True)], Money()),
@@ -117,7 +123,7 @@ def test_no_more_is_asked_than_is_needed(fields: Json, with_disputes: bool, aske
     assert (money is None) == (asked is None)
 
 
-@pytest.mark.parametrize("decides", [[], [invoice(3, "draft") | {"auto_advance": True}]])
+@pytest.mark.parametrize("decides", [[], [invoice(3, "draft") | RENEWAL]])
 def test_first_debit_on_its_way_has_not_failed_while_the_renewal_is_a_draft_either(decides: list[Json]) -> None:
     """SUB-78, SUB-141: something small was paid meanwhile."""
     first = invoice(1, "open", BEFORE if decides else NOON)
