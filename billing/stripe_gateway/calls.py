@@ -62,9 +62,12 @@ class GatewayClient(StripeRequests):
         try:
             every = self._all("/v1/subscription_items", subscription=subscription["id"])
         except StripeRefused as refused:
-            if refused.is_missing:  # it came a moment ago: that neither it nor its customer is there is not said
-                raise StripeUnclear("Stripe does not give the items of a subscription that it has.") from refused
-            raise
+            if not refused.is_missing:
+                raise
+            if subscription.get("ended_at"):
+                return subscription  # it bills no more, so nobody has to wait for its other items
+            # Not "no such object": the subscription came a moment ago, and so is its customer there.
+            raise StripeUnclear("Stripe does not give the items of a subscription that it has.") from refused
         return {**subscription, "items": {**items, "data": every, "has_more": False}}
 
     def get_schedule(self, schedule_id: str) -> Json:

@@ -264,6 +264,8 @@ def test_items_that_stripe_does_not_have_are_no_end_of_their_subscription(
     ):
         with pytest.raises(StripeUnclear):
             call()
+    sandbox.request("DELETE", f"/v1/subscriptions/{made}", api_key=KEY)
+    assert len(client.get_subscription(made)["items"]["data"]) == 10, "what is over makes nobody wait"
 
 
 def test_list_that_changes_while_it_is_read_is_unclear(sandbox: Sandbox, customer: str) -> None:
