@@ -11,7 +11,7 @@ from billing.catalog import Catalog
 from billing.duplicates.policy import Candidate, only_ours
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
-from billing.subscriptions.invoices import deciding
+from billing.subscriptions.invoices import covering, deciding
 from billing.subscriptions.projection import plan_item
 
 Json = Mapping[str, Any]
@@ -44,9 +44,9 @@ def read_candidates(
 
 
 def _period(item: Json, invoices: Collection[Json], catalog: Catalog) -> Sequence[Json]:
-    """The invoice that decides about the running period, if one does."""
+    """The invoice that decides about the running period; else the draft that a pause left behind, so it is not paid."""
     found = deciding(item, invoices, catalog)
-    return [found] if found else []
+    return [found] if found else covering(item, invoices, catalog, without=())
 
 
 def _has_card(subscription: Json, stripe: StripeGateway) -> bool:

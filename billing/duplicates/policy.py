@@ -76,7 +76,9 @@ class Candidate:
         """What it does about money."""
         subscription, status = self.subscription, self.subscription.get("status")
         paid_now = any(paid_for(invoice) > 0 for invoice in self.period[:1])
-        is_given = any(invoice.get("status") != "paid" and not is_owed(invoice) for invoice in self.period[:1])
+        is_given = any(
+            invoice.get("status") not in ("paid", "draft") and not is_owed(invoice) for invoice in self.period[:1]
+        )
         if subscription.get("pause_collection"):
             return Standing.PAUSED
         if self.doubted:

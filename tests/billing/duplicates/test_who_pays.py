@@ -55,12 +55,17 @@ def void_the_renewal_and_owe_something_small(shop: Shop, older: str) -> None:
     change(shop, older, items=[{"price": "price_addon"}], proration_behavior="always_invoice")
 
 
-def resume_after_a_month_for_nothing(shop: Shop, older: str) -> None:
+def resume_after_a_month_for_nothing(shop: Shop, older: str, behavior: str = "void") -> None:
     """Its collection was paused when the running period began."""
-    change(shop, older, pause_collection={"behavior": "void"})
+    change(shop, older, pause_collection={"behavior": behavior})
     shop.clock.advance(days=32)
     shop.sandbox.tick()
     change(shop, older, pause_collection="")
+
+
+def resume_after_a_month_that_is_a_draft(shop: Shop, older: str) -> None:
+    """Nobody has finalized what the pause left behind."""
+    resume_after_a_month_for_nothing(shop, older, "keep_as_draft")
 
 
 def move_to_another_price(shop: Shop, older: str) -> None:
@@ -77,6 +82,7 @@ def move_to_another_price(shop: Shop, older: str) -> None:
         (void_the_renewal, "active", "this period costs nothing"),
         (void_the_renewal_and_owe_something_small, "past_due", "has an open invoice"),
         (resume_after_a_month_for_nothing, "active", "this period costs nothing"),
+        (resume_after_a_month_that_is_a_draft, "active", "this period costs nothing"),
         (move_to_another_price, "active", "does not sell"),
     ],
 )
