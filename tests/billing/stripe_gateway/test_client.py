@@ -210,6 +210,16 @@ def test_sentence_of_stripes_can_be_written_down_whatever_it_repeats() -> None:
     assert raised.value.sentence.encode().count(b"\0") == 0
 
 
+def test_key_that_is_anothers_is_not_final_for_a_payment_page() -> None:
+    """LAN-17, SUB-142: the other request may still make one, so a new key would make a second one."""
+    gateway = fixed(400, {"error": {"type": "idempotency_error"}})
+    with pytest.raises(StripeSavedFailure) as of_page:
+        gateway.create_session({}, idempotency_key="k")
+    with pytest.raises(StripeSavedFailure) as of_another:
+        gateway.create_customer({}, idempotency_key="k")
+    assert (of_page.value.replayed, of_another.value.replayed) == (False, True)
+
+
 @pytest.mark.parametrize("value", ["²", "-1", "1e3", "Wed, 21 Oct 2026 07:28:00 GMT", "", "9" * 5000])
 def test_odd_retry_after_is_no_reason_to_fail(value: str) -> None:
     with pytest.raises(StripeUnclear):
