@@ -91,8 +91,9 @@ def show_side_by_side(rows: Sequence[Mapping[str, Any]], *, head: str) -> None:
 
 
 def show_text(sentence: str, *, first: str = "", colour: str | None = None) -> None:
-    """Show a sentence in lines that fit, the first of them after `first`, of which the first word is coloured."""
-    lines = _wrapped(_text(sentence), first=first, then=" " * len(first))
+    """Show a sentence after `first`, of which the first word is coloured: in lines that fit a terminal, else in one."""
+    text = _text(sentence)
+    lines = _wrapped(text, first=first, then=" " * len(first)) if sys.stdout.isatty() else [first + text]
     if colour:
         word = lines[0].split()[0]
         # click drops the colour where there is no terminal.

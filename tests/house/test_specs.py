@@ -4,6 +4,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from tests.races.switch import ALL
+
 ROOT = Path(__file__).parents[2]
 HEAD = re.compile(r"^(?:[-*] )?\*\*([A-Z]{3}-\d+)\*\*", re.MULTILINE)  # elsewhere an id is only mentioned
 CITED_IN = ("app", "worker", "billing", "sandbox", "onelane", "tests", "specs", "docs")
@@ -79,3 +81,11 @@ def test_each_decision_has_a_number_of_its_own() -> None:
     numbers = Counter(page.name[:4] for page in pages)
     assert not [number for number, times in numbers.items() if times > 1]
     assert not [page.name for page in pages if not page.read_text("utf-8").startswith(f"# {page.name[:4]} ")]
+
+
+def test_test_of_every_shortcut_is_there() -> None:
+    """LAN-2: one that has moved would look like one that does not notice."""
+    for name, mutant in ALL.items():
+        if mutant.test:
+            path, function = mutant.test.split("[")[0].rsplit("::", 1)
+            assert f"def {function}(" in (ROOT / path).read_text("utf-8"), f"{name}: {mutant.test}"

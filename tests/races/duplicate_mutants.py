@@ -15,8 +15,9 @@ from billing.subscriptions import projection_store
 from tests.races.mutant import Mutant, always, answered_with, new_key
 from tests.races.scene import Scene
 
-OWED, REMEDY, REPAYMENTS, WHO = (
-    f"tests/billing/duplicates/test_{name}.py" for name in ("what_is_owed", "remedy", "repayments", "who_pays")
+OWED, PLANNED, REMEDY, REPAYMENTS, WHO = (
+    f"tests/billing/duplicates/test_{name}.py"
+    for name in ("what_is_owed", "planned", "remedy", "repayments", "who_pays")
 )
 
 
@@ -130,7 +131,7 @@ DUPLICATE_MUTANTS = {
     "forget_who_stays": Mutant(
         "whoever was chosen to stay may be canceled later",
         {duplicates_store.find_kept: always(frozenset()), duplicates_store.plan: plan_without_a_look},
-        test=f"{REMEDY}::test_two_plans_never_cross_when_the_older_one_pays_again",
+        test=f"{PLANNED}::test_two_plans_never_cross_when_the_older_one_pays_again",
     ),
     "pending_is_back": Mutant(
         "a pending refund is money back",
