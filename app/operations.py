@@ -71,7 +71,7 @@ def operation_routes(services: Services, *, identity: Identity, limits: Limits) 
             catalog=services.catalog,
             redirect_origins=services.settings.redirect_origins,
         )
-        id_, is_new = recorded.operation_id, not recorded.replayed
+        id_, is_new = recorded.operation_id, recorded.is_new
         view = await_answer(id_, user_id, wait, enqueued=recorded.enqueued, is_new=is_new)
         is_pending = view.status is OperationStatus.PENDING
         available = workers_available(services, wait, is_pending=is_pending, enqueued=recorded.enqueued)

@@ -31,10 +31,12 @@ from billing.rules.ids import new_id
 class Recorded:
     """An operation that is in the ledger.
 
-    `replayed`: an earlier call with the same key made it. `enqueued`: the broker took the job for it.
+    `is_new`: this call made it. `replayed`: an earlier call with the same key did. `enqueued`: the broker took the job
+    for it.
     """
 
     operation_id: str
+    is_new: bool
     replayed: bool
     enqueued: bool
 
@@ -78,12 +80,13 @@ def record_operation(
         # A second press of the same button waits for the first one's answer (SUB-37).
         waiting = operations_store.find_waiting_equal(connection, lane_id, values["body_hash"])
         joined = waiting if idempotency_key is None else None
-        if earlier is None and joined is None:
+        is_new = earlier is None and joined is None
+        if is_new:
             idempotency.insert(connection, operations, values)
     operation_id = earlier or joined or values["id"]
     structlog.contextvars.bind_contextvars(operation_id=operation_id)
     enqueued = queue.send(WorkOperations(lane_id))
-    return Recorded(operation_id, replayed=earlier is not None, enqueued=enqueued)
+    return Recorded(operation_id, is_new=is_new, replayed=earlier is not None, enqueued=enqueued)
 
 
 def read_operation(operation_id: str, *, user_id: str, database: Database, clock: Clock) -> OperationView:

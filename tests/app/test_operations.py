@@ -7,6 +7,8 @@ from werkzeug.test import TestResponse
 
 from billing.clock import SystemClock
 from billing.coordination.queue import InlineQueue
+from billing.coordination.wakeups import LocalWakeups
+from billing.operations.calls import Kind
 from tests.app.conftest import AtOnce, MakeApp
 from tests.support.checkout_world import World
 from tests.support.web import API_KEYS, ORIGIN, Web
@@ -79,6 +81,22 @@ def test_portals_address_is_in_this_answer_only(served: Web, world: World) -> No
     assert code(served.get(operation, user="user_2")) == "not_found"
     world.clock.advance(minutes=6)
     assert served.get(operation).get_json()["url"] is None
+
+
+def test_second_press_that_was_answered_meanwhile_is_read_at_once(make_app: MakeApp, world: World) -> None:
+    """API-40, SUB-37: the wake-up may have been the first one's."""
+
+    class Unneeded(LocalWakeups):
+        def wait(self, id_: str, seconds: float) -> None:
+            raise AssertionError(f"{id_} is answered")
+
+    subscribe(world)
+    first = world.change(Kind.CANCEL)
+    web = Web(make_app(services={"queue": AtOnce(world), "wakeups": Unneeded()}, checkout_wait_seconds=20))
+
+    answer = call(web, "POST", CANCEL)
+
+    assert (answer.status_code, answer.get_json()["id"]) == (200, first.operation_id)
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)

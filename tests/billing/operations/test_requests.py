@@ -107,6 +107,7 @@ def test_second_press_of_a_button_waits_for_the_first_ones_answer(shop: Shop) ->
     shop.subscriber()
     first, second = shop.change(Kind.CANCEL), shop.change(Kind.CANCEL)
     assert first.operation_id == second.operation_id
+    assert [(press.is_new, press.replayed) for press in (first, second)] == [(True, False), (False, False)]
     other, third = shop.change(Kind.REACTIVATE), shop.change(Kind.CANCEL)
     assert third.operation_id != first.operation_id
     shop.work()
