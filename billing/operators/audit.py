@@ -135,7 +135,7 @@ def _is_about(user_ids: Sequence[str], customer_ids: Sequence[str]) -> sa.Column
 
 def _who() -> str:
     try:
-        name = getpass.getuser()
+        name = getpass.getuser().encode("utf-8", "replace").decode()  # LOGNAME may be in any encoding
     except (OSError, KeyError):  # a container's user that no passwd file names
         name = f"uid {os.getuid()}"
     return f"{name}@{socket.gethostname()}"[:255]

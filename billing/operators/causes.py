@@ -66,7 +66,7 @@ def _checkouts_refused(connection: sa.Connection, now: datetime) -> Row | None:
         theirs = [row for row in rows if row.plan == plan]
         sold = sa.select(sa.literal(1)).where(
             checkouts.c.arrived_at > theirs[0].arrived_at,
-            checkouts.c.status.in_((CheckoutStatus.OPEN, CheckoutStatus.SUPERSEDED)),
+            checkouts.c.status == CheckoutStatus.OPEN,  # as stored: it was given a page, whatever became of that
             checkouts.c.plan == plan,
         )
         if connection.scalar(sold.limit(1)) is None:
@@ -78,17 +78,18 @@ def _checkouts_refused(connection: sa.Connection, now: datetime) -> Row | None:
 
 
 def _undelivered(connection: sa.Connection, now: datetime) -> Row | None:
-    """Types of events that reconciling found more than once, APART, and of which none was delivered since."""
+    """Types of events that reconciling found more than once in a day, APART, and of which none was delivered since."""
     newest = sa.select(events.c.type, events.c.source, events.c.received_at).order_by(events.c.id.desc())
     found: dict[str, list[datetime]] = {}
     delivered: set[str] = set()
     for type_, source, at in connection.execute(newest.limit(LOOKED_AT)):
         if source != EventSource.RECONCILED:
             delivered.add(type_)
-        elif type_ not in delivered and at >= now - timedelta(days=1):
-            found.setdefault(type_, []).append(at)
-        if not delivered:
-            found.setdefault("", []).append(at)  # of any type: nothing was delivered since
+        elif at >= now - timedelta(days=1):
+            if type_ not in delivered:
+                found.setdefault(type_, []).append(at)
+            if not delivered:
+                found.setdefault("", []).append(at)  # of any type: nothing was delivered since
     missed = {type_: times for type_, times in found.items() if times and times[0] - times[-1] >= APART}
     if not missed:
         return None

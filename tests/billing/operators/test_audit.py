@@ -1,5 +1,6 @@
 """The audit log, and notifications that are sent again."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,14 @@ def test_write_is_noted_before_it_begins_with_what_came_of_it(database: Database
         "1 of 1",
     )
     assert "@" in row["who"]
+
+
+def test_name_that_is_not_in_utf_8_stops_no_command(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPS-142: nor a migration."""
+    monkeypatch.setenv("LOGNAME", os.fsdecode(b"J\xf6rg"))
+    with audited("events replay", target="evt_1", reason="a lost event", database=database, clock=CLOCK):
+        pass
+    assert list_audit(Wanted(9), database=database)[0]["who"].startswith("J?rg@")
 
 
 @pytest.mark.parametrize(

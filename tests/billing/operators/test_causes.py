@@ -47,6 +47,18 @@ def test_price_that_stripe_does_not_sell_is_named_until_its_plan_is_sold_again(s
     assert known(shop, "checkouts_refused") is None
 
 
+def test_checkout_that_was_superseded_before_it_was_served_sold_nothing(shop: Shop) -> None:
+    """OPS-232"""
+    archive(shop, "standard", active=False)
+    shop.served(user="ann")
+    shop.clock.advance(minutes=1)
+    first, second = shop.ask("standard", user="bob"), shop.ask("commit", user="bob")
+    shop.work()
+    statuses = [shop.view(each, user="bob").status for each in (first, second)]
+    assert statuses == [CheckoutStatus.SUPERSEDED, CheckoutStatus.OPEN]
+    assert known(shop, "checkouts_refused")["count"] == 1
+
+
 def test_refusal_is_old_after_an_hour(shop: Shop) -> None:
     archive(shop, "standard", active=False)
     shop.served()
@@ -91,6 +103,17 @@ def test_events_that_are_never_delivered_are_named_until_one_is(shop: Shop) -> N
     types = sorted({row.type for row in shop.rows(events) if row.source == "reconciled"})
     assert known(shop, "undelivered")["types"] == ", ".join(one for one in types if one != "customer.created")
     shop.deliver([build_event(type_) for type_ in types])
+    assert known(shop, "undelivered") is None
+
+
+def test_nothing_that_was_found_a_day_ago_is_named(shop: Shop) -> None:
+    """OPS-232: the endpoint was mended, and nothing happens at Stripe that it could deliver."""
+    for user in ("ann", "bob"):
+        shop.clock.advance(minutes=11)
+        shop.subscribe(user)
+        shop.reconcile()
+    assert known(shop, "undelivered")
+    shop.clock.advance(hours=25)
     assert known(shop, "undelivered") is None
 
 
