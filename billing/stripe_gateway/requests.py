@@ -66,7 +66,7 @@ class StripeRequests:
             for buyer in (True, False)
         )
         self._clock = clock
-        self._refused: set[str] = set()  # what our key was not let do, and was not asked for again since
+        self._refused: set[str] = set()  # what our key was not let do, and has not done since
         self._ahead = 0.0  # seconds that Stripe's clock is ahead of ours
         # 40: each of 16 lanes reads two or three things in parallel, one of them in its own thread.
         self._readers = ThreadPoolExecutor(40, thread_name_prefix="stripe")

@@ -2,7 +2,7 @@
 
 1 size (WHK-1)  2 signature (WHK-2 to WHK-5)  3 strict envelope and nothing more (WHK-6 to WHK-10)
 4 insert, a conflict is a duplicate (LED-1)  5 commit, together with others (LED-13)  6 then wake a worker (LED-3).
-Whose future is resolved may be told 2xx: everything after it can be redone from the ledger and from Stripe.
+Who is given a row, or None, may be told 2xx: everything after it can be redone from the ledger and from Stripe.
 """
 
 import threading

@@ -105,7 +105,8 @@ def test_each_waits_its_own_time_however_long_its_batch_takes(monkeypatch: pytes
         assert not late.done()
         first.batch.set_result(rows(3))
         assert await results.of(third) == rows(3)[2]
-        return await late
+        async with asyncio.timeout(SECONDS):
+            return await late
 
     results = Results()
     assert asyncio.run(main(results)) == rows(3)[1]

@@ -107,10 +107,8 @@ def test_doctor_says_what_is_wrong_as_findings(monkeypatch: pytest.MonkeyPatch) 
     """OPS-231"""
     monkeypatch.setenv("DATABASE_URL", "nonsense")
     done, answer = asked("doctor")
-    assert (done.exit_code, {finding["verdict"] for finding in answer}) == (
-        78,
-        {"wrong"} | {finding["verdict"] for finding in answer},
-    )
+    assert done.exit_code == 78
+    assert "wrong" in {finding["verdict"] for finding in answer}
 
 
 def test_migration_by_command_is_in_the_audit_log() -> None:

@@ -155,9 +155,10 @@ def test_connection_whose_client_reads_nothing_is_closed(tmp_path: Path) -> None
     with serving(tmp_path, KEEP_ALIVE_SECONDS="1") as (port, _), socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         client.connect(("127.0.0.1", port))
+        ends = f":{port:04X} 0100007F:{client.getsockname()[1]:04X} "
+        assert ends in Path("/proc/net/tcp").read_text()
         client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 30)  # more than all buffers between hold
 
-        ends = f":{port:04X} 0100007F:{client.getsockname()[1]:04X} "
         wait_until(lambda: ends not in Path("/proc/net/tcp").read_text(), lambda: "it is closed")
         with connect(port) as reading:
             reading.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -78,6 +78,14 @@ def test_turn_costs_one_round_trip_while_nobody_else_asks(
     assert [trips(each) for each in (one, other, one, one)] == [1, 2, 2, 1]
 
 
+@pytest.mark.parametrize("seconds", [86_400, -86_400])
+def test_each_counts_by_redis_time_whatever_its_own_clock_says(client: "redis.Redis", seconds: int) -> None:
+    """WHK-63: on a machine that was started a day earlier, or later; one call in ten seconds."""
+    clocks = (time.monotonic, lambda: time.monotonic() + seconds)
+    one, other = (SharedBudget(0.1, client=client, key=KEY, count_workers=lambda: 1, clock=clock) for clock in clocks)
+    assert [each.take([Rank.FIRST]).rank for each in (one, other, one)] == [Rank.FIRST, None, None]
+
+
 def test_refusal_of_one_slows_all_of_them_down(make_budget: Callable[..., SharedBudget]) -> None:
     """WHK-62, WHK-63"""
     one, other = make_budget(), make_budget()

@@ -298,8 +298,10 @@ def test_fork_has_a_line_of_its_own(database, gated, make_group):
     """LED-50: its parent's thread is not there, and what waits is its parent's."""
     if not database.is_sqlite:
         pytest.skip("a connection to PostgreSQL does not outlive a fork")
-    group = make_group(database)
+    forked = threading.Event()
+    group = make_group(database, lambda _: forked.wait(SECONDS))
     assert group.submit(new_event(id="evt_parent")).result(SECONDS)
+    waiting = group.submit(new_event(id="evt_waiting"))
     fork = get_context("fork")
     ours, theirs = fork.Pipe()
     database.close()
@@ -309,6 +311,8 @@ def test_fork_has_a_line_of_its_own(database, gated, make_group):
     assert ours.recv()
     child.join(SECONDS)
     assert ids_in(database) == ["evt_child", "evt_parent"]
+    forked.set()
+    assert waiting.result(SECONDS)
 
 
 def test_hundred_threads_receive_through_one_line(database, queue, clock):
