@@ -116,8 +116,11 @@ class KillablePostgres:
         try:
             os.chown(folder, self._server.pgdata.stat().st_uid, -1)
             self._run(f"CREATE TABLESPACE small LOCATION '{folder}'", f"ALTER TABLE {table} SET TABLESPACE small")
-            yield "16 MB", lambda: _fill(folder / "filler"), (folder / "filler").unlink
-            self._run(f"ALTER TABLE {table} SET TABLESPACE pg_default", "CHECKPOINT", "DROP TABLESPACE small")
+            try:
+                yield "16 MB", lambda: _fill(folder / "filler"), (folder / "filler").unlink
+            finally:
+                (folder / "filler").unlink(missing_ok=True)
+                self._run(f"ALTER TABLE {table} SET TABLESPACE pg_default", "CHECKPOINT", "DROP TABLESPACE small")
         finally:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
             folder.rmdir()

@@ -126,7 +126,8 @@ def unlike_stripe(
 ) -> str | None:
     """In what the ledger differs from what has to be in it at the end, if in anything. Raises LedgerUnavailable."""
     with world.database.read() as connection:
-        rows = connection.execute(sa.select(events.c.event_id, events.c.status)).all()
+        about = (events.c.event_id, events.c.status, events.c.attempts, events.c.next_attempt_at, events.c.error)
+        rows = connection.execute(sa.select(*about)).all()
         kept = connection.execute(sa.select(subscriptions).where(subscriptions.c.customer_id.in_(customers))).all()
         query = sa.select(outbox.c.payload).where(outbox.c.customer_id.in_(customers)).order_by(outbox.c.id)
         payloads = list(connection.scalars(query))
@@ -135,7 +136,7 @@ def unlike_stripe(
         return "an event has two rows"
     if lost := set(sent) - set(statuses):
         return f"{len(lost)} {LOST}: {sorted(lost)[:3]}"
-    if waiting := [id_ for id_, status in statuses.items() if status not in CLOSED]:
+    if waiting := [tuple(row) for row in rows if row.status not in CLOSED]:
         return f"{len(waiting)} events are not done: {waiting[:3]}"
     here = {row.subscription_id: _kept(row) for row in kept}
     there = {one["id"]: _as_stripe_says(one) for whose in customers for one in at_stripe(whose)}
