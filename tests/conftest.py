@@ -106,6 +106,7 @@ LONG = (
     "tests/billing/stripe_gateway/test_pace.py::test_workers_settle",
     "tests/billing/stripe_gateway/test_shared_budget.py::test_four_processes",
     "tests/billing/webhooks/test_envelope_fuzz.py::test_made_up_body",
+    "tests/billing/webhooks/test_followed.py::test_any_followed_event_alone_brings_the_projection_up_to_date[postgresql",
     "tests/billing/webhooks/test_trickle.py",
     "tests/browser/",
     "tests/docs/test_deployment.py::test_built_package",
@@ -127,6 +128,7 @@ LONG = (
     "tests/worker/test_consumer.py::test_worker_outlives",
     "tests/worker/test_rabbitmq.py",
     "tests/worker/test_schedule.py::test_beat_whose_broker_takes_no_writes",
+    "tests/worker/test_schedule.py::test_two_beats_send",
     "tests/worker/test_starting.py::test_worker_waits_for_a_stripe",
 )
 # One of each kind of them that `make test` runs all the same.
