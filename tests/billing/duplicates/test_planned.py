@@ -13,14 +13,19 @@ from tests.support.duplicates_world import Shop
 PLANNED = 8  # steps of a fuse: a list, the invoices of two subscriptions, and a commit; the plan is written, not sent
 
 
+def die_with_the_plan(shop: Shop, incident_id: int) -> None:
+    """A worker writes what it is about to cancel, and dies before it calls Stripe."""
+    fuse = Fuse(PLANNED)
+    with pytest.raises(Crash):
+        shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
+
+
 def test_plan_is_not_carried_out_in_favor_of_a_third_one(shop: Shop) -> None:
     """SUB-18: what a plan says stays, or the plan is dropped and made anew, so that the ledger knows who was chosen."""
     customer = shop.customer()
     [first], second = shop.live(customer), shop.another(customer)
     incident_id = shop.found(customer)
-    fuse = Fuse(PLANNED)
-    with pytest.raises(Crash):
-        shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
+    die_with_the_plan(shop, incident_id)
     third = shop.another(customer, card=None)
     with shop.database.write() as connection:
         connection.execute(sa.update(remedies).values(subscription_id=third, kept_id=second))
@@ -58,9 +63,7 @@ def test_last_live_one_is_never_canceled(shop: Shop) -> None:
     customer = shop.customer()
     [first], second = shop.live(customer), shop.another(customer)
     incident_id = shop.found(customer)
-    fuse = Fuse(PLANNED)
-    with pytest.raises(Crash):
-        shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
+    die_with_the_plan(shop, incident_id)
     assert shop.states() == ["planned"]
     shop.sandbox.request("DELETE", f"/v1/subscriptions/{first}")
     shop.remedy(incident_id)
@@ -94,9 +97,7 @@ def test_one_that_a_person_canceled_is_theirs_to_refund(shop: Shop) -> None:
     shop.live(customer)
     second = shop.another(customer)
     incident_id = shop.found(customer)
-    fuse = Fuse(PLANNED)
-    with pytest.raises(Crash):
-        shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
+    die_with_the_plan(shop, incident_id)
     shop.sandbox.request("DELETE", f"/v1/subscriptions/{second}")
     shop.remedy(incident_id)
     assert (shop.states(), shop.refunded(second)) == (["dropped"], 0)
@@ -107,9 +108,7 @@ def test_plan_that_is_not_wanted_any_more_is_dropped(shop: Shop) -> None:
     customer = shop.customer()
     shop.another(customer)
     incident_id = shop.found(customer)
-    fuse = Fuse(PLANNED)
-    with pytest.raises(Crash):
-        shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
+    die_with_the_plan(shop, incident_id)
     shop.remedy(incident_id, cancels=False)
     assert (shop.states(), len(shop.live(customer))) == (["dropped"], 2)
 
@@ -132,9 +131,7 @@ def test_cancellation_of_a_worker_that_died_is_known_by_its_comment(shop: Shop) 
     customer = shop.customer()
     second = shop.another(customer)
     incident_id = shop.found(customer)
-    fuse = Fuse(PLANNED)
-    with pytest.raises(Crash):
-        shop.remedy(incident_id, stripe=FusedStripe(shop.stripe, fuse), database=FusedDatabase(shop.database, fuse))
+    die_with_the_plan(shop, incident_id)
     [planned] = shop.rows(remedies)
     shop.stripe.cancel_subscription(second, comment=f"by onelane ({planned.nonce})")
     shop.remedy(incident_id)
