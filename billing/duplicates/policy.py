@@ -75,10 +75,9 @@ class Candidate:
     def standing(self) -> Standing:
         """What it does about money."""
         subscription, status = self.subscription, self.subscription.get("status")
-        paid_now = any(paid_for(invoice) > 0 for invoice in self.period[:1])
-        is_given = any(
-            invoice.get("status") not in ("paid", "draft") and not is_owed(invoice) for invoice in self.period[:1]
-        )
+        decides = next(iter(self.period), None)
+        paid_now = decides is not None and paid_for(decides) > 0
+        is_given = decides is not None and decides.get("status") not in ("paid", "draft") and not is_owed(decides)
         if subscription.get("pause_collection"):
             return Standing.PAUSED
         if self.doubted:

@@ -160,16 +160,12 @@ def _oldest_event(connection: sa.Connection) -> Row:
     """The oldest that waits, and why the last one that was given up was: by the index of what is not done."""
     dead = sa.select(events.c.error).where(events.c.status == EventStatus.DEAD)
     error = connection.scalar(dead.order_by(events.c.next_attempt_at.desc()).limit(1))
-    oldest = sa.select(events.c.error).where(events.c.status == EventStatus.PENDING).order_by(events.c.received_at)
-    waits_for = connection.scalar(oldest.limit(1))
-    return {**_oldest(connection, events.c.received_at, events.c.status), "error": error, "waits_for": waits_for}
+    return {**_oldest(connection, events.c.received_at, events.c.status, events.c.error), "error": error}
 
 
 def _oldest_checkout(connection: sa.Connection) -> Row:
-    lane = sa.select(lanes.c.last_error).join(checkouts, checkouts.c.lane_id == lanes.c.id)
-    oldest = lane.where(checkouts.c.status == CheckoutStatus.PENDING).order_by(checkouts.c.arrived_at).limit(1)
-    waits_for = connection.scalar(oldest)
-    return {**_oldest(connection, checkouts.c.arrived_at, checkouts.c.status), "waits_for": waits_for}
+    why = sa.select(lanes.c.last_error).where(lanes.c.id == checkouts.c.lane_id).scalar_subquery()
+    return _oldest(connection, checkouts.c.arrived_at, checkouts.c.status, why)
 
 
 def _oldest_message(connection: sa.Connection) -> Row:
@@ -184,8 +180,14 @@ def _oldest_message(connection: sa.Connection) -> Row:
     return {**found, "failing": count, "oldest_failing_at": oldest, "error": error}
 
 
-def _oldest(connection: sa.Connection, at: sa.Column[Any], status: sa.Column[Any]) -> Row:
-    return {"oldest_pending_at": connection.scalar(sa.select(sa.func.min(at)).where(status == "pending"))}
+def _oldest(
+    connection: sa.Connection, at: sa.Column[Any], status: sa.Column[Any], why: sa.ColumnElement[Any] | None = None
+) -> Row:
+    """When the oldest that waits came, and `why` it waits, where that is asked."""
+    query = sa.select(at.label("oldest_pending_at")).where(status == "pending").order_by(at).limit(1)
+    if why is not None:
+        query = query.add_columns(why.label("waits_for"))
+    return first_of(connection, query) or dict.fromkeys(query.selected_columns.keys())
 
 
 def _running_replay(connection: sa.Connection) -> Row | None:

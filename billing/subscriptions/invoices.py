@@ -50,7 +50,8 @@ class Bought:
 class Money:
     """What was found. `disputed` and `refunded` are None where nobody asked, or nothing of the period is paid yet.
 
-    `bought` is there only where a change of price or quantity since then is not paid.
+    `bought` is there only where a change of price or quantity since then is not paid. `decides` is the invoice that the
+    payment is judged by.
     """
 
     payment: Payment | None = None
@@ -58,6 +59,7 @@ class Money:
     past_due_since: datetime | None = None
     disputed: bool | None = None
     refunded: bool | None = None
+    decides: Json | None = field(default=None, compare=False)
 
 
 _FAILED = ("past_due", "unpaid")
@@ -75,6 +77,7 @@ def judge(subscription: Json, item: Json, invoices: Iterable[Json], catalog: Cat
         payment=_payment(subscription, running, known, plans, now),
         bought=_bought(subscription, item, running, known, catalog, now),
         past_due_since=_due_since(known, plans),
+        decides=running,
     )
 
 
@@ -119,7 +122,8 @@ def deciding(item: Json, invoices: Collection[Json], catalog: Catalog) -> Json |
     At a renewal it is a draft for an hour, and the one before decides. A draft that Stripe will not finalize is what it
     makes while a subscription is unpaid: that decides nothing.
     """
-    newest, *_ = [*covering(item, invoices, catalog), *covering(item, invoices, catalog, without=()), None]
+    covers = covering(item, invoices, catalog, without=())
+    newest = next((one for one in covers if one.get("status") not in _NOT_FINAL), next(iter(covers), None))
     if newest is None or newest.get("status") != "draft":
         return newest
     final = (invoice for invoice in _for_the_plan(item, invoices, catalog) if invoice.get("status") not in _NOT_FINAL)

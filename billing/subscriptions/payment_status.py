@@ -17,7 +17,7 @@ from billing.catalog import Catalog
 from billing.rules.ids import CHARGE, PAYMENT_INTENT, id_like
 from billing.stripe_gateway import StripeGateway
 from billing.subscriptions.fetch import or_none
-from billing.subscriptions.invoices import Money, Payment, deciding, judge, settles
+from billing.subscriptions.invoices import Money, Payment, judge, settles
 from billing.subscriptions.projection import belongs, is_live, plan_item
 
 Json = Mapping[str, Any]
@@ -54,15 +54,16 @@ def fetch_money(
             continue
         invoices: Sequence[Json] = read[id_] or []
         money = judge(subscription, item, invoices, catalog, now=at(subscription))
-        decides = deciding(item, invoices, catalog)
         if subscription.get("status") == "active":  # what seems to have failed may be a debit that takes days
-            money = _with_what_comes(money, decides, stripe)
-        found[id_] = _with_disputes(money, _paid(subscription, decides, invoices), stripe) if with_disputes else money
+            money = _with_what_comes(money, stripe)
+        found[id_] = (
+            _with_disputes(money, _paid(subscription, money.decides, invoices), stripe) if with_disputes else money
+        )
     return found
 
 
-def _with_what_comes(money: Money, decides: Json | None, stripe: StripeGateway) -> Money:
-    if money.payment is Payment.FIRST_FAILED and decides and _is_on_its_way(decides, stripe):
+def _with_what_comes(money: Money, stripe: StripeGateway) -> Money:
+    if money.payment is Payment.FIRST_FAILED and money.decides and _is_on_its_way(money.decides, stripe):
         money = replace(money, payment=Payment.FIRST_PENDING)
     if money.bought and all(_is_on_its_way(invoice, stripe) for invoice in money.bought.unpaid):
         money = replace(money, bought=None)
